@@ -1,0 +1,123 @@
+"""What can go wrong on the model's side of Countersign.
+
+::
+
+    ModelError
+    ├── UnusableSignature          an image without a signature that can be compared
+    │   ├── BlankImage             nothing on the paper
+    │   ├── TooLittleInk           a speck, a dot, a stray mark
+    │   ├── OnlyALine              a ruled line, a border, a stroke-through
+    │   ├── TooMuchInk             no paper to be seen: a photograph, a black page
+    │   └── TooSmall               fewer pixels than a signature needs
+    ├── WeightsError               a weights folder that must not be served
+    │   ├── WeightsMissing
+    │   ├── WeightsDamaged
+    │   ├── WeightsMismatched      the tensors are not those of the network on the card
+    │   ├── CalibrationMissing
+    │   ├── CalibrationMismatched  fitted on the distances of other weights
+    │   └── TermsRefused           trained on data whose terms the operator does not accept
+    ├── DeviceUnavailable          CUDA demanded and absent
+    └── DataError                  a data set, recipe or checkpoint that cannot be read
+"""
+
+
+class ModelError(Exception):
+    """Base of all errors below; the message says what was wrong and what to do, in one sentence or two.
+
+    Attributes
+    ----------
+    code : str
+        A stable identifier in kebab case, the same in logs, on the command line and in HTTP problems.
+    """
+
+    code = "model-error"
+
+
+class UnusableSignature(ModelError):
+    """The image was read, but holds no signature that can be compared."""
+
+    code = "unusable-signature"
+
+
+class BlankImage(UnusableSignature):
+    """Nothing is written on the paper."""
+
+    code = "blank-image"
+
+
+class TooLittleInk(UnusableSignature):
+    """There is ink, but no more than a speck."""
+
+    code = "too-little-ink"
+
+
+class OnlyALine(UnusableSignature):
+    """All the ink is one straight line."""
+
+    code = "only-a-line"
+
+
+class TooMuchInk(UnusableSignature):
+    """Ink and paper cannot be told apart: most of the image is dark."""
+
+    code = "too-much-ink"
+
+
+class TooSmall(UnusableSignature):
+    """The image or the writing in it has too few pixels."""
+
+    code = "image-too-small"
+
+
+class WeightsError(ModelError):
+    """The weights folder cannot be served."""
+
+    code = "weights-error"
+
+
+class WeightsMissing(WeightsError):
+    """A file of the weights folder is not there."""
+
+    code = "weights-missing"
+
+
+class WeightsDamaged(WeightsError):
+    """A file of the weights folder is not what its card says it is."""
+
+    code = "weights-damaged"
+
+
+class WeightsMismatched(WeightsError):
+    """The tensors do not fit the network that the card names."""
+
+    code = "weights-mismatched"
+
+
+class CalibrationMissing(WeightsError):
+    """There is no calibration beside the weights."""
+
+    code = "calibration-missing"
+
+
+class CalibrationMismatched(WeightsError):
+    """The calibration was fitted on other weights."""
+
+    code = "calibration-mismatched"
+
+
+class TermsRefused(WeightsError):
+    """The weights' terms are not permissive and the operator asked for permissive ones only."""
+
+    code = "terms-refused"
+
+
+class DeviceUnavailable(ModelError):
+    """The device that was demanded is not there."""
+
+    code = "device-unavailable"
+
+
+class DataError(ModelError):
+    """A data set, a recipe or a checkpoint cannot be read."""
+
+    code = "data-error"
