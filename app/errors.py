@@ -1,0 +1,241 @@
+"""What can go wrong in the service, raised where the fact is known and translated once, in `app.problems`.
+
+::
+
+    CountersignError
+    ├── StartRefused               the service must not start as it is configured
+    ├── MalformedRequest           the request is not what the endpoint takes
+    │   └── InvalidCursor          a cursor that this listing did not hand out
+    ├── Unauthenticated            no key, or a key nobody knows
+    ├── Forbidden                  a known key without the scope, or a caller from elsewhere without any key
+    ├── NotFound
+    │   ├── SignerNotFound
+    │   ├── ReferenceNotFound
+    │   └── VerificationNotFound
+    ├── Conflict                   well formed, but at odds with what is stored
+    │   ├── TooFewReferences
+    │   ├── NobodyEnrolled
+    │   ├── DuplicateReference
+    │   ├── TooManyReferences
+    │   ├── ModelVersionMismatch   templates made by another model than the one that is loaded
+    │   └── IdempotencyConflict    the same Idempotency-Key with another body
+    ├── RequestTooLarge            the body as a whole
+    ├── TooManyFiles
+    ├── UploadRefused              one file that is not taken; `file` says which one
+    │   ├── EmptyUpload
+    │   ├── UploadTooLarge         bytes
+    │   ├── TooManyPixels          a decompression bomb, or simply a huge scan
+    │   ├── NotAnImage             a script, text, an archive, whatever its name says
+    │   ├── UnsupportedImage       an image or document of a kind that is not read (PDF, GIF, SVG, HEIC)
+    │   ├── DamagedImage           truncated or broken
+    │   └── NoSuchPage
+    └── Unavailable                try again later; `retry_after_s` says when
+        ├── Busy                   the queue in front of the network is full
+        ├── NotReady               starting or shutting down
+        └── StoreUnavailable       the database cannot be reached or written
+
+Images that were read but hold no usable signature are `model.errors.UnusableSignature` and its subclasses.
+"""
+
+from __future__ import annotations
+
+
+class CountersignError(Exception):
+    """Base of all errors below; the message says what was wrong and what to do, in one sentence or two.
+
+    Attributes
+    ----------
+    code : str
+        A stable identifier in kebab case; `app.problems` knows its HTTP status and title.
+    """
+
+    code = "internal-error"
+
+
+class StartRefused(CountersignError):
+    """The service must not start as it is configured."""
+
+    code = "start-refused"
+
+
+class MalformedRequest(CountersignError):
+    """The request is not what the endpoint takes."""
+
+    code = "malformed-request"
+
+
+class InvalidCursor(MalformedRequest):
+    """A cursor that this listing did not hand out."""
+
+    code = "invalid-cursor"
+
+
+class Unauthenticated(CountersignError):
+    """No key, or a key nobody knows."""
+
+    code = "unauthenticated"
+
+
+class Forbidden(CountersignError):
+    """A known key without the scope, or a caller from elsewhere while no key is configured."""
+
+    code = "forbidden"
+
+
+class NotFound(CountersignError):
+    """Nothing under this name for this caller."""
+
+    code = "not-found"
+
+
+class SignerNotFound(NotFound):
+    """No signer under this id."""
+
+    code = "signer-not-found"
+
+
+class ReferenceNotFound(NotFound):
+    """The signer has no reference under this id."""
+
+    code = "reference-not-found"
+
+
+class VerificationNotFound(NotFound):
+    """No verification under this id."""
+
+    code = "verification-not-found"
+
+
+class Conflict(CountersignError):
+    """Well formed, but at odds with what is stored."""
+
+    code = "conflict"
+
+
+class TooFewReferences(Conflict):
+    """The signer has fewer references than a verification needs."""
+
+    code = "too-few-references"
+
+
+class NobodyEnrolled(Conflict):
+    """There is nobody to identify the signature among."""
+
+    code = "nobody-enrolled"
+
+
+class DuplicateReference(Conflict):
+    """The very same file is a reference of this signer already, or stands twice in the request."""
+
+    code = "duplicate-reference"
+
+
+class TooManyReferences(Conflict):
+    """The signer would have more references than the service keeps of one person."""
+
+    code = "too-many-references"
+
+
+class ModelVersionMismatch(Conflict):
+    """The signer's templates were made by another model than the one that is loaded."""
+
+    code = "model-version-mismatch"
+
+
+class IdempotencyConflict(Conflict):
+    """The same Idempotency-Key came with another request before."""
+
+    code = "idempotency-conflict"
+
+
+class RequestTooLarge(CountersignError):
+    """The body as a whole is larger than the service takes."""
+
+    code = "request-too-large"
+
+
+class TooManyFiles(CountersignError):
+    """More files in one request than the service takes."""
+
+    code = "too-many-files"
+
+
+class UploadRefused(CountersignError):
+    """One uploaded file is not taken."""
+
+    code = "upload-refused"
+
+
+class EmptyUpload(UploadRefused):
+    """The file has no bytes."""
+
+    code = "empty-upload"
+
+
+class UploadTooLarge(UploadRefused):
+    """The file has more bytes than the service takes."""
+
+    code = "upload-too-large"
+
+
+class TooManyPixels(UploadRefused):
+    """The image has, or claims to have, more pixels than the service decodes."""
+
+    code = "too-many-pixels"
+
+
+class NotAnImage(UploadRefused):
+    """The bytes are no image, whatever the name says."""
+
+    code = "not-an-image"
+
+
+class UnsupportedImage(UploadRefused):
+    """An image or document of a kind that is not read."""
+
+    code = "unsupported-image"
+
+
+class DamagedImage(UploadRefused):
+    """The image breaks off or cannot be decoded."""
+
+    code = "damaged-image"
+
+
+class NoSuchPage(UploadRefused):
+    """The file has fewer pages than the one asked for."""
+
+    code = "no-such-page"
+
+
+class Unavailable(CountersignError):
+    """The service cannot answer now.
+
+    Attributes
+    ----------
+    retry_after_s : int
+        Seconds after which another attempt makes sense.
+    """
+
+    code = "unavailable"
+    retry_after_s = 1
+
+
+class Busy(Unavailable):
+    """The queue in front of the network is full."""
+
+    code = "busy"
+
+
+class NotReady(Unavailable):
+    """Starting or shutting down."""
+
+    code = "not-ready"
+    retry_after_s = 2
+
+
+class StoreUnavailable(Unavailable):
+    """The database cannot be reached or written."""
+
+    code = "store-unavailable"
+    retry_after_s = 5
