@@ -21,7 +21,7 @@
     │   └── IdempotencyConflict    the same Idempotency-Key with another body
     ├── RequestTooLarge            the body as a whole
     ├── TooManyFiles
-    ├── UploadRefused              one file that is not taken; `file` says which one
+    ├── UploadRefused              one file that is not taken
     │   ├── EmptyUpload
     │   ├── UploadTooLarge         bytes
     │   ├── TooManyPixels          a decompression bomb, or simply a huge scan
@@ -29,6 +29,7 @@
     │   ├── UnsupportedImage       an image or document of a kind that is not read (PDF, GIF, SVG, HEIC)
     │   ├── DamagedImage           truncated or broken
     │   └── NoSuchPage
+    ├── FileRefused                any of these, or `UnusableSignature`, with the file it is about
     └── Unavailable                try again later; `retry_after_s` says when
         ├── Busy                   the queue in front of the network is full
         ├── NotReady               starting or shutting down
@@ -38,6 +39,8 @@ Images that were read but hold no usable signature are `model.errors.UnusableSig
 """
 
 from __future__ import annotations
+
+from model.errors import ModelError
 
 
 class CountersignError(Exception):
@@ -206,6 +209,28 @@ class NoSuchPage(UploadRefused):
     """The file has fewer pages than the one asked for."""
 
     code = "no-such-page"
+
+
+class FileRefused(CountersignError):
+    """A file of a request that was refused, and which one it is.
+
+    Attributes
+    ----------
+    field : str
+        The form field, such as ``signature``.
+    position : int
+        Counted from 1 among the files of that field.
+    name : str or None
+        The file's name as the caller gave it.
+    """
+
+    def __init__(self, cause: CountersignError | ModelError, field: str, position: int, name: str | None):
+        called = f" ({name!r})" if name else ""
+        super().__init__(f"File {position} of `{field}`{called}: {cause}")
+        self.code = cause.code
+        self.field = field
+        self.position = position
+        self.name = name
 
 
 class Unavailable(CountersignError):

@@ -1,0 +1,100 @@
+"""The record of verifications: written once, read often, given an outcome when the case is closed."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from app.domain import Finding, Note, OperatingPoint, Page, ReferenceDistance, Verification
+from app.errors import VerificationNotFound
+from app.store.tables import VerificationRow
+
+
+def add(session: Session, tenant_id: str, verification: Verification) -> None:
+    """Put a verification on record."""
+    finding = verification.finding
+    session.add(
+        VerificationRow(
+            verification_id=verification.verification_id,
+            tenant_id=tenant_id,
+            signer_id=verification.signer_id,
+            created_at=finding.created_at,
+            decision=finding.decision,
+            distance=finding.distance,
+            threshold=finding.threshold,
+            review_threshold=finding.review_threshold,
+            log_likelihood_ratio=finding.log_likelihood_ratio,
+            operating_point=asdict(finding.operating_point),
+            reference_distances=[asdict(item) for item in finding.references],
+            warnings=[asdict(note) for note in finding.warnings],
+            model_version=finding.model_version,
+            questioned_sha256=verification.questioned_sha256,
+            basis=verification.basis,
+        )
+    )
+
+
+def get(session: Session, tenant_id: str, verification_id: str) -> Verification:
+    """One verification; raises VerificationNotFound."""
+    row = session.scalar(
+        select(VerificationRow).where(
+            VerificationRow.tenant_id == tenant_id, VerificationRow.verification_id == verification_id
+        )
+    )
+    if row is None:
+        raise VerificationNotFound(f"There is no verification {verification_id!r} on record.")
+    return _verification(row)
+
+
+def page(
+    session: Session, tenant_id: str, signer_id: str | None, limit: int, after: str | None
+) -> Page[Verification]:
+    """Verifications, newest first, of one signer or of all."""
+    query = select(VerificationRow).where(VerificationRow.tenant_id == tenant_id)
+    if signer_id is not None:
+        query = query.where(VerificationRow.signer_id == signer_id)
+    if after is not None:
+        query = query.where(VerificationRow.verification_id < after)
+    rows = session.scalars(query.order_by(VerificationRow.verification_id.desc()).limit(limit + 1)).all()
+    items = tuple(_verification(row) for row in rows[:limit])
+    return Page(items, items[-1].verification_id if len(rows) > limit else None)
+
+
+def set_outcome(
+    session: Session, tenant_id: str, verification_id: str, outcome: str, note: str | None, at: datetime
+) -> Verification:
+    """Record what the case turned out to be; a later outcome replaces an earlier one."""
+    get(session, tenant_id, verification_id)
+    session.execute(
+        update(VerificationRow)
+        .where(VerificationRow.verification_id == verification_id)
+        .values(outcome=outcome, outcome_note=note, outcome_at=at)
+    )
+    return get(session, tenant_id, verification_id)
+
+
+def _verification(row: VerificationRow) -> Verification:
+    return Verification(
+        verification_id=row.verification_id,
+        signer_id=row.signer_id,
+        finding=Finding(
+            decision=row.decision,
+            distance=row.distance,
+            threshold=row.threshold,
+            review_threshold=row.review_threshold,
+            log_likelihood_ratio=row.log_likelihood_ratio,
+            operating_point=OperatingPoint(**row.operating_point),
+            references=tuple(ReferenceDistance(**item) for item in row.reference_distances),
+            warnings=tuple(Note(**note) for note in row.warnings),
+            model_version=row.model_version,
+            created_at=row.created_at,
+        ),
+        questioned_sha256=row.questioned_sha256,
+        basis=row.basis,
+        outcome=row.outcome,
+        outcome_note=row.outcome_note,
+        outcome_at=row.outcome_at,
+    )
