@@ -1,0 +1,85 @@
+"""Data sets by name: ``open_dataset("cedar", root)``, ``open_dataset("sigcomp2011-dutch/validation", root)``.
+
+``root`` is the folder that holds the corpora, each under its own name, or one corpus itself.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast, get_args
+
+from model.data.bhsig260 import BHSig260
+from model.data.cedar import Cedar
+from model.data.cross_media import CrossMediaChinese
+from model.data.folder import FolderDataset
+from model.data.sigcomp2011 import SigComp2011
+from model.data.specimens import Dataset
+from model.data.splits import Split, split
+from model.errors import DataError
+
+
+def _svc2004(root: Path) -> Dataset:
+    from model.data.svc2004_dataset import SVC2004  # noqa: PLC0415  the renderer is not needed by other readers
+
+    return SVC2004(root)
+
+
+def _self30(root: Path) -> Dataset:
+    return FolderDataset(
+        root, "self-30", "permissive", "self-30, thirty people, ten signatures each; Apache-2.0"
+    )
+
+
+READERS: dict[str, Callable[[Path], Dataset]] = {
+    "bhsig260": BHSig260,
+    "cedar": Cedar,
+    "cross-media-chinese": CrossMediaChinese,
+    "folder": FolderDataset,
+    "self-30": _self30,
+    "sigcomp2011-dutch": SigComp2011,
+    "svc2004": _svc2004,
+}
+
+
+def data_root() -> Path:
+    """Where data sets lie when nobody says: ``SIGNATURE_DATA``, else ``../shared/data`` beside the checkout."""
+    beside = Path(__file__).resolve().parents[3] / "shared" / "data"
+    return Path(os.environ.get("SIGNATURE_DATA") or beside)
+
+
+def open_dataset(name: str, root: Path | None = None) -> Dataset:
+    """Open a data set, or one split of it.
+
+    Parameters
+    ----------
+    name : str
+        A name in :data:`READERS`, or ``NAME/SPLIT`` with a split of :mod:`model.data.splits`. Other names are read
+        as a plain folder ``root/NAME``, of research terms.
+    root : Path or None
+        The folder that holds ``NAME``, or the corpus itself; None is :func:`data_root`.
+
+    Raises
+    ------
+    DataError
+        No such folder or split, or the folder does not hold what the corpus should.
+    """
+    base, _, part = name.partition("/")
+    root = data_root() if root is None else root
+    below = root / base
+    where = below if below.is_dir() else root
+    if base in READERS:
+        dataset = READERS[base](where)
+    elif below.is_dir():
+        dataset = FolderDataset(below, base)
+    else:
+        known = ", ".join(sorted(READERS))
+        raise DataError(
+            f"There is no data set {base!r} in {root}, and no reader of that name; known are {known}."
+        )
+    if not part:
+        return dataset
+    if part not in get_args(Split):
+        raise DataError(f"There is no split {part!r} of {base}; choose from {', '.join(get_args(Split))}.")
+    return split(dataset, cast(Split, part))

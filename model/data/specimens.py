@@ -1,0 +1,100 @@
+"""What a data set is to the rest of the code: signers, their genuine specimens, and forgeries of them.
+
+A reader is a class with the attributes and the three methods of :class:`Dataset`; forty lines for a new corpus.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.card import Terms
+from model.errors import DataError
+from model.imaging import read_grey
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"})
+
+
+@dataclass(frozen=True)
+class Specimen:
+    """One signature on paper.
+
+    Attributes
+    ----------
+    key : str
+        Unique within its data set and stable over time: caches and error pages name it.
+    signer : str
+        Who signed, or whose signature was forged.
+    genuine : bool
+        False: a skilled forgery of ``signer``'s signature by somebody else.
+    grey : callable
+        Reads or renders the scan: (height, width) uint8, 255 = white.
+    path : Path or None
+        The file behind it.
+    """
+
+    key: str
+    signer: str
+    genuine: bool
+    grey: Callable[[], NDArray[np.uint8]] = field(repr=False, compare=False)
+    path: Path | None = field(default=None, compare=False)
+
+
+@runtime_checkable
+class Dataset(Protocol):
+    """Signers and their specimens.
+
+    Attributes
+    ----------
+    name : str
+        As in recipes and on cards.
+    terms : {"research", "permissive"}
+        What weights trained on it may be used for.
+    citation : str
+        What to cite, with the licence.
+    """
+
+    name: str
+    terms: Terms
+    citation: str
+
+    def signers(self) -> Sequence[str]:
+        """All signers, sorted."""
+
+    def genuine(self, signer: str) -> Sequence[Specimen]:
+        """The genuine specimens of a signer, sorted by key."""
+
+    def forgeries(self, signer: str) -> Sequence[Specimen]:
+        """The skilled forgeries of a signer's signature, sorted by key; empty where there are none."""
+
+
+def image_specimen(root: Path, path: Path, signer: str, *, genuine: bool) -> Specimen:
+    """A specimen backed by an image file; its key is the path below ``root``."""
+    return Specimen(
+        key=path.relative_to(root).as_posix(),
+        signer=signer,
+        genuine=genuine,
+        grey=lambda: read_grey(path),
+        path=path,
+    )
+
+
+def images_in(folder: Path) -> list[Path]:
+    """The image files directly in a folder, sorted by name; empty when there is no such folder."""
+    if not folder.is_dir():
+        return []
+    return sorted(
+        p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")
+    )
+
+
+def require_folder(root: Path, what: str) -> Path:
+    """Return ``root`` if it is a folder; DataError otherwise."""
+    if not root.is_dir():
+        raise DataError(f"There is no folder {root} to read {what} from.")
+    return root
