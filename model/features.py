@@ -1,0 +1,99 @@
+"""From specimens to numbers: one door for HOG, the article's network, SigNet and ours.
+
+A :class:`Features` turns specimens into embeddings; :func:`gallery` runs it over a data set and hands the result to
+:mod:`model.protocol`. Ink is isolated by the same code for all of them, once for each specimen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.card import Metric
+from model.data.specimens import Dataset, Specimen
+from model.embedder import Embedder
+from model.errors import UnusableSignature
+from model.ink import Ink, fit, isolate
+from model.protocol import Gallery, embedded
+
+BATCH = 64
+
+
+class Features(Protocol):
+    """What can be compared under the protocol.
+
+    Attributes
+    ----------
+    name : str
+        For tables.
+    metric : {"euclidean", "cosine"}
+        How two rows are compared.
+    """
+
+    name: str
+    metric: Metric
+
+    def embed(self, specimens: Sequence[Specimen]) -> NDArray[np.float32]:
+        """(n, dimension) float32; a row of NaN where no usable signature was found."""
+
+
+class InkShelf:
+    """Isolates the ink of each specimen once, however many models look at it."""
+
+    def __init__(self) -> None:
+        self._inks: dict[tuple[str, Path | None, bool], Ink | None] = {}
+
+    def ink(self, specimen: Specimen) -> Ink | None:
+        """The isolated ink, or None when the specimen holds no usable signature."""
+        key = (specimen.key, specimen.path, specimen.genuine)
+        if key not in self._inks:
+            try:
+                self._inks[key] = isolate(specimen.grey())
+            except UnusableSignature:
+                self._inks[key] = None
+        return self._inks[key]
+
+
+class WeightsFeatures:
+    """A trained network: a weights folder, with or without calibration."""
+
+    def __init__(
+        self, folder: Path, shelf: InkShelf, name: str = "", device: Literal["auto", "cpu", "cuda"] = "auto"
+    ) -> None:
+        self.embedder = Embedder.load_uncalibrated(folder, device)
+        self.folder = folder
+        self.name = name or self.embedder.card.name
+        self.metric: Metric = self.embedder.metric
+        self._shelf = shelf
+        self._canvas = self.embedder.card.canvas.canvas()
+
+    def embed(self, specimens: Sequence[Specimen]) -> NDArray[np.float32]:
+        """As :class:`Features`."""
+        out = np.full((len(specimens), self.embedder.dimension), np.nan, dtype=np.float32)
+        inks = [(i, ink) for i, s in enumerate(specimens) if (ink := self._shelf.ink(s)) is not None]
+        for at in range(0, len(inks), BATCH):
+            batch = inks[at : at + BATCH]
+            canvases = np.stack([fit(ink.density, self._canvas) for _, ink in batch])
+            out[[i for i, _ in batch]] = self.embedder.embed(canvases)
+        return out
+
+
+def gallery(features: Features, dataset: Dataset) -> Gallery:
+    """Embed every specimen of a data set."""
+    specimens = [
+        specimen
+        for signer in dataset.signers()
+        for specimen in (*dataset.genuine(signer), *dataset.forgeries(signer))
+    ]
+    return embedded(
+        name=dataset.name,
+        keys=[specimen.key for specimen in specimens],
+        signers=[specimen.signer for specimen in specimens],
+        genuine=[specimen.genuine for specimen in specimens],
+        embeddings=features.embed(specimens),
+        metric=features.metric,
+    )

@@ -1,0 +1,233 @@
+"""Error rates, likelihood-ratio costs and identification rates, with bootstrap intervals over writers.
+
+Scores here are distances: the smaller, the more like the signer; a signature is accepted when ``score <= threshold``.
+Names follow forensic handwriting practice: FAR is the share of forgeries accepted (of skilled ones an attack metric
+in the manner of ISO/IEC 30107-3), FRR the share of genuine signatures not accepted (FMR, FNMR of ISO/IEC 19795-1).
+Weights, where a function takes them, count how often a trial stands in a bootstrap sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A measured value and its interval, 95 % unless said otherwise."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class ErrorCurve:
+    """FAR and FRR (n,) at each ``threshold`` (n,); thresholds increase from -inf, so FAR rises and FRR falls."""
+
+    threshold: Floats
+    far: Floats
+    frr: Floats
+
+
+def far(forged: Floats, threshold: float, weights: Floats | None = None) -> float:
+    """Share of forgeries accepted at a threshold."""
+    return float(np.average(np.asarray(forged) <= threshold, weights=weights))
+
+
+def frr(genuine: Floats, threshold: float, weights: Floats | None = None) -> float:
+    """Share of genuine signatures not accepted at a threshold."""
+    return float(np.average(np.asarray(genuine) > threshold, weights=weights))
+
+
+def error_curve(
+    genuine: Floats,
+    forged: Floats,
+    genuine_weights: Floats | None = None,
+    forged_weights: Floats | None = None,
+) -> ErrorCurve:
+    """The points of a DET plot: both error rates at every threshold where one of them changes.
+
+    Raises
+    ------
+    ValueError
+        No genuine or no forged scores.
+    """
+    genuine, forged = np.asarray(genuine, dtype=np.float64), np.asarray(forged, dtype=np.float64)
+    if not genuine.size or not forged.size:
+        raise ValueError("error rates need at least one genuine and one forged score")
+    g = np.ones_like(genuine) if genuine_weights is None else np.asarray(genuine_weights, dtype=np.float64)
+    f = np.ones_like(forged) if forged_weights is None else np.asarray(forged_weights, dtype=np.float64)
+    scores = np.concatenate([genuine, forged])
+    order = np.argsort(scores, kind="stable")
+    ordered = scores[order]
+    accepted_genuine = np.cumsum(np.concatenate([g, np.zeros_like(f)])[order])
+    accepted_forged = np.cumsum(np.concatenate([np.zeros_like(g), f])[order])
+    # Equal scores are accepted together: only the last of a tie is a point of the curve.
+    last = np.append(ordered[1:] != ordered[:-1], True)
+    return ErrorCurve(
+        threshold=np.concatenate([[-np.inf], ordered[last]]),
+        far=np.concatenate([[0.0], accepted_forged[last] / f.sum()]),
+        frr=np.concatenate([[1.0], 1.0 - accepted_genuine[last] / g.sum()]),
+    )
+
+
+def eer(
+    genuine: Floats,
+    forged: Floats,
+    genuine_weights: Floats | None = None,
+    forged_weights: Floats | None = None,
+) -> float:
+    """Equal error rate: where the line through the empirical (FAR, FRR) points crosses FAR = FRR.
+
+    The points are joined as they are, without taking their convex hull first (which gives somewhat smaller values).
+    """
+    curve = error_curve(genuine, forged, genuine_weights, forged_weights)
+    gap = curve.frr - curve.far
+    after = int(np.argmax(gap <= 0))
+    before = after - 1
+    part = gap[before] / (gap[before] - gap[after])
+    return float(curve.far[before] + part * (curve.far[after] - curve.far[before]))
+
+
+def auc(genuine: Floats, forged: Floats) -> float:
+    """Probability that a genuine score is smaller than a forged one, ties counted half; 0.5 tells nothing."""
+    curve = error_curve(genuine, forged)
+    return float(np.trapezoid(1.0 - curve.frr, curve.far))
+
+
+def cllr(
+    genuine: Floats,
+    forged: Floats,
+    genuine_weights: Floats | None = None,
+    forged_weights: Floats | None = None,
+) -> float:
+    """Log-likelihood-ratio cost of log10 likelihood ratios (positive: genuine): 0 perfect, 1 says nothing.
+
+    Brümmer and du Preez, "Application-independent evaluation of speaker detection", Computer Speech and Language
+    20 (2006).
+    """
+    natural = np.log(10.0)
+    of_genuine = np.average(np.logaddexp(0.0, -natural * np.asarray(genuine)), weights=genuine_weights)
+    of_forged = np.average(np.logaddexp(0.0, natural * np.asarray(forged)), weights=forged_weights)
+    return float((of_genuine + of_forged) / 2.0 / np.log(2.0))
+
+
+def cllr_min(
+    genuine: Floats,
+    forged: Floats,
+    genuine_weights: Floats | None = None,
+    forged_weights: Floats | None = None,
+) -> float:
+    """Cllr after the best monotone recalibration: what discrimination alone costs.
+
+    Parameters
+    ----------
+    genuine, forged : (n,), (m,)
+        Log-likelihood ratios of any base and calibration, or negated distances: the larger, the more genuine.
+    """
+    values = np.concatenate([np.asarray(genuine, dtype=np.float64), np.asarray(forged, dtype=np.float64)])
+    g = np.ones(len(genuine)) if genuine_weights is None else np.asarray(genuine_weights, dtype=np.float64)
+    f = np.ones(len(forged)) if forged_weights is None else np.asarray(forged_weights, dtype=np.float64)
+    # Each class gets half of the weight, so that the pooled share of genuine is the posterior at even odds.
+    g, f = g / g.sum() / 2.0, f / f.sum() / 2.0
+    label = np.concatenate([np.ones(len(g)), np.zeros(len(f))])
+    posterior = _pool_adjacent_violators(values, label, np.concatenate([g, f]))
+    with np.errstate(divide="ignore"):
+        bits = np.where(label > 0, -np.log2(posterior), -np.log2(1.0 - posterior))
+    used = np.concatenate([g, f]) > 0
+    return float(np.sum((np.concatenate([g, f]) * bits)[used]))
+
+
+def identification_rate(distances: Floats, truth: NDArray[np.intp], rank: int = 1) -> float:
+    """Share of questioned signatures whose signer is among the ``rank`` nearest.
+
+    Parameters
+    ----------
+    distances : (n, signers) float64
+        Of each questioned signature to each signer.
+    truth : (n,) int
+        Column of the true signer. A tie with another signer counts against.
+    """
+    own = distances[np.arange(len(distances)), truth][:, None]
+    others_before = np.sum(distances <= own, axis=1) - 1
+    return float(np.mean(others_before < rank))
+
+
+def bootstrap(
+    statistic: Callable[[Floats], float],
+    writers: int,
+    samples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Estimate:
+    """A statistic and its percentile interval when writers are drawn anew, with replacement.
+
+    Writers, not signatures, are what another sample would have others of; the signatures of one person are not
+    independent of each other.
+
+    Parameters
+    ----------
+    statistic : callable
+        Takes how often each writer was drawn, (writers,) float64, and returns the value.
+    writers : int
+        At least 1.
+    """
+    rng = np.random.default_rng(seed)
+    value = statistic(np.ones(writers))
+    counts = rng.multinomial(writers, np.full(writers, 1.0 / writers), size=samples)
+    values = [statistic(row.astype(np.float64)) for row in counts]
+    tail = (1.0 - level) / 2.0
+    low, high = np.quantile(values, [tail, 1.0 - tail])
+    return Estimate(value, float(low), float(high))
+
+
+def calibration_points(genuine: Floats, forged: Floats, bins: int = 12) -> tuple[Floats, Floats]:
+    """Stated against observed log10 LR (bins,), (bins,): in each bin of the stated one, the ratio of the two shares.
+
+    Bins hold equal numbers of trials; half a trial is added on each side so that empty ones stay finite.
+    """
+    stated = np.concatenate([genuine, forged])
+    edges = np.unique(np.quantile(stated, np.linspace(0.0, 1.0, bins + 1)))
+    place_g = np.clip(np.searchsorted(edges, genuine, side="right") - 1, 0, len(edges) - 2)
+    place_f = np.clip(np.searchsorted(edges, forged, side="right") - 1, 0, len(edges) - 2)
+    means, observed = [], []
+    for i in range(len(edges) - 1):
+        inside = np.concatenate([genuine[place_g == i], forged[place_f == i]])
+        if not inside.size:
+            continue
+        share_g = (np.sum(place_g == i) + 0.5) / (len(genuine) + 1.0)
+        share_f = (np.sum(place_f == i) + 0.5) / (len(forged) + 1.0)
+        means.append(float(inside.mean()))
+        observed.append(float(np.log10(share_g / share_f)))
+    return np.asarray(means), np.asarray(observed)
+
+
+def posterior(llr: Floats) -> Floats:
+    """Probability of genuine at even prior odds, from log10 likelihood ratios."""
+    return np.asarray(expit(np.log(10.0) * np.asarray(llr)), dtype=np.float64)
+
+
+def _pool_adjacent_violators(values: Floats, label: Floats, weight: Floats) -> Floats:
+    """Isotonic regression of ``label`` on ``values``, equal values pooled; fitted values in the given order."""
+    unique, place = np.unique(values, return_inverse=True)
+    mass = np.bincount(place, weights=weight, minlength=len(unique))
+    total = np.bincount(place, weights=weight * label, minlength=len(unique))
+    blocks: list[tuple[float, float, int]] = []  # mass, labelled mass, how many unique values
+    for m, t in zip(mass.tolist(), total.tolist(), strict=True):
+        block = (m, t, 1)
+        # Pool while the block before is not below this one: t1 / m1 >= t2 / m2, without dividing by zero.
+        while blocks and blocks[-1][1] * block[0] >= block[1] * blocks[-1][0]:
+            m0, t0, n0 = blocks.pop()
+            block = (m0 + block[0], t0 + block[1], n0 + block[2])
+        blocks.append(block)
+    fitted = np.repeat(
+        [t / m if m > 0 else 0.5 for m, t, _ in blocks], np.array([n for _, _, n in blocks], dtype=np.intp)
+    )
+    return np.asarray(np.clip(fitted, 0.0, 1.0)[place], dtype=np.float64)
