@@ -87,7 +87,10 @@ def _style(rng: np.random.Generator) -> Style:
 def _letter(rng: np.random.Generator, roundness: float) -> tuple[tuple[float, float, float], ...]:
     """A small letter: up and down strokes (dx, dy, turn) that end near the base line."""
     kind = rng.integers(6)
-    r = lambda scale=1.0: float(roundness * rng.uniform(0.4, 1.3) * scale)  # noqa: E731
+
+    def r(scale: float = 1.0) -> float:
+        return float(roundness * rng.uniform(0.4, 1.3) * scale)
+
     w = float(rng.uniform(0.5, 1.3))
     if kind == 0:  # arcade: n, m
         return tuple(
@@ -178,7 +181,7 @@ def _wave(sketch: Sketch, style: Style, rng: np.random.Generator) -> None:
     sketch.go(float(rng.uniform(0.5, 4.0)), float(rng.normal(0.0, 0.6)), float(rng.normal(0.0, 0.5)))
 
 
-def _scribble(sketch: Sketch, style: Style, rng: np.random.Generator) -> None:
+def _scribble(sketch: Sketch, _: Style, rng: np.random.Generator) -> None:
     """Loops and zigzags without letters."""
     size = float(rng.uniform(1.5, 3.5))
     for _ in range(rng.integers(5, 16)):
@@ -229,7 +232,7 @@ def _headline(sketch: Sketch, style: Style, rng: np.random.Generator) -> None:
         sketch.go(right - left + 0.6, float(rng.normal(0.0, 0.15)), float(rng.normal(0.0, 0.1)))
 
 
-def _printed(sketch: Sketch, style: Style, rng: np.random.Generator) -> None:
+def _printed(sketch: Sketch, _: Style, rng: np.random.Generator) -> None:
     """Unjoined capitals of straight strokes and bows."""
     for _ in range(rng.integers(3, 8)):
         left, height = sketch.right + float(rng.uniform(0.3, 0.6)), float(rng.uniform(1.5, 2.2))

@@ -12,6 +12,7 @@ M. Diaz et al., "Static signature synthesis", IEEE TPAMI 37 (2015); both generat
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,10 +59,10 @@ class Hand:
 def _random_hand(rng: np.random.Generator) -> Hand:
     steady = float(np.exp(rng.normal(0.0, 0.4)))  # some people are stable, others are not
     return Hand(
-        shape=0.085 * steady,
+        shape=0.065 * steady,
         timing=0.07 * steady,
-        drift=0.13 * steady,
-        posture=0.8 * float(np.exp(rng.normal(0.0, 0.3))),
+        drift=0.10 * steady,
+        posture=0.7 * float(np.exp(rng.normal(0.0, 0.3))),
         tempo=float(np.exp(rng.normal(0.0, 0.2))),
         pressure=float(rng.uniform(0.35, 0.75)),
         down_accent=float(rng.uniform(0.0, 0.5)),
@@ -95,7 +96,7 @@ class Writer:
         """The ``n``-th skilled forgery by a forger, who has studied a few genuine specimens."""
         skill_rng = np.random.default_rng((self.seed, 2, forger))
         forger_hand = _random_hand(skill_rng)
-        error = float(np.exp(skill_rng.normal(np.log(1.0), 0.35)))  # below 1: an expert
+        error = float(np.exp(skill_rng.normal(np.log(1.15), 0.35)))  # below 1: an expert
         model = self.genuine(int(skill_rng.integers(1_000_000, 2_000_000)))
         traced = _trace(model, forger_hand, error, skill_rng)
         rng = np.random.default_rng((self.seed, 3, forger, n))
@@ -103,7 +104,7 @@ class Writer:
         return _sign(traced, hand, rng, tremor=float(skill_rng.uniform(0.0, 0.035)) * error)
 
     def genuine_image(self, n: int, height_px: int = 160) -> NDArray[np.uint8]:
-        """The ``n``-th genuine specimen as a scan, with the writer's habitual pen; see :func:`model.data.pen.render`."""
+        """The ``n``-th genuine specimen as a scan, with the writer's habitual pen."""
         rng = np.random.default_rng((self.seed, 4, n))
         return render(self.genuine(n), _todays_pen(self.pen, rng), height_px, rng)
 
@@ -157,13 +158,13 @@ def _posture(xy: Floats, scale: float, rng: np.random.Generator) -> Floats:
     return np.asarray(xy @ (turn @ np.array([[aspect, -slant], [0.0, 1.0 / aspect]])).T * size)
 
 
-def _active(plan: MotorPlan, progress: Floats) -> NDArray[np.int64]:
+def _active(progress: Floats) -> NDArray[np.int64]:
     """Index (n,) of the stroke that dominates at each sample: the last one that has begun."""
     return np.asarray(np.maximum((progress > 0.04).sum(axis=1) - 1, 0), dtype=np.int64)
 
 
 def _pen_down(plan: MotorPlan, progress: Floats) -> NDArray[np.bool_]:
-    return np.asarray(plan.pen_down[_active(plan, progress)])
+    return np.asarray(plan.pen_down[_active(progress)])
 
 
 def _pressure(
@@ -175,7 +176,7 @@ def _pressure(
     slow = -np.clip(np.log((speed + 1e-3) / (np.median(speed) + 1e-3)), -1.5, 1.5)
     n = len(t)
     raw = (
-        hand.pressure * plan.force[_active(plan, progress)] * 2.0
+        hand.pressure * plan.force[_active(progress)] * 2.0
         + 0.25 * hand.down_accent * downward
         + 0.06 * slow
         + 0.05 * smooth_noise(rng, n, max(4, n // 20))
@@ -199,7 +200,7 @@ def _trace(model: Trajectory, hand: Hand, error: float, rng: np.random.Generator
     chord = np.diff(seen, axis=0)
     strokes = n - 1
     down = model.pen_down[(stations[:-1] + stations[1:]) // 2]
-    bend = np.array([_bend(model.xy[a : b + 1]) for a, b in zip(stations[:-1], stations[1:], strict=True)])
+    bend = np.array([_bend(model.xy[a : b + 1]) for a, b in pairwise(stations)])
     slower = float(np.exp(rng.uniform(np.log(1.0), np.log(1.9))))
     # Length takes time; what is drawn rather than written overlaps less, so corners come out sharper.
     duration = slower * (0.10 + 0.05 * np.sqrt(np.hypot(*chord.T)))
@@ -234,7 +235,7 @@ def _stations(model: Trajectory, rng: np.random.Generator) -> NDArray[np.int64]:
     between = stations[wide] + (gaps[wide] * rng.uniform(0.4, 0.6, len(wide))).astype(np.int64)
     stations = np.unique(np.concatenate([stations, between]))
     keep = np.concatenate([[True], np.diff(stations) >= 3])
-    return stations[keep]
+    return np.asarray(stations[keep])
 
 
 def _bend(path: Floats) -> float:
