@@ -181,7 +181,7 @@ def _wave(sketch: Sketch, style: Style, rng: np.random.Generator) -> None:
     sketch.go(float(rng.uniform(0.5, 4.0)), float(rng.normal(0.0, 0.6)), float(rng.normal(0.0, 0.5)))
 
 
-def _scribble(sketch: Sketch, _style: Style, rng: np.random.Generator) -> None:  # noqa: ARG001  all recipes take the same
+def _scribble(sketch: Sketch, _style: Style, rng: np.random.Generator) -> None:
     """Loops and zigzags without letters."""
     size = float(rng.uniform(1.5, 3.5))
     for _ in range(rng.integers(5, 16)):
@@ -232,7 +232,7 @@ def _headline(sketch: Sketch, style: Style, rng: np.random.Generator) -> None:
         sketch.go(right - left + 0.6, float(rng.normal(0.0, 0.15)), float(rng.normal(0.0, 0.1)))
 
 
-def _printed(sketch: Sketch, _style: Style, rng: np.random.Generator) -> None:  # noqa: ARG001  all recipes take the same
+def _printed(sketch: Sketch, _style: Style, rng: np.random.Generator) -> None:
     """Unjoined capitals of straight strokes and bows."""
     for _ in range(rng.integers(3, 8)):
         left, height = sketch.right + float(rng.uniform(0.3, 0.6)), float(rng.uniform(1.5, 2.2))
