@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from model.card import Metric
 from model.data.specimens import Dataset, Specimen
-from model.embedder import Embedder
-from model.errors import UnusableSignature
+from model.embedder import Device, Embedder
+from model.errors import DataError, UnusableSignature
 from model.ink import Ink, fit, isolate
 from model.protocol import Gallery, embedded
 
@@ -61,9 +62,7 @@ class InkShelf:
 class WeightsFeatures:
     """A trained network: a weights folder, with or without calibration."""
 
-    def __init__(
-        self, folder: Path, shelf: InkShelf, name: str = "", device: Literal["auto", "cpu", "cuda"] = "auto"
-    ) -> None:
+    def __init__(self, folder: Path, shelf: InkShelf, name: str = "", device: Device = "auto") -> None:
         self.embedder = Embedder.load_uncalibrated(folder, device)
         self.folder = folder
         self.name = name or self.embedder.card.name
@@ -83,17 +82,29 @@ class WeightsFeatures:
 
 
 def gallery(features: Features, dataset: Dataset) -> Gallery:
-    """Embed every specimen of a data set."""
+    """Embed every specimen of a data set; a progress bar runs on a terminal.
+
+    Raises
+    ------
+    DataError
+        No specimen holds a usable signature.
+    """
     specimens = [
         specimen
         for signer in dataset.signers()
         for specimen in (*dataset.genuine(signer), *dataset.forgeries(signer))
     ]
+    bar = tqdm(
+        range(0, len(specimens), BATCH), desc=f"{features.name} on {dataset.name}", leave=False, disable=None
+    )
+    rows = [features.embed(specimens[at : at + BATCH]) for at in bar]
+    if not any(np.isfinite(part).all(axis=1).any() for part in rows):
+        raise DataError(f"No specimen of {dataset.name} holds a usable signature.")
     return embedded(
         name=dataset.name,
         keys=[specimen.key for specimen in specimens],
         signers=[specimen.signer for specimen in specimens],
         genuine=[specimen.genuine for specimen in specimens],
-        embeddings=features.embed(specimens),
+        embeddings=np.concatenate(rows),
         metric=features.metric,
     )

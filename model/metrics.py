@@ -175,7 +175,7 @@ def bootstrap(
     Parameters
     ----------
     statistic : callable
-        Takes how often each writer was drawn, (writers,) float64, and returns the value.
+        Takes how often each writer was drawn, (writers,) float64, and returns the value; NaN where a sample has none.
     writers : int
         At least 1.
     """
@@ -184,7 +184,7 @@ def bootstrap(
     counts = rng.multinomial(writers, np.full(writers, 1.0 / writers), size=samples)
     values = [statistic(row.astype(np.float64)) for row in counts]
     tail = (1.0 - level) / 2.0
-    low, high = np.quantile(values, [tail, 1.0 - tail])
+    low, high = np.nanquantile(values, [tail, 1.0 - tail])
     return Estimate(value, float(low), float(high))
 
 
