@@ -138,11 +138,11 @@ def cllr_min(
     # Each class gets half of the weight, so that the pooled share of genuine is the posterior at even odds.
     g, f = g / g.sum() / 2.0, f / f.sum() / 2.0
     label = np.concatenate([np.ones(len(g)), np.zeros(len(f))])
-    posterior = _pool_adjacent_violators(values, label, np.concatenate([g, f]))
-    with np.errstate(divide="ignore"):
-        bits = np.where(label > 0, -np.log2(posterior), -np.log2(1.0 - posterior))
-    used = np.concatenate([g, f]) > 0
-    return float(np.sum((np.concatenate([g, f]) * bits)[used]))
+    weight = np.concatenate([g, f])
+    fitted = _pool_adjacent_violators(values, label, weight)
+    probability = np.where(label > 0, fitted, 1.0 - fitted)
+    used = weight > 0
+    return float(weight[used] @ -np.log2(probability[used]))
 
 
 def identification_rate(distances: Floats, truth: NDArray[np.intp], rank: int = 1) -> float:
