@@ -30,7 +30,7 @@ SPREAD_PRIOR_WEIGHT = (
     0.7  # where few writers leave the spread's weight: HOG and networks both do well with it
 )
 SPREAD_PENALTY = 0.0002
-LEVELS = ndtr(np.linspace(-3.3, 3.3, 67))
+LEVELS = np.round(ndtr(np.linspace(-3.3, 3.3, 67)), 8)
 
 
 @dataclass(frozen=True)
@@ -105,11 +105,11 @@ def fit_calibration(
         spread_prior=spread_prior,
         # With n signatures seen, a ratio beyond n to 1 rests on the curve's form alone.
         llr_bounds=(-float(np.log10(counts[Kind.GENUINE])), float(np.log10(counts[Kind.SKILLED]))),
-        floor_skilled=floors[Kind.SKILLED],
-        floor_random=floors[Kind.RANDOM],
-        floor_genuine=floors[Kind.GENUINE],
+        floor_skilled=max(floors[Kind.SKILLED], float(LEVELS[0])),
+        floor_random=max(floors[Kind.RANDOM], float(LEVELS[0])),
+        floor_genuine=max(floors[Kind.GENUINE], float(LEVELS[0])),
         copy_distance=_smallest_genuine(galleries) / 2.0,
-        levels=tuple(np.round(LEVELS, 8).tolist()),
+        levels=tuple(LEVELS.tolist()),
         parameters=tuple(parameters),
     )
 
