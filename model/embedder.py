@@ -70,7 +70,7 @@ class Embedder:
         self.version = card.version
         self.dimension = card.dimension
         self.metric = card.metric
-        self.device = _choose_device(device)
+        self.device = choose_device(device)
         self._calibration = calibration
         self._canvas = card.canvas.canvas()
         self._network = network.eval().to(self.device)
@@ -95,7 +95,7 @@ class Embedder:
         DeviceUnavailable
             CUDA was demanded and there is none.
         """
-        _choose_device(device)
+        choose_device(device)
         card = load_card(folder)
         network = load_network(folder, card)
         return cls(network, card, Calibration.load(folder, card.sha256), device)
@@ -103,7 +103,7 @@ class Embedder:
     @classmethod
     def load_uncalibrated(cls, folder: Path, device: Device = "auto") -> Embedder:
         """Load weights whose calibration has yet to be fitted; raises as :meth:`load` does."""
-        _choose_device(device)
+        choose_device(device)
         card = load_card(folder)
         return cls(load_network(folder, card), card, None, device)
 
@@ -187,7 +187,7 @@ def _distance_matrix(embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.asarray(np.linalg.norm(e[:, None] - e[None], axis=2), dtype=np.float64)
 
 
-def _choose_device(device: Device) -> Literal["cpu", "cuda"]:
+def choose_device(device: Device) -> Literal["cpu", "cuda"]:
     if device == "cuda" and not torch.cuda.is_available():
         raise DeviceUnavailable(
             "The device is set to cuda, but torch finds no CUDA device; install a driver and a CUDA build of torch, "

@@ -43,20 +43,25 @@ class Features(Protocol):
 
 
 class InkShelf:
-    """Isolates the ink of each specimen once, however many models look at it."""
+    """Isolates the ink of each file once, however many models look at it."""
 
     def __init__(self) -> None:
-        self._inks: dict[tuple[str, Path | None, bool], Ink | None] = {}
+        self._inks: dict[Path, Ink | None] = {}
 
     def ink(self, specimen: Specimen) -> Ink | None:
         """The isolated ink, or None when the specimen holds no usable signature."""
-        key = (specimen.key, specimen.path, specimen.genuine)
-        if key not in self._inks:
-            try:
-                self._inks[key] = isolate(specimen.grey())
-            except UnusableSignature:
-                self._inks[key] = None
-        return self._inks[key]
+        if specimen.path is None:  # keys are unique within one data set only
+            return _isolated(specimen)
+        if specimen.path not in self._inks:
+            self._inks[specimen.path] = _isolated(specimen)
+        return self._inks[specimen.path]
+
+
+def _isolated(specimen: Specimen) -> Ink | None:
+    try:
+        return isolate(specimen.grey())
+    except UnusableSignature:
+        return None
 
 
 class WeightsFeatures:

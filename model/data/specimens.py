@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.card import Terms
+from model.data.pen import Trajectory
 from model.errors import DataError
 from model.imaging import read_grey
 
@@ -36,6 +37,8 @@ class Specimen:
         Reads or renders the scan: (height, width) uint8, 255 = white.
     path : Path or None
         The file behind it.
+    trajectory : callable or None
+        The pen's path, where the data set has it: training then draws it anew each time, with other pens.
     """
 
     key: str
@@ -43,6 +46,7 @@ class Specimen:
     genuine: bool
     grey: Callable[[], NDArray[np.uint8]] = field(repr=False, compare=False)
     path: Path | None = field(default=None, compare=False)
+    trajectory: Callable[[], Trajectory] | None = field(default=None, repr=False, compare=False)
 
 
 @runtime_checkable

@@ -12,6 +12,7 @@ from torch import nn
 
 NETWORKS: dict[str, str] = {
     "article": "model.networks.article:ArticleNetwork",
+    "layout": "model.networks.layout:LayoutNetwork",
     "signet": "model.networks.signet:SigNet",
 }
 

@@ -28,6 +28,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from model.networks.response_norm import LocalResponseNorm
+
 
 class ArticleNetwork(nn.Module):
     """``(batch, 1, 105, 105) float32 in [0, 1]`` to ``(batch, 2) float32``: 34.2 million parameters.
@@ -43,11 +45,11 @@ class ArticleNetwork(nn.Module):
         self.features = nn.Sequential(
             nn.Conv2d(1, 96, 11),
             nn.ReLU(inplace=True),
-            nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=2.0),
+            LocalResponseNorm(96),
             nn.MaxPool2d(3, 2),
             nn.Conv2d(96, 256, 5, padding=2),
             nn.ReLU(inplace=True),
-            nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=2.0),
+            LocalResponseNorm(256),
             nn.MaxPool2d(3, 2),
             nn.Dropout(dropout),
             nn.Conv2d(256, 384, 3, padding=1),

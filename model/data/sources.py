@@ -1,0 +1,188 @@
+"""Where training's canvases come from: packed crops, recorded trajectories, invented writers.
+
+A source has identities, numbered from 0, each with genuine specimens and perhaps forgeries; it draws any of them
+onto a canvas with a random generator that it is handed. The same generator state gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.card import Terms, TrainingData
+from model.data.augment import Augmentation, age_scan, augment_crop, random_affine
+from model.data.packed import DEFAULT_CACHE, pack
+from model.data.pen import Pen, Trajectory, draw, perturb, random_pen
+from model.data.specimens import Dataset, Specimen
+from model.data.synthetic import Writer
+from model.errors import DataError
+from model.ink import Canvas
+
+Pixels = NDArray[np.uint8]
+
+
+class Source(Protocol):
+    """Identities that can be drawn.
+
+    Attributes
+    ----------
+    about : TrainingData
+        For the card.
+    groups : sequence of str
+        One for each identity: identities of one group resemble each other (the same name written by many).
+    """
+
+    about: TrainingData
+    groups: Sequence[str]
+
+    def count(self, identity: int, *, forged: bool) -> int:
+        """How many different specimens an identity has."""
+
+    def draw(self, identity: int, number: int, rng: np.random.Generator, *, forged: bool) -> Pixels:
+        """Specimen ``number`` as an augmented canvas: (height, width) uint8, ink = 255."""
+
+
+class CropSource:
+    """Scans whose ink is isolated once and kept packed."""
+
+    def __init__(
+        self, dataset: Dataset, canvas: Canvas, augmentation: Augmentation, cache: Path = DEFAULT_CACHE
+    ) -> None:
+        self._packed = packed = pack(dataset, cache)
+        self._canvas, self._augmentation = canvas, augmentation
+        self._rows: list[tuple[list[int], list[int]]] = []
+        names = []
+        of: dict[str, tuple[list[int], list[int]]] = {}
+        for row, (signer, genuine) in enumerate(zip(packed.signers, packed.genuine, strict=True)):
+            of.setdefault(signer, ([], []))[0 if genuine else 1].append(row)
+        for signer, rows in of.items():
+            if len(rows[0]) >= 2:
+                names.append(signer)
+                self._rows.append(rows)
+        self.groups = tuple(name.partition("/")[2] for name in names)
+        self.about = _about(dataset, len(names), sum(len(g) + len(f) for g, f in self._rows))
+
+    def count(self, identity: int, *, forged: bool) -> int:
+        """How many scans there are."""
+        return len(self._rows[identity][forged])
+
+    def draw(self, identity: int, number: int, rng: np.random.Generator, *, forged: bool) -> Pixels:
+        """One scan, augmented."""
+        density = self._packed.density(self._rows[identity][forged][number])
+        return augment_crop(density, self._canvas, self._augmentation, rng)
+
+
+class TrajectorySource:
+    """Recorded pen movements, drawn anew each time with another pen and a movement slightly perturbed."""
+
+    def __init__(self, dataset: Dataset, canvas: Canvas, augmentation: Augmentation) -> None:
+        self._canvas, self._augmentation = canvas, augmentation
+        signers = [s for s in dataset.signers() if len(dataset.genuine(s)) >= 2]
+        self._of = [
+            (_trajectories(dataset.genuine(signer)), _trajectories(dataset.forgeries(signer)))
+            for signer in signers
+        ]
+        self.groups = ("",) * len(signers)
+        self.about = _about(dataset, len(signers), sum(len(g) + len(f) for g, f in self._of))
+
+    def count(self, identity: int, *, forged: bool) -> int:
+        """How many recordings there are."""
+        return len(self._of[identity][forged])
+
+    def draw(self, identity: int, number: int, rng: np.random.Generator, *, forged: bool) -> Pixels:
+        """One recording, drawn."""
+        trajectory = perturb(self._of[identity][forged][number], rng)
+        return draw_augmented(trajectory, random_pen(rng), self._canvas, self._augmentation, rng)
+
+
+class SyntheticSource:
+    """Invented writers, their specimens and their forgers, without end.
+
+    Parameters
+    ----------
+    writers, genuine, forgeries : int
+        How many, and how many different specimens of each.
+    forgers : int
+        The forgeries of a writer are shared out among so many.
+    seed : int
+        Of the first writer; keep validation's apart from training's.
+    """
+
+    def __init__(
+        self,
+        canvas: Canvas,
+        augmentation: Augmentation,
+        writers: int = 1000,
+        genuine: int = 24,
+        forgeries: int = 24,
+        forgers: int = 4,
+        seed: int = 1_000_000,
+    ) -> None:
+        self._canvas, self._augmentation = canvas, augmentation
+        self._genuine, self._forgeries, self._forgers, self._seed = genuine, forgeries, forgers, seed
+        self.groups = ("",) * writers
+        self.about = TrainingData(
+            name="synthetic",
+            terms="permissive",
+            signers=writers,
+            signatures=writers * (genuine + forgeries),
+            citation="drawn by this project's sigma-lognormal synthetic writer",
+        )
+        self._writer = lru_cache(maxsize=4096)(Writer)
+        # Inventing a specimen costs more than drawing it: keep the most recent (some 10 KB each).
+        self._trajectory = lru_cache(maxsize=30_000)(self._invent)
+
+    def count(self, identity: int, *, forged: bool) -> int:
+        """As many as the recipe says, the same for everybody."""
+        del identity
+        return self._forgeries if forged else self._genuine
+
+    def draw(self, identity: int, number: int, rng: np.random.Generator, *, forged: bool) -> Pixels:
+        """One specimen, drawn with a random pen."""
+        trajectory = self._trajectory(identity, number, forged)
+        return draw_augmented(trajectory, random_pen(rng), self._canvas, self._augmentation, rng)
+
+    def _invent(self, identity: int, number: int, forged: bool) -> Trajectory:
+        writer = self._writer(self._seed + identity)
+        if forged:
+            return writer.forgery(number % self._forgers, number // self._forgers)
+        return writer.genuine(number)
+
+
+def draw_augmented(
+    trajectory: Trajectory, pen: Pen, canvas: Canvas, augmentation: Augmentation, rng: np.random.Generator
+) -> Pixels:
+    """A trajectory on an augmented canvas: (canvas.height, canvas.width) uint8, ink = 255."""
+    affine = random_affine(rng, canvas, augmentation)
+    return age_scan(draw(trajectory, pen, canvas, affine), augmentation, rng)
+
+
+def source_of(
+    dataset: Dataset, canvas: Canvas, augmentation: Augmentation, cache: Path = DEFAULT_CACHE
+) -> Source:
+    """The source for a data set: trajectories where it has them, else crops."""
+    first = dataset.genuine(dataset.signers()[0])
+    if first and first[0].trajectory is not None:
+        return TrajectorySource(dataset, canvas, augmentation)
+    return CropSource(dataset, canvas, augmentation, cache)
+
+
+def _trajectories(specimens: Sequence[Specimen]) -> list[Trajectory]:
+    found = []
+    for specimen in specimens:
+        if specimen.trajectory is None:
+            raise DataError(f"{specimen.key} has no trajectory.")
+        found.append(specimen.trajectory())
+    return found
+
+
+def _about(dataset: Dataset, signers: int, signatures: int) -> TrainingData:
+    terms: Terms = dataset.terms
+    return TrainingData(
+        name=dataset.name, terms=terms, signers=signers, signatures=signatures, citation=dataset.citation
+    )
