@@ -100,7 +100,9 @@ class InferenceQueue:
             raise NotReady("The service is shutting down; try again.")
         # An empty queue takes any request, or one larger than the whole queue would never be served.
         if self._waiting and len(self._waiting) + len(canvases) > self._capacity:
-            raise Busy(f"{len(self._waiting)} signatures wait for the network already; try again in a moment.")
+            raise Busy(
+                f"{len(self._waiting)} signatures wait for the network already; try again in a moment."
+            )
         loop = asyncio.get_running_loop()
         entries = [_Waiting(canvas, loop.create_future()) for canvas in canvases]
         self._waiting.extend(entries)

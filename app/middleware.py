@@ -84,7 +84,9 @@ class RequestFrame:
         return counted_receive
 
     def _too_large(self) -> RequestTooLarge:
-        return RequestTooLarge(f"The request has more than {self._max_bytes} bytes; send fewer or smaller files.")
+        return RequestTooLarge(
+            f"The request has more than {self._max_bytes} bytes; send fewer or smaller files."
+        )
 
     def _account(self, scope: Scope, status: int, seconds: float) -> None:
         # The route's pattern, not the path: ids of people stay out of logs and metrics.

@@ -91,12 +91,19 @@ class Settings(BaseSettings):
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="Where the network runs; auto takes CUDA when there is a CUDA device."
     )
-    batch_size: int = Field(default=32, ge=1, le=4096, description="Most signatures in one pass of the network.")
+    batch_size: int = Field(
+        default=32, ge=1, le=4096, description="Most signatures in one pass of the network."
+    )
     queue_size: int = Field(
-        default=256, ge=1, description="Most signatures that wait for the network; beyond it callers get a 503."
+        default=256,
+        ge=1,
+        description="Most signatures that wait for the network; beyond it callers get a 503.",
     )
     reading_threads: int = Field(
-        default=2, ge=1, le=64, description="Threads that decode images and isolate ink beside the event loop."
+        default=2,
+        ge=1,
+        le=64,
+        description="Threads that decode images and isolate ink beside the event loop.",
     )
 
     # The decision
@@ -121,9 +128,14 @@ class Settings(BaseSettings):
         "are whatever they are; `target_far` is what states them.",
     )
     min_references: int = Field(
-        default=1, ge=1, le=50, description="References that a signer needs before anything is verified against them."
+        default=1,
+        ge=1,
+        le=50,
+        description="References that a signer needs before anything is verified against them.",
     )
-    max_references: int = Field(default=50, ge=1, le=1000, description="Most references that are kept of one signer.")
+    max_references: int = Field(
+        default=50, ge=1, le=1000, description="Most references that are kept of one signer."
+    )
 
     # The store
     database_url: str = Field(
@@ -143,8 +155,12 @@ class Settings(BaseSettings):
     max_request_bytes: int = Field(default=64 * 2**20, ge=1024, description="Most bytes of one request.")
 
     # What it says
-    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="How much is logged.")
-    log_format: Literal["json", "text"] = Field(default="json", description="One JSON object a line, or plain text.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="How much is logged."
+    )
+    log_format: Literal["json", "text"] = Field(
+        default="json", description="One JSON object a line, or plain text."
+    )
 
     @field_validator("api_keys", mode="before")
     @classmethod

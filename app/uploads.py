@@ -67,8 +67,6 @@ _DECODER_ERRORS = (
     RuntimeError,
     MemoryError,
     struct.error,
-    Image.DecompressionBombError,
-    Image.DecompressionBombWarning,
 )
 
 
@@ -123,6 +121,11 @@ def read_upload(data: bytes, name: str | None, limits: UploadLimits, page: int =
                 _turn_to(image, page)
                 _check_size(image, limits)
                 return to_grey(image)
+    except Image.DecompressionBombError as error:
+        raise TooManyPixels(
+            f"The image claims to have far more than the {limits.max_pixels:,} pixels that are decoded; "
+            "upload a crop or a smaller resolution."
+        ) from error
     except _DECODER_ERRORS as error:
         raise DamagedImage(
             f"The {decoder} image breaks off or is broken and cannot be decoded; save or scan it again."

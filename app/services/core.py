@@ -1,0 +1,32 @@
+"""What the use cases work with: the model, the queue in front of it, the store, the index, the policy."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from app.inference import InferenceQueue
+from app.services.gallery import Gallery
+from app.settings import Settings
+from app.store.store import Store
+from app.telemetry import Metrics
+from model.embedder import Embedder
+
+
+@dataclass(frozen=True)
+class Core:
+    """The parts of one running service."""
+
+    settings: Settings
+    embedder: Embedder
+    queue: InferenceQueue
+    store: Store
+    gallery: Gallery
+    readers: ThreadPoolExecutor
+    metrics: Metrics
+    calibration_id: str
+
+    @property
+    def model_version(self) -> str:
+        """Name and hash of the weights that are loaded."""
+        return self.embedder.version

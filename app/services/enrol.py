@@ -1,0 +1,104 @@
+"""Enrolling: specimens become references of a signer, all of a request in one transaction or none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from sqlalchemy.orm import Session
+
+from app.domain import NewReference, Note, Reference, Upload, new_id, now
+from app.errors import DuplicateReference, ModelVersionMismatch, SignerNotFound
+from app.services.core import Core
+from app.services.idempotency import Once
+from app.services.judging import stands_apart
+from app.services.notes import note
+from app.services.reading import Signature, media_type, read_signatures
+from app.store import references
+
+Answer = dict[str, Any]
+
+
+async def enrol(
+    core: Core,
+    tenant_id: str,
+    signer_id: str,
+    uploads: Sequence[Upload],
+    answer: Callable[[tuple[Reference, ...]], Answer],
+    once: Once | None = None,
+) -> Answer:
+    """Keep specimens as references of a signer, who is made when new; on disk when this returns.
+
+    Parameters
+    ----------
+    answer : callable
+        Renders the references; what it returns is given again to a repetition of the request.
+
+    Raises
+    ------
+    FileRefused, DuplicateReference, TooManyReferences, IdempotencyConflict
+        And nothing was stored.
+    """
+    if once is not None and (earlier := await core.store.read(once.earlier)) is not None:
+        return earlier
+    signatures = await read_signatures(core, uploads)
+    _refuse_twins(signatures)
+    apart = await _unlike_others(core, tenant_id, signer_id, signatures)
+    new = [
+        _new_reference(core, signature, (note("unlike-other-references"),) if odd else ())
+        for signature, odd in zip(signatures, apart, strict=True)
+    ]
+
+    def keep(session: Session) -> Answer:
+        if once is not None and (earlier := once.earlier(session)) is not None:
+            return earlier
+        kept = answer(references.add(session, tenant_id, signer_id, new, now(), core.settings.max_references))
+        if once is not None:
+            once.keep(session, kept)
+        return kept
+
+    with core.metrics.stage("store"):
+        return await core.store.write(keep)
+
+
+async def _unlike_others(
+    core: Core, tenant_id: str, signer_id: str, signatures: Sequence[Signature]
+) -> list[bool]:
+    """Which of the new specimens stand apart from all other references of the signer, old and new."""
+    templates = np.stack([signature.template for signature in signatures])
+    try:
+        present = await core.store.read(references.specimens, tenant_id, signer_id, core.model_version)
+        old = present.templates.reshape(-1, templates.shape[1])
+    except (SignerNotFound, ModelVersionMismatch):
+        old = np.zeros((0, templates.shape[1]), np.float32)
+    everybody = np.concatenate([old, templates])
+    return [
+        stands_apart(core, template, np.delete(everybody, len(old) + position, axis=0))
+        for position, template in enumerate(templates)
+    ]
+
+
+def _refuse_twins(signatures: Sequence[Signature]) -> None:
+    seen: dict[tuple[str, int], int] = {}
+    for position, signature in enumerate(signatures, 1):
+        first = seen.setdefault((signature.sha256, signature.upload.page), position)
+        if first != position:
+            raise DuplicateReference(
+                f"Files {first} and {position} of `files` are the same, byte for byte; nothing was stored. "
+                "Send each specimen once."
+            )
+
+
+def _new_reference(core: Core, signature: Signature, more: tuple[Note, ...]) -> NewReference:
+    return NewReference(
+        reference_id=new_id(),
+        data=signature.upload.data,
+        sha256=signature.sha256,
+        media_type=media_type(signature.upload.data),
+        page=signature.upload.page,
+        quality=signature.quality,
+        warnings=signature.notes + more,
+        model_version=core.model_version,
+        template=signature.template,
+    )

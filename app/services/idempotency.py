@@ -1,0 +1,44 @@
+"""Requests that may be repeated: the second one gets the first one's answer, also from another process."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.domain import Upload, now
+from app.store import retries
+
+
+@dataclass(frozen=True)
+class Once:
+    """An Idempotency-Key with the fingerprint of the request that it came with."""
+
+    tenant_id: str
+    key: str
+    fingerprint: str
+
+    def earlier(self, session: Session) -> dict[str, Any] | None:
+        """The answer that was given before; raises IdempotencyConflict when the request was another one."""
+        return retries.find(session, self.tenant_id, self.key, self.fingerprint)
+
+    def keep(self, session: Session, answer: dict[str, Any]) -> None:
+        """Keep the answer, in the transaction that did what it tells of."""
+        retries.keep(session, self.tenant_id, self.key, self.fingerprint, answer, now())
+
+
+def once(
+    tenant_id: str, key: str | None, call: str, words: Iterable[str], uploads: Iterable[Upload]
+) -> Once | None:
+    """What identifies a request: the call, its fields and its files, byte for byte; None without a key."""
+    if key is None:
+        return None
+    digest = hashlib.sha256()
+    for word in (call, *words):
+        digest.update(len(word.encode()).to_bytes(8, "big") + word.encode())
+    for upload in uploads:
+        digest.update(hashlib.sha256(upload.data).digest() + upload.page.to_bytes(8, "big", signed=True))
+    return Once(tenant_id, key, digest.hexdigest())

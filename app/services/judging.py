@@ -1,0 +1,108 @@
+"""From templates to a finding: distances, the policy for the signer, the verdict of `model.scoring`, warnings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app.domain import Finding, Note, OperatingPoint, ReferenceDistance, Vector, now
+from app.services.core import Core
+from app.services.notes import note
+from app.services.reading import Signature
+from model.scoring import Decision, Floats, Verdict, distances, judge, pairwise
+
+_NOTE_OF = {"suspiciously-close": "possible-copy"}
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What decides for one signer."""
+
+    target_far: float
+    review_far: float | None
+    fixed_threshold: float | None
+
+
+def policy(core: Core, target_far: float | None = None, fixed_threshold: float | None = None) -> Policy:
+    """The signer's own policy where it has one, else the service's.
+
+    A signer's `target_far` outweighs the service's fixed threshold: it is the more particular wish.
+    """
+    settings = core.settings
+    if fixed_threshold is None and target_far is None:
+        fixed_threshold = settings.fixed_threshold
+    target = settings.target_far if target_far is None else target_far
+    review = settings.review_far if settings.review_far is not None and settings.review_far > target else None
+    return Policy(target, review, fixed_threshold)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A verdict with the distances that it rests on."""
+
+    verdict: Verdict
+    to_references: Floats
+    among_references: Floats
+
+
+def judged(core: Core, question: Vector, templates: Vector, rule: Policy) -> Judgement:
+    """Judge a template (dimension,) against references (k, dimension) of one signer."""
+    metric = core.embedder.metric
+    to_references = distances(question, templates, metric)
+    among = pairwise(templates, metric)
+    verdict = judge(
+        to_references,
+        among,
+        core.embedder.calibration,
+        rule.target_far,
+        rule.review_far,
+        rule.fixed_threshold,
+    )
+    return Judgement(verdict, to_references, among)
+
+
+def finding(
+    core: Core,
+    signature: Signature,
+    judgement: Judgement,
+    rule: Policy,
+    reference_ids: Sequence[str],
+    notes: Sequence[Note] = (),
+) -> tuple[Finding, dict[str, Any]]:
+    """The finding, and the basis that explains it a year later."""
+    verdict = judgement.verdict
+    point = verdict.operating_point
+    warned = (*signature.notes, *(note(_NOTE_OF.get(code, code)) for code in verdict.warnings), *notes)
+    result = Finding(
+        decision=verdict.decision.value,
+        distance=verdict.distance,
+        threshold=verdict.threshold,
+        review_threshold=verdict.review_threshold,
+        log_likelihood_ratio=verdict.log_likelihood_ratio,
+        operating_point=OperatingPoint(point.far_skilled, point.far_random, point.frr),
+        references=tuple(
+            ReferenceDistance(key, float(value))
+            for key, value in zip(reference_ids, judgement.to_references, strict=True)
+        ),
+        warnings=warned,
+        model_version=core.model_version,
+        created_at=now(),
+    )
+    basis = {
+        "target_far": rule.target_far,
+        "review_far": rule.review_far,
+        "fixed_threshold": rule.fixed_threshold,
+        "calibration": core.calibration_id,
+        "spread": verdict.spread,
+        "among_references": [[round(float(v), 6) for v in row] for row in judgement.among_references],
+        "quality": signature.quality,
+    }
+    return result, basis
+
+
+def stands_apart(core: Core, question: Vector, others: Vector) -> bool:
+    """Whether a new reference is further from the others (k, dimension) than even a reviewer would let pass."""
+    if len(others) < 2:
+        return False
+    return judged(core, question, others, policy(core)).verdict.decision is Decision.REJECT

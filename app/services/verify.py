@@ -1,0 +1,85 @@
+"""Verifying: a questioned signature against an enrolled signer (on record) or against references sent along."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from sqlalchemy.orm import Session
+
+from app.domain import Finding, Note, Upload, Verification, new_id
+from app.errors import TooFewReferences
+from app.services.core import Core
+from app.services.idempotency import Once
+from app.services.judging import Judgement, finding, judged, policy
+from app.services.notes import note
+from app.services.reading import read_signature, read_signatures
+from app.store import references, verifications
+
+Answer = dict[str, Any]
+
+
+async def verify(
+    core: Core,
+    tenant_id: str,
+    signer_id: str,
+    upload: Upload,
+    answer: Callable[[Verification], Answer],
+    once: Once | None = None,
+) -> Answer:
+    """Judge a questioned signature and put the finding on record before it is told.
+
+    Raises
+    ------
+    FileRefused, SignerNotFound, TooFewReferences, ModelVersionMismatch, IdempotencyConflict
+    """
+    if once is not None and (earlier := await core.store.read(once.earlier)) is not None:
+        return earlier
+    with core.metrics.stage("store"):
+        known = await core.store.read(references.specimens, tenant_id, signer_id, core.model_version)
+    have, need = len(known.reference_ids), core.settings.min_references
+    if have < max(1, need):
+        raise TooFewReferences(
+            f"Signer {signer_id!r} has {have} references and a verification needs {max(1, need)}; enrol more."
+        )
+    signature = await read_signature(core, upload)
+    rule = policy(core, known.signer.target_far, known.signer.fixed_threshold)
+    judgement = judged(core, signature.template, known.templates, rule)
+    notes: list[Note] = []
+    if signature.sha256 in known.sha256:
+        notes.append(note("identical-image"))
+    if any(known.warned):
+        notes.append(note("low-quality-reference"))
+    result, basis = finding(core, signature, judgement, rule, known.reference_ids, notes)
+    verification = Verification(new_id(), signer_id, result, signature.sha256, basis)
+
+    def keep(session: Session) -> Answer:
+        if once is not None and (earlier := once.earlier(session)) is not None:
+            return earlier
+        verifications.add(session, tenant_id, verification)
+        told = answer(verification)
+        if once is not None:
+            once.keep(session, told)
+        return told
+
+    with core.metrics.stage("store"):
+        told = await core.store.write(keep)
+    core.metrics.decisions.labels(result.decision).inc()
+    core.metrics.distances.observe(result.distance)
+    return told
+
+
+async def compare(core: Core, uploads: Sequence[Upload], upload: Upload) -> Finding:
+    """Judge a questioned signature against references that were sent along; nothing is kept.
+
+    Raises
+    ------
+    FileRefused, TooManyFiles
+    """
+    *shown, signature = await read_signatures(core, [*uploads, upload])
+    rule = policy(core)
+    judgement: Judgement = judged(core, signature.template, np.stack([s.template for s in shown]), rule)
+    notes = [note("identical-image")] if signature.sha256 in {s.sha256 for s in shown} else []
+    names = [str(position) for position in range(1, len(shown) + 1)]
+    return finding(core, signature, judgement, rule, names, notes)[0]
