@@ -1,4 +1,4 @@
-"""From templates to a finding: distances, the policy for the signer, the verdict of `model.scoring`, warnings."""
+"""From templates to a finding: distances, the policy that applies, the verdict of `model.scoring`, warnings."""
 
 from __future__ import annotations
 

@@ -1,0 +1,62 @@
+"""For orchestrators and Prometheus: alive, ready, metrics."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from app.api.parts import Running
+from app.auth import Reading
+from app.errors import StoreUnavailable
+from app.problems import documented
+from app.schemas import HealthOut
+
+router = APIRouter(tags=["operation"])
+
+
+@router.get("/livez", summary="Is the process alive?", response_model=HealthOut)
+async def livez() -> HealthOut:
+    """Answers as long as the event loop runs; restart the process when it does not.
+
+    ```sh
+    curl http://127.0.0.1:8000/livez
+    ```
+    """
+    return HealthOut(status="alive")
+
+
+@router.get(
+    "/readyz",
+    summary="Can it serve?",
+    response_model=HealthOut,
+    responses=documented("not-ready", "store-unavailable"),
+)
+async def readyz(core: Running) -> HealthOut:
+    """Yes when the weights are loaded and warm and the store answers; send no traffic otherwise.
+
+    ```sh
+    curl http://127.0.0.1:8000/readyz
+    ```
+    """
+    if not await core.store.reachable():
+        raise StoreUnavailable("The store does not answer; look at the database.")
+    return HealthOut(status="ready")
+
+
+@router.get(
+    "/metrics",
+    summary="Metrics for Prometheus",
+    response_class=Response,
+    responses={
+        200: {"description": "Prometheus text format.", "content": {"text/plain": {}}},
+        **documented("unauthenticated", "forbidden"),
+    },
+)
+async def metrics(request: Request, _: Reading) -> Response:
+    """Requests, latencies by stage, queue depth, batch sizes, decisions, outcomes and distances.
+
+    ```sh
+    curl http://127.0.0.1:8000/metrics
+    ```
+    """
+    return Response(generate_latest(request.app.state.metrics.registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,42 @@
+"""``POST /identify``: whose signature is this, among those enrolled?"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Form
+
+from app.api.parts import ALWAYS, ON_FILES, PageField, Running, SignatureFile, received
+from app.auth import Verifying
+from app.problems import documented
+from app.schemas import IdentificationOut, SignerId
+from app.services.identify import identify
+
+router = APIRouter(tags=["verification"])
+
+
+@router.post(
+    "/identify",
+    summary="Find the closest signers",
+    response_model=IdentificationOut,
+    responses=documented(*ALWAYS, *ON_FILES, "signer-not-found", "nobody-enrolled"),
+)
+async def post_identify(
+    core: Running,
+    caller: Verifying,
+    signature: SignatureFile,
+    top_k: Annotated[int, Form(ge=1, le=100, description="How many candidates to return.")] = 5,
+    signer_ids: Annotated[
+        list[SignerId] | None,
+        Form(max_length=1000, description="Only among these; repeat the field for each."),
+    ] = None,
+    page: PageField = 0,
+) -> IdentificationOut:
+    """One-shot classification: the closest signers, best first, and whether the best passes their own threshold.
+
+    ```sh
+    curl -F signature=@demo/writer-001/genuine/04.png -F top_k=3 http://127.0.0.1:8000/identify
+    ```
+    """
+    upload = await received(signature, "signature", page=page)
+    return IdentificationOut.of(await identify(core, caller.tenant_id, upload, top_k, signer_ids))

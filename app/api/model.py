@@ -1,0 +1,54 @@
+"""``GET /model``: what is running, on what terms, and what its error rates are."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from app.api.parts import ALWAYS, Running
+from app.auth import Reading
+from app.problems import documented
+from app.schemas import ModelOut
+
+router = APIRouter(tags=["model"])
+_FARS = (0.01, 0.02, 0.05, 0.10, 0.20)
+
+
+@router.get("/model", summary="Show the model", response_model=ModelOut, responses=documented(*ALWAYS))
+async def get_model(core: Running, _: Reading) -> ModelOut:
+    """Version, device, card and terms of the weights, and the error rates at usual operating points.
+
+    ```sh
+    curl http://127.0.0.1:8000/model
+    ```
+    """
+    embedder = core.embedder
+    calibration = embedder.calibration
+    low, high = calibration.far_range
+    points: list[dict[str, float | int]] = []
+    for parameters in calibration.parameters:
+        for target in (far for far in _FARS if low <= far <= high):
+            score = calibration.threshold(target, parameters.references)
+            point = calibration.operating_point(score, parameters.references)
+            points.append(
+                {
+                    "references": parameters.references,
+                    "target_far": target,
+                    "far_skilled": point.far_skilled,
+                    "far_random": point.far_random,
+                    "frr": point.frr,
+                }
+            )
+    return ModelOut(
+        version=embedder.version,
+        device=embedder.device,
+        precision=embedder.precision,
+        terms=embedder.card.terms,
+        calibration={
+            "id": core.calibration_id,
+            "created": calibration.created.isoformat(),
+            "fitted_on": calibration.fitted_on.model_dump(mode="json"),
+            "far_range": [low, high],
+        },
+        operating_points=points,
+        card=embedder.card.model_dump(mode="json"),
+    )

@@ -1,0 +1,73 @@
+"""What the routers share: the core of the running service, uploaded files, and the errors that go with them."""
+
+from __future__ import annotations
+
+from typing import Annotated, cast
+
+from fastapi import Depends, File, Form, Header, Query, Request, UploadFile
+
+from app.domain import Upload
+from app.errors import NotReady
+from app.services.core import Core
+
+ALWAYS = (
+    "malformed-request",
+    "unauthenticated",
+    "forbidden",
+    "store-unavailable",
+    "not-ready",
+    "internal-error",
+)
+ON_FILES = (
+    "empty-upload",
+    "damaged-image",
+    "no-such-page",
+    "upload-too-large",
+    "too-many-pixels",
+    "request-too-large",
+    "not-an-image",
+    "unsupported-image",
+    "blank-image",
+    "too-little-ink",
+    "only-a-line",
+    "too-much-ink",
+    "image-too-small",
+    "busy",
+)
+
+
+async def core_of(request: Request) -> Core:
+    """The running service's core; raises NotReady while it starts or stops."""
+    core = getattr(request.app.state, "core", None)
+    if core is None:
+        raise NotReady("The service is starting or shutting down; try again in a moment.")
+    return cast("Core", core)
+
+
+Running = Annotated[Core, Depends(core_of)]
+SignatureFile = Annotated[
+    UploadFile, File(description="The questioned signature: PNG, JPEG, TIFF, BMP or WebP.")
+]
+PageField = Annotated[
+    int, Form(ge=0, le=9999, description="Page of a multi-page TIFF, counted from 0.", examples=[0])
+]
+Repeatable = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        pattern=r"^[\x21-\x7e]+$",
+        description="Yours, for one request: repeating it with the same key gives the first answer again.",
+    ),
+]
+Limit = Annotated[int, Query(ge=1, le=500, description="Most items on a page.")]
+Cursor = Annotated[
+    str | None,
+    Query(max_length=1024, description="`next_cursor` of the page before; none for the first page."),
+]
+
+
+async def received(file: UploadFile, field: str, position: int = 1, page: int = 0) -> Upload:
+    """The bytes of an uploaded file, with where in the request it stood."""
+    return Upload(await file.read(), file.filename or None, field, position, page)

@@ -1,0 +1,133 @@
+"""The application: settings in, an ASGI app out. Weights are loaded once, in the lifespan, before it is ready."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Any
+
+import cv2
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from fastapi_offline import FastAPIOffline
+
+from app import problems
+from app.api import compare, health, identify, model, signers, verifications, verify
+from app.auth import Keyring
+from app.errors import StartRefused
+from app.inference import InferenceQueue
+from app.middleware import RequestFrame
+from app.problems import Problem
+from app.services.core import Core
+from app.services.gallery import Gallery
+from app.settings import Settings
+from app.store.store import Store
+from app.telemetry import Metrics
+from model.calibration import UnsupportedOperatingPoint
+from model.embedder import Embedder
+from model.errors import DeviceUnavailable, WeightsError
+
+_log = logging.getLogger(__name__)
+VERSION = "0.1.0"
+DESCRIPTION = """
+Verifies handwritten signatures of people the model has never seen: enrol a signer's **references**, send a
+**questioned signature**, get its **distance**, the **threshold** that applies, a **decision** and the strength of
+the evidence as a **log-likelihood ratio**. Errors are [problem+json](/problems) (RFC 9457).
+"""
+
+
+def load_embedder(settings: Settings) -> Embedder:
+    """Load and warm up the model; raise StartRefused with one clear line when it cannot be served as configured."""
+    try:
+        embedder = Embedder.load(settings.weights, settings.device)
+        for far in (settings.target_far, settings.review_far):
+            if far is not None:
+                embedder.calibration.threshold(far, 1)
+    except (WeightsError, DeviceUnavailable, UnsupportedOperatingPoint) as error:
+        raise StartRefused(str(error)) from error
+    embedder.warm_up()
+    return embedder
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Build the application; nothing is loaded before its lifespan begins."""
+    metrics = Metrics()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        settings.refuse_open_door()
+        cv2.setNumThreads(
+            1
+        )  # requests run side by side; OpenCV's own threads would only fight over the cores
+        embedder = load_embedder(settings)
+        store = Store.open(settings.database_url, settings.store_threads)
+        queue = InferenceQueue(embedder, settings.batch_size, settings.queue_size, metrics.batches.observe)
+        readers = ThreadPoolExecutor(settings.reading_threads, thread_name_prefix="reading")
+        metrics.watch_queue(lambda: queue.depth)
+        queue.start()
+        gallery = Gallery(store, embedder.version, cosine=embedder.metric == "cosine")
+        app.state.core = Core(
+            settings, embedder, queue, store, gallery, readers, metrics, embedder.calibration.identifier
+        )
+        _log.info(
+            "ready: %s (terms: %s) on %s, %s",
+            embedder.version,
+            embedder.card.terms,
+            embedder.device,
+            "keys are asked for" if settings.api_keys else "no keys: this machine only",
+        )
+        try:
+            yield
+        finally:
+            app.state.core = None
+            await queue.close()
+            readers.shutdown(wait=True)
+            store.close()
+
+    app = FastAPIOffline(
+        docs_url="/docs",
+        redoc_url=None,
+        title="Countersign",
+        version=VERSION,
+        description=DESCRIPTION,
+        root_path=settings.root_path,
+        lifespan=lifespan,
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+    )
+    app.state.keyring = Keyring(settings.api_keys)
+    app.state.metrics = metrics
+    for part in (verify, compare, identify, signers, verifications, model, health):
+        app.include_router(part.router)
+    problems.install(app)
+    app.add_middleware(RequestFrame, metrics=metrics, max_bytes=settings.max_request_bytes)
+    app.openapi = _openapi(app)  # type: ignore[method-assign]  # FastAPI's documented way to amend the schema
+    return app
+
+
+def _openapi(app: FastAPI) -> Callable[[], dict[str, Any]]:
+    """The schema, with problems in place of the framework's own 422, which this service never sends."""
+
+    def schema() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            made = get_openapi(
+                title=app.title,
+                version=app.version,
+                description=app.description,
+                routes=app.routes,
+                license_info=app.license_info,
+            )
+            components = made.setdefault("components", {}).setdefault("schemas", {})
+            components["Problem"] = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+            for name in ("HTTPValidationError", "ValidationError"):
+                components.pop(name, None)
+            for methods in made["paths"].values():
+                for call in methods.values():
+                    content = call["responses"].get("422", {}).get("content", {})
+                    if "application/json" in content:
+                        del call["responses"]["422"]
+            app.openapi_schema = made
+        return app.openapi_schema
+
+    return schema
