@@ -318,12 +318,15 @@ def _dimension(network: nn.Module, canvas: Canvas) -> int:
 
 
 def _follow(average: nn.Module, network: nn.Module, decay: float) -> None:
-    """``average = decay * average + (1 - decay) * network`` for parameters; running statistics are copied."""
+    """``average = decay * average + (1 - decay) * network``, running statistics included; counters are copied."""
     with torch.no_grad():
         for mine, current in zip(average.parameters(), network.parameters(), strict=True):
             mine.lerp_(current, 1.0 - decay)
         for mine, current in zip(average.buffers(), network.buffers(), strict=True):
-            mine.copy_(current)
+            if mine.is_floating_point():
+                mine.lerp_(current, 1.0 - decay)
+            else:
+                mine.copy_(current)
 
 
 def _start_worker(worker: int) -> None:
