@@ -1,0 +1,139 @@
+"""Fixtures: a small model drawn from the synthetic writer, a service on it in-process, signatures, and real data."""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from app.main import create_app
+from app.settings import ROOT, Settings
+from model.data.folder import FolderDataset
+from model.data.synth_command import write_folder
+from model.data.synthetic import Writer
+from model.features import InkShelf, WeightsFeatures, gallery
+from model.fitting import fit_calibration
+from model.networks import build
+from model.weights import save
+
+TINY = {"widths": [4, 6, 8, 10], "grid": [4, 8], "cell": 4}
+Draw = Callable[..., bytes]
+
+
+def make_model(folder: Path, name: str, seed: int, specimens: Path) -> Path:
+    """A small untrained network (random convolutions see shape, too) with a calibration fitted on its distances."""
+    torch.manual_seed(seed)
+    card = save(
+        folder,
+        build("layout", **TINY),
+        {
+            "name": name,
+            "network": "layout",
+            "network_options": TINY,
+            "canvas": {"height": 64, "width": 128, "method": "moments", "fill": 0.8},
+            "dimension": 128,
+            "metric": "euclidean",
+            "terms": "permissive",
+        },
+        f'name = "{name}"\n',
+    )
+    people = gallery(WeightsFeatures(folder, InkShelf()), FolderDataset(specimens, "synthetic"))
+    fit_calibration([people], card.sha256, card.metric, draws=2).save(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def specimens(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of synthetic signatures: 8 writers, 12 genuine, 6 forged each."""
+    folder = tmp_path_factory.mktemp("specimens") / "people"
+    write_folder(folder, writers=8, genuine=12, forged=6, seed=11)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory, specimens: Path) -> Path:
+    """A weights folder that loads in milliseconds."""
+    return make_model(tmp_path_factory.mktemp("weights") / "tiny", "tiny", 0, specimens)
+
+
+@pytest.fixture(scope="session")
+def other_model_folder(tmp_path_factory: pytest.TempPathFactory, specimens: Path) -> Path:
+    """Another one, whose templates must never be compared with those of the first."""
+    return make_model(tmp_path_factory.mktemp("weights") / "other", "other", 1, specimens)
+
+
+@pytest.fixture
+def settings(tmp_path: Path, model_folder: Path) -> Settings:
+    """Settings of a service with an empty store."""
+    return Settings(
+        _env_file=None,
+        weights=model_folder,
+        database_url=f"sqlite:///{tmp_path / 'store' / 'test.db'}",
+        device="cpu",
+        log_level="error",
+    )
+
+
+@pytest.fixture
+def serve(settings: Settings) -> Iterator[Callable[..., TestClient]]:
+    """Start services in-process, with changes to the settings; all are stopped at the end."""
+    running: list[TestClient] = []
+
+    def start(**changes: object) -> TestClient:
+        app = create_app(settings.model_copy(update=changes))
+        client = TestClient(app, raise_server_exceptions=False, client=("127.0.0.1", 50_000))
+        client.__enter__()
+        running.append(client)
+        return client
+
+    yield start
+    for client in running:
+        client.__exit__(None, None, None)
+
+
+@pytest.fixture
+def client(serve: Callable[..., TestClient]) -> TestClient:
+    """A service with an empty store and no keys."""
+    return serve()
+
+
+def png(image: Image.Image) -> bytes:
+    """An image as the bytes of a PNG file."""
+    out = io.BytesIO()
+    image.save(out, "PNG")
+    return out.getvalue()
+
+
+@pytest.fixture(scope="session")
+def draw() -> Draw:
+    """``draw(writer, n)``: a genuine signature as PNG; ``draw(writer, n, forger=1)``: a forgery."""
+    made: dict[tuple[int, int, int | None], bytes] = {}
+
+    def make(writer: int, n: int, forger: int | None = None) -> bytes:
+        key = (writer, n, forger)
+        if key not in made:
+            person = Writer(writer)
+            image = person.genuine_image(n) if forger is None else person.forgery_image(forger, n)
+            made[key] = png(Image.fromarray(image))
+        return made[key]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def signature_data() -> Path:
+    """The folder of real data; a test that needs it is skipped, loudly, where there is none."""
+    named = os.environ.get("SIGNATURE_DATA")
+    folder = Path(named) if named else ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        message = f"NO REAL DATA: {folder} is no folder, set SIGNATURE_DATA; what needs it was not tested"
+        warnings.warn(message, stacklevel=1)
+        pytest.skip(message)
+    return folder
