@@ -25,7 +25,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from app.errors import StartRefused
 
 ROOT = Path(__file__).resolve().parent.parent
-RELEASED_WEIGHTS = ROOT / "weights" / "countersign"
+RELEASED_WEIGHTS = ROOT / "weights" / "countersign-1"
 """The model that is served unless another one is named."""
 
 Scope = Literal["enrol", "verify", "read", "admin"]

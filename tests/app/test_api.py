@@ -118,7 +118,7 @@ def test_identify_ranks_signers(enrolled: TestClient, draw: Draw) -> None:
         return enrolled.post("/identify", files={"signature": image}, data=fields)
 
     body = identify(draw(2, 0), top_k=2).json()
-    assert [c["signer_id"] for c in body["candidates"]][0] == "writer-2"
+    assert next(c["signer_id"] for c in body["candidates"]) == "writer-2"
     assert len(body["candidates"]) == 2
     assert body["compared"] == 3
     assert body["accepted"] == (body["candidates"][0]["decision"] == "accept")

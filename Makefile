@@ -1,0 +1,54 @@
+# Countersign: `make serve` and `make test` set up everything they need; `make help` lists the rest.
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON := $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' && echo $$p && break; done)
+HOST ?= 127.0.0.1
+PORT ?= 8000
+WEIGHTS ?= weights/countersign-1
+
+.PHONY: help setup serve test lint lock clean benchmark-accuracy benchmark-serving benchmark-robustness
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed; none was found as python3.13, 3.12, 3.11 or python3." >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "$(PYTHON) cannot make a virtual environment; on Debian: apt install python3-venv" >&2; exit 1; }
+
+$(VENV)/serving: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/complete: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,dev]'
+	@touch $@ $(VENV)/serving
+
+setup: $(VENV)/complete ## install everything into .venv
+
+serve: $(VENV)/serving ## serve on http://127.0.0.1:8000 with the released weights and an SQLite file in var/
+	$(BIN)/python -m app serve --host $(HOST) --port $(PORT)
+
+test: $(VENV)/complete ## run the tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+lint: $(VENV)/complete ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+lock: $(VENV)/complete ## pin what is installed now
+	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/^(torch==[0-9.]+)\+.*/\1/' > constraints.txt
+
+benchmark-accuracy: $(VENV)/complete ## README's accuracy table (needs the data: SIGNATURE_DATA)
+	$(BIN)/python benchmarks/accuracy.py
+
+benchmark-serving: $(VENV)/complete ## what a request costs beside the bare network
+	$(BIN)/python benchmarks/serving.py --weights $(WEIGHTS)
+
+benchmark-robustness: $(VENV)/complete ## what scanners and pens cost beside a forgery
+	$(BIN)/python benchmarks/robustness.py $(WEIGHTS)
+
+clean: ## remove the environment and the caches, keep var/ and runs/
+	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache *.egg-info
