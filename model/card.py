@@ -86,9 +86,11 @@ class Card(_Frozen):
         lines = [
             f"# {self.version}",
             "",
-            f"Made {self.created:%Y-%m-%d}. Network `{self.network}` with {self.parameters:,} parameters; "
-            f"{self.canvas.height} x {self.canvas.width} canvas of isolated ink to {self.dimension} numbers, "
-            f"compared by {self.metric} distance.",
+            (
+                f"Made {self.created:%Y-%m-%d}. Network `{self.network}` with {self.parameters:,} parameters; "
+                f"{self.canvas.height} x {self.canvas.width} canvas of isolated ink to {self.dimension} numbers, "
+                f"compared by {self.metric} distance."
+            ),
             "",
             f"Terms: **{self.terms}**. Recipe: `recipe.toml` (sha256 {self.recipe_sha256[:12]})"
             + (f", commit {self.commit[:12]}." if self.commit else "."),

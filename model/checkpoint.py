@@ -51,7 +51,9 @@ def load_checkpoint(folder: Path, recipe_text: str) -> dict[str, Any]:
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise DataError(f"The checkpoint {path} cannot be read ({error}); start again without --resume.") from error
+        raise DataError(
+            f"The checkpoint {path} cannot be read ({error}); start again without --resume."
+        ) from error
     if state.pop("recipe", None) != _digest(recipe_text):
         raise DataError(
             f"The checkpoint {path} belongs to another recipe than the one given; "

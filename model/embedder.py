@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -176,7 +177,7 @@ class Embedder:
         probes = np.zeros((8, height, width), dtype=np.uint8)
         for probe in probes:
             corners = rng.uniform(0.1, 0.9, size=(12, 2))
-            for start, end in zip(corners[:-1], corners[1:], strict=True):
+            for start, end in pairwise(corners):
                 points = start + along[:, None] * (end - start)
                 probe[(points[:, 0] * height).astype(int), (points[:, 1] * width).astype(int)] = 255
         return probes
@@ -188,6 +189,7 @@ def _distance_matrix(embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def choose_device(device: Device) -> Literal["cpu", "cuda"]:
+    """The device to run on; raises DeviceUnavailable when CUDA is demanded and absent."""
     if device == "cuda" and not torch.cuda.is_available():
         raise DeviceUnavailable(
             "The device is set to cuda, but torch finds no CUDA device; install a driver and a CUDA build of torch, "

@@ -89,7 +89,7 @@ class Contrastive(losses.ContrastiveLoss):  # type: ignore[misc]  # untyped libr
 
 
 def triplet(margin: float = 0.2, similarity: Similarity = "euclidean") -> nn.Module:
-    """``max(0, d(anchor, positive) - d(anchor, negative) + margin)`` over all triplets of the batch that violate it."""
+    """``max(0, d(anchor, positive) - d(anchor, negative) + margin)`` over the batch's triplets that violate it."""
     loss: nn.Module = losses.TripletMarginLoss(margin=margin, distance=distance_of(similarity))
     return loss
 
@@ -113,7 +113,10 @@ class PairCrossEntropy(nn.Module):
         """``(n, d), (n,)`` to a scalar."""
         same, upper = _pairs(labels)
         logits = self.bias - self.log_scale.exp() * self.distance(embeddings)
-        positive, negative = functional.softplus(-logits[same & upper]), functional.softplus(logits[~same & upper])
+        positive, negative = (
+            functional.softplus(-logits[same & upper]),
+            functional.softplus(logits[~same & upper]),
+        )
         return 0.5 * _mean(positive) + 0.5 * _mean(negative)
 
 
@@ -153,7 +156,7 @@ class CoTuplet(nn.Module):
 
 
 class ClassObjective(nn.Module):
-    """Rows against learned class centres; labels below zero (forgeries as negatives) have no class and are left out."""
+    """Rows against learned class centres; labels below zero (forgeries as negatives) have no class."""
 
     def __init__(self, loss: nn.Module) -> None:
         super().__init__()

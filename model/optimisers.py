@@ -54,6 +54,8 @@ def rate_factor(spec: ScheduleSpec, step: int, epoch: int, progress: float) -> f
         case "constant":
             return warm
         case "cosine":
-            return warm * (spec.final + (1.0 - spec.final) * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress))))
+            return warm * (
+                spec.final + (1.0 - spec.final) * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
+            )
         case "steps":
             return warm * spec.factor ** (epoch // spec.every_epochs)

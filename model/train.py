@@ -15,7 +15,7 @@ import subprocess
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import cv2
 import numpy as np
@@ -79,7 +79,12 @@ class Trainer:
     """
 
     def __init__(
-        self, recipe: Recipe, recipe_text: str, out: Path, data: Path | None = None, cache: Path = DEFAULT_CACHE
+        self,
+        recipe: Recipe,
+        recipe_text: str,
+        out: Path,
+        data: Path | None = None,
+        cache: Path = DEFAULT_CACHE,
     ) -> None:
         self.recipe, self.recipe_text, self.out = recipe, recipe_text, out
         self.device = choose_device(recipe.training.device)
@@ -89,19 +94,21 @@ class Trainer:
         self.sources = [open_source(spec, recipe, data, cache) for spec in recipe.datasets]
         weights = [spec.weight for spec in recipe.datasets]
         self.sampler = IdentitySampler(self.sources, weights, recipe.sampler, recipe.seed)
-        self.validation = [
-            ValidationSet(open_part(spec, data), canvas, cache) for spec in recipe.validation
-        ]
+        self.validation = [ValidationSet(open_part(spec, data), canvas, cache) for spec in recipe.validation]
         torch.manual_seed(recipe.seed)
         self.network = _build_network(recipe)
         self.dimension = _dimension(self.network, canvas)
-        self.network.to(self.device, memory_format=torch.channels_last)
+        self.network.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch takes both
         self.objectives = nn.ModuleList(
             build_objective(spec.name, spec.options, self.dimension, self.sampler.identities)
             for spec in recipe.objectives
         ).to(self.device)
         self.optimiser = build_optimiser(recipe.optimiser, self.network, self.objectives)
-        self.average = copy.deepcopy(self.network).requires_grad_(requires_grad=False) if recipe.training.average else None
+        self.average = (
+            copy.deepcopy(self.network).requires_grad_(requires_grad=False)
+            if recipe.training.average
+            else None
+        )
         self.progress = Progress()
         self.total_steps = recipe.training.epochs * recipe.training.steps_per_epoch
 
@@ -212,7 +219,9 @@ class Trainer:
                 if not np.isnan(value):
                     rates[f"{part.name} {name}"] = value
                     log.add_scalar(f"EER {part.name}/{name}", value, step)
-        choice = float(np.mean(choices)) if choices else -float(step)  # without validation the last is the best
+        choice = (
+            float(np.mean(choices)) if choices else -float(step)
+        )  # without validation the last is the best
         tqdm.write(f"step {step}: " + ", ".join(f"{name} {value:.3f}" for name, value in rates.items()))
         if choice < self.progress.best or not (self.out / BEST).is_file():
             tensors = {k: v.detach().cpu().contiguous() for k, v in self.judged.state_dict().items()}
@@ -271,7 +280,9 @@ def train(
         Something of the recipe cannot be had, or ``out`` holds a run and ``resume`` was not asked for.
     """
     if exists(out) and not resume:
-        raise DataError(f"{out} holds a training run already: pass --resume to go on with it, or another --out.")
+        raise DataError(
+            f"{out} holds a training run already: pass --resume to go on with it, or another --out."
+        )
     trainer = Trainer(recipe, recipe_text, out, data, cache)
     if exists(out):
         trainer.resume()
@@ -320,9 +331,7 @@ def _dimension(network: nn.Module, canvas: Canvas) -> int:
 def _follow(average: nn.Module, network: nn.Module, decay: float) -> None:
     """``average = decay * average + (1 - decay) * network``, running statistics included; counters are copied."""
     with torch.no_grad():
-        for mine, current in zip(average.parameters(), network.parameters(), strict=True):
-            mine.lerp_(current, 1.0 - decay)
-        for mine, current in zip(average.buffers(), network.buffers(), strict=True):
+        for mine, current in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
             if mine.is_floating_point():
                 mine.lerp_(current, 1.0 - decay)
             else:
@@ -343,4 +352,4 @@ def _commit() -> str:
     done = subprocess.run(  # noqa: S603  fixed arguments
         [git, "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
     )
-    return cast("str", done.stdout).strip() if done.returncode == 0 else ""
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -1,4 +1,4 @@
-"""A released model is a folder: ``model.safetensors``, ``card.json``, ``card.md``, ``recipe.toml``, ``calibration.json``.
+"""A released model is a folder: ``model.safetensors``, its card, ``recipe.toml``, ``calibration.json``.
 
 The card names the network and carries the SHA-256 of the tensors; nothing is loaded that does not match it, and
 nothing is ever unpickled. The calibration is written later, by ``python -m model calibrate``.

@@ -27,7 +27,7 @@ class Augmentation(BaseModel):
     ``rotation`` in degrees; ``scale`` and ``aspect`` as the largest change of the logarithm; ``shear`` as a slope;
     ``shift`` as a share of the canvas; ``stroke`` in pixels of a crop of 400, thicker or thinner; ``gamma`` as the
     largest change of its logarithm; ``blur``, ``noise``, ``jpeg``, ``bitonal``, ``elastic``, ``erase`` as
-    probabilities. The defaults are what published work found to help: rotation within 8 degrees, scale within a tenth,
+    probabilities. The defaults are what published work found to help: rotation within 8 degrees, scale within 0.1,
     mild elastic, stroke dilation and erosion, JPEG and blur.
     """
 
@@ -49,7 +49,18 @@ class Augmentation(BaseModel):
 
 
 NONE = Augmentation(
-    rotation=0, scale=0, aspect=0, shear=0, shift=0, stroke=0, gamma=0, blur=0, noise=0, jpeg=0, bitonal=0, elastic=0
+    rotation=0,
+    scale=0,
+    aspect=0,
+    shear=0,
+    shift=0,
+    stroke=0,
+    gamma=0,
+    blur=0,
+    noise=0,
+    jpeg=0,
+    bitonal=0,
+    elastic=0,
 )
 
 
@@ -110,7 +121,7 @@ def age_scan(canvas: Pixels, ranges: Augmentation, rng: np.random.Generator) -> 
         out = np.clip(out + grain * (out > 16), 0, 255).astype(np.uint8)
     if jpeg < ranges.jpeg:
         _, coded = cv2.imencode(".jpg", 255 - out, [cv2.IMWRITE_JPEG_QUALITY, int(25 + 60 * strength[2])])
-        out = np.asarray(255 - cv2.imdecode(coded, cv2.IMREAD_GRAYSCALE), dtype=np.uint8)
+        out = np.asarray(255 - np.asarray(cv2.imdecode(coded, cv2.IMREAD_GRAYSCALE)), dtype=np.uint8)
     if bitonal < ranges.bitonal:
         level = int(70 + 90 * strength[3])
         out = np.where(out > level, 255, 0).astype(np.uint8)

@@ -29,7 +29,7 @@ class FolderDataset:
         self._folders = self._find_writers(root)
         if not self._folders:
             raise DataError(
-                f"{root} has no folder WRITER/genuine with images in it; expected WRITER/genuine/* and WRITER/forged/*."
+                f"{root} has no folder WRITER/genuine with images in it; WRITER/forged is optional."
             )
 
     def signers(self) -> Sequence[str]:

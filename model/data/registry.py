@@ -82,4 +82,4 @@ def open_dataset(name: str, root: Path | None = None) -> Dataset:
         return dataset
     if part not in get_args(Split):
         raise DataError(f"There is no split {part!r} of {base}; choose from {', '.join(get_args(Split))}.")
-    return split(dataset, cast(Split, part))
+    return split(dataset, cast("Split", part))

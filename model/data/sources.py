@@ -27,18 +27,15 @@ Pixels = NDArray[np.uint8]
 
 
 class Source(Protocol):
-    """Identities that can be drawn.
+    """Identities that can be drawn."""
 
-    Attributes
-    ----------
-    about : TrainingData
-        For the card.
-    groups : sequence of str
-        One for each identity: identities of one group resemble each other (the same name written by many).
-    """
+    @property
+    def about(self) -> TrainingData:
+        """For the card."""
 
-    about: TrainingData
-    groups: Sequence[str]
+    @property
+    def groups(self) -> Sequence[str]:
+        """One for each identity: identities of one group resemble each other (the same name by many)."""
 
     def count(self, identity: int, *, forged: bool) -> int:
         """How many different specimens an identity has."""

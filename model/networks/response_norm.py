@@ -30,7 +30,7 @@ class LocalResponseNorm(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``x / (k + band * x**2) ** 0.75``."""
-        y: torch.Tensor = _Normalise.apply(x, self.band.to(x.dtype), self.k)
+        y: torch.Tensor = _Normalise.apply(x, self.band.to(x.dtype), self.k)  # type: ignore[no-untyped-call]
         return y
 
 
@@ -38,14 +38,14 @@ class _Normalise(torch.autograd.Function):
     """d/dx of ``x s**-b`` with ``s = k + B x**2`` (B symmetric): ``g s**-b - 2 b x B(g x s**(-b-1))``."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, band: torch.Tensor, k: float) -> torch.Tensor:  # noqa: ANN401  torch's context
+    def forward(ctx: Any, x: torch.Tensor, band: torch.Tensor, k: float) -> torch.Tensor:
         s = functional.conv2d(x.square(), band).add_(k)
         factor = s.sqrt().mul_(s).rsqrt_()  # s ** -0.75
         ctx.save_for_backward(x, s, factor, band)
         return x * factor
 
     @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None, None]:  # noqa: ANN401  torch's context
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         x, s, factor, band = ctx.saved_tensors
         through = grads[0] * factor
         return through - functional.conv2d((through * x).div_(s), band).mul_(x).mul_(1.5), None, None
