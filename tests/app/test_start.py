@@ -1,0 +1,198 @@
+"""Starting, stopping and being killed: a real process on a real socket."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+Draw = Callable[..., bytes]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Service:
+    """``python -m app serve`` on a port of its own."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "app", "serve", "--port", str(self.port)],
+            env={**os.environ, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def ready(self) -> Service:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and self.process.poll() is None:
+            try:
+                if httpx.get(f"{self.url}/readyz").status_code == 200:
+                    return self
+            except httpx.TransportError:
+                time.sleep(0.05)
+        raise AssertionError(f"not ready: {self.finish()}")
+
+    def finish(self, how: signal.Signals | None = None) -> tuple[int, str]:
+        if how is not None:
+            self.process.send_signal(how)
+        out, _ = self.process.communicate(timeout=60)
+        return self.process.returncode, out
+
+
+@pytest.fixture
+def start(tmp_path: Path, model_folder: Path) -> Iterator[Callable[..., Service]]:
+    made: list[Service] = []
+
+    def service(**changes: str) -> Service:
+        environment = {
+            "COUNTERSIGN_WEIGHTS": str(model_folder),
+            "COUNTERSIGN_DATABASE_URL": f"sqlite:///{tmp_path / 'store.db'}",
+            "COUNTERSIGN_DEVICE": "cpu",
+        }
+        made.append(Service(environment | {f"COUNTERSIGN_{k.upper()}": v for k, v in changes.items()}))
+        return made[-1]
+
+    yield service
+    for one in made:
+        if one.process.poll() is None:
+            one.finish(signal.SIGKILL)
+
+
+def broken(model_folder: Path, tmp_path: Path, how: str) -> Path:
+    copy = tmp_path / how
+    shutil.copytree(model_folder, copy)
+    tensors = copy / "model.safetensors"
+    if how == "damaged":
+        data = bytearray(tensors.read_bytes())
+        data[-1] ^= 1
+        tensors.write_bytes(bytes(data))
+    elif how == "mismatched":
+        card = json.loads((copy / "card.json").read_text())
+        card["network_options"]["cell"] = 5
+        (copy / "card.json").write_text(json.dumps(card))
+    elif how == "no-calibration":
+        (copy / "calibration.json").unlink()
+    elif how == "foreign-calibration":
+        calibration = json.loads((copy / "calibration.json").read_text())
+        calibration["weights_sha256"] = "0" * 64
+        (copy / "calibration.json").write_text(json.dumps(calibration))
+    return copy
+
+
+@pytest.mark.parametrize("how", ["damaged", "mismatched", "no-calibration", "foreign-calibration"])
+def test_weights_that_must_not_be_served(
+    start: Callable[..., Service], model_folder: Path, tmp_path: Path, how: str
+) -> None:
+    refuses(
+        start(weights=str(broken(model_folder, tmp_path, how))), "alibration" if "calibration" in how else how
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"weights": "/nowhere"}, "/nowhere"),
+        ({"device": "cuda"}, "CUDA"),
+        ({"database_url": "sqlite:////proc/nothing/store.db"}, "cannot be opened"),
+        ({"database_url": "nonsense"}, "DATABASE_URL"),
+        ({"host": "0.0.0.0"}, "API key"),
+        ({"target_far": "0.5", "review_far": "0.2"}, "review_far"),
+        ({"target_far": "0.0000001"}, "cannot be asked for"),
+    ],
+    ids=[
+        "no weights",
+        "no cuda",
+        "store cannot be made",
+        "no url",
+        "open door",
+        "contradiction",
+        "unsupported rate",
+    ],
+)
+def test_what_keeps_the_service_from_starting_is_said_in_one_line(
+    start: Callable[..., Service], changes: dict[str, str], word: str
+) -> None:
+    import torch  # noqa: PLC0415
+
+    if changes.get("device") == "cuda" and torch.cuda.is_available():
+        pytest.skip("there is a CUDA device here")
+    refuses(start(**changes), word)
+
+
+def refuses(service: Service, word: str) -> None:
+    status, out = service.finish()
+    assert status != 0
+    assert word in out
+    assert "Traceback" not in out
+    lines = [line for line in out.splitlines() if word in line]
+    assert len(lines) == 1, out
+
+
+def test_a_stopped_service_starts_again_with_all_it_knew(start: Callable[..., Service], draw: Draw) -> None:
+    first = start().ready()
+    httpx.post(f"{first.url}/signers/a/references", files=[("files", draw(1, 0))]).raise_for_status()
+    status, out = first.finish(signal.SIGTERM)
+    assert status in {0, -signal.SIGTERM, 128 + signal.SIGTERM}
+    assert "Traceback" not in out
+    second = start().ready()
+    answer = httpx.post(f"{second.url}/verify", data={"signer_id": "a"}, files={"signature": draw(1, 1)})
+    assert answer.status_code == 200
+    assert str(draw(1, 0)[:20]) not in out, "no image in any log"
+
+
+def test_a_kill_at_any_moment_loses_nothing_that_was_acknowledged(
+    start: Callable[..., Service], draw: Draw
+) -> None:
+    images = [draw(n % 5, n) for n in range(40)]
+    acknowledged: dict[str, list[str]] = {}
+    for moment in (0.15, 0.4):
+        service = start().ready()
+
+        def enrol(thread: int, url: str = service.url, moment: float = moment) -> None:
+            for n in range(thread, len(images), 4):
+                signer = f"s{moment}-{n}"
+                files = [("files", images[n]), ("files", images[(n + 1) % 40])]
+                try:
+                    answer = httpx.post(f"{url}/signers/{signer}/references", files=files)
+                except httpx.TransportError:
+                    return
+                if answer.status_code == 201:
+                    acknowledged[signer] = [r["sha256"] for r in answer.json()["references"]]
+
+        threads = [threading.Thread(target=enrol, args=(n,)) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        time.sleep(moment)
+        service.finish(signal.SIGKILL)
+        for thread in threads:
+            thread.join()
+    assert acknowledged
+    again = start().ready()
+    listed: list[Any] = httpx.get(f"{again.url}/signers", params={"limit": 500}).json()["signers"]
+    assert {s["signer_id"] for s in listed} >= set(acknowledged)
+    assert all(s["references"] == 2 for s in listed), "no request may be half there"
+    for signer, digests in acknowledged.items():
+        kept = httpx.get(f"{again.url}/signers/{signer}/references").json()["references"]
+        assert sorted(r["sha256"] for r in kept) == sorted(digests)
+        for reference in kept:
+            image = httpx.get(f"{again.url}/signers/{signer}/references/{reference['reference_id']}/image")
+            assert image.content in images
