@@ -108,14 +108,14 @@ class Settings(BaseSettings):
 
     # The decision
     target_far: float = Field(
-        default=0.05,
+        default=0.10,
         gt=0,
         lt=1,
         description="Share of skilled forgeries that may pass as genuine: it sets the threshold of `accept`. "
         "Can be set for each signer.",
     )
     review_far: float | None = Field(
-        default=0.20,
+        default=0.30,
         gt=0,
         lt=1,
         description="A larger share up to whose threshold the decision is `review` instead of `reject`; "

@@ -223,7 +223,8 @@ class Trainer:
             float(np.mean(choices)) if choices else -float(step)
         )  # without validation the last is the best
         tqdm.write(f"step {step}: " + ", ".join(f"{name} {value:.3f}" for name, value in rates.items()))
-        if choice < self.progress.best or not (self.out / BEST).is_file():
+        kept = self.recipe.training.keep == "last" or choice < self.progress.best
+        if kept or not (self.out / BEST).is_file():
             tensors = {k: v.detach().cpu().contiguous() for k, v in self.judged.state_dict().items()}
             write_atomically(self.out / BEST, dump_tensors(tensors))
             self.progress = replace(self.progress, best=choice, best_step=step, best_rates=rates)

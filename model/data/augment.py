@@ -28,7 +28,9 @@ class Augmentation(BaseModel):
     ``shift`` as a share of the canvas; ``stroke`` in pixels of a crop of 400, thicker or thinner; ``gamma`` as the
     largest change of its logarithm; ``blur``, ``noise``, ``jpeg``, ``bitonal``, ``elastic``, ``erase`` as
     probabilities. The defaults are what published work found to help: rotation within 8 degrees, scale within 0.1,
-    mild elastic, stroke dilation and erosion, JPEG and blur.
+    mild elastic, stroke dilation and erosion, JPEG and blur. ``ink`` is the probability that ink spreads or thins
+    as with another pen or threshold, ``uneven`` that its darkness varies along the writing, ``perturb`` the strength
+    of :func:`model.data.pen.perturb` for recorded trajectories.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,6 +48,9 @@ class Augmentation(BaseModel):
     bitonal: float = Field(default=0.1, ge=0, le=1)
     elastic: float = Field(default=0.2, ge=0, le=1)
     erase: float = Field(default=0.0, ge=0, le=1)
+    ink: float = Field(default=0.0, ge=0, le=1)
+    uneven: float = Field(default=0.0, ge=0, le=1)
+    perturb: float = Field(default=1.0, ge=0, le=3)
 
 
 NONE = Augmentation(
@@ -61,6 +66,7 @@ NONE = Augmentation(
     jpeg=0,
     bitonal=0,
     elastic=0,
+    perturb=0,
 )
 
 
@@ -104,12 +110,16 @@ def change_strokes(density: Pixels, reach: float, rng: np.random.Generator) -> P
 def age_scan(canvas: Pixels, ranges: Augmentation, rng: np.random.Generator) -> Pixels:
     """Elastic warp, ink darkness, blur, noise, JPEG, bi-tonal and gaps: the same size, uint8, ink = 255."""
     # All numbers are drawn whether used or not, so that one range does not change what the others draw.
-    elastic, blur, noise, jpeg, bitonal, erase = rng.random(6)
+    elastic, blur, noise, jpeg, bitonal, erase, ink, uneven = rng.random(8)
     gamma = math.exp(rng.uniform(-ranges.gamma, ranges.gamma))
     strength = rng.random(4)
     out = canvas
     if elastic < ranges.elastic:
         out = _elastic(out, rng)
+    if ink < ranges.ink:
+        out = spread_ink(out, rng)
+    if uneven < ranges.uneven:
+        out = _fade(out, rng)
     if ranges.gamma > 0:
         table = (255.0 * (np.arange(256) / 255.0) ** gamma).round().astype(np.uint8)
         out = np.asarray(cv2.LUT(out, table), dtype=np.uint8)
@@ -129,6 +139,25 @@ def age_scan(canvas: Pixels, ranges: Augmentation, rng: np.random.Generator) -> 
     if erase < ranges.erase:
         out = _erase(out, rng)
     return out
+
+
+def spread_ink(canvas: Pixels, rng: np.random.Generator) -> Pixels:
+    """Another pen, paper or threshold: a blur, then a steeper or flatter step from paper to ink."""
+    soft = cv2.GaussianBlur(canvas.astype(np.float32), (0, 0), rng.uniform(0.4, 1.2))
+    gain = math.exp(rng.uniform(math.log(0.9), math.log(4.0)))
+    bias = rng.uniform(0.0, 40.0) if gain > 1.5 else 0.0
+    changed = np.clip((soft - bias) * gain, 0.0, 255.0)
+    inked = changed[changed > 20.0]
+    full = float(np.percentile(inked, 90)) if inked.size else 255.0
+    return np.clip(changed * (255.0 / max(full, 30.0)), 0, 255).astype(np.uint8)
+
+
+def _fade(canvas: Pixels, rng: np.random.Generator) -> Pixels:
+    """Darkness that varies smoothly over the writing, down to half: a ballpoint that starves, uneven pressure."""
+    height, width = canvas.shape
+    field = rng.uniform(0.55, 1.0, (5, 10)).astype(np.float32)
+    share = cv2.resize(field, (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.clip(canvas * share, 0, 255).astype(np.uint8)
 
 
 def _warp(density: Pixels, place: Affine, affine: Affine, canvas: Canvas) -> Pixels:

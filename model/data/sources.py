@@ -93,7 +93,7 @@ class TrajectorySource:
 
     def draw(self, identity: int, number: int, rng: np.random.Generator, *, forged: bool) -> Pixels:
         """One recording, drawn."""
-        trajectory = perturb(self._of[identity][forged][number], rng)
+        trajectory = perturb(self._of[identity][forged][number], rng, self._augmentation.perturb)
         return draw_augmented(trajectory, random_pen(rng), self._canvas, self._augmentation, rng)
 
 

@@ -1,0 +1,145 @@
+"""The accuracy table of README: HOG, the article's network, SigNet and ours, on people none of them has seen.
+
+``python benchmarks/accuracy.py [WEIGHTS ...]``; without folders, every ``weights/*`` and ``runs/*/weights`` is a row.
+Each system is measured twice: by the plain rule (mean distance to the three nearest references) and by the set rule
+that the service applies, with the calibration beside the weights or, where there is none, one fitted here on
+validation writers. The test writers are in neither.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from model.baselines import Hog
+from model.calibrate import VALIDATION
+from model.calibration import FILE, Calibration
+from model.data.registry import open_dataset
+from model.errors import ModelError
+from model.features import Features, InkShelf, WeightsFeatures, gallery
+from model.fitting import fit_calibration
+from model.measure import NearestThree, Result, Rule, ServiceRule, measure
+from model.report import PROTOCOL, number, percent, write_json
+
+ROOT = Path(__file__).resolve().parents[1]
+SETS = ("sigcomp2011-dutch/test", "svc2004/test")
+REFERENCES = (1, 5, 10)
+
+
+def main() -> None:
+    """Measure every system on every set and print the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "weights", nargs="*", type=Path, help="weights folders; all that are found by default"
+    )
+    parser.add_argument("--data", type=Path, default=None, help="folder of the data sets (SIGNATURE_DATA)")
+    parser.add_argument(
+        "--set", action="append", dest="sets", help=f"test set, repeatable; default {', '.join(SETS)}"
+    )
+    parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--samples", type=int, default=500, help="of the bootstrap")
+    parser.add_argument("--target-far", type=float, default=0.05)
+    parser.add_argument("--json", type=Path, default=ROOT / "runs" / "accuracy.json")
+    args = parser.parse_args()
+
+    shelf = InkShelf()
+    systems: list[Features] = [Hog(shelf), *_open(args.weights or _found(), shelf)]
+    sets = tuple(args.sets or SETS)
+    results: list[Result] = []
+    for system in systems:
+        rules: list[Rule] = [
+            NearestThree(),
+            ServiceRule(_calibration(system, args.data), args.target_far),
+        ]
+        for name in sets:
+            own = gallery(system, open_dataset(name, args.data))
+            results += [
+                measure(own, system.name, rule, k, args.draws, samples=args.samples)
+                for rule in rules
+                for k in REFERENCES
+            ]
+        print(f"{system.name} done", file=sys.stderr, flush=True)
+    command = shlex.join(["python", "benchmarks/accuracy.py", *sys.argv[1:]])
+    print(f"`{command}`\n\n{PROTOCOL}\n")
+    for name in sets:
+        print(_error_table([r for r in results if r.dataset == name], name))
+        print(_decision_table([r for r in results if r.dataset == name], name, args.target_far))
+    write_json(args.json, results, command)
+
+
+def _found() -> list[Path]:
+    """Released weights first, then those of training runs."""
+    released = sorted(p.parent for p in (ROOT / "weights").glob("*/model.safetensors"))
+    return [*released, *sorted(p.parent for p in (ROOT / "runs").glob("*/weights/model.safetensors"))]
+
+
+def _open(folders: Sequence[Path], shelf: InkShelf) -> list[WeightsFeatures]:
+    opened: list[WeightsFeatures] = []
+    for folder in folders:
+        try:
+            features = WeightsFeatures(folder, shelf)
+        except ModelError as error:
+            print(f"{folder} left out: {error}", file=sys.stderr)
+            continue
+        if any(features.embedder.version == other.embedder.version for other in opened):
+            continue
+        opened.append(features)
+    return opened
+
+
+def _calibration(system: Features, data: Path | None) -> Calibration:
+    """The one beside the weights, or one fitted now on validation writers."""
+    if isinstance(system, WeightsFeatures):
+        sha256 = system.embedder.card.sha256
+        if (system.folder / FILE).exists():
+            return Calibration.load(system.folder, sha256)
+        trained_on = {d.name for d in system.embedder.card.datasets if d.name.endswith(("/full", "/all"))}
+        if trained_on:
+            print(
+                f"{system.name} was trained on validation writers too ({', '.join(trained_on)})",
+                file=sys.stderr,
+            )
+    else:
+        sha256 = "none"
+    galleries = [gallery(system, open_dataset(name, data)) for name in VALIDATION]
+    return fit_calibration(galleries, sha256, system.metric)
+
+
+def _error_table(results: Sequence[Result], name: str) -> str:
+    lines = [
+        f"### {name} ({max(r.writers for r in results)} writers): EER in % with 1, 5 and 10 references",
+        "",
+        "| system | rule | skilled, 1 | 5 | 10 | random, 1 | 5 | 10 |",
+        "|---|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for key in dict.fromkeys((r.features, r.rule) for r in results):
+        rows = {r.references: r for r in results if (r.features, r.rule) == key}
+        cells = [percent(rows[k].eer_skilled) for k in REFERENCES]
+        cells += [percent(rows[k].eer_random) for k in REFERENCES]
+        lines.append("| " + " | ".join([*key, *cells]) + " |")
+    return "\n".join([*lines, ""])
+
+
+def _decision_table(results: Sequence[Result], name: str, target_far: float) -> str:
+    lines = [
+        f"### {name}: at the service's decision, target FAR {100 * target_far:g} %",
+        "",
+        "| system | references | FAR skilled, % | FAR random, % | FRR, % | EER by signer, % | Cllr | Cllr_min |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    lines += [
+        f"| {r.features} | {r.references} | {percent(r.far_skilled)} | {percent(r.far_random)} | {percent(r.frr)} "
+        f"| {percent(r.eer_per_signer)} | {number(r.cllr)} | {number(r.cllr_min)} |"
+        for r in results
+        if r.far_skilled is not None
+    ]
+    return "\n".join([*lines, ""])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""What another scanner or pen costs, relative to what a forgery costs.
+
+``python benchmarks/robustness.py [hog|WEIGHTS ...]``. Each genuine signature is changed as a scanner or a pen would
+change it, and compared with the signer's other genuine signatures. *Cost* is the increase of the mean distance to
+them, as a share of the increase that the signer's skilled forgeries cause: 0 is free, 1 is a forgery.
+*Moved* is the distance between the changed signature and itself, as a share of the mean distance of a forgery.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from model.data.registry import open_dataset
+from model.data.specimens import Dataset, Specimen
+from model.evaluate import open_features
+from model.features import Features, InkShelf
+from model.scoring import distances
+
+Grey = NDArray[np.uint8]
+PER_SIGNER = 4
+KERNEL = np.ones((3, 3), np.uint8)
+
+
+def rescaled(grey: Grey, scale: float) -> Grey:
+    """The same scan at another resolution."""
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(grey, None, fx=scale, fy=scale, interpolation=interpolation), dtype=np.uint8)
+
+
+def jpeg(grey: Grey, quality: int) -> Grey:
+    """Compressed and read again."""
+    _, blob = cv2.imencode(".jpg", grey, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return np.asarray(cv2.imdecode(blob, cv2.IMREAD_GRAYSCALE), dtype=np.uint8)
+
+
+def bitonal(grey: Grey) -> Grey:
+    """Black and white by Otsu's threshold, as scanners for cheques do."""
+    return np.asarray(cv2.threshold(grey, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)[1], dtype=np.uint8)
+
+
+CHANGES: dict[str, Callable[[Grey], Grey]] = {
+    "rescaled 0.6": lambda g: rescaled(g, 0.6),
+    "rescaled 0.8": lambda g: rescaled(g, 0.8),
+    "rescaled 1.25": lambda g: rescaled(g, 1.25),
+    "rescaled 1.6": lambda g: rescaled(g, 1.6),
+    "thickened by 2 px": lambda g: np.asarray(cv2.erode(g, KERNEL), dtype=np.uint8),
+    "thickened by 4 px": lambda g: np.asarray(cv2.erode(g, KERNEL, iterations=2), dtype=np.uint8),
+    "thinned by 2 px": lambda g: np.asarray(cv2.dilate(g, KERNEL), dtype=np.uint8),
+    "JPEG, quality 50": lambda g: jpeg(g, 50),
+    "JPEG, quality 20": lambda g: jpeg(g, 20),
+    "bi-tonal": bitonal,
+    "half the contrast": lambda g: np.asarray(255 - (255 - g) // 2, dtype=np.uint8),
+}
+
+
+def main() -> None:
+    """Measure every system and print one table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("models", nargs="*", default=["hog"], help="hog or weights folders")
+    parser.add_argument("--dataset", default="sigcomp2011-dutch/validation")
+    parser.add_argument("--data", type=Path, default=None, help="folder of the data sets (SIGNATURE_DATA)")
+    args = parser.parse_args()
+    dataset = open_dataset(args.dataset, args.data)
+    shelf = InkShelf()
+    print(f"`{shlex.join(['python', 'benchmarks/robustness.py', *sys.argv[1:]])}`, on {dataset.name}\n")
+    print("| system | change | cost, mean | cost, 95th percentile | moved, mean | refused |")
+    print("|---|---|---:|---:|---:|---:|")
+    for model in args.models:
+        features = open_features(model, shelf)
+        for change, (cost, moved, refused) in measure(features, dataset).items():
+            print(
+                f"| {features.name} | {change} | {np.mean(cost):.2f} | {np.quantile(cost, 0.95):.2f} "
+                f"| {np.mean(moved):.2f} | {refused} |",
+                flush=True,
+            )
+
+
+def measure(
+    features: Features, dataset: Dataset
+) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64], int]]:
+    """Cost and movement of each changed signature, and how many of them were refused."""
+    costs: dict[str, list[float]] = {change: [] for change in CHANGES}
+    moves: dict[str, list[float]] = {change: [] for change in CHANGES}
+    refused = dict.fromkeys(CHANGES, 0)
+    for signer in dataset.signers():
+        specimens, genuine = _usable(features, dataset.genuine(signer))
+        _, forged = _usable(features, dataset.forgeries(signer))
+        if len(genuine) < 3 or not len(forged):
+            continue
+        among = distances(genuine, genuine, features.metric)
+        own = among.sum(axis=1) / (len(genuine) - 1)
+        of_forgery = float(distances(forged, genuine, features.metric).mean())
+        gap = of_forgery - float(own.mean())
+        if gap <= 0:  # forgeries that are nearer than genuine signatures are no measure of cost
+            continue
+        for change, apply in CHANGES.items():
+            for index, specimen in enumerate(specimens[:PER_SIGNER]):
+                changed = features.embed([_changed(specimen, change, apply)])[0]
+                if not np.isfinite(changed).all():
+                    refused[change] += 1
+                    continue
+                to = distances(changed, genuine, features.metric)
+                rest = np.delete(to, index)
+                costs[change].append(float(rest.mean() - own[index]) / gap)
+                moves[change].append(float(to[index]) / of_forgery)
+    return {change: (np.array(costs[change]), np.array(moves[change]), refused[change]) for change in CHANGES}
+
+
+def _usable(features: Features, specimens: Sequence[Specimen]) -> tuple[list[Specimen], NDArray[np.float32]]:
+    """The specimens with a usable signature, and their embeddings."""
+    rows = features.embed(specimens)
+    usable = np.isfinite(rows).all(axis=1)
+    return [s for s, use in zip(specimens, usable, strict=True) if use], rows[usable]
+
+
+def _changed(specimen: Specimen, change: str, apply: Callable[[Grey], Grey]) -> Specimen:
+    return replace(specimen, key=f"{specimen.key} {change}", grey=lambda: apply(specimen.grey()), path=None)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""Can a trivial feature tell genuine from forged? Before and after preprocessing, on each data set.
+
+``python benchmarks/trivial_features.py [DATASET ...]``. Where genuine signatures and forgeries were scanned or
+written on different days, the paper, the pen or the size gives the forgeries away, and a network learns that instead
+of the hand. The AUC is 0.5 for a feature that tells nothing and 1 for one that tells all (one that is smaller for
+forgeries counts as much as one that is larger). *Pooled* compares all signatures; *within* compares those of one
+signer, averaged over signers, which is what a verifier sees.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from model.baselines import CANVAS
+from model.data.registry import open_dataset
+from model.data.specimens import Dataset, Specimen
+from model.errors import UnusableSignature
+from model.ink import fit, isolate
+from model.metrics import auc
+
+SETS = ("sigcomp2011-dutch", "svc2004")
+FEATURES = (
+    "paper brightness",
+    "ink darkness",
+    "ink saturation",
+    "stroke width",
+    "height",
+    "width",
+    "ink area",
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """The features of one specimen, each (7,) in the order of :data:`FEATURES`; NaN where there is none."""
+
+    signer: str
+    genuine: bool
+    before: NDArray[np.float64]
+    after: NDArray[np.float64]
+
+
+def main() -> None:
+    """Measure and print one table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("datasets", nargs="*", default=list(SETS))
+    parser.add_argument("--data", type=Path, default=None, help="folder of the data sets (SIGNATURE_DATA)")
+    args = parser.parse_args()
+    print(f"`{shlex.join(['python', 'benchmarks/trivial_features.py', *sys.argv[1:]])}`\n")
+    print("| data | feature | before, pooled | before, within | after, pooled | after, within |")
+    print("|---|---|---:|---:|---:|---:|")
+    for name in args.datasets:
+        rows = measure(open_dataset(name, args.data))
+        for i, feature in enumerate(FEATURES):
+            cells = []
+            for stage in ("before", "after"):
+                values = np.array([getattr(row, stage)[i] for row in rows])
+                cells += [_cell(pooled, rows, values) for pooled in (pooled_auc, within_auc)]
+            print(f"| {name} | {feature} | {' | '.join(cells)} |", flush=True)
+
+
+def measure(dataset: Dataset) -> list[Row]:
+    """Features of every specimen with a usable signature, of signers who were forged."""
+    rows = []
+    for signer in dataset.signers():
+        forged = dataset.forgeries(signer)
+        for specimen in (*dataset.genuine(signer), *forged) if forged else ():
+            grey = specimen.grey()
+            try:
+                density = isolate(grey).density
+            except UnusableSignature:
+                continue
+            rows.append(Row(signer, specimen.genuine, _before(specimen, grey), _after(fit(density, CANVAS))))
+    return rows
+
+
+def pooled_auc(rows: list[Row], values: NDArray[np.float64]) -> float:
+    """All genuine against all forged."""
+    genuine = np.array([row.genuine for row in rows])
+    return _folded(auc(values[genuine], values[~genuine]))
+
+
+def within_auc(rows: list[Row], values: NDArray[np.float64]) -> float:
+    """Genuine against forged of one signer, averaged over signers before the direction is folded away."""
+    genuine = np.array([row.genuine for row in rows])
+    signers = np.array([row.signer for row in rows])
+    found = [
+        auc(values[genuine & (signers == s)], values[~genuine & (signers == s)])
+        for s in np.unique(signers)
+        if genuine[signers == s].any() and not genuine[signers == s].all()
+    ]
+    return _folded(float(np.mean(found)))
+
+
+def _folded(value: float) -> float:
+    return max(value, 1.0 - value)
+
+
+def _cell(
+    measure_auc: Callable[[list[Row], NDArray[np.float64]], float],
+    rows: list[Row],
+    values: NDArray[np.float64],
+) -> str:
+    return "-" if np.isnan(values).any() else f"{measure_auc(rows, values):.2f}"
+
+
+def _before(specimen: Specimen, grey: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Of the scan as it is, ink by Otsu's threshold."""
+    level, _ = cv2.threshold(grey, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
+    ink = grey <= level
+    saturation = np.nan
+    if specimen.path is not None and specimen.path.suffix.lower() in {
+        ".webp",
+        ".jpg",
+        ".jpeg",
+        ".png",
+        ".tif",
+        ".bmp",
+    }:
+        with Image.open(specimen.path) as image:
+            hsv = np.asarray(image.convert("HSV"))
+        if hsv.shape[:2] == ink.shape:
+            saturation = float(hsv[..., 1][ink].mean())
+    return np.array([float(np.median(grey[~ink])), 255.0 - float(grey[ink].mean()), saturation, *_shape(ink)])
+
+
+def _after(canvas: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Of the canvas that networks see; it has no colour."""
+    ink = canvas > 64
+    return np.array([255.0 - float(np.median(canvas[~ink])), float(canvas[ink].mean()), np.nan, *_shape(ink)])
+
+
+def _shape(ink: NDArray[np.bool_]) -> tuple[float, float, float, float]:
+    """Mean stroke width, height, width and area of the ink, in pixels."""
+    mask = ink.astype(np.uint8)
+    inner = cv2.erode(mask, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    outline = max(1.0, float(mask.sum() - inner.sum()))
+    height = float(np.ptp(np.flatnonzero(ink.any(axis=1)))) + 1.0
+    width = float(np.ptp(np.flatnonzero(ink.any(axis=0)))) + 1.0
+    return 2.0 * float(mask.sum()) / outline, height, width, float(mask.sum())
+
+
+if __name__ == "__main__":
+    main()
