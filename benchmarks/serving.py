@@ -115,14 +115,12 @@ async def measure(weights: Path, rounds: int, signers: int) -> None:
             await identify(images[0])  # builds the gallery
             found = await median_ms(identify, images[:50])
             again = await median_ms(bare, images[:50])
-    print(
-        f"`python benchmarks/serving.py --rounds {rounds} --signers {signers}`, {embedder.version} on {embedder.device}"
-    )
+    print(f"`python benchmarks/serving.py`, {embedder.version} on {embedder.device}, {rounds} rounds")
     print("\n| what | beside the bare pass |\n|---|---:|")
     print("| decoding, ink isolation and forward pass, called directly | 1.00 |")
     print(f"| `POST /verify`, 5 references, record on disk | {full / one:.2f} |")
     print(
-        f"| `POST /identify` among {signers:,} signers x 3 references | {found / again:.2f} (+ {found - again:.0f} ms) |"
+        f"| `POST /identify`, {signers:,} signers x 3 references | {found / again:.2f} (+{found - again:.0f} ms) |"
     )
 
 

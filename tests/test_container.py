@@ -24,7 +24,7 @@ def compose() -> dict[str, Any]:
 
 def stages(dockerfile: str) -> dict[str, str]:
     parts = re.split(r"^FROM (\S+) AS (\S+)$", dockerfile, flags=re.MULTILINE)
-    return {name: body for name, body in zip(parts[2::3], parts[3::3], strict=True)}
+    return dict(zip(parts[2::3], parts[3::3], strict=True))
 
 
 def test_everything_that_is_copied_exists_and_is_not_ignored(dockerfile: str) -> None:
