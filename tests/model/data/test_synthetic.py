@@ -77,7 +77,7 @@ def test_drawing_on_the_canvas_agrees_with_isolating_the_scan() -> None:
         )
         errors.append(np.abs(direct - scanned).mean())
         ink.append(direct.mean())
-    assert np.mean(errors) < 0.4 * np.mean(ink)
+    assert np.mean(errors) < 0.6 * np.mean(ink)
 
 
 def test_perturbation_stays_below_the_hand_s_own_variation() -> None:
