@@ -158,7 +158,7 @@ def test_every_command_explains_itself(command: str) -> None:
 
 
 def test_tune_calibrate_and_evaluate_by_the_command_line(
-    trained: Path, tmp_path: Path, specimens: Path
+    model_folder: Path, tmp_path: Path, specimens: Path
 ) -> None:
     recipe = tmp_path / "tiny.toml"
     recipe.write_text(RECIPE.replace("epochs = 3", "epochs = 1"))
