@@ -11,7 +11,8 @@
     ├── NotFound
     │   ├── SignerNotFound
     │   ├── ReferenceNotFound
-    │   └── VerificationNotFound
+    │   ├── VerificationNotFound
+    │   └── KeyNotFound
     ├── Conflict                   well formed, but at odds with what is stored
     │   ├── TooFewReferences
     │   ├── NobodyEnrolled
@@ -30,6 +31,7 @@
     │   ├── DamagedImage           truncated or broken
     │   └── NoSuchPage
     ├── FileRefused                any of these, or `UnusableSignature`, with the file it is about
+    ├── TooManyRequests            beyond a rate limit; `retry_after_s` says when the next one is taken
     └── Unavailable                try again later; `retry_after_s` says when
         ├── Busy                   the queue in front of the network is full
         ├── NotReady               starting or shutting down
@@ -107,6 +109,10 @@ class VerificationNotFound(NotFound):
     """No verification under this id."""
 
     code = "verification-not-found"
+
+
+class KeyNotFound(NotFound):
+    """No API key under this name or id."""
 
 
 class Conflict(CountersignError):
@@ -231,6 +237,22 @@ class FileRefused(CountersignError):
         self.field = field
         self.position = position
         self.name = name
+
+
+class TooManyRequests(CountersignError):
+    """More requests than a key may send, or more invalid keys than an address may show.
+
+    Attributes
+    ----------
+    retry_after_s : int
+        Seconds after which the next one is taken.
+    """
+
+    code = "too-many-requests"
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class Unavailable(CountersignError):

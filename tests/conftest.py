@@ -78,6 +78,7 @@ def settings(tmp_path: Path, model_folder: Path) -> Settings:
         database_url=f"sqlite:///{tmp_path / 'store' / 'test.db'}",
         device="cpu",
         log_level="error",
+        local_names="testserver",  # what the test client calls the host
     )
 
 

@@ -43,13 +43,28 @@ class Store:
 
     async def write(self, work: Work[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run `work` in a transaction that writes; it is on disk, as a whole, when this returns."""
-        return await self._run(partial(self._write_now, work, *args, **kwargs))
+        return await self._run(partial(self.write_now, work, *args, **kwargs))
 
     def read_now(self, work: Work[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Like `read`, on the calling thread."""
         try:
             with Session(self._reader) as session:
                 return work(session, *args, **kwargs)
+        except DBAPIError as error:
+            raise _unavailable(error) from error
+
+    def write_now(self, work: Work[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Like `write`, on the calling thread."""
+        try:
+            try:
+                with Session(self._writer) as session, session.begin():
+                    return work(session, *args, **kwargs)
+            except IntegrityError:
+                # Two requests made the same row at the same moment: the second now finds it made.
+                with Session(self._writer) as session, session.begin():
+                    return work(session, *args, **kwargs)
+        except IntegrityError:
+            raise
         except DBAPIError as error:
             raise _unavailable(error) from error
 
@@ -79,20 +94,6 @@ class Store:
         """Let running work finish, then close all connections."""
         self._threads.shutdown(wait=True)
         self._writer.dispose()
-
-    def _write_now(self, work: Work[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            try:
-                with Session(self._writer) as session, session.begin():
-                    return work(session, *args, **kwargs)
-            except IntegrityError:
-                # Two requests made the same row at the same moment: the second now finds it made.
-                with Session(self._writer) as session, session.begin():
-                    return work(session, *args, **kwargs)
-        except IntegrityError:
-            raise
-        except DBAPIError as error:
-            raise _unavailable(error) from error
 
     async def _run(self, work: Callable[[], R]) -> R:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
