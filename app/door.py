@@ -68,11 +68,12 @@ class Door:
         if scope["type"] == "http" and not is_open(scope):
             try:
                 caller = await self._caller(scope)
+                scope.setdefault("state", {})["caller"] = caller
+                let_in(caller)
+                self._limits.count(caller)
             except CountersignError as error:
                 await of_error(error)(scope, receive, send)
                 return
-            scope.setdefault("state", {})["caller"] = caller
-            let_in(caller)
         await self._app(scope, receive, send)
 
     async def _caller(self, scope: Scope) -> Caller:
@@ -88,7 +89,6 @@ class Door:
             _log.warning("key refused", extra={"fields": {"client": _address(scope), **_why(key)}})
             self._limits.count_failure(_address(scope))
             raise Unauthenticated(f"The key in {HEADER_NAME} is not valid; ask the operator for one that is.")
-        self._limits.count(key.caller)
         self._keys.used(key)
         return key.caller
 

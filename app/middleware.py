@@ -55,6 +55,8 @@ class RequestFrame:
                 out["X-Request-ID"] = rid
                 out.setdefault("X-Content-Type-Options", "nosniff")
                 out.setdefault("Cache-Control", "no-store")
+                out.setdefault("Content-Security-Policy", "frame-ancestors 'none'")
+                out.setdefault("Referrer-Policy", "no-referrer")
             await send(message)
 
         try:

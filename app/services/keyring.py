@@ -20,7 +20,7 @@ from app.store import keys
 from app.store.store import Store
 
 STALE_S = 30.0
-_ASK_AGAIN_S = 0.5
+_ASK_AGAIN_S = 0.2
 _NOTE_USE_EVERY = timedelta(minutes=1)
 _log = logging.getLogger(__name__)
 
@@ -43,6 +43,7 @@ class LiveKeys:
         self._stored = Keyring()
         self._store: Store | None = None
         self._read_at = float("-inf")
+        self._asked_at = float("-inf")
         self._used: dict[str, datetime] = {}
         self._noted: dict[str, datetime] = {}
         self._watch: asyncio.Task[None] | None = None
@@ -82,7 +83,8 @@ class LiveKeys:
         if (own := self._own.find(text)) is not None:
             return own
         stored = self._stored.find(text)
-        if stored is None and time.monotonic() - self._read_at > _ASK_AGAIN_S:
+        if stored is None and time.monotonic() - self._asked_at > _ASK_AGAIN_S:
+            self._asked_at = time.monotonic()
             await self._try_refresh()  # it may have been made this very moment
             stored = self._stored.find(text)
         if time.monotonic() - self._read_at > max(STALE_S, 3 * self._refresh_s):
@@ -105,8 +107,6 @@ class LiveKeys:
 
     async def _try_refresh(self) -> None:
         async with self._lock:
-            if time.monotonic() - self._read_at < min(_ASK_AGAIN_S, self._refresh_s) / 2:
-                return  # somebody else has just done so
             try:
                 await self._refresh()
             except Exception:  # noqa: BLE001 - whatever it was, the watch must go on

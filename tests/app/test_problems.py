@@ -13,9 +13,9 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from app.keys import new_key
 from app.errors import Busy, StoreUnavailable
 from app.inference import InferenceQueue
+from app.keys import new_key
 from app.problems import PROBLEMS
 from app.settings import ApiKey
 from app.store.store import Store
