@@ -30,7 +30,7 @@ class Entry:
     at : str
         ISO 8601 in UTC to the microsecond.
     action : str
-        Such as ``verify``; `app.services.trail` lists them.
+        Such as ``verify``; `app.trail` lists them.
     actor : str
         The name of the key, ``loopback`` while there are none, or ``command-line``.
     key_id : str or None

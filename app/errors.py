@@ -12,6 +12,7 @@
     │   ├── SignerNotFound
     │   ├── ReferenceNotFound
     │   ├── VerificationNotFound
+    │   ├── ImageNotKept           the image of a questioned signature that was not kept, or not for so long
     │   └── KeyNotFound
     ├── Conflict                   well formed, but at odds with what is stored
     │   ├── TooFewReferences
@@ -31,11 +32,13 @@
     │   ├── DamagedImage           truncated or broken
     │   └── NoSuchPage
     ├── FileRefused                any of these, or `UnusableSignature`, with the file it is about
+    ├── StoredDataDamaged          a stored image or template does not decrypt
     ├── TooManyRequests            beyond a rate limit; `retry_after_s` says when the next one is taken
     └── Unavailable                try again later; `retry_after_s` says when
         ├── Busy                   the queue in front of the network is full
         ├── NotReady               starting or shutting down
-        └── StoreUnavailable       the database cannot be reached or written
+        ├── StoreUnavailable       the database cannot be reached or written
+        └── DataKeyMissing         a stored image or template was encrypted with a key that is not configured
 
 Images that were read but hold no usable signature are `model.errors.UnusableSignature` and its subclasses.
 """
@@ -109,6 +112,12 @@ class VerificationNotFound(NotFound):
     """No verification under this id."""
 
     code = "verification-not-found"
+
+
+class ImageNotKept(NotFound):
+    """The image of a questioned signature was not kept, or its time is over."""
+
+    code = "image-not-kept"
 
 
 class KeyNotFound(NotFound):
@@ -239,6 +248,12 @@ class FileRefused(CountersignError):
         self.name = name
 
 
+class StoredDataDamaged(CountersignError):
+    """A stored image or template does not decrypt: damaged, changed, or moved from another row."""
+
+    code = "stored-data-damaged"
+
+
 class TooManyRequests(CountersignError):
     """More requests than a key may send, or more invalid keys than an address may show.
 
@@ -286,3 +301,10 @@ class StoreUnavailable(Unavailable):
 
     code = "store-unavailable"
     retry_after_s = 5
+
+
+class DataKeyMissing(Unavailable):
+    """A stored image or template was encrypted with a key that is not configured."""
+
+    code = "data-key-missing"
+    retry_after_s = 30

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,10 +26,11 @@ from app.services.anchoring import Anchoring
 from app.services.core import Core
 from app.services.gallery import Gallery
 from app.services.keyring import LiveKeys
-from app.services.trail import Trail
+from app.services.upkeep import keep_up
 from app.settings import Settings
-from app.store.store import Store
+from app.store.opening import open_store
 from app.telemetry import Metrics
+from app.trail import Trail
 from model.calibration import UnsupportedOperatingPoint
 from model.embedder import Embedder
 from model.errors import DeviceUnavailable, WeightsError
@@ -66,7 +68,7 @@ def create_app(settings: Settings) -> FastAPI:
         cv2.setNumThreads(
             1
         )  # requests run side by side; OpenCV's own threads would only fight over the cores
-        store = Store.open(settings.database_url, settings.store_threads)
+        store = open_store(settings)
         try:
             await keys.open(store)
             settings.refuse_open_door(keys=keys.live > 0)
@@ -82,7 +84,7 @@ def create_app(settings: Settings) -> FastAPI:
         metrics.watch_queue(lambda: queue.depth)
         queue.start()
         gallery = Gallery(store, embedder.version, cosine=embedder.metric == "cosine")
-        app.state.core = Core(
+        core = Core(
             settings,
             embedder,
             queue,
@@ -93,6 +95,8 @@ def create_app(settings: Settings) -> FastAPI:
             embedder.calibration.identifier,
             trail,
         )
+        app.state.core = core
+        upkeep = asyncio.create_task(keep_up(core))
         _log.info(
             "ready: %s (terms: %s) on %s, %s",
             embedder.version,
@@ -104,6 +108,7 @@ def create_app(settings: Settings) -> FastAPI:
             yield
         finally:
             app.state.core = None
+            upkeep.cancel()
             await queue.close()
             readers.shutdown(wait=True)
             await keys.close()

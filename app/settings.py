@@ -207,6 +207,41 @@ class Settings(BaseSettings):
         default=8, ge=1, le=64, description="Connections to the store, each on its own thread."
     )
 
+    # What is kept, and under which key
+    encryption_keys: SecretStr | None = Field(
+        default=None,
+        description="Keys that encrypt images, templates and kept answers: comma-separated, each ID:BASE64 of 32 "
+        "bytes. The last one encrypts, the others still decrypt. `python -m app encryption new-key` makes one.",
+    )
+    encryption_key_file: Path | None = Field(
+        default=None,
+        description="A file with such keys instead, one a line; read again when it changes. Neither set: on a "
+        "loopback address and SQLite, a file beside the store is made at the first start.",
+    )
+    encryption_key_id: str | None = Field(
+        default=None,
+        description="Id of the key that encrypts, where it is not to be the last one: lets every replica know a "
+        "new key before the first one writes with it.",
+    )
+    erasure_log: Path | None = Field(
+        default=None,
+        description="File that repeats what was erased, by keyed digests, so that a restored backup does not bring "
+        "it back: keep it apart from the backups, on a disk that all replicas share. Empty: beside the SQLite "
+        "file; for other databases there is none.",
+    )
+    keep_questioned_days: float = Field(
+        default=0.0,
+        ge=0,
+        le=36_500,
+        description="Days for which the images of questioned signatures are kept, encrypted; 0 keeps none.",
+    )
+    keep_answers_hours: float = Field(
+        default=168.0,
+        gt=0,
+        le=87_600,
+        description="Hours for which an Idempotency-Key and the answer under it are remembered.",
+    )
+
     # Uploads
     max_upload_bytes: int = Field(default=10 * 2**20, ge=1024, description="Most bytes of one image.")
     max_pixels: int = Field(
@@ -243,7 +278,17 @@ class Settings(BaseSettings):
         parse_limit(value)
         return value
 
-    @field_validator("review_far", "fixed_threshold", mode="before")
+    @field_validator(
+        "review_far",
+        "fixed_threshold",
+        "audit_key",
+        "audit_key_file",
+        "encryption_keys",
+        "encryption_key_file",
+        "encryption_key_id",
+        "erasure_log",
+        mode="before",
+    )
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value
@@ -254,6 +299,8 @@ class Settings(BaseSettings):
             raise ValueError("review_far must be larger than target_far, or empty")
         if self.max_references < self.min_references:
             raise ValueError("max_references must not be smaller than min_references")
+        if self.encryption_keys is not None and self.encryption_key_file is not None:
+            raise ValueError("encryption_keys and encryption_key_file are both set; keys come from one place")
         names = [(key.tenant_id, key.name) for key in self.api_keys]
         if len(set(names)) != len(names):
             raise ValueError("two api_keys have the same name")
@@ -303,6 +350,15 @@ class Settings(BaseSettings):
             raise StartRefused(f"COUNTERSIGN_AUDIT_KEY_FILE cannot be read: {error}.") from error
         except ValueError as error:
             raise StartRefused(f"COUNTERSIGN_AUDIT_KEY: {error}") from error
+
+    def refuse_unkeyed(self) -> None:
+        """Raise StartRefused when the service could be reached from elsewhere and no encryption key is configured."""
+        if self.encryption_keys is None and self.encryption_key_file is None and not self.loopback:
+            raise StartRefused(
+                f"COUNTERSIGN_HOST={self.host} is not a loopback address and no encryption key is configured. "
+                "Make one with `python -m app encryption new-key --file FILE` and set "
+                "COUNTERSIGN_ENCRYPTION_KEY_FILE to it."
+            )
 
 
 def load_settings() -> Settings:

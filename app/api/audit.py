@@ -17,8 +17,8 @@ from app.domain import Page
 from app.errors import InvalidCursor
 from app.problems import documented
 from app.schemas import SIGNER_ID, after_of, cursor_of
-from app.services.trail import Action
 from app.store import audit
+from app.trail import Action
 
 router = APIRouter(tags=["record"])
 

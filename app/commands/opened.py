@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from app.callers import COMMAND_LINE, Caller
-from app.services.trail import Trail
 from app.settings import load_settings
+from app.store.opening import open_store
 from app.store.store import Store
+from app.trail import Trail
 
 
 @contextmanager
@@ -17,7 +18,7 @@ def opened() -> Iterator[tuple[Store, Trail]]:
     """The store of the settings, brought up to date, and the trail on which changes go."""
     settings = load_settings()
     trail = Trail(settings.chain_keys())
-    store = Store.open(settings.database_url, 1)
+    store = open_store(settings)
     try:
         yield store, trail
     finally:

@@ -10,9 +10,9 @@ import asyncio
 import logging
 
 from app.chain import Anchor
-from app.services.trail import Trail
 from app.store import audit
 from app.store.store import Store
+from app.trail import Trail
 
 _log = logging.getLogger("countersign.audit")
 

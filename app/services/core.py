@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from app.inference import InferenceQueue
 from app.services.gallery import Gallery
-from app.services.trail import Trail
 from app.settings import Settings
 from app.store.store import Store
 from app.telemetry import Metrics
+from app.trail import Trail
 from model.embedder import Embedder
 
 

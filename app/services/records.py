@@ -7,7 +7,8 @@ from sqlalchemy.orm import Session
 from app.domain import Page, Reference, ReferenceImage, Signer, Verification, now
 from app.errors import MalformedRequest
 from app.services.core import Core
-from app.store import audit, references, signers, verifications
+from app.store import audit, questioned, references, signers, verifications
+from app.store.erasures import Erasure
 
 
 async def list_signers(core: Core, tenant_id: str, limit: int, after: str | None) -> Page[Signer]:
@@ -42,14 +43,14 @@ async def erase_signer(core: Core, tenant_id: str, signer_id: str) -> bool:
     """Erase a signer with all images and templates, for good; False when there was none."""
     entry = core.trail.entry("erase-signer")
 
-    def erase(session: Session) -> bool:
+    def erase(session: Session) -> Erasure | None:
         subject = audit.subject_of(session, tenant_id, signer_id)
-        if not signers.erase(session, tenant_id, signer_id):
-            return False
-        core.trail.append(session, entry, subject)
-        return True
+        erased = signers.erase(session, tenant_id, signer_id)
+        if erased is not None:
+            core.trail.append(session, entry, subject)
+        return erased
 
-    return await core.store.erase(erase)
+    return await core.store.erase(erase) is not None
 
 
 async def list_references(
@@ -80,13 +81,13 @@ async def erase_reference(core: Core, tenant_id: str, signer_id: str, reference_
     """Erase a reference with its image and templates, for good; False when there was none."""
     entry = core.trail.entry("erase-reference", record_id=reference_id)
 
-    def erase(session: Session) -> bool:
-        if not references.erase(session, tenant_id, signer_id, reference_id):
-            return False
-        core.trail.append(session, entry, audit.subject_of(session, tenant_id, signer_id))
-        return True
+    def erase(session: Session) -> Erasure | None:
+        erased = references.erase(session, tenant_id, signer_id, reference_id)
+        if erased is not None:
+            core.trail.append(session, entry, audit.subject_of(session, tenant_id, signer_id))
+        return erased
 
-    return await core.store.erase(erase)
+    return await core.store.erase(erase) is not None
 
 
 async def list_verifications(
@@ -99,6 +100,18 @@ async def list_verifications(
 async def get_verification(core: Core, tenant_id: str, verification_id: str) -> Verification:
     """One verification on record; raises VerificationNotFound."""
     return await core.store.read(verifications.get, tenant_id, verification_id)
+
+
+async def questioned_image(core: Core, tenant_id: str, verification_id: str) -> ReferenceImage:
+    """The image of a questioned signature; the audit keeps who saw it. VerificationNotFound, ImageNotKept."""
+    entry = core.trail.entry("view-image", record_id=verification_id)
+
+    def view(session: Session) -> ReferenceImage:
+        image = questioned.image(session, tenant_id, verification_id)
+        core.trail.append(session, entry)
+        return image
+
+    return await core.store.write(view)
 
 
 async def record_outcome(

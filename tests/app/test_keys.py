@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 from sqlalchemy import create_engine, text
 
 from app.domain import new_id
@@ -293,11 +293,13 @@ def test_without_a_good_key_the_service_starts_on_loopback_only(
     settings: Settings, commands: Commands, changes: dict[str, str]
 ) -> None:
     def start() -> None:
-        with TestClient(create_app(settings.model_copy(update=changes))):
+        encrypted = {"encryption_keys": SecretStr("k1:" + "A" * 43)}
+        with TestClient(create_app(settings.model_copy(update=changes | encrypted))):
             pass
 
     with pytest.raises(StartRefused, match="keys create"):
         start()
+    commands.environment["COUNTERSIGN_ENCRYPTION_KEYS"] = "k1:" + "A" * 43
     commands.key("teller", "read")
     start()
     commands.run("keys", "revoke", "teller")

@@ -18,6 +18,7 @@ from app.chain import ChainKeys, Entry, canonical
 from app.context import caller, request_id
 from app.domain import now
 from app.store import audit
+from app.store.erasures import Returned
 
 Action = Literal[
     "enrol",
@@ -80,6 +81,13 @@ class Trail:
     def append(self, session: Session, entry: Entry, subject: str | None = None) -> None:
         """Put an entry on the trail, as the last step of a transaction; `subject` is the key of its signer."""
         audit.append(session, replace(entry, subject=subject), self.keys)
+
+    def erased_again(self, session: Session, one: Returned) -> None:
+        """Put on record that what a restored backup brought back was erased again."""
+        by = Caller("service", one.tenant_id, frozenset())
+        action: Action = "erase-signer" if one.kind == "signer" else "erase-reference"
+        entry = self.entry(action, record_id=one.reference_id, by=by, reason="a backup brought it back")
+        self.append(session, entry, one.signer_key)
 
     def seal(self, session: Session) -> list[str]:
         """Vouch with the key in use for every chain that ends without it; return the tenants."""
