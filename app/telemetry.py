@@ -134,4 +134,6 @@ def configure_logging(level: str, form: str) -> None:
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
-    logging.getLogger("alembic").setLevel("WARNING")
+    # Some libraries log what they read, word by word, when asked for everything: images and fields of forms.
+    for name in ("alembic", "PIL", "python_multipart", "multipart"):
+        logging.getLogger(name).setLevel("WARNING")

@@ -18,8 +18,10 @@ def commands(settings: Settings) -> Commands:
 
 
 @pytest.fixture
-def restored_logging() -> Iterator[None]:
-    """Logging as it was, after a test that configures it."""
+def restored_logging(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
+    """Logging as it was, after a test that configures it; the test's own client is silent meanwhile."""
+    for name in ("httpx", "httpcore"):
+        logging.getLogger(name).setLevel("WARNING")
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield

@@ -446,9 +446,7 @@ def test_several_replicas_append_to_one_chain_without_a_gap(
     answers: list[int] = []
 
     def work(thread: int) -> None:
-        answers.extend(
-            verify(replicas[thread % 2], f"s{thread}", draw(1, n)).status_code for n in range(6)
-        )
+        answers.extend(verify(replicas[thread % 2], f"s{thread}", draw(1, n)).status_code for n in range(6))
 
     threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
     for thread in threads:
