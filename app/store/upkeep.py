@@ -57,7 +57,7 @@ def reapply_erasures(store: Store, log: ErasureLog | None) -> int:
         store.write_now(erasures.erase_again, one)
     if back:
         _log.warning("erased %d signers and references again that a backup had brought back", len(back))
-        store.compact(*reencryption.TABLES)
+        store.sweep()
     return len(back)
 
 
