@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 import uvicorn
 
+from app import store_cli
 from app.callers import DEFAULT_TENANT, SCOPES, parse_scopes
 from app.commands import audit, keys
 from app.errors import CountersignError, StartRefused
@@ -77,6 +78,9 @@ def new_key(
     text, line = make_key(name, tuple(sorted(scopes)), tenant)
     typer.echo(f"key, shown once: {text}")
     typer.echo(f"for COUNTERSIGN_API_KEYS: {line}")
+
+
+store_cli.install(cli)
 
 
 @cli.command()

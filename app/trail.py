@@ -34,6 +34,7 @@ Action = Literal[
     "key-revoke",
     "audit-seal",
     "encryption-rotate",
+    "encryption-retire",
     "reembed",
 ]
 

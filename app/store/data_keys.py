@@ -90,7 +90,7 @@ class DataKeys:
     def of_file(cls, file: Path, chosen: str | None = None) -> DataKeys:
         """Read a key file; raises OSError, ValueError."""
         stamp = _stamp(file)
-        keys = cls(_lines(file), file, chosen)
+        keys = cls(read_key_file(file), file, chosen)
         keys._stamp = stamp  # before the reading, so that no change in between is missed
         return keys
 
@@ -119,7 +119,7 @@ class DataKeys:
             return
         with self._lock:
             try:
-                self._keys = _parsed(_lines(self.file), self._chosen)
+                self._keys = _parsed(read_key_file(self.file), self._chosen)
             except (OSError, ValueError) as error:
                 _log.error("the key file cannot be read again, the known keys stay in use: %s", error)
             self._stamp = stamp
@@ -139,7 +139,8 @@ def _parsed(texts: Iterable[str], chosen: str | None) -> dict[str, DataKey]:
     return keys
 
 
-def _lines(file: Path) -> list[str]:
+def read_key_file(file: Path) -> list[str]:
+    """The keys in a file, each ``ID:BASE64``, without comments. Raises OSError."""
     lines = (line.partition("#")[0].strip() for line in file.read_text("ascii", "replace").splitlines())
     return [line for line in lines if line]
 

@@ -158,13 +158,18 @@ def compact(engine: Engine, tables: tuple[str, ...]) -> None:
     The old PostgreSQL files are unlinked, not overwritten, and its write-ahead log keeps old pages until it is
     recycled: what makes those unreadable is retiring the key that they were encrypted with.
     """
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        if engine.dialect.name == "sqlite":
-            connection.exec_driver_sql("VACUUM")
-        else:
-            connection.exec_driver_sql("SET statement_timeout = 0")
-            quoted = connection.dialect.identifier_preparer.quote
-            for table in tables:
-                connection.exec_driver_sql(f"VACUUM FULL {quoted(table)}")
-            connection.exec_driver_sql("RESET statement_timeout")
-    forget_erased(engine)
+    if engine.dialect.name == "sqlite":
+        connection = engine.raw_connection()  # SQLAlchemy's would begin a transaction
+        try:
+            connection.cursor().execute("VACUUM")
+        finally:
+            connection.close()
+        forget_erased(engine)
+        return
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as server:
+        quoted = server.dialect.identifier_preparer.quote
+        server.exec_driver_sql("SET statement_timeout = 0")
+        server.exec_driver_sql("SET lock_timeout = 0")
+        for table in tables:
+            server.exec_driver_sql(f"VACUUM FULL {quoted(table)}")
+        server.detach()  # the next one to use a connection gets one with its limits

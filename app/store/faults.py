@@ -20,8 +20,8 @@ def repeatable(error: SQLAlchemyError) -> bool:
     return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in _LOST_RACES
 
 
-def unavailable(error: SQLAlchemyError) -> StoreUnavailable:
-    """The error to tell a caller."""
+def unavailable(error: Exception) -> StoreUnavailable:
+    """The error to tell a caller, from one of SQLAlchemy's or the driver's."""
     words = str(error.orig) if isinstance(error, DBAPIError) else str(error)
     _log.error("the store failed: %s", words.partition("\n")[0] or type(error).__name__)
     return StoreUnavailable(
@@ -30,7 +30,7 @@ def unavailable(error: SQLAlchemyError) -> StoreUnavailable:
     )
 
 
-def _reason(error: SQLAlchemyError, words: str) -> str:
+def _reason(error: Exception, words: str) -> str:
     state = getattr(getattr(error, "orig", None), "sqlstate", None) or ""
     if state == "53100" or any(word in words for word in _FULL):
         return "its disk is full or failing"

@@ -55,7 +55,7 @@ def erasure_log(settings: Settings) -> ErasureLog | None:
 
 def _bring_up_to_date(store: Store, trail: Trail) -> None:
     keys = store.cipher.keys
-    used = store.read_now(reencryption.used_keys)
+    used = store.read_now(reencryption.count_by_key)
     missing = sorted(key_id for key_id in used if keys.get(key_id) is None)
     if missing and len(missing) == len(used):
         raise StartRefused(

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Row, Select, literal, or_, select, tuple_, update
+from sqlalchemy import Row, Select, func, literal, or_, select, tuple_, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.errors import DataKeyMissing, StoredDataDamaged
@@ -48,6 +48,11 @@ class Shelf:
     def place(self, row: Row[Any]) -> Place:
         """What the value of a row is bound to."""
         return Place(self.kind, row.tenant_id, row.owner or "", row.row_id, row.model_version)
+
+    def identity_of(self, place: Place) -> Identity:
+        """The parts of the row's primary key."""
+        parts = {"tenant_id": place.tenant_id, "model_version": place.model_version}
+        return tuple(parts.get(column.key, place.row_id) for column in self.identity)
 
 
 @dataclass
@@ -158,22 +163,21 @@ def check(store: Store, shelf: Shelf, identities: Sequence[Identity]) -> Iterato
         yield store.read_now(_check, shelf, identities[start : start + BATCH])
 
 
-def used_keys(session: Session) -> set[str]:
-    """Ids of the keys that some stored value needs."""
-    return {
-        key_id
-        for shelf in SHELVES
-        for key_id in session.scalars(select(shelf.table.key_id).distinct())
-        if key_id is not None
-    }
+def count_by_key(session: Session) -> dict[str, int]:
+    """How many stored values need each key."""
+    counts: dict[str, int] = {}
+    for shelf in SHELVES:
+        query = select(shelf.table.key_id, func.count()).group_by(shelf.table.key_id)
+        for key_id, count in session.execute(query):
+            if key_id is not None:
+                counts[key_id] = counts.get(key_id, 0) + count
+    return counts
 
 
 def opens(session: Session, place: Place) -> bool:
     """Whether the value of a place opens, or is gone."""
     shelf = next(shelf for shelf in SHELVES if shelf.kind == place.kind)
-    words = {"template": (place.row_id, place.model_version), "answer": (place.tenant_id, place.row_id)}
-    outcome = _check(session, shelf, [words.get(place.kind, (place.row_id,))])
-    return not outcome.failed
+    return not _check(session, shelf, [shelf.identity_of(place)]).failed
 
 
 def _rows(
@@ -203,11 +207,10 @@ def _renew(session: Session, shelf: Shelf, identities: Sequence[Identity]) -> Ou
         changed: dict[Any, Any] = {shelf.data: sealed.data, shelf.table.key_id: sealed.key_id}
         if shelf.plain is not None:
             changed[shelf.plain] = None
-        parts = {"template": (place.row_id, place.model_version), "answer": (place.tenant_id, place.row_id)}
-        own = parts.get(shelf.kind, (place.row_id,))
+        own = zip(shelf.identity, shelf.identity_of(place), strict=True)
         session.execute(
             update(shelf.table)
-            .where(*(column == part for column, part in zip(shelf.identity, own, strict=True)))
+            .where(*(column == part for column, part in own))
             .values(changed)
             .execution_options(synchronize_session=False)
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import sqlite3
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ from functools import partial
 from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.errors import MalformedRequest, StoreUnavailable
@@ -125,7 +126,7 @@ class Store:
         """Cut what was deleted out of SQLite's write-ahead log; `sweep_again` makes up for what could not be."""
         try:
             self._unswept = not forget_erased(self._writer)
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, sqlite3.Error) as error:
             self._unswept = True
             _log.warning("the write-ahead log could not be cut after an erasure: %s", error)
 
@@ -138,7 +139,7 @@ class Store:
         """Write the tables anew, without the room that deleted rows took; blocks them meanwhile."""
         try:
             compact(self._writer, tables)
-        except DBAPIError as error:
+        except (SQLAlchemyError, sqlite3.Error) as error:
             raise unavailable(error) from error
 
     async def faults(self) -> list[str]:

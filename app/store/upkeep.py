@@ -72,7 +72,7 @@ def reapply_erasures(
         store.write_now(erase, one)
     if back:
         _log.warning("erased %d signers and references again that a backup had brought back", len(back))
-        store.compact(*reencryption.TABLES)
+        store.sweep()
     return len(back)
 
 

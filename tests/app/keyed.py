@@ -20,6 +20,10 @@ class Commands:
     def __init__(self, settings: Settings) -> None:
         self.environment = {
             "COUNTERSIGN_DATABASE_URL": settings.database_url,
+            "COUNTERSIGN_ENCRYPTION_KEYS": (
+                settings.encryption_keys.get_secret_value() if settings.encryption_keys else ""
+            ),
+            "COUNTERSIGN_ERASURE_LOG": str(settings.erasure_log or ""),
             "COUNTERSIGN_WEIGHTS": str(settings.weights),
             "COUNTERSIGN_AUDIT_KEY": settings.audit_key.get_secret_value() if settings.audit_key else "",
         }

