@@ -14,7 +14,7 @@ import hmac
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 GENESIS = "0" * 64
 """What the first entry of a chain holds on to."""
@@ -101,7 +101,7 @@ class ChainKeys:
 
     def digest(self, entry: Entry) -> str:
         """The hash that belongs to an entry; KeyError when it was sealed with a key that is not known."""
-        content = canonical({key: value for key, value in asdict(entry).items() if key != "hash"}).encode()
+        content = canonical({key: value for key, value in vars(entry).items() if key != "hash"}).encode()
         if entry.sealed_with is None:
             return hashlib.sha256(content).hexdigest()
         return hmac.digest(self._by_id[entry.sealed_with], content, "sha256").hex()

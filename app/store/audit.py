@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, fields
+from dataclasses import fields
+from typing import cast
 
-from sqlalchemy import Row, Select, exists, select, text, update
+from sqlalchemy import Row, Select, Table, bindparam, exists, insert, select, text, update
 from sqlalchemy.orm import Session
 
 from app.chain import Anchor, ChainKeys, Entry, start_of
@@ -14,6 +15,15 @@ from app.store.access_tables import AuditHeadRow, AuditRow
 from app.store.tables import SignerRow
 
 _FIELDS = tuple(field.name for field in fields(Entry))
+_ENTRIES = cast("Table", AuditRow.__table__)
+_HEADS = cast("Table", AuditHeadRow.__table__)
+_ADD = insert(_ENTRIES)
+_BEGIN = insert(_HEADS)
+_MOVE = (
+    update(_HEADS)
+    .where(_HEADS.c.tenant_id == bindparam("new_tenant_id"))
+    .values(sequence=bindparam("new_sequence"), hash=bindparam("new_hash"))
+)
 _TRIGGERS = ("audit_no_update", "audit_no_delete", "audit_heads_no_delete", "audit_heads_forward")
 
 
@@ -30,16 +40,12 @@ def append(session: Session, entry: Entry, keys: ChainKeys) -> Entry:
     ).one_or_none()
     head = start_of(entry.tenant_id) if row is None else Anchor(entry.tenant_id, row.sequence, row.hash)
     sealed = keys.sealed(entry, head)
-    session.add(AuditRow(**asdict(sealed)))
+    session.execute(_ADD, vars(sealed))
+    end = {"tenant_id": entry.tenant_id, "sequence": sealed.sequence, "hash": sealed.hash}
     if row is None:
-        session.add(AuditHeadRow(tenant_id=entry.tenant_id, sequence=sealed.sequence, hash=sealed.hash))
+        session.execute(_BEGIN, end)
     else:
-        session.execute(
-            update(AuditHeadRow)
-            .where(AuditHeadRow.tenant_id == entry.tenant_id)
-            .values(sequence=sealed.sequence, hash=sealed.hash)
-        )
-    session.flush()
+        session.execute(_MOVE, {f"new_{name}": value for name, value in end.items()})
     return sealed
 
 
