@@ -1,7 +1,9 @@
 """Every option of the service, in one class; documented here and nowhere else.
 
 Each is read from the environment with the prefix ``COUNTERSIGN_`` (``COUNTERSIGN_PORT=9000``), then from a file
-``.env`` in the working directory, then from the default below. `python -m app settings` prints them all.
+``.env`` in the working directory, then from a file of that name in lower case in ``/run/secrets`` (where containers
+find their secrets: ``/run/secrets/countersign_database_url``), then from the default below. `python -m app settings`
+prints them all.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from app.limiting import parse_limit
 ROOT = Path(__file__).resolve().parent.parent
 RELEASED_WEIGHTS = ROOT / "weights" / "countersign-1"
 """The model that is served unless another one is named."""
+SECRETS = Path("/run/secrets")
 
 NAME = r"[A-Za-z0-9_.-]{1,64}"
 """What a key or a tenant may be called."""
@@ -76,7 +79,12 @@ class Settings(BaseSettings):
     """The options of one service process."""
 
     model_config = SettingsConfigDict(
-        env_prefix="COUNTERSIGN_", env_file=".env", extra="ignore", frozen=True, validate_default=True
+        env_prefix="COUNTERSIGN_",
+        env_file=".env",
+        secrets_dir=SECRETS if SECRETS.is_dir() else None,
+        extra="ignore",
+        frozen=True,
+        validate_default=True,
     )
 
     # Where it listens

@@ -59,15 +59,14 @@ class Postgres:
     """One server in a folder of its own; can be stopped, killed and started again."""
 
     def __init__(self) -> None:
+        self.process: subprocess.Popen[bytes] | None = None
         self.folder = Path(tempfile.mkdtemp(prefix="countersign-pg-"))
         self._who = self._somebody_else()
         if self._who is not None:
             os.chown(self.folder, self._who.pw_uid, self._who.pw_gid)
         self._binaries = self._usable(find_binaries())
-        self.process: subprocess.Popen[bytes] | None = None
-        made = self._run(
-            "initdb", "-D", "data", "-U", OWNER, "--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C"
-        )
+        options = ("--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C", "--wal-segsize=1")
+        made = self._run("initdb", "-D", "data", "-U", OWNER, *options)
         assert made.returncode == 0, made.stderr
 
     def url(self, database: str) -> str:
@@ -119,11 +118,15 @@ class Postgres:
         self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         return name
 
-    def processes(self) -> list[int]:
-        """Process ids of the server and all its children."""
+    def limit_files(self, size: str) -> None:
+        """Let no file of the server grow past `size` bytes any more, or past what may be with ``unlimited``."""
         assert self.process is not None
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
-        return [self.process.pid, *(int(pid) for pid in children.split())]
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        for pid in (str(self.process.pid), *children):
+            words = ["prlimit", "--pid", pid, f"--fsize={size}:"]
+            done = subprocess.run(words, capture_output=True, text=True, check=False, **self._identity())
+            gone = not Path(f"/proc/{pid}").exists()
+            assert done.returncode == 0 or gone, done.stderr
 
     def _run(self, name: str, *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

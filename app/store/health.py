@@ -6,6 +6,7 @@ the disk, the database's return or a mended row are noticed at the next look.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -64,7 +65,7 @@ def _probe(store: Store, condition: Condition) -> None:
 
 
 def _write(session: Session, size: int) -> None:
-    filler = bytes(size)
+    filler = os.urandom(size)  # what a database cannot press into less
     written = update(ProbeRow).where(ProbeRow.probe_id == 1).values(written_at=now(), filler=filler)
     if session.scalar(written.returning(ProbeRow.probe_id)) is None:
         session.add(ProbeRow(probe_id=1, written_at=now(), filler=filler))
