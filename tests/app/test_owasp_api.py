@@ -17,6 +17,7 @@ from app.door import OPEN, OPEN_FOLDERS
 from app.keys import new_text
 from tests.app.keyed import Commands, Draw, Serve
 from tests.app.test_api import enrol, verify
+from tests.app.test_problems import bomb
 
 SCOPE_OF = {
     ("POST", "/verify"): "verify",
