@@ -20,6 +20,7 @@
     │   ├── ModelVersionMismatch   templates made by another model than the one that is loaded
     │   └── IdempotencyConflict    the same Idempotency-Key with another body
     ├── RequestTooLarge            the body as a whole
+    ├── UploadTimeout              the body did not arrive in time
     ├── TooManyFiles
     ├── UploadRefused              one file that is not taken
     │   ├── EmptyUpload
@@ -31,7 +32,8 @@
     │   └── NoSuchPage
     ├── FileRefused                any of these, or `UnusableSignature`, with the file it is about
     └── Unavailable                try again later; `retry_after_s` says when
-        ├── Busy                   the queue in front of the network is full
+        ├── Busy                   as much work is in hand as the service takes on
+        ├── DeadlinePassed         the answer was not ready in time and was dropped
         ├── NotReady               starting or shutting down
         └── StoreUnavailable       the database cannot be reached or written
 
@@ -157,6 +159,12 @@ class RequestTooLarge(CountersignError):
     code = "request-too-large"
 
 
+class UploadTimeout(CountersignError):
+    """The body of the request did not arrive in time."""
+
+    code = "upload-timeout"
+
+
 class TooManyFiles(CountersignError):
     """More files in one request than the service takes."""
 
@@ -247,9 +255,16 @@ class Unavailable(CountersignError):
 
 
 class Busy(Unavailable):
-    """The queue in front of the network is full."""
+    """As much work is in hand as the service takes on."""
 
     code = "busy"
+
+
+class DeadlinePassed(Unavailable):
+    """The answer was not ready in time; the work was dropped and nothing was stored."""
+
+    code = "deadline-passed"
+    retry_after_s = 2
 
 
 class NotReady(Unavailable):

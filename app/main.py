@@ -9,11 +9,14 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import cv2
+import torch
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi_offline import FastAPIOffline
+from starlette.formparsers import MultiPartParser
 
 from app import problems
+from app.admission import Admission, Gate
 from app.api import compare, health, identify, model, signers, verifications, verify
 from app.auth import Keyring
 from app.errors import StartRefused
@@ -22,9 +25,11 @@ from app.middleware import RequestFrame
 from app.problems import Problem
 from app.services.core import Core
 from app.services.gallery import Gallery
+from app.services.live_rates import LiveRates
 from app.settings import Settings
 from app.store.store import Store
 from app.telemetry import Metrics
+from app.tracing import TraceFrame, open_traces
 from model.calibration import UnsupportedOperatingPoint
 from model.embedder import Embedder
 from model.errors import DeviceUnavailable, WeightsError
@@ -53,23 +58,38 @@ def load_embedder(settings: Settings) -> Embedder:
 
 def create_app(settings: Settings) -> FastAPI:
     """Build the application; nothing is loaded before its lifespan begins."""
-    metrics = Metrics()
+    metrics = Metrics(settings.drift_window)
+    gate = Gate(settings.max_requests, settings.max_bytes_in_hand)
+    traces = (
+        open_traces(settings.otlp_endpoint, settings.trace_share, VERSION) if settings.otlp_endpoint else None
+    )
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         settings.refuse_open_door()
+        reading_threads, network_threads = settings.threads
         cv2.setNumThreads(
             1
-        )  # requests run side by side; OpenCV's own threads would only fight over the cores
+        )  # requests run side by side; threads of OpenCV's own would only fight over the cores
+        torch.set_num_threads(network_threads)
         embedder = load_embedder(settings)
         store = Store.open(settings.database_url, settings.store_threads)
-        queue = InferenceQueue(embedder, settings.batch_size, settings.queue_size, metrics.batches.observe)
-        readers = ThreadPoolExecutor(settings.reading_threads, thread_name_prefix="reading")
-        metrics.watch_queue(lambda: queue.depth)
+        queue = InferenceQueue(embedder, settings.batch_size, settings.queue_size, metrics.batch)
+        readers = ThreadPoolExecutor(reading_threads, thread_name_prefix="reading")
+        metrics.watch(lambda: queue.depth, lambda: gate.requests, lambda: gate.bytes)
         queue.start()
         gallery = Gallery(store, embedder.version, cosine=embedder.metric == "cosine")
+        rates = LiveRates(store, metrics, embedder.version, settings.outcome_days)
         app.state.core = Core(
-            settings, embedder, queue, store, gallery, readers, metrics, embedder.calibration.identifier
+            settings,
+            embedder,
+            queue,
+            store,
+            gallery,
+            readers,
+            metrics,
+            embedder.calibration.identifier,
+            rates,
         )
         _log.info(
             "ready: %s (terms: %s) on %s, %s",
@@ -81,10 +101,13 @@ def create_app(settings: Settings) -> FastAPI:
         try:
             yield
         finally:
+            app.state.closing = True
             app.state.core = None
             await queue.close()
             readers.shutdown(wait=True)
             store.close()
+            if traces is not None:
+                traces.shutdown()
 
     app = FastAPIOffline(
         docs_url="/docs",
@@ -98,10 +121,22 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.keyring = Keyring(settings.api_keys)
     app.state.metrics = metrics
+    app.state.closing = False
     for part in (verify, compare, identify, signers, verifications, model, health):
         app.include_router(part.router)
     problems.install(app)
+    # What was uploaded stays in memory, which the gate bounds: no scan is written to a temporary file.
+    MultiPartParser.spool_max_size = 0
+    app.add_middleware(
+        Admission,
+        gate=gate,
+        deadline_s=settings.deadline_s,
+        upload_timeout_s=settings.upload_timeout_s,
+        refused=lambda code: metrics.refused.labels(code).inc(),
+    )
     app.add_middleware(RequestFrame, metrics=metrics, max_bytes=settings.max_request_bytes)
+    if traces is not None:
+        app.add_middleware(TraceFrame, provider=traces)
     app.openapi = _openapi(app)  # type: ignore[method-assign]  # FastAPI's documented way to amend the schema
     return app
 

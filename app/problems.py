@@ -49,6 +49,7 @@ PROBLEMS: dict[str, ProblemKind] = {
     "reference-not-found": ProblemKind(404, "The signer has no such reference"),
     "verification-not-found": ProblemKind(404, "There is no such verification"),
     "method-not-allowed": ProblemKind(405, "This address does not take this method"),
+    "upload-timeout": ProblemKind(408, "The request did not arrive in time"),
     "too-few-references": ProblemKind(409, "The signer has too few references"),
     "nobody-enrolled": ProblemKind(409, "There is nobody to identify among"),
     "duplicate-reference": ProblemKind(409, "The file is a reference of this signer already"),
@@ -71,6 +72,7 @@ PROBLEMS: dict[str, ProblemKind] = {
     # The service
     "internal-error": ProblemKind(500, "The service failed"),
     "busy": ProblemKind(503, "The service has as much work as it takes on"),
+    "deadline-passed": ProblemKind(503, "The answer was not ready in time"),
     "not-ready": ProblemKind(503, "The service is starting or shutting down"),
     "store-unavailable": ProblemKind(503, "The store cannot be reached or written"),
     "unavailable": ProblemKind(503, "The service cannot answer now"),

@@ -16,6 +16,7 @@ ALWAYS = (
     "forbidden",
     "store-unavailable",
     "not-ready",
+    "deadline-passed",
     "internal-error",
 )
 ON_FILES = (
@@ -32,6 +33,7 @@ ON_FILES = (
     "only-a-line",
     "too-much-ink",
     "image-too-small",
+    "upload-timeout",
     "busy",
 )
 

@@ -76,4 +76,5 @@ async def record_outcome(
         verifications.set_outcome, tenant_id, verification_id, outcome, note, now()
     )
     core.metrics.outcomes.labels(outcome, recorded.finding.decision).inc()
+    core.rates.stale()
     return recorded

@@ -16,6 +16,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from app.deadline import point_of_no_return
 from app.errors import StoreUnavailable
 from app.store.engine import forget_erased, open_engine
 
@@ -42,7 +43,14 @@ class Store:
         return await self._run(partial(self.read_now, work, *args, **kwargs))
 
     async def write(self, work: Work[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run `work` in a transaction that writes; it is on disk, as a whole, when this returns."""
+        """Run `work` in a transaction that writes; it is on disk, as a whole, when this returns.
+
+        Raises
+        ------
+        DeadlinePassed
+            When the request's time is over; once `work` has begun it is not stopped any more.
+        """
+        point_of_no_return()
         return await self._run(partial(self._write_now, work, *args, **kwargs))
 
     def read_now(self, work: Work[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
