@@ -17,6 +17,7 @@
     │   ├── NobodyEnrolled
     │   ├── DuplicateReference
     │   ├── TooManyReferences
+    │   ├── UnsupportedRate        an error rate that the calibration's data cannot tell
     │   ├── ModelVersionMismatch   templates made by another model than the one that is loaded
     │   └── IdempotencyConflict    the same Idempotency-Key with another body
     ├── RequestTooLarge            the body as a whole
@@ -139,6 +140,12 @@ class TooManyReferences(Conflict):
     """The signer would have more references than the service keeps of one person."""
 
     code = "too-many-references"
+
+
+class UnsupportedRate(Conflict):
+    """An error rate was asked for that the loaded calibration's data cannot tell."""
+
+    code = "unsupported-rate"
 
 
 class ModelVersionMismatch(Conflict):

@@ -137,11 +137,11 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(RequestFrame, metrics=metrics, max_bytes=settings.max_request_bytes)
     if traces is not None:
         app.add_middleware(TraceFrame, provider=traces)
-    app.openapi = _openapi(app)  # type: ignore[method-assign]  # FastAPI's documented way to amend the schema
+    app.openapi = _openapi(app, settings.max_files)  # type: ignore[method-assign]  # FastAPI's documented way to amend the schema
     return app
 
 
-def _openapi(app: FastAPI) -> Callable[[], dict[str, Any]]:
+def _openapi(app: FastAPI, most_files: int) -> Callable[[], dict[str, Any]]:
     """The schema, with problems in place of the framework's own 422, which this service never sends."""
 
     def schema() -> dict[str, Any]:
@@ -154,6 +154,8 @@ def _openapi(app: FastAPI) -> Callable[[], dict[str, Any]]:
                 license_info=app.license_info,
             )
             components = made.setdefault("components", {}).setdefault("schemas", {})
+            for component in components.values():
+                _describe_files(component, most_files)
             components["Problem"] = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
             for name in ("HTTPValidationError", "ValidationError"):
                 components.pop(name, None)
@@ -166,3 +168,16 @@ def _openapi(app: FastAPI) -> Callable[[], dict[str, Any]]:
         return app.openapi_schema
 
     return schema
+
+
+def _describe_files(schema: dict[str, Any], most: int) -> None:
+    """Say of uploaded files what the framework does not: that they are binary, and how many may come at once."""
+    files = {
+        name: field
+        for name, field in schema.get("properties", {}).items()
+        if field.get("items", field).get("contentMediaType") == "application/octet-stream"
+    }
+    for field in files.values():
+        field.get("items", field)["format"] = "binary"  # what client generators know
+        if "items" in field:
+            field["maxItems"] = most - (len(files) - 1)

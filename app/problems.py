@@ -16,6 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from app.context import request_id
 from app.errors import CountersignError, FileRefused, Unavailable
@@ -54,6 +55,7 @@ PROBLEMS: dict[str, ProblemKind] = {
     "nobody-enrolled": ProblemKind(409, "There is nobody to identify among"),
     "duplicate-reference": ProblemKind(409, "The file is a reference of this signer already"),
     "too-many-references": ProblemKind(409, "The signer has as many references as are kept"),
+    "unsupported-rate": ProblemKind(409, "The calibration cannot tell such an error rate"),
     "model-version-mismatch": ProblemKind(409, "The references were enrolled with another model"),
     "idempotency-conflict": ProblemKind(409, "The Idempotency-Key was used for another request"),
     "conflict": ProblemKind(409, "The request is at odds with what is stored"),
@@ -172,14 +174,27 @@ def install(app: FastAPI) -> None:
         detail = {
             "not-found": f"There is no {where}; /docs lists what there is.",
             "method-not-allowed": f"{where} is not served; /docs lists the methods of each address.",
-        }.get(code, f"{error.detail}.")
-        return problem(code, detail, status=error.status_code, headers=dict(error.headers or {}))
+        }.get(code, f"{str(error.detail).rstrip('.')}.")
+        headers = dict(error.headers or {})
+        if code == "method-not-allowed":
+            headers["Allow"] = ", ".join(sorted(_methods(request)))
+        return problem(code, detail, status=error.status_code, headers=headers)
 
     app.add_exception_handler(CountersignError, domain)
     app.add_exception_handler(ModelError, domain)
     app.add_exception_handler(RequestValidationError, validation)
     app.add_exception_handler(HTTPException, framework)
     app.add_api_route("/problems", _page, include_in_schema=False, response_class=HTMLResponse)
+
+
+def _methods(request: Request) -> set[str]:
+    """Every method of this address (RFC 9110, 15.5.6); the framework names those of one route only."""
+    methods: set[str] = set()
+    for route in request.app.routes:
+        match, _ = route.matches(request.scope)
+        if match is not Match.NONE:
+            methods |= getattr(route, "methods", None) or set()
+    return methods
 
 
 def documented(*codes: str) -> dict[int | str, dict[str, Any]]:

@@ -66,7 +66,11 @@ Repeatable = Annotated[
 Limit = Annotated[int, Query(ge=1, le=500, description="Most items on a page.")]
 Cursor = Annotated[
     str | None,
-    Query(max_length=1024, description="`next_cursor` of the page before; none for the first page."),
+    Query(
+        max_length=1024,
+        json_schema_extra={"format": "cursor"},
+        description="`next_cursor` of the page before; none for the first page.",
+    ),
 ]
 
 

@@ -146,6 +146,7 @@ def test_conflicts(serve: Callable[..., TestClient], draw: Draw, other_model_fol
     enrol(client, "a", draw(1, 0))
     check(verify(client, "a", draw(1, 1)), "too-few-references")
     check(enrol(client, "a", draw(1, 0)), "duplicate-reference")
+    check(client.patch("/signers/a", json={"target_far": 1e-7}), "unsupported-rate")
     check(enrol(client, "a", draw(1, 5), draw(1, 5)), "duplicate-reference")
     check(enrol(client, "a", *(draw(1, n) for n in (2, 3, 4))), "too-many-references")
     check(enrol(client, "b", *(draw(1, n) for n in range(4))), "too-many-files")
