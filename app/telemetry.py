@@ -5,15 +5,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import json
 import logging
 import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
+import PIL
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from app.context import request_id
@@ -124,7 +127,7 @@ class Metrics:
         self.live_far.set(_share(forged.get("accept", 0), forged))
         self.live_frr.set(_share(sum(genuine.values()) - genuine.get("accept", 0), genuine))
 
-    @contextmanager
+    @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time a stage, and trace it."""
         begin = time.perf_counter()
@@ -192,3 +195,17 @@ def configure_logging(level: str, form: str) -> None:
         logger.handlers.clear()
         logger.propagate = True
     logging.getLogger("alembic").setLevel("WARNING")
+    logging.getLogger("python_multipart").setLevel(
+        "ERROR"
+    )  # broken forms are answered, not logged a byte at a time
+    hush_libtiff()
+
+
+def hush_libtiff() -> None:
+    """Keep libtiff from writing to stderr by itself: a broken upload would put lines of no form into the log."""
+    folder = Path(PIL.__file__).parent.parent / "pillow.libs"
+    for library in folder.glob("libtiff-*.so*"):  # where Pillow's wheels for Linux carry it
+        with contextlib.suppress(OSError, AttributeError):
+            loaded = ctypes.CDLL(str(library))
+            loaded.TIFFSetErrorHandler(None)
+            loaded.TIFFSetWarningHandler(None)

@@ -11,6 +11,7 @@ import typer
 import uvicorn
 
 from app.main import create_app
+from app.protocol import BoundedHeadProtocol
 from app.settings import load_settings
 from app.telemetry import configure_logging
 
@@ -32,6 +33,8 @@ def serve(
         app,
         host=settings.host,
         port=settings.port,
+        http=BoundedHeadProtocol,
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
