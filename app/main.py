@@ -7,14 +7,17 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
+import torch
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi_offline import FastAPIOffline
+from starlette.formparsers import MultiPartParser
 
 from app import problems
+from app.admission import Admission, Gate
 from app.api import audit, compare, health, identify, model, signers, verifications, verify
 from app.door import Door
 from app.errors import StartRefused
@@ -26,14 +29,20 @@ from app.services.anchoring import Anchoring
 from app.services.core import Core
 from app.services.gallery import Gallery
 from app.services.keyring import LiveKeys
+from app.services.live_rates import LiveRates
 from app.services.upkeep import keep_up
 from app.settings import Settings
 from app.store.opening import open_store
+from app.store.store import Store
 from app.telemetry import Metrics
+from app.tracing import TraceFrame, open_traces
 from app.trail import Trail
 from model.calibration import UnsupportedOperatingPoint
 from model.embedder import Embedder
 from model.errors import DeviceUnavailable, WeightsError
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
 
 _log = logging.getLogger(__name__)
 VERSION = "0.1.0"
@@ -57,33 +66,45 @@ def load_embedder(settings: Settings) -> Embedder:
     return embedder
 
 
+async def _behind_a_door(settings: Settings, store: Store, keys: LiveKeys) -> Embedder:
+    """Begin to read the keys, refuse to serve without a door, load the model; else leave nothing open."""
+    try:
+        await keys.open(store)
+        settings.refuse_open_door(keys=keys.live > 0)
+        return load_embedder(settings)
+    except BaseException:
+        await keys.close()
+        store.close()
+        raise
+
+
 def create_app(settings: Settings) -> FastAPI:
     """Build the application; nothing is loaded before its lifespan begins."""
-    metrics = Metrics()
+    metrics = Metrics(settings.drift_window)
+    gate = Gate(settings.max_requests, settings.max_bytes_in_hand)
+    traces = (
+        open_traces(settings.otlp_endpoint, settings.trace_share, VERSION) if settings.otlp_endpoint else None
+    )
     keys = LiveKeys((key.key for key in settings.api_keys), settings.key_refresh_s)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         trail = Trail(settings.chain_keys())
+        reading_threads, network_threads = settings.threads
         cv2.setNumThreads(
             1
-        )  # requests run side by side; OpenCV's own threads would only fight over the cores
+        )  # requests run side by side; threads of OpenCV's own would only fight over the cores
+        torch.set_num_threads(network_threads)
         store = open_store(settings)
-        try:
-            await keys.open(store)
-            settings.refuse_open_door(keys=keys.live > 0)
-            embedder = load_embedder(settings)
-        except BaseException:
-            await keys.close()
-            store.close()
-            raise
+        embedder = await _behind_a_door(settings, store, keys)
         anchoring = Anchoring(store, trail, settings.audit_anchor_s)
         await anchoring.open()
-        queue = InferenceQueue(embedder, settings.batch_size, settings.queue_size, metrics.batches.observe)
-        readers = ThreadPoolExecutor(settings.reading_threads, thread_name_prefix="reading")
-        metrics.watch_queue(lambda: queue.depth)
+        queue = InferenceQueue(embedder, settings.batch_size, settings.queue_size, metrics.batch)
+        readers = ThreadPoolExecutor(reading_threads, thread_name_prefix="reading")
+        metrics.watch(lambda: queue.depth, lambda: gate.requests, lambda: gate.bytes)
         queue.start()
         gallery = Gallery(store, embedder.version, cosine=embedder.metric == "cosine")
+        rates = LiveRates(store, metrics, embedder.version, settings.outcome_days)
         core = Core(
             settings,
             embedder,
@@ -94,6 +115,7 @@ def create_app(settings: Settings) -> FastAPI:
             metrics,
             embedder.calibration.identifier,
             trail,
+            rates,
         )
         app.state.core = core
         upkeep = asyncio.create_task(keep_up(core))
@@ -107,6 +129,7 @@ def create_app(settings: Settings) -> FastAPI:
         try:
             yield
         finally:
+            app.state.closing = True
             app.state.core = None
             upkeep.cancel()
             await queue.close()
@@ -114,6 +137,8 @@ def create_app(settings: Settings) -> FastAPI:
             await keys.close()
             await anchoring.close()
             store.close()
+            if traces is not None:
+                traces.shutdown()
 
     app = FastAPIOffline(
         docs_url="/docs",
@@ -127,9 +152,34 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.settings = settings
     app.state.metrics = metrics
+    app.state.closing = False
     for part in (verify, compare, identify, signers, verifications, model, audit, health):
         app.include_router(part.router)
     problems.install(app)
+    _surround(app, settings, gate, keys, metrics, traces)
+    app.openapi = _openapi(app, settings.max_files)  # type: ignore[method-assign]  # FastAPI's documented way to amend the schema
+    return app
+
+
+def _surround(
+    app: FastAPI,
+    settings: Settings,
+    gate: Gate,
+    keys: LiveKeys,
+    metrics: Metrics,
+    traces: TracerProvider | None,
+) -> None:
+    """Put the layers around the application, from the innermost to the outermost."""
+    # What was uploaded stays in memory, which the gate bounds: no scan is written to a temporary file.
+    MultiPartParser.spool_max_size = 0
+    app.add_middleware(
+        Admission,
+        gate=gate,
+        deadline_s=settings.deadline_s,
+        upload_timeout_s=settings.upload_timeout_s,
+        refused=lambda code: metrics.refused.labels(code).inc(),
+    )
+    # Around the admission: strangers take no seat, and none of their bytes is read.
     app.add_middleware(
         Door,
         keys=keys,
@@ -137,11 +187,11 @@ def create_app(settings: Settings) -> FastAPI:
         local_names=settings.local_names,
     )
     app.add_middleware(RequestFrame, metrics=metrics, max_bytes=settings.max_request_bytes)
-    app.openapi = _openapi(app)  # type: ignore[method-assign]  # FastAPI's documented way to amend the schema
-    return app
+    if traces is not None:
+        app.add_middleware(TraceFrame, provider=traces)
 
 
-def _openapi(app: FastAPI) -> Callable[[], dict[str, Any]]:
+def _openapi(app: FastAPI, most_files: int) -> Callable[[], dict[str, Any]]:
     """The schema, with problems in place of the framework's own 422, which this service never sends."""
 
     def schema() -> dict[str, Any]:
@@ -154,6 +204,8 @@ def _openapi(app: FastAPI) -> Callable[[], dict[str, Any]]:
                 license_info=app.license_info,
             )
             components = made.setdefault("components", {}).setdefault("schemas", {})
+            for component in components.values():
+                _describe_files(component, most_files)
             components["Problem"] = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
             for name in ("HTTPValidationError", "ValidationError"):
                 components.pop(name, None)
@@ -166,3 +218,16 @@ def _openapi(app: FastAPI) -> Callable[[], dict[str, Any]]:
         return app.openapi_schema
 
     return schema
+
+
+def _describe_files(schema: dict[str, Any], most: int) -> None:
+    """Say of uploaded files what the framework does not: that they are binary, and how many may come at once."""
+    files = {
+        name: field
+        for name, field in schema.get("properties", {}).items()
+        if field.get("items", field).get("contentMediaType") == "application/octet-stream"
+    }
+    for field in files.values():
+        field.get("items", field)["format"] = "binary"  # what client generators know
+        if "items" in field:
+            field["maxItems"] = most - (len(files) - 1)

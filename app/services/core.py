@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from app.inference import InferenceQueue
 from app.services.gallery import Gallery
+from app.services.live_rates import LiveRates
 from app.settings import Settings
 from app.store.store import Store
 from app.telemetry import Metrics
@@ -27,6 +28,7 @@ class Core:
     metrics: Metrics
     calibration_id: str
     trail: Trail
+    rates: LiveRates
 
     @property
     def model_version(self) -> str:
