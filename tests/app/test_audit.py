@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 import threading
@@ -148,8 +147,7 @@ def test_the_audit_is_paged(busy: TestClient) -> None:
         if cursor is None:
             break
     assert seen == list(range(10, 0, -1))
-    wrong = base64.urlsafe_b64encode(b"x").decode().rstrip("=")
-    assert busy.get("/audit", params={"cursor": wrong}).json()["code"] == "invalid-cursor"
+    assert busy.get("/audit", params={"cursor": "x"}).json()["code"] == "malformed-request"
 
 
 def test_what_did_not_happen_is_not_on_the_audit(client: TestClient, draw: Draw) -> None:
