@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 import uvicorn
 
+from app import store_cli
 from app.auth import new_key as make_key
-from app.errors import StartRefused
-from app.main import create_app
+from app.errors import CountersignError, StartRefused
 from app.settings import SCOPES, Scope, load_settings
 from app.telemetry import configure_logging
 
@@ -24,6 +24,8 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Instead of COUNTERSIGN_PORT.")] = None,
 ) -> None:
     """Load the weights, open the store and serve until SIGTERM."""
+    from app.main import create_app  # noqa: PLC0415 - torch comes with it, and no other command needs that
+
     settings = load_settings()
     given = {key: value for key, value in {"host": host, "port": port}.items() if value is not None}
     settings = settings.model_copy(update=given)
@@ -75,6 +77,9 @@ def new_key(
     typer.echo(f"for COUNTERSIGN_API_KEYS: {line}")
 
 
+store_cli.install(cli)
+
+
 @cli.command()
 def settings() -> None:
     """Print every setting; secrets are masked."""
@@ -86,7 +91,7 @@ def main() -> None:
     """Run the command line; a refusal is one line on stderr and status 1."""
     try:
         cli(standalone_mode=True)
-    except StartRefused as error:
+    except CountersignError as error:
         sys.stderr.write(f"countersign: {error}\n")
         sys.exit(1)
 

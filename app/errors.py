@@ -11,7 +11,8 @@
     ├── NotFound
     │   ├── SignerNotFound
     │   ├── ReferenceNotFound
-    │   └── VerificationNotFound
+    │   ├── VerificationNotFound
+    │   └── ImageNotKept           the image of a questioned signature that was not kept, or not for so long
     ├── Conflict                   well formed, but at odds with what is stored
     │   ├── TooFewReferences
     │   ├── NobodyEnrolled
@@ -30,10 +31,12 @@
     │   ├── DamagedImage           truncated or broken
     │   └── NoSuchPage
     ├── FileRefused                any of these, or `UnusableSignature`, with the file it is about
+    ├── StoredDataDamaged          a stored image or template does not decrypt
     └── Unavailable                try again later; `retry_after_s` says when
         ├── Busy                   the queue in front of the network is full
         ├── NotReady               starting or shutting down
-        └── StoreUnavailable       the database cannot be reached or written
+        ├── StoreUnavailable       the database cannot be reached or written
+        └── DataKeyMissing         a stored image or template was encrypted with a key that is not configured
 
 Images that were read but hold no usable signature are `model.errors.UnusableSignature` and its subclasses.
 """
@@ -107,6 +110,12 @@ class VerificationNotFound(NotFound):
     """No verification under this id."""
 
     code = "verification-not-found"
+
+
+class ImageNotKept(NotFound):
+    """The image of a questioned signature was not kept, or its time is over."""
+
+    code = "image-not-kept"
 
 
 class Conflict(CountersignError):
@@ -233,6 +242,12 @@ class FileRefused(CountersignError):
         self.name = name
 
 
+class StoredDataDamaged(CountersignError):
+    """A stored image or template does not decrypt: damaged, changed, or moved from another row."""
+
+    code = "stored-data-damaged"
+
+
 class Unavailable(CountersignError):
     """The service cannot answer now.
 
@@ -264,3 +279,10 @@ class StoreUnavailable(Unavailable):
 
     code = "store-unavailable"
     retry_after_s = 5
+
+
+class DataKeyMissing(Unavailable):
+    """A stored image or template was encrypted with a key that is not configured."""
+
+    code = "data-key-missing"
+    retry_after_s = 30

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,8 +23,9 @@ from app.middleware import RequestFrame
 from app.problems import Problem
 from app.services.core import Core
 from app.services.gallery import Gallery
+from app.services.upkeep import keep_up
 from app.settings import Settings
-from app.store.store import Store
+from app.store.opening import open_store
 from app.telemetry import Metrics
 from model.calibration import UnsupportedOperatingPoint
 from model.embedder import Embedder
@@ -58,19 +60,22 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         settings.refuse_open_door()
+        settings.refuse_unkeyed()
         cv2.setNumThreads(
             1
         )  # requests run side by side; OpenCV's own threads would only fight over the cores
         embedder = load_embedder(settings)
-        store = Store.open(settings.database_url, settings.store_threads)
+        store = open_store(settings)
         queue = InferenceQueue(embedder, settings.batch_size, settings.queue_size, metrics.batches.observe)
         readers = ThreadPoolExecutor(settings.reading_threads, thread_name_prefix="reading")
         metrics.watch_queue(lambda: queue.depth)
         queue.start()
         gallery = Gallery(store, embedder.version, cosine=embedder.metric == "cosine")
-        app.state.core = Core(
+        core = Core(
             settings, embedder, queue, store, gallery, readers, metrics, embedder.calibration.identifier
         )
+        app.state.core = core
+        upkeep = asyncio.create_task(keep_up(core))
         _log.info(
             "ready: %s (terms: %s) on %s, %s",
             embedder.version,
@@ -82,6 +87,7 @@ def create_app(settings: Settings) -> FastAPI:
             yield
         finally:
             app.state.core = None
+            upkeep.cancel()
             await queue.close()
             readers.shutdown(wait=True)
             store.close()

@@ -48,6 +48,7 @@ PROBLEMS: dict[str, ProblemKind] = {
     "signer-not-found": ProblemKind(404, "There is no such signer"),
     "reference-not-found": ProblemKind(404, "The signer has no such reference"),
     "verification-not-found": ProblemKind(404, "There is no such verification"),
+    "image-not-kept": ProblemKind(404, "The image of this questioned signature is not kept"),
     "method-not-allowed": ProblemKind(405, "This address does not take this method"),
     "too-few-references": ProblemKind(409, "The signer has too few references"),
     "nobody-enrolled": ProblemKind(409, "There is nobody to identify among"),
@@ -70,9 +71,11 @@ PROBLEMS: dict[str, ProblemKind] = {
     "unusable-signature": ProblemKind(422, "The image holds no usable signature"),
     # The service
     "internal-error": ProblemKind(500, "The service failed"),
+    "stored-data-damaged": ProblemKind(500, "What is stored does not decrypt"),
     "busy": ProblemKind(503, "The service has as much work as it takes on"),
     "not-ready": ProblemKind(503, "The service is starting or shutting down"),
     "store-unavailable": ProblemKind(503, "The store cannot be reached or written"),
+    "data-key-missing": ProblemKind(503, "A key that what is stored needs is not configured"),
     "unavailable": ProblemKind(503, "The service cannot answer now"),
 }
 

@@ -1,7 +1,9 @@
 """Every option of the service, in one class; documented here and nowhere else.
 
 Each is read from the environment with the prefix ``COUNTERSIGN_`` (``COUNTERSIGN_PORT=9000``), then from a file
-``.env`` in the working directory, then from the default below. `python -m app settings` prints them all.
+``.env`` in the working directory, then from a file of that name in lower case in ``/run/secrets`` (where containers
+find their secrets: ``/run/secrets/countersign_database_url``), then from the default below. `python -m app settings`
+prints them all.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from app.errors import StartRefused
 ROOT = Path(__file__).resolve().parent.parent
 RELEASED_WEIGHTS = ROOT / "weights" / "countersign-1"
 """The model that is served unless another one is named."""
+SECRETS = Path("/run/secrets")
 
 Scope = Literal["enrol", "verify", "read", "admin"]
 SCOPES: tuple[Scope, ...] = ("enrol", "verify", "read", "admin")
@@ -62,7 +65,12 @@ class Settings(BaseSettings):
     """The options of one service process."""
 
     model_config = SettingsConfigDict(
-        env_prefix="COUNTERSIGN_", env_file=".env", extra="ignore", frozen=True, validate_default=True
+        env_prefix="COUNTERSIGN_",
+        env_file=".env",
+        secrets_dir=SECRETS if SECRETS.is_dir() else None,
+        extra="ignore",
+        frozen=True,
+        validate_default=True,
     )
 
     # Where it listens
@@ -146,6 +154,41 @@ class Settings(BaseSettings):
         default=8, ge=1, le=64, description="Connections to the store, each on its own thread."
     )
 
+    # What is kept, and under which key
+    encryption_keys: SecretStr | None = Field(
+        default=None,
+        description="Keys that encrypt images, templates and kept answers: comma-separated, each ID:BASE64 of 32 "
+        "bytes. The last one encrypts, the others still decrypt. `python -m app encryption new-key` makes one.",
+    )
+    encryption_key_file: Path | None = Field(
+        default=None,
+        description="A file with such keys instead, one a line; read again when it changes. Neither set: on a "
+        "loopback address and SQLite, a file beside the store is made at the first start.",
+    )
+    encryption_key_id: str | None = Field(
+        default=None,
+        description="Id of the key that encrypts, where it is not to be the last one: lets every replica know a "
+        "new key before the first one writes with it.",
+    )
+    erasure_log: Path | None = Field(
+        default=None,
+        description="File that repeats what was erased, by keyed digests, so that a restored backup does not bring "
+        "it back: keep it apart from the backups, on a disk that all replicas share. Empty: beside the SQLite "
+        "file; for other databases there is none.",
+    )
+    keep_questioned_days: float = Field(
+        default=0.0,
+        ge=0,
+        le=36_500,
+        description="Days for which the images of questioned signatures are kept, encrypted; 0 keeps none.",
+    )
+    keep_answers_hours: float = Field(
+        default=168.0,
+        gt=0,
+        le=87_600,
+        description="Hours for which an Idempotency-Key and the answer under it are remembered.",
+    )
+
     # Uploads
     max_upload_bytes: int = Field(default=10 * 2**20, ge=1024, description="Most bytes of one image.")
     max_pixels: int = Field(
@@ -169,7 +212,15 @@ class Settings(BaseSettings):
             return tuple(ApiKey.parse(part) for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("review_far", "fixed_threshold", mode="before")
+    @field_validator(
+        "review_far",
+        "fixed_threshold",
+        "encryption_keys",
+        "encryption_key_file",
+        "encryption_key_id",
+        "erasure_log",
+        mode="before",
+    )
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value
@@ -180,6 +231,8 @@ class Settings(BaseSettings):
             raise ValueError("review_far must be larger than target_far, or empty")
         if self.max_references < self.min_references:
             raise ValueError("max_references must not be smaller than min_references")
+        if self.encryption_keys is not None and self.encryption_key_file is not None:
+            raise ValueError("encryption_keys and encryption_key_file are both set; keys come from one place")
         names = [key.name for key in self.api_keys]
         if len(set(names)) != len(names):
             raise ValueError("two api_keys have the same name")
@@ -202,6 +255,15 @@ class Settings(BaseSettings):
                 f"COUNTERSIGN_HOST={self.host} is not a loopback address and no API key is configured: anybody "
                 "could enrol and verify. Set COUNTERSIGN_API_KEYS (`python -m app new-key NAME` makes a key), "
                 "or listen on 127.0.0.1."
+            )
+
+    def refuse_unkeyed(self) -> None:
+        """Raise StartRefused when the service could be reached from elsewhere and no encryption key is configured."""
+        if self.encryption_keys is None and self.encryption_key_file is None and not self.loopback:
+            raise StartRefused(
+                f"COUNTERSIGN_HOST={self.host} is not a loopback address and no encryption key is configured. "
+                "Make one with `python -m app encryption new-key --file FILE` and set "
+                "COUNTERSIGN_ENCRYPTION_KEY_FILE to it."
             )
 
 

@@ -32,14 +32,16 @@ async def livez() -> HealthOut:
     responses=documented("not-ready", "store-unavailable"),
 )
 async def readyz(core: Running) -> HealthOut:
-    """Yes when the weights are loaded and warm and the store answers; send no traffic otherwise.
+    """Yes when the weights are loaded and warm, the store can be read and written, and what was read decrypted.
+
+    Send no traffic otherwise. It recovers by itself when the fault is gone.
 
     ```sh
     curl http://127.0.0.1:8000/readyz
     ```
     """
-    if not await core.store.reachable():
-        raise StoreUnavailable("The store does not answer; look at the database.")
+    if faults := await core.store.faults():
+        raise StoreUnavailable("; ".join(faults))
     return HealthOut(status="ready")
 
 

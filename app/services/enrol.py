@@ -51,7 +51,7 @@ async def enrol(
     ]
 
     def keep(session: Session) -> Answer:
-        if once is not None and (earlier := once.earlier(session)) is not None:
+        if once is not None and (earlier := once.claim(session)) is not None:
             return earlier
         kept = answer(references.add(session, tenant_id, signer_id, new, now(), core.settings.max_references))
         if once is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from app.domain import Page, Reference, ReferenceImage, Signer, Verification, now
 from app.errors import MalformedRequest
 from app.services.core import Core
-from app.store import references, signers, verifications
+from app.store import questioned, references, signers, verifications
 
 
 async def list_signers(core: Core, tenant_id: str, limit: int, after: str | None) -> Page[Signer]:
@@ -31,7 +31,7 @@ async def set_policy(core: Core, tenant_id: str, signer_id: str, policy: dict[st
 
 async def erase_signer(core: Core, tenant_id: str, signer_id: str) -> bool:
     """Erase a signer with all images and templates, for good; False when there was none."""
-    return await core.store.erase(signers.erase, tenant_id, signer_id)
+    return await core.store.erase(signers.erase, tenant_id, signer_id) is not None
 
 
 async def list_references(
@@ -53,7 +53,7 @@ async def reference_image(core: Core, tenant_id: str, signer_id: str, reference_
 
 async def erase_reference(core: Core, tenant_id: str, signer_id: str, reference_id: str) -> bool:
     """Erase a reference with its image and templates, for good; False when there was none."""
-    return await core.store.erase(references.erase, tenant_id, signer_id, reference_id)
+    return await core.store.erase(references.erase, tenant_id, signer_id, reference_id) is not None
 
 
 async def list_verifications(
@@ -66,6 +66,11 @@ async def list_verifications(
 async def get_verification(core: Core, tenant_id: str, verification_id: str) -> Verification:
     """One verification on record; raises VerificationNotFound."""
     return await core.store.read(verifications.get, tenant_id, verification_id)
+
+
+async def questioned_image(core: Core, tenant_id: str, verification_id: str) -> ReferenceImage:
+    """The image of a questioned signature as uploaded; raises VerificationNotFound, ImageNotKept."""
+    return await core.store.read(questioned.image, tenant_id, verification_id)
 
 
 async def record_outcome(

@@ -14,8 +14,8 @@ from app.services.core import Core
 from app.services.idempotency import Once
 from app.services.judging import Judgement, finding, judged, policy
 from app.services.notes import note
-from app.services.reading import read_signature, read_signatures
-from app.store import references, verifications
+from app.services.reading import media_type, read_signature, read_signatures
+from app.store import questioned, references, verifications
 
 Answer = dict[str, Any]
 
@@ -55,9 +55,19 @@ async def verify(
     verification = Verification(new_id(), signer_id, result, signature.sha256, basis)
 
     def keep(session: Session) -> Answer:
-        if once is not None and (earlier := once.earlier(session)) is not None:
+        if once is not None and (earlier := once.claim(session)) is not None:
             return earlier
         verifications.add(session, tenant_id, verification)
+        if core.settings.keep_questioned_days:
+            questioned.add(
+                session,
+                tenant_id,
+                signer_id,
+                verification.verification_id,
+                upload.data,
+                media_type(upload.data),
+                result.created_at,
+            )
         told = answer(verification)
         if once is not None:
             once.keep(session, told)

@@ -196,11 +196,11 @@ def test_a_full_queue_and_a_store_that_is_gone(
     async def gone(*_: object, **__: object) -> None:
         raise StoreUnavailable("The store cannot be used at the moment; nothing was stored. Try again.")
 
-    async def unreachable(_: object) -> bool:
-        return False
+    async def unreachable(_: object) -> list[str]:
+        return ["the database cannot be reached"]
 
     monkeypatch.setattr(Store, "read", gone)
-    monkeypatch.setattr(Store, "reachable", unreachable)
+    monkeypatch.setattr(Store, "faults", unreachable)
     check(client.get("/signers"), "store-unavailable")
     check(client.get("/readyz"), "store-unavailable")
 
@@ -258,4 +258,5 @@ def test_every_code_of_the_table_was_provoked() -> None:
     """Runs last in this module: a code that no test provokes is a code that nobody knows to work."""
     bases = {"upload-refused", "conflict", "unusable-signature", "unavailable"}  # never raised themselves
     weather = {"too-much-ink"}  # in test_ink
+    weather |= {"stored-data-damaged", "data-key-missing", "image-not-kept"}  # in tests/app/store
     assert set(PROBLEMS) - bases - weather - SEEN == set()
