@@ -1,7 +1,7 @@
 """The pictures of the docs: DET curves, the calibration of the likelihood ratio, the worst errors.
 
-``python -m benchmarks.pictures [WEIGHTS]`` draws them anew into ``docs/pictures``. Worst errors show signatures: those
-of invented people go into the docs, those of real people into ``runs/pictures``, which is no part of the repository.
+``python -m benchmarks.pictures [WEIGHTS]`` draws them anew into ``docs/pictures``. Worst errors show signatures:
+those of invented people go into the docs, of real people into ``runs/pictures``, which is no part of the repository.
 """
 
 from __future__ import annotations
