@@ -1,4 +1,4 @@
-"""``python -m app``: serve, make a key, print the settings."""
+"""``python -m app``: serve, print the settings, and the groups of `app.commands`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,17 @@ import typer
 import uvicorn
 
 from app import store_cli
-from app.auth import new_key as make_key
+from app.callers import DEFAULT_TENANT, SCOPES, parse_scopes
+from app.commands import audit, keys
 from app.errors import CountersignError, StartRefused
-from app.settings import SCOPES, Scope, load_settings
+from app.keys import new_key as make_key
+from app.main import create_app
+from app.settings import load_settings
 from app.telemetry import configure_logging
 
 cli = typer.Typer(help="The Countersign service.", no_args_is_help=True, pretty_exceptions_enable=False)
+cli.add_typer(keys.cli, name="keys")
+cli.add_typer(audit.cli, name="audit")
 
 
 @cli.command()
@@ -24,12 +29,9 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Instead of COUNTERSIGN_PORT.")] = None,
 ) -> None:
     """Load the weights, open the store and serve until SIGTERM."""
-    from app.main import create_app  # noqa: PLC0415 - torch comes with it, and no other command needs that
-
     settings = load_settings()
     given = {key: value for key, value in {"host": host, "port": port}.items() if value is not None}
     settings = settings.model_copy(update=given)
-    settings.refuse_open_door()
     configure_logging(settings.log_level, settings.log_format)
     app = create_app(settings)
     config = uvicorn.Config(
@@ -39,6 +41,8 @@ def serve(
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=settings.trusted_proxies or None,
         timeout_graceful_shutdown=round(settings.shutdown_grace_s),
     )
     logging.getLogger("uvicorn.error").addFilter(_without_lifespan_traceback)
@@ -64,15 +68,14 @@ def new_key(
     scope: Annotated[
         list[str] | None, typer.Option(help=f"One of {', '.join(SCOPES)}; repeat for more.")
     ] = None,
+    tenant: Annotated[str, typer.Option(help="The tenant whose data the key opens.")] = DEFAULT_TENANT,
 ) -> None:
-    """Make an API key: it is shown once, only its hash is configured."""
-    scopes: list[Scope] = []
-    for text in scope or []:
-        known = next((known for known in SCOPES if known == text), None)
-        if known is None:
-            raise StartRefused(f"There is no scope {text!r}; there are {', '.join(SCOPES)}.")
-        scopes.append(known)
-    text, line = make_key(name, tuple(scopes))
+    """Make an API key for COUNTERSIGN_API_KEYS: it is shown once, only its hash is configured."""
+    try:
+        scopes = parse_scopes(scope or [])
+    except ValueError as error:
+        raise StartRefused(f"{error}.") from error
+    text, line = make_key(name, tuple(sorted(scopes)), tenant)
     typer.echo(f"key, shown once: {text}")
     typer.echo(f"for COUNTERSIGN_API_KEYS: {line}")
 

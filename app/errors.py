@@ -12,7 +12,8 @@
     │   ├── SignerNotFound
     │   ├── ReferenceNotFound
     │   ├── VerificationNotFound
-    │   └── ImageNotKept           the image of a questioned signature that was not kept, or not for so long
+    │   ├── ImageNotKept           the image of a questioned signature that was not kept, or not for so long
+    │   └── KeyNotFound
     ├── Conflict                   well formed, but at odds with what is stored
     │   ├── TooFewReferences
     │   ├── NobodyEnrolled
@@ -32,6 +33,7 @@
     │   └── NoSuchPage
     ├── FileRefused                any of these, or `UnusableSignature`, with the file it is about
     ├── StoredDataDamaged          a stored image or template does not decrypt
+    ├── TooManyRequests            beyond a rate limit; `retry_after_s` says when the next one is taken
     └── Unavailable                try again later; `retry_after_s` says when
         ├── Busy                   the queue in front of the network is full
         ├── NotReady               starting or shutting down
@@ -116,6 +118,10 @@ class ImageNotKept(NotFound):
     """The image of a questioned signature was not kept, or its time is over."""
 
     code = "image-not-kept"
+
+
+class KeyNotFound(NotFound):
+    """No API key under this name or id."""
 
 
 class Conflict(CountersignError):
@@ -246,6 +252,22 @@ class StoredDataDamaged(CountersignError):
     """A stored image or template does not decrypt: damaged, changed, or moved from another row."""
 
     code = "stored-data-damaged"
+
+
+class TooManyRequests(CountersignError):
+    """More requests than a key may send, or more invalid keys than an address may show.
+
+    Attributes
+    ----------
+    retry_after_s : int
+        Seconds after which the next one is taken.
+    """
+
+    code = "too-many-requests"
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class Unavailable(CountersignError):

@@ -15,18 +15,22 @@ from fastapi.openapi.utils import get_openapi
 from fastapi_offline import FastAPIOffline
 
 from app import problems
-from app.api import compare, health, identify, model, signers, verifications, verify
-from app.auth import Keyring
+from app.api import audit, compare, health, identify, model, signers, verifications, verify
+from app.door import Door
 from app.errors import StartRefused
 from app.inference import InferenceQueue
+from app.limiting import Limits
 from app.middleware import RequestFrame
 from app.problems import Problem
+from app.services.anchoring import Anchoring
 from app.services.core import Core
 from app.services.gallery import Gallery
+from app.services.keyring import LiveKeys
 from app.services.upkeep import keep_up
 from app.settings import Settings
 from app.store.opening import open_store
 from app.telemetry import Metrics
+from app.trail import Trail
 from model.calibration import UnsupportedOperatingPoint
 from model.embedder import Embedder
 from model.errors import DeviceUnavailable, WeightsError
@@ -56,23 +60,40 @@ def load_embedder(settings: Settings) -> Embedder:
 def create_app(settings: Settings) -> FastAPI:
     """Build the application; nothing is loaded before its lifespan begins."""
     metrics = Metrics()
+    keys = LiveKeys((key.key for key in settings.api_keys), settings.key_refresh_s)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        settings.refuse_open_door()
-        settings.refuse_unkeyed()
+        trail = Trail(settings.chain_keys())
         cv2.setNumThreads(
             1
         )  # requests run side by side; OpenCV's own threads would only fight over the cores
-        embedder = load_embedder(settings)
         store = open_store(settings)
+        try:
+            await keys.open(store)
+            settings.refuse_open_door(keys=keys.live > 0)
+            embedder = load_embedder(settings)
+        except BaseException:
+            await keys.close()
+            store.close()
+            raise
+        anchoring = Anchoring(store, trail, settings.audit_anchor_s)
+        await anchoring.open()
         queue = InferenceQueue(embedder, settings.batch_size, settings.queue_size, metrics.batches.observe)
         readers = ThreadPoolExecutor(settings.reading_threads, thread_name_prefix="reading")
         metrics.watch_queue(lambda: queue.depth)
         queue.start()
         gallery = Gallery(store, embedder.version, cosine=embedder.metric == "cosine")
         core = Core(
-            settings, embedder, queue, store, gallery, readers, metrics, embedder.calibration.identifier
+            settings,
+            embedder,
+            queue,
+            store,
+            gallery,
+            readers,
+            metrics,
+            embedder.calibration.identifier,
+            trail,
         )
         app.state.core = core
         upkeep = asyncio.create_task(keep_up(core))
@@ -81,7 +102,7 @@ def create_app(settings: Settings) -> FastAPI:
             embedder.version,
             embedder.card.terms,
             embedder.device,
-            "keys are asked for" if settings.api_keys else "no keys: this machine only",
+            "no keys: this machine only" if keys.keyless else "keys are asked for",
         )
         try:
             yield
@@ -90,6 +111,8 @@ def create_app(settings: Settings) -> FastAPI:
             upkeep.cancel()
             await queue.close()
             readers.shutdown(wait=True)
+            await keys.close()
+            await anchoring.close()
             store.close()
 
     app = FastAPIOffline(
@@ -102,11 +125,17 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
-    app.state.keyring = Keyring(settings.api_keys)
+    app.state.settings = settings
     app.state.metrics = metrics
-    for part in (verify, compare, identify, signers, verifications, model, health):
+    for part in (verify, compare, identify, signers, verifications, model, audit, health):
         app.include_router(part.router)
     problems.install(app)
+    app.add_middleware(
+        Door,
+        keys=keys,
+        limits=Limits(settings.rate_limit, settings.failed_key_limit),
+        local_names=settings.local_names,
+    )
     app.add_middleware(RequestFrame, metrics=metrics, max_bytes=settings.max_request_bytes)
     app.openapi = _openapi(app)  # type: ignore[method-assign]  # FastAPI's documented way to amend the schema
     return app

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from app.context import request_id
-from app.errors import CountersignError, FileRefused, Unavailable
+from app.errors import CountersignError, FileRefused, TooManyRequests, Unavailable
 from model.errors import ModelError
 
 MEDIA_TYPE = "application/problem+json"
@@ -70,6 +70,7 @@ PROBLEMS: dict[str, ProblemKind] = {
     "image-too-small": ProblemKind(422, "The image or the writing is too small"),
     "unusable-signature": ProblemKind(422, "The image holds no usable signature"),
     # The service
+    "too-many-requests": ProblemKind(429, "Too many requests in too short a time"),
     "internal-error": ProblemKind(500, "The service failed"),
     "stored-data-damaged": ProblemKind(500, "What is stored does not decrypt"),
     "busy": ProblemKind(503, "The service has as much work as it takes on"),
@@ -126,7 +127,7 @@ def of_error(error: CountersignError | ModelError) -> JSONResponse:
     """Translate an error of the service or the model."""
     code = error.code if error.code in PROBLEMS else "internal-error"
     headers: dict[str, str] = {}
-    if isinstance(error, Unavailable):
+    if isinstance(error, Unavailable | TooManyRequests):
         headers["Retry-After"] = str(error.retry_after_s)
     if code == "unauthenticated":
         headers["WWW-Authenticate"] = 'ApiKey realm="countersign", header="X-API-Key"'
@@ -198,7 +199,7 @@ def documented(*codes: str) -> dict[int | str, dict[str, Any]]:
             },
         )
         entry["content"][MEDIA_TYPE]["examples"][code] = {"summary": kind.title, "value": _example(code)}
-        if kind.status == 503:
+        if kind.status in {429, 503}:
             entry["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}
     return responses
 

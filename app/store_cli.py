@@ -6,10 +6,11 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from app.commands.opened import operator
 from app.errors import StartRefused
 from app.settings import Settings, load_settings
 from app.store import erasures as tombstones
@@ -19,6 +20,7 @@ from app.store.erasure_log import ErasureLog
 from app.store.opening import open_store
 from app.store.reencryption import SHELVES, Identity, Outcome, Shelf
 from app.store.store import Store
+from app.trail import Action, Trail
 
 encryption = typer.Typer(help="The keys that encrypt what is stored.", no_args_is_help=True)
 erasures = typer.Typer(help="What was erased, and stays erased.", no_args_is_help=True)
@@ -62,6 +64,7 @@ def rotate() -> None:
                     failed["\0".join(shelf.identity_of(place))] = why
         store.sweep()
         active = store.cipher.keys.active.key_id
+        _put_on_record(store, "encryption-rotate", key=active, failed=len(failed))
     _report(list(failed.values()), f"everything is encrypted with key {active}")
 
 
@@ -114,6 +117,8 @@ def retire(key_id: str) -> None:
             f"{used[key_id]} values are encrypted with key {key_id!r}: run `python -m app encryption rotate` first."
         )
     write_keys(target, lines[1:])
+    with _opened() as store:
+        _put_on_record(store, "encryption-retire", key=key_id)
     typer.echo(f"key {key_id} is out of {target}; destroy its other copies, too")
 
 
@@ -125,10 +130,11 @@ def apply(
 ) -> None:
     """Erase again what a restored backup brought back; the service does this at every start, too."""
     with _opened() as store:
-        back = upkeep.reapply_erasures(store, store.erasure_log)
+        note = _trail().erased_again
+        back = upkeep.reapply_erasures(store, store.erasure_log, note)
         if log is not None:
             store.write_now(tombstones.add_all, ErasureLog(log).read())
-            back += upkeep.reapply_erasures(store, store.erasure_log)
+            back += upkeep.reapply_erasures(store, store.erasure_log, note)
         standing = len(store.read_now(tombstones.everything))
         lost = store.read_now(tombstones.unknown_keys)
     typer.echo(
@@ -168,6 +174,17 @@ def _opened() -> Iterator[Store]:
         yield store
     finally:
         store.close()
+
+
+def _trail() -> Trail:
+    return Trail(load_settings().chain_keys())
+
+
+def _put_on_record(store: Store, action: Action, **details: Any) -> None:
+    """Put on the audit of the operator's tenant what concerns all of them."""
+    trail = _trail()
+    by = operator(load_settings().operator_tenant)
+    store.write_now(trail.append, trail.entry(action, by=by, **details))
 
 
 def _key_file(settings: Settings) -> Path | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from app.context import request_id
 
+_KEY = re.compile(r"\bcs_[A-Za-z0-9_-]{20,}")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _DISTANCES = tuple(step / 10 for step in range(1, 31))
 
@@ -98,7 +101,7 @@ class JsonLines(logging.Formatter):
         line |= getattr(record, "fields", {})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+        return _masked(json.dumps(line, default=str))
 
 
 class TextLines(logging.Formatter):
@@ -108,7 +111,14 @@ class TextLines(logging.Formatter):
         """Render a record."""
         text = super().format(record)
         fields = getattr(record, "fields", {})
-        return text + "".join(f" {key}={value}" for key, value in fields.items())
+        text += "".join(f" {key}={value}" for key, value in fields.items())
+        # Whatever a message carries, only a record begins at the margin.
+        return _masked(_CONTROL.sub(lambda match: repr(match[0])[1:-1], text).replace("\n", "\n    "))
+
+
+def _masked(text: str) -> str:
+    """The text without API keys: none is logged on purpose, and none shall be by accident."""
+    return _KEY.sub("cs_***", text)
 
 
 def configure_logging(level: str, form: str) -> None:
@@ -124,4 +134,6 @@ def configure_logging(level: str, form: str) -> None:
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
-    logging.getLogger("alembic").setLevel("WARNING")
+    # Some libraries log what they read, word by word, when asked for everything: images and fields of forms.
+    for name in ("alembic", "PIL", "python_multipart", "multipart"):
+        logging.getLogger(name).setLevel("WARNING")

@@ -138,6 +138,7 @@ def settings(tmp_path: Path, model_folder: Path, database: Database) -> Settings
         erasure_log=tmp_path / "erasures",
         device="cpu",
         log_level="error",
+        local_names="testserver",  # what the test client calls the host
     )
 
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from app.api.parts import Running
-from app.auth import Reading
+from app.auth import Operating
 from app.errors import StoreUnavailable
 from app.problems import documented
 from app.schemas import HealthOut
@@ -51,10 +51,10 @@ async def readyz(core: Running) -> HealthOut:
     response_class=Response,
     responses={
         200: {"description": "Prometheus text format.", "content": {"text/plain": {}}},
-        **documented("unauthenticated", "forbidden"),
+        **documented("unauthenticated", "forbidden", "too-many-requests"),
     },
 )
-async def metrics(request: Request, _: Reading) -> Response:
+async def metrics(request: Request, _: Operating) -> Response:
     """Requests, latencies by stage, queue depth, batch sizes, decisions, outcomes and distances.
 
     ```sh

@@ -14,6 +14,7 @@ ALWAYS = (
     "malformed-request",
     "unauthenticated",
     "forbidden",
+    "too-many-requests",
     "store-unavailable",
     "data-key-missing",
     "stored-data-damaged",

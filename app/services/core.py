@@ -10,6 +10,7 @@ from app.services.gallery import Gallery
 from app.settings import Settings
 from app.store.store import Store
 from app.telemetry import Metrics
+from app.trail import Trail
 from model.embedder import Embedder
 
 
@@ -25,6 +26,7 @@ class Core:
     readers: ThreadPoolExecutor
     metrics: Metrics
     calibration_id: str
+    trail: Trail
 
     @property
     def model_version(self) -> str:

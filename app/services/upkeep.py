@@ -27,4 +27,4 @@ async def keep_up(core: Core) -> None:
 def _once(core: Core) -> None:
     settings = core.settings
     upkeep.purge(core.store, settings.keep_questioned_days, settings.keep_answers_hours)
-    upkeep.reapply_erasures(core.store, core.store.erasure_log)
+    upkeep.reapply_erasures(core.store, core.store.erasure_log, core.trail.erased_again)

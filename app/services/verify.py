@@ -53,6 +53,7 @@ async def verify(
         notes.append(note("low-quality-reference"))
     result, basis = finding(core, signature, judgement, rule, known.reference_ids, notes)
     verification = Verification(new_id(), signer_id, result, signature.sha256, basis)
+    entry = core.trail.entry("verify", record_id=verification.verification_id, **told_of(core, result))
 
     def keep(session: Session) -> Answer:
         if once is not None and (earlier := once.claim(session)) is not None:
@@ -71,6 +72,7 @@ async def verify(
         told = answer(verification)
         if once is not None:
             once.keep(session, told)
+        core.trail.append(session, entry, known.signer.key)
         return told
 
     with core.metrics.stage("store"):
@@ -81,7 +83,7 @@ async def verify(
 
 
 async def compare(core: Core, uploads: Sequence[Upload], upload: Upload) -> Finding:
-    """Judge a questioned signature against references that were sent along; nothing is kept.
+    """Judge a questioned signature against references that were sent along; only the audit keeps that it was done.
 
     Raises
     ------
@@ -92,4 +94,19 @@ async def compare(core: Core, uploads: Sequence[Upload], upload: Upload) -> Find
     judgement: Judgement = judged(core, signature.template, np.stack([s.template for s in shown]), rule)
     notes = [note("identical-image")] if signature.sha256 in {s.sha256 for s in shown} else []
     names = [str(position) for position in range(1, len(shown) + 1)]
-    return finding(core, signature, judgement, rule, names, notes)[0]
+    result = finding(core, signature, judgement, rule, names, notes)[0]
+    await core.store.write(core.trail.append, core.trail.entry("compare", **told_of(core, result)))
+    return result
+
+
+def told_of(core: Core, result: Finding) -> dict[str, Any]:
+    """What the audit keeps of a finding."""
+    return {
+        "decision": result.decision,
+        "distance": result.distance,
+        "threshold": result.threshold,
+        "log_likelihood_ratio": result.log_likelihood_ratio,
+        "references": len(result.references),
+        "model_version": result.model_version,
+        "calibration": core.calibration_id,
+    }

@@ -72,7 +72,14 @@ def _open_server(url: URL, connections: int) -> Engine:
         if url.drivername in {"postgresql", "postgres"}:
             url = url.set(drivername="postgresql+psycopg")
         options = {key: value for key, value in _POSTGRES.items() if key not in url.query}
-    return create_engine(url, pool_size=connections, max_overflow=0, pool_pre_ping=True, connect_args=options)
+    return create_engine(
+        url,
+        pool_size=connections,
+        max_overflow=0,
+        pool_pre_ping=True,
+        connect_args=options,
+        hide_parameters=True,  # or errors in the log would hold images
+    )
 
 
 def _open_sqlite(database: str | None, url: str, connections: int) -> Engine:
@@ -82,7 +89,11 @@ def _open_sqlite(database: str | None, url: str, connections: int) -> Engine:
     if not database.startswith("file:"):
         Path(database).touch(mode=0o600)  # what SQLite makes itself, others may read
     engine = create_engine(
-        url, pool_size=connections, max_overflow=0, connect_args={"timeout": BUSY_TIMEOUT_S}
+        url,
+        pool_size=connections,
+        max_overflow=0,
+        connect_args={"timeout": BUSY_TIMEOUT_S},
+        hide_parameters=True,  # or errors in the log would hold images
     )
 
     @event.listens_for(engine, "connect")

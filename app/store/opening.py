@@ -15,6 +15,7 @@ from app.store.cipher import Cipher
 from app.store.data_keys import load_data_keys
 from app.store.erasure_log import ErasureLog
 from app.store.store import Store
+from app.trail import Trail
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ def open_store(settings: Settings) -> Store:
         erasure_log(settings),
     )
     try:
-        _bring_up_to_date(store)
+        _bring_up_to_date(store, Trail(settings.chain_keys()))
     except StartRefused:
         store.close()
         raise
@@ -52,7 +53,7 @@ def erasure_log(settings: Settings) -> ErasureLog | None:
     return None
 
 
-def _bring_up_to_date(store: Store) -> None:
+def _bring_up_to_date(store: Store, trail: Trail) -> None:
     keys = store.cipher.keys
     used = store.read_now(reencryption.count_by_key)
     missing = sorted(key_id for key_id in used if keys.get(key_id) is None)
@@ -69,6 +70,6 @@ def _bring_up_to_date(store: Store) -> None:
             "erasures are noted in the database only, and a restored backup forgets the younger ones: "
             "set COUNTERSIGN_ERASURE_LOG"
         )
-    upkeep.reapply_erasures(store, store.erasure_log)
+    upkeep.reapply_erasures(store, store.erasure_log, trail.erased_again)
     if lost := store.read_now(erasures.unknown_keys):
         _log.warning("tombstones made with key %s cannot be applied: it is not configured", ", ".join(lost))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+
+from sqlalchemy.orm import Session
 
 from app.domain import now
 from app.store import erasures, questioned, reencryption, retries
@@ -36,8 +39,15 @@ def encrypt_plain(store: Store) -> int:
     return done
 
 
-def reapply_erasures(store: Store, log: ErasureLog | None) -> int:
+def reapply_erasures(
+    store: Store, log: ErasureLog | None, note: Callable[[Session, erasures.Returned], None]
+) -> int:
     """Bring tombstones and log into step, and erase again what has a tombstone; how many things came back.
+
+    Parameters
+    ----------
+    note : callable
+        Puts an erasure on record, as the last step of its transaction.
 
     Raises
     ------
@@ -53,8 +63,13 @@ def reapply_erasures(store: Store, log: ErasureLog | None) -> int:
         if fresh := [stone for stone in logged if stone.digest not in standing]:
             store.write_now(erasures.add_all, fresh)
     back = store.read_now(erasures.returned)
+
+    def erase(session: Session, one: erasures.Returned) -> None:
+        erasures.erase_again(session, one)
+        note(session, one)
+
     for one in back:
-        store.write_now(erasures.erase_again, one)
+        store.write_now(erase, one)
     if back:
         _log.warning("erased %d signers and references again that a backup had brought back", len(back))
         store.sweep()

@@ -13,9 +13,9 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from app.auth import new_key
 from app.errors import Busy, StoreUnavailable
 from app.inference import InferenceQueue
+from app.keys import new_key
 from app.problems import PROBLEMS
 from app.settings import ApiKey
 from app.store.store import Store
@@ -173,6 +173,15 @@ def test_keys_and_scopes(serve: Callable[..., TestClient], draw: Draw) -> None:
     check(client.get("/signers", headers={"X-API-Key": text}), "forbidden")
     check(verify(client, "nobody", draw(1, 0), headers={"X-API-Key": text}), "signer-not-found")
     assert client.get("/livez").status_code == 200
+
+
+def test_too_many_requests(serve: Callable[..., TestClient]) -> None:
+    text, line = new_key("teller", ("read",))
+    client = serve(api_keys=(ApiKey.parse(line),), rate_limit="2/hour")
+    answers = [client.get("/signers", headers={"X-API-Key": text}) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    check(answers[2], "too-many-requests")
+    assert 1 <= int(answers[2].headers["Retry-After"]) <= 7200
 
 
 def test_without_keys_other_machines_are_kept_out(settings: Any) -> None:

@@ -75,7 +75,7 @@ def test_weights_that_must_not_be_served(
         ({"device": "cuda"}, "CUDA"),
         ({"database_url": "sqlite:////proc/nothing/store.db"}, "cannot be opened"),
         ({"database_url": "nonsense"}, "DATABASE_URL"),
-        ({"host": "0.0.0.0"}, "API key"),
+        ({"host": "0.0.0.0", "encryption_keys": "k1:" + "A" * 43}, "API key"),
         ({"target_far": "0.5", "review_far": "0.2"}, "review_far"),
         ({"target_far": "0.0000001"}, "cannot be asked for"),
     ],
