@@ -6,23 +6,28 @@ import sys
 
 import typer
 
+from app import store_cli
+from app.commands import audit, keys
 from app.commands.config import config
 from app.commands.new_key import new_key
 from app.commands.serve import serve
-from app.errors import StartRefused
+from app.errors import CountersignError
 
 cli = typer.Typer(help="The Countersign service.", no_args_is_help=True, pretty_exceptions_enable=False)
 cli.command()(serve)
 cli.command()(config)
 cli.command("settings", hidden=True)(config)  # its former name
+cli.add_typer(keys.cli, name="keys")
+cli.add_typer(audit.cli, name="audit")
 cli.command()(new_key)
+store_cli.install(cli)
 
 
 def main() -> None:
     """Run the command line; a refusal is one line on stderr and status 1."""
     try:
         cli(standalone_mode=True)
-    except StartRefused as error:
+    except CountersignError as error:
         sys.stderr.write(f"countersign: {error}\n")
         sys.exit(1)
 

@@ -1,4 +1,4 @@
-"""What belongs to the request in hand and is needed where no request object goes: its id."""
+"""What belongs to the request in hand and is needed where no request object goes: its id, and who sent it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import re
 import uuid
 from contextvars import ContextVar
 
+from app.callers import COMMAND_LINE, Caller
+
 _request_id: ContextVar[str] = ContextVar("request_id", default="-")
+_caller: ContextVar[Caller] = ContextVar("caller", default=COMMAND_LINE)
 _ACCEPTED = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -20,3 +23,13 @@ def begin_request(offered: str | None) -> str:
     rid = offered if offered and _ACCEPTED.fullmatch(offered) else uuid.uuid4().hex
     _request_id.set(rid)
     return rid
+
+
+def caller() -> Caller:
+    """Who sent the request in hand; the command line outside of one."""
+    return _caller.get()
+
+
+def let_in(known: Caller) -> None:
+    """Note who sent the request in hand."""
+    _caller.set(known)

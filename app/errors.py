@@ -11,7 +11,9 @@
     ├── NotFound
     │   ├── SignerNotFound
     │   ├── ReferenceNotFound
-    │   └── VerificationNotFound
+    │   ├── VerificationNotFound
+    │   ├── ImageNotKept           the image of a questioned signature that was not kept, or not for so long
+    │   └── KeyNotFound
     ├── Conflict                   well formed, but at odds with what is stored
     │   ├── TooFewReferences
     │   ├── NobodyEnrolled
@@ -32,11 +34,14 @@
     │   ├── DamagedImage           truncated or broken
     │   └── NoSuchPage
     ├── FileRefused                any of these, or `UnusableSignature`, with the file it is about
+    ├── StoredDataDamaged          a stored image or template does not decrypt
+    ├── TooManyRequests            beyond a rate limit; `retry_after_s` says when the next one is taken
     └── Unavailable                try again later; `retry_after_s` says when
         ├── Busy                   as much work is in hand as the service takes on
         ├── DeadlinePassed         the answer was not ready in time and was dropped
         ├── NotReady               starting or shutting down
-        └── StoreUnavailable       the database cannot be reached or written
+        ├── StoreUnavailable       the database cannot be reached or written
+        └── DataKeyMissing         a stored image or template was encrypted with a key that is not configured
 
 Images that were read but hold no usable signature are `model.errors.UnusableSignature` and its subclasses.
 """
@@ -110,6 +115,16 @@ class VerificationNotFound(NotFound):
     """No verification under this id."""
 
     code = "verification-not-found"
+
+
+class ImageNotKept(NotFound):
+    """The image of a questioned signature was not kept, or its time is over."""
+
+    code = "image-not-kept"
+
+
+class KeyNotFound(NotFound):
+    """No API key under this name or id."""
 
 
 class Conflict(CountersignError):
@@ -248,6 +263,28 @@ class FileRefused(CountersignError):
         self.name = name
 
 
+class StoredDataDamaged(CountersignError):
+    """A stored image or template does not decrypt: damaged, changed, or moved from another row."""
+
+    code = "stored-data-damaged"
+
+
+class TooManyRequests(CountersignError):
+    """More requests than a key may send, or more invalid keys than an address may show.
+
+    Attributes
+    ----------
+    retry_after_s : int
+        Seconds after which the next one is taken.
+    """
+
+    code = "too-many-requests"
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
 class Unavailable(CountersignError):
     """The service cannot answer now.
 
@@ -286,3 +323,10 @@ class StoreUnavailable(Unavailable):
 
     code = "store-unavailable"
     retry_after_s = 5
+
+
+class DataKeyMissing(Unavailable):
+    """A stored image or template was encrypted with a key that is not configured."""
+
+    code = "data-key-missing"
+    retry_after_s = 30

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,19 +18,25 @@ from starlette.formparsers import MultiPartParser
 
 from app import problems
 from app.admission import Admission, Gate
-from app.api import compare, health, identify, model, signers, verifications, verify
-from app.auth import Keyring
+from app.api import audit, compare, health, identify, model, signers, verifications, verify
+from app.door import Door
 from app.errors import StartRefused
 from app.inference import InferenceQueue
+from app.limiting import Limits
 from app.middleware import RequestFrame
 from app.problems import Problem
+from app.services.anchoring import Anchoring
 from app.services.core import Core
 from app.services.gallery import Gallery
+from app.services.keyring import LiveKeys
 from app.services.live_rates import LiveRates
+from app.services.upkeep import keep_up
 from app.settings import Settings
+from app.store.opening import open_store
 from app.store.store import Store
 from app.telemetry import Metrics
 from app.tracing import TraceFrame, open_traces
+from app.trail import Trail
 from model.calibration import UnsupportedOperatingPoint
 from model.embedder import Embedder
 from model.errors import DeviceUnavailable, WeightsError
@@ -45,6 +52,8 @@ the evidence as a **log-likelihood ratio**. Errors are [problem+json](/problems)
 
 def load_embedder(settings: Settings) -> Embedder:
     """Load and warm up the model; raise StartRefused with one clear line when it cannot be served as configured."""
+    cv2.setNumThreads(1)  # requests run side by side; threads of OpenCV's own would only fight over the cores
+    torch.set_num_threads(settings.threads[1])
     try:
         embedder = Embedder.load(settings.weights, settings.device)
         for far in (settings.target_far, settings.review_far):
@@ -63,24 +72,27 @@ def create_app(settings: Settings) -> FastAPI:
     traces = (
         open_traces(settings.otlp_endpoint, settings.trace_share, VERSION) if settings.otlp_endpoint else None
     )
+    keys = LiveKeys((key.key for key in settings.api_keys), settings.key_refresh_s)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        settings.refuse_open_door()
-        reading_threads, network_threads = settings.threads
-        cv2.setNumThreads(
-            1
-        )  # requests run side by side; threads of OpenCV's own would only fight over the cores
-        torch.set_num_threads(network_threads)
-        embedder = load_embedder(settings)
-        store = Store.open(settings.database_url, settings.store_threads)
+        trail = Trail(settings.chain_keys())
+        store = open_store(settings)
+        try:
+            await keys.open(store)
+            settings.refuse_open_door(keys=keys.live > 0)
+            embedder = load_embedder(settings)
+        except BaseException:
+            await _close(keys, store)
+            raise
+        anchoring = Anchoring(store, trail, settings.audit_anchor_s)
+        await anchoring.open()
         queue = InferenceQueue(embedder, settings.batch_size, settings.queue_size, metrics.batch)
-        readers = ThreadPoolExecutor(reading_threads, thread_name_prefix="reading")
+        readers = ThreadPoolExecutor(settings.threads[0], thread_name_prefix="reading")
         metrics.watch(lambda: queue.depth, lambda: gate.requests, lambda: gate.bytes)
         queue.start()
         gallery = Gallery(store, embedder.version, cosine=embedder.metric == "cosine")
-        rates = LiveRates(store, metrics, embedder.version, settings.outcome_days)
-        app.state.core = Core(
+        core = Core(
             settings,
             embedder,
             queue,
@@ -89,23 +101,27 @@ def create_app(settings: Settings) -> FastAPI:
             readers,
             metrics,
             embedder.calibration.identifier,
-            rates,
+            LiveRates(store, metrics, embedder.version, settings.outcome_days),
+            trail,
         )
+        app.state.core = core
+        upkeep = asyncio.create_task(keep_up(core))
         _log.info(
             "ready: %s (terms: %s) on %s, %s",
             embedder.version,
             embedder.card.terms,
             embedder.device,
-            "keys are asked for" if settings.api_keys else "no keys: this machine only",
+            "no keys: this machine only" if keys.keyless else "keys are asked for",
         )
         try:
             yield
         finally:
             app.state.closing = True
             app.state.core = None
+            upkeep.cancel()
             await queue.close()
             readers.shutdown(wait=True)
-            store.close()
+            await _close(keys, anchoring, store)
             if traces is not None:
                 traces.shutdown()
 
@@ -119,12 +135,29 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
-    app.state.keyring = Keyring(settings.api_keys)
+    app.state.settings = settings
     app.state.metrics = metrics
     app.state.closing = False
-    for part in (verify, compare, identify, signers, verifications, model, health):
+    for part in (verify, compare, identify, signers, verifications, model, audit, health):
         app.include_router(part.router)
     problems.install(app)
+    _wrap(app, settings, metrics, gate, keys)
+    if traces is not None:
+        app.add_middleware(TraceFrame, provider=traces)
+    app.openapi = _openapi(app, settings.max_files)  # type: ignore[method-assign]  # FastAPI's documented way to amend the schema
+    return app
+
+
+async def _close(*parts: LiveKeys | Anchoring | Store) -> None:
+    """Close what was opened, the store last of all."""
+    for part in parts:
+        closing = part.close()
+        if closing is not None:
+            await closing
+
+
+def _wrap(app: FastAPI, settings: Settings, metrics: Metrics, gate: Gate, keys: LiveKeys) -> None:
+    """Put the layers around the application, the innermost first."""
     # What was uploaded stays in memory, which the gate bounds: no scan is written to a temporary file.
     MultiPartParser.spool_max_size = 0
     app.add_middleware(
@@ -134,11 +167,14 @@ def create_app(settings: Settings) -> FastAPI:
         upload_timeout_s=settings.upload_timeout_s,
         refused=lambda code: metrics.refused.labels(code).inc(),
     )
+    # Outside of the gate: whoever has no key takes nobody's place in it.
+    app.add_middleware(
+        Door,
+        keys=keys,
+        limits=Limits(settings.rate_limit, settings.failed_key_limit),
+        local_names=settings.local_names,
+    )
     app.add_middleware(RequestFrame, metrics=metrics, max_bytes=settings.max_request_bytes)
-    if traces is not None:
-        app.add_middleware(TraceFrame, provider=traces)
-    app.openapi = _openapi(app, settings.max_files)  # type: ignore[method-assign]  # FastAPI's documented way to amend the schema
-    return app
 
 
 def _openapi(app: FastAPI, most_files: int) -> Callable[[], dict[str, Any]]:

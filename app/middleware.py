@@ -11,6 +11,7 @@ import time
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.callers import Caller
 from app.context import begin_request
 from app.errors import RequestTooLarge
 from app.problems import internal, of_error
@@ -54,6 +55,8 @@ class RequestFrame:
                 out["X-Request-ID"] = rid
                 out.setdefault("X-Content-Type-Options", "nosniff")
                 out.setdefault("Cache-Control", "no-store")
+                out.setdefault("Content-Security-Policy", "frame-ancestors 'none'")
+                out.setdefault("Referrer-Policy", "no-referrer")
             await send(message)
 
         try:
@@ -92,6 +95,8 @@ class RequestFrame:
         # The route's pattern, not the path: ids of people stay out of logs and metrics.
         route = getattr(scope.get("route"), "path", "unmatched")
         method = scope["method"]
+        caller = scope.get("state", {}).get("caller")
+        client = scope.get("client")
         self._metrics.requests.labels(route, method, str(status)).inc()
         self._metrics.latency.labels(route).observe(seconds)
         _log.info(
@@ -102,7 +107,9 @@ class RequestFrame:
                     "route": route,
                     "status": status,
                     "ms": round(seconds * 1e3, 2),
-                    "key": scope.get("state", {}).get("caller", "-"),
+                    "key": caller.name if isinstance(caller, Caller) else "-",
+                    "tenant": caller.tenant_id if isinstance(caller, Caller) else "-",
+                    "client": client[0] if client else "-",
                 }
             },
         )

@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from app.context import request_id
-from app.errors import CountersignError, FileRefused, Unavailable
+from app.errors import CountersignError, FileRefused, TooManyRequests, Unavailable
 from model.errors import ModelError
 
 MEDIA_TYPE = "application/problem+json"
@@ -49,6 +49,7 @@ PROBLEMS: dict[str, ProblemKind] = {
     "signer-not-found": ProblemKind(404, "There is no such signer"),
     "reference-not-found": ProblemKind(404, "The signer has no such reference"),
     "verification-not-found": ProblemKind(404, "There is no such verification"),
+    "image-not-kept": ProblemKind(404, "The image of this questioned signature is not kept"),
     "method-not-allowed": ProblemKind(405, "This address does not take this method"),
     "upload-timeout": ProblemKind(408, "The request did not arrive in time"),
     "too-few-references": ProblemKind(409, "The signer has too few references"),
@@ -72,11 +73,14 @@ PROBLEMS: dict[str, ProblemKind] = {
     "image-too-small": ProblemKind(422, "The image or the writing is too small"),
     "unusable-signature": ProblemKind(422, "The image holds no usable signature"),
     # The service
+    "too-many-requests": ProblemKind(429, "Too many requests in too short a time"),
     "internal-error": ProblemKind(500, "The service failed"),
+    "stored-data-damaged": ProblemKind(500, "What is stored does not decrypt"),
     "busy": ProblemKind(503, "The service has as much work as it takes on"),
     "deadline-passed": ProblemKind(503, "The answer was not ready in time"),
     "not-ready": ProblemKind(503, "The service is starting or shutting down"),
     "store-unavailable": ProblemKind(503, "The store cannot be reached or written"),
+    "data-key-missing": ProblemKind(503, "A key that what is stored needs is not configured"),
     "unavailable": ProblemKind(503, "The service cannot answer now"),
 }
 
@@ -127,7 +131,7 @@ def of_error(error: CountersignError | ModelError) -> JSONResponse:
     """Translate an error of the service or the model."""
     code = error.code if error.code in PROBLEMS else "internal-error"
     headers: dict[str, str] = {}
-    if isinstance(error, Unavailable):
+    if isinstance(error, Unavailable | TooManyRequests):
         headers["Retry-After"] = str(error.retry_after_s)
     if code == "unauthenticated":
         headers["WWW-Authenticate"] = 'ApiKey realm="countersign", header="X-API-Key"'
@@ -212,7 +216,7 @@ def documented(*codes: str) -> dict[int | str, dict[str, Any]]:
             },
         )
         entry["content"][MEDIA_TYPE]["examples"][code] = {"summary": kind.title, "value": _example(code)}
-        if kind.status == 503:
+        if kind.status in {429, 503}:
             entry["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}
     return responses
 

@@ -1,8 +1,10 @@
 """Every option of the service, in one class; documented here and nowhere else.
 
 Each is read from the environment with the prefix ``COUNTERSIGN_`` (``COUNTERSIGN_PORT=9000``), then from a file
-``.env`` in the working directory, then from the default below. `python -m app config` prints them all. A variable
-with the prefix that is no setting, and settings that contradict each other, are refused at start.
+``.env`` in the working directory, then from a file of that name in lower case in ``/run/secrets`` (where containers
+find their secrets: ``/run/secrets/countersign_database_url``), then from the default below. `python -m app config`
+prints them all. A variable with the prefix that is no setting, and settings that contradict each other, are refused
+at start.
 """
 
 from __future__ import annotations
@@ -27,17 +29,23 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.callers import DEFAULT_TENANT, Scope, parse_scopes
+from app.chain import ChainKeys
 from app.errors import StartRefused
+from app.keys import Key
+from app.limiting import parse_limit
 
 ROOT = Path(__file__).resolve().parent.parent
 RELEASED_WEIGHTS = ROOT / "weights" / "countersign-1"
 """The model that is served unless another one is named."""
+SECRETS = Path("/run/secrets")
 
 PREFIX = "COUNTERSIGN_"
-
-Scope = Literal["enrol", "verify", "read", "admin"]
-SCOPES: tuple[Scope, ...] = ("enrol", "verify", "read", "admin")
-_KEY_FORM = re.compile(r"(?P<name>[A-Za-z0-9_.-]{1,64}):(?P<digest>[0-9a-f]{64})(?::(?P<scopes>[a-z+]+))?")
+NAME = r"[A-Za-z0-9_.-]{1,64}"
+"""What a key or a tenant may be called."""
+_KEY_FORM = re.compile(
+    rf"(?P<name>{NAME}):(?P<digest>[0-9a-f]{{64}})(?::(?P<scopes>[a-z+]+))?(?::(?P<tenant>{NAME}))?"
+)
 
 
 class ApiKey(BaseModel):
@@ -48,37 +56,56 @@ class ApiKey(BaseModel):
     name: str
     sha256: SecretStr
     scopes: frozenset[Scope]
-    tenant_id: str = "default"
+    tenant_id: str = DEFAULT_TENANT
 
     @classmethod
     def parse(cls, text: str) -> ApiKey:
-        """Read ``NAME:SHA256`` or ``NAME:SHA256:SCOPE+SCOPE``; without scopes a key may do everything."""
+        """Read ``NAME:SHA256[:SCOPE+SCOPE[:TENANT]]``; without scopes a key may do everything in its tenant."""
         match = _KEY_FORM.fullmatch(text.strip())
         if match is None:
             raise ValueError(
-                "an API key is configured as NAME:SHA256 or NAME:SHA256:SCOPE+SCOPE; "
+                "an API key is configured as NAME:SHA256[:SCOPE+SCOPE[:TENANT]]; "
                 "make one with `python -m app new-key NAME`"
             )
-        named = (match["scopes"] or "admin").split("+")
-        if unknown := sorted(set(named) - set(SCOPES)):
-            raise ValueError(f"unknown scope {', '.join(unknown)}; there are {', '.join(SCOPES)}")
-        return cls.model_validate({"name": match["name"], "sha256": match["digest"], "scopes": named})
+        return cls(
+            name=match["name"],
+            sha256=SecretStr(match["digest"]),
+            scopes=parse_scopes((match["scopes"] or "admin").split("+")),
+            tenant_id=match["tenant"] or DEFAULT_TENANT,
+        )
+
+    @property
+    def key(self) -> Key:
+        """The key as the door knows it."""
+        key_id = f"config-{self.tenant_id}-{self.name}"
+        return Key(key_id, self.name, self.tenant_id, self.sha256.get_secret_value(), self.scopes)
 
 
 class Settings(BaseSettings):
     """The options of one service process."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, validate_default=True
+        env_prefix=PREFIX,
+        env_file=".env",
+        secrets_dir=SECRETS if SECRETS.is_dir() else None,
+        extra="ignore",
+        frozen=True,
+        validate_default=True,
     )
 
     # Where it listens
     host: str = Field(
-        default="127.0.0.1", description="Address to listen on. Any but a loopback address needs `api_keys`."
+        default="127.0.0.1", description="Address to listen on. Any but a loopback address needs a key."
     )
     port: int = Field(default=8000, ge=0, le=65535, description="TCP port to listen on.")
     root_path: str = Field(
-        default="", description="Path under which a proxy publishes the service, for the docs page."
+        default="",
+        description="Path under which a proxy publishes the service, for the docs page. Needs a key.",
+    )
+    trusted_proxies: str = Field(
+        default="",
+        description="Comma-separated addresses or networks of proxies whose X-Forwarded-For names the client, for "
+        "the log and the limit on failed keys. None: the header is not believed.",
     )
     drain_s: float = Field(
         default=0.0,
@@ -96,8 +123,49 @@ class Settings(BaseSettings):
     # Who may call
     api_keys: Annotated[tuple[ApiKey, ...], NoDecode] = Field(
         default=(),
-        description="Comma-separated keys, each NAME:SHA256 or NAME:SHA256:SCOPE+SCOPE with scopes enrol, verify, "
-        "read and admin; `python -m app new-key NAME` makes one. None: the service serves this machine only.",
+        description="Comma-separated keys, each NAME:SHA256[:SCOPE+SCOPE[:TENANT]] with scopes enrol, verify, read "
+        "and admin; `python -m app new-key NAME` makes one. Beside these there are the keys in the store, which "
+        "`python -m app keys` makes and revokes. While there is none at all, the service serves this machine only.",
+    )
+    key_refresh_s: float = Field(
+        default=2.0, gt=0, le=60, description="Seconds after which a revoked key opens nothing any more."
+    )
+    local_names: Annotated[frozenset[str], NoDecode] = Field(
+        default=frozenset(),
+        description="Comma-separated names of this machine that the Host header may bear while there is no key; "
+        "localhost and loopback addresses always may.",
+    )
+    operator_tenant: str = Field(
+        default=DEFAULT_TENANT,
+        pattern=f"^{NAME}$",
+        description="The tenant whose keys may read /metrics, which count what all tenants do.",
+    )
+    rate_limit: str = Field(
+        default="6000/minute",
+        description="Requests that one key may send to one process, such as 60/minute; `keys create --rate-limit` "
+        "gives a key its own. Empty: any number.",
+    )
+    failed_key_limit: str = Field(
+        default="30/minute",
+        description="Invalid keys that one address may show before it gets a 429 instead of a 401. Empty: no "
+        "limit.",
+    )
+
+    # The audit
+    audit_key: SecretStr | None = Field(
+        default=None,
+        description="Secret under which the audit's chain is hashed, 32 characters or more: without it nobody can "
+        "rebuild the chain, even with the database in hand. `python -m app audit new-key` makes one. "
+        "Comma-separated: the first one is in use, the others are old ones that still verify.",
+    )
+    audit_key_file: Path | None = Field(
+        default=None, description="A file with what `audit_key` would hold, instead of it; a line for each."
+    )
+    audit_anchor_s: float = Field(
+        default=300.0,
+        gt=0,
+        description="Seconds between log lines with the head of each audit chain that moved: kept elsewhere, they "
+        "prove later that nothing before them was cut off.",
     )
 
     # The model
@@ -194,6 +262,41 @@ class Settings(BaseSettings):
         default=8, ge=1, le=64, description="Connections to the store, each on its own thread."
     )
 
+    # What is kept, and under which key
+    encryption_keys: SecretStr | None = Field(
+        default=None,
+        description="Keys that encrypt images, templates and kept answers: comma-separated, each ID:BASE64 of 32 "
+        "bytes. The last one encrypts, the others still decrypt. `python -m app encryption new-key` makes one.",
+    )
+    encryption_key_file: Path | None = Field(
+        default=None,
+        description="A file with such keys instead, one a line; read again when it changes. Neither set: on a "
+        "loopback address and SQLite, a file beside the store is made at the first start.",
+    )
+    encryption_key_id: str | None = Field(
+        default=None,
+        description="Id of the key that encrypts, where it is not to be the last one: lets every replica know a "
+        "new key before the first one writes with it.",
+    )
+    erasure_log: Path | None = Field(
+        default=None,
+        description="File that repeats what was erased, by keyed digests, so that a restored backup does not bring "
+        "it back: keep it apart from the backups, on a disk that all replicas share. Empty: beside the SQLite "
+        "file; for other databases there is none.",
+    )
+    keep_questioned_days: float = Field(
+        default=0.0,
+        ge=0,
+        le=36_500,
+        description="Days for which the images of questioned signatures are kept, encrypted; 0 keeps none.",
+    )
+    keep_answers_hours: float = Field(
+        default=168.0,
+        gt=0,
+        le=87_600,
+        description="Hours for which an Idempotency-Key and the answer under it are remembered.",
+    )
+
     # Uploads
     max_upload_bytes: int = Field(default=10 * 2**20, ge=1024, description="Most bytes of one image.")
     max_pixels: int = Field(
@@ -238,7 +341,31 @@ class Settings(BaseSettings):
             return tuple(ApiKey.parse(part) for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("review_far", "fixed_threshold", "otlp_endpoint", mode="before")
+    @field_validator("local_names", mode="before")
+    @classmethod
+    def _parse_names(cls, value: object) -> object:
+        if isinstance(value, str):
+            return frozenset(part.strip().lower() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("rate_limit", "failed_key_limit")
+    @classmethod
+    def _is_rate(cls, value: str) -> str:
+        parse_limit(value)
+        return value
+
+    @field_validator(
+        "review_far",
+        "fixed_threshold",
+        "otlp_endpoint",
+        "audit_key",
+        "audit_key_file",
+        "encryption_keys",
+        "encryption_key_file",
+        "encryption_key_id",
+        "erasure_log",
+        mode="before",
+    )
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value
@@ -259,9 +386,13 @@ class Settings(BaseSettings):
             raise ValueError(
                 "shutdown_grace_s must not be smaller than deadline_s, or work that was accepted would be cut off"
             )
-        names = [key.name for key in self.api_keys]
+        if self.encryption_keys is not None and self.encryption_key_file is not None:
+            raise ValueError("encryption_keys and encryption_key_file are both set; keys come from one place")
+        names = [(key.tenant_id, key.name) for key in self.api_keys]
         if len(set(names)) != len(names):
             raise ValueError("two api_keys have the same name")
+        if self.audit_key is not None and self.audit_key_file is not None:
+            raise ValueError("audit_key and audit_key_file are both set; one of them is enough")
         return self
 
     @property
@@ -284,13 +415,46 @@ class Settings(BaseSettings):
         except ValueError:
             return False
 
-    def refuse_open_door(self) -> None:
-        """Raise StartRefused when anybody on the network could call the service without a key."""
-        if not self.api_keys and not self.loopback:
+    def refuse_open_door(self, *, keys: bool) -> None:
+        """Raise StartRefused when anybody on the network could call the service without a key.
+
+        Parameters
+        ----------
+        keys : bool
+            Whether there is a key that opens something, configured or in the store.
+        """
+        if keys:
+            return
+        remedy = "Make a key (`python -m app keys create NAME --scope SCOPE`, or set COUNTERSIGN_API_KEYS)"
+        if not self.loopback:
             raise StartRefused(
-                f"COUNTERSIGN_HOST={self.host} is not a loopback address and no API key is configured: anybody "
-                "could enrol and verify. Set COUNTERSIGN_API_KEYS (`python -m app new-key NAME` makes a key), "
-                "or listen on 127.0.0.1."
+                f"COUNTERSIGN_HOST={self.host} is not a loopback address and there is no valid API key: anybody "
+                f"could enrol and verify. {remedy}, or listen on 127.0.0.1."
+            )
+        if self.root_path or self.trusted_proxies:
+            raise StartRefused(
+                "COUNTERSIGN_ROOT_PATH or COUNTERSIGN_TRUSTED_PROXIES names a proxy and there is no valid API key: "
+                f"behind a proxy everybody looks like this machine. {remedy}, or leave them empty."
+            )
+
+    def chain_keys(self) -> ChainKeys:
+        """The secrets of the audit's chain; raise StartRefused when they cannot be read or are too short."""
+        try:
+            if self.audit_key_file is not None:
+                return ChainKeys.parse(self.audit_key_file.read_text(encoding="utf-8"))
+            return ChainKeys.parse(self.audit_key.get_secret_value() if self.audit_key else "")
+        except (OSError, UnicodeDecodeError) as error:
+            raise StartRefused(f"COUNTERSIGN_AUDIT_KEY_FILE cannot be read: {error}.") from error
+        except ValueError as error:
+            raise StartRefused(f"COUNTERSIGN_AUDIT_KEY: {error}") from error
+
+    def refuse_unkeyed(self) -> None:
+        """Raise StartRefused when the service could be reached from elsewhere and no encryption key is configured."""
+        if self.encryption_keys is None and self.encryption_key_file is None and not self.loopback:
+            raise StartRefused(
+                f"COUNTERSIGN_HOST={self.host} is not a loopback address and no encryption key is configured. "
+                "Make one with `python -m app encryption new-key --file FILE` and set "
+                "COUNTERSIGN_ENCRYPTION_KEY_FILE to it."
             )
 
 

@@ -10,6 +10,7 @@ import ctypes
 import json
 import logging
 import math
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +25,8 @@ from app.drift import RankWindow
 from app.inference import Batch
 from app.tracing import span
 
+_KEY = re.compile(r"\bcs_[A-Za-z0-9_-]{20,}")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _DISTANCES = tuple(step / 10 for step in range(1, 31))
 
@@ -168,7 +171,7 @@ class JsonLines(logging.Formatter):
         line |= getattr(record, "fields", {})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+        return _masked(json.dumps(line, default=str))
 
 
 class TextLines(logging.Formatter):
@@ -178,7 +181,14 @@ class TextLines(logging.Formatter):
         """Render a record."""
         text = super().format(record)
         fields = getattr(record, "fields", {})
-        return text + "".join(f" {key}={value}" for key, value in fields.items())
+        text += "".join(f" {key}={value}" for key, value in fields.items())
+        # Whatever a message carries, only a record begins at the margin.
+        return _masked(_CONTROL.sub(lambda match: repr(match[0])[1:-1], text).replace("\n", "\n    "))
+
+
+def _masked(text: str) -> str:
+    """The text without API keys: none is logged on purpose, and none shall be by accident."""
+    return _KEY.sub("cs_***", text)
 
 
 def configure_logging(level: str, form: str) -> None:
@@ -194,10 +204,13 @@ def configure_logging(level: str, form: str) -> None:
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
-    logging.getLogger("alembic").setLevel("WARNING")
-    logging.getLogger("python_multipart").setLevel(
-        "ERROR"
-    )  # broken forms are answered, not logged a byte at a time
+    # Some libraries log what they read, word by word, when asked for everything: images and fields of forms.
+    for name in ("alembic", "multipart"):
+        logging.getLogger(name).setLevel("WARNING")
+    for name in ("PIL", "python_multipart"):
+        logging.getLogger(name).setLevel(
+            "CRITICAL"
+        )  # what is wrong with an upload is told to whoever sent it
     hush_libtiff()
 
 

@@ -97,7 +97,7 @@ def locate(darkness: Grey) -> tuple[Grey, float]:
     keep = np.zeros(count, dtype=np.uint8)
     keep[labels[strong]] = 1
     keep[0] = 0
-    mask = np.take(keep, labels)
+    mask = np.take(keep, np.asarray(labels, np.int32))
     if not mask.any():
         raise BlankImage("Nothing is written on the image; upload a scan that shows the signature.")
     share = float(mask.mean())
@@ -222,4 +222,4 @@ def without_specks(mask: Grey) -> Grey:
     if not keep.any() or areas[keep].sum() < MIN_INK_PIXELS:
         keep = ~dust  # the strip is all there is: let the caller judge it
     table = np.concatenate([[0], keep]).astype(np.uint8)
-    return np.asarray(np.take(table, labels), dtype=np.uint8)
+    return np.asarray(np.take(table, np.asarray(labels, np.int32)), dtype=np.uint8)

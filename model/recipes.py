@@ -89,8 +89,9 @@ class TrainingSpec(_Strict):
     """How long, on what, and how often validation is asked.
 
     ``average`` is the decay of the moving average of the weights that is validated and saved; 0 takes none.
-    ``keep`` is which weights are released: the best on validation writers, or the last, where a schedule has run out
-    and validation writers are too few to choose by.
+    ``start`` is a weights folder to start from instead of at random, relative to where training is run; network and
+    canvas have to be its. ``keep`` is which weights are released: the best on validation writers, or the last, where
+    a schedule has run out and validation writers are too few to choose by.
     """
 
     epochs: int = Field(default=10, ge=1)
@@ -100,6 +101,7 @@ class TrainingSpec(_Strict):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"
     average: float = Field(default=0.0, ge=0, lt=1)
+    start: str = ""
     keep: Literal["best", "last"] = "best"
     checkpoint_steps: int = Field(default=100, ge=1)
 

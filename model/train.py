@@ -43,7 +43,7 @@ from model.objectives import build_objective, label_rows
 from model.optimisers import build_optimiser, l2_penalty, rate_factor
 from model.recipes import DataSpec, Recipe
 from model.validation import Rates, ValidationSet
-from model.weights import save
+from model.weights import load_card, load_network, save
 
 BEST = "best.safetensors"
 _log = logging.getLogger(__name__)
@@ -97,6 +97,7 @@ class Trainer:
         self.validation = [ValidationSet(open_part(spec, data), canvas, cache) for spec in recipe.validation]
         torch.manual_seed(recipe.seed)
         self.network = _build_network(recipe)
+        self.parent = _start_from(self.network, recipe)
         self.dimension = _dimension(self.network, canvas)
         self.network.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch takes both
         self.objectives = nn.ModuleList(
@@ -244,6 +245,9 @@ class Trainer:
         network = _build_network(self.recipe)
         network.load_state_dict(load_file(self.out / BEST))
         about = [source.about for source in self.sources]
+        if self.parent is not None:  # what the weights it started from had learned from is still in them
+            known = {data.name for data in about}
+            about += [data for data in self.parent.datasets if data.name not in known]
         fields = {
             "name": self.recipe.name,
             "network": self.recipe.network.name,
@@ -315,6 +319,21 @@ def _build_network(recipe: Recipe) -> nn.Module:
         return build(recipe.network.name, **recipe.network.options)
     except (UnknownNetwork, TypeError, ValueError) as error:
         raise DataError(f"The network of the recipe cannot be built: {error}.") from error
+
+
+def _start_from(network: nn.Module, recipe: Recipe) -> Card | None:
+    """Load the weights that the recipe starts from, and return their card; None where it starts at random."""
+    if not recipe.training.start:
+        return None
+    folder = Path(recipe.training.start)
+    card = load_card(folder)
+    own = (recipe.network.name, recipe.network.options, recipe.canvas)
+    if own != (card.network, card.network_options, card.canvas):
+        raise DataError(
+            f"{folder} is of another network or canvas than the recipe's: it cannot be started from."
+        )
+    network.load_state_dict(load_network(folder, card).state_dict())
+    return card
 
 
 def _dimension(network: nn.Module, canvas: Canvas) -> int:

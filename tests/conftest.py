@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import os
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 from fastapi.testclient import TestClient
 from PIL import Image
+from pydantic import SecretStr
 
 from app.main import create_app
 from app.settings import ROOT, Settings
+from app.store.engine import open_engine
 from model.data.folder import FolderDataset
 from model.data.synth_command import write_folder
 from model.data.synthetic import Writer
@@ -22,7 +26,10 @@ from model.features import InkShelf, WeightsFeatures, gallery
 from model.fitting import fit_calibration
 from model.networks import build
 from model.weights import save
+from tests.postgres import Postgres
 
+TEST_KEY = f"test:{base64.b64encode(bytes(range(32))).decode()}"
+"""An encryption key for tests: everybody knows it."""
 TINY = {"widths": [4, 6, 8, 10], "grid": [4, 8], "cell": 4}
 Draw = Callable[..., bytes]
 
@@ -69,15 +76,69 @@ def other_model_folder(tmp_path_factory: pytest.TempPathFactory, specimens: Path
     return make_model(tmp_path_factory.mktemp("weights") / "other", "other", 1, specimens)
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what is marked `both_databases` on SQLite and on PostgreSQL, the rest on SQLite."""
+    if "database" in metafunc.fixturenames:
+        both = metafunc.definition.get_closest_marker("both_databases") is not None
+        metafunc.parametrize("database", ["sqlite", "postgresql"] if both else ["sqlite"], indirect=True)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server of the tests' own; what needs it fails where there is none, and says why."""
+    try:
+        server = Postgres()
+    except LookupError as error:
+        pytest.fail(str(error), pytrace=False)
+    server.start()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def migrated(postgres: Postgres) -> str:
+    """The name of a PostgreSQL database with all tables and nothing in them, to copy."""
+    name = postgres.new_database()
+    open_engine(postgres.url(name), 1).dispose()
+    return name
+
+
+@dataclass(frozen=True)
+class Database:
+    """An empty database of one test."""
+
+    url: str
+    name: str
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.url.startswith("sqlite")
+
+
 @pytest.fixture
-def settings(tmp_path: Path, model_folder: Path) -> Settings:
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """An empty database: an SQLite file, or a database on the tests' own PostgreSQL server."""
+    if request.param == "sqlite":
+        yield Database(f"sqlite:///{tmp_path / 'store' / 'test.db'}", str(tmp_path / "store" / "test.db"))
+        return
+    server: Postgres = request.getfixturevalue("postgres")
+    name = server.new_database(request.getfixturevalue("migrated"))
+    yield Database(server.url(name), name)
+    server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def settings(tmp_path: Path, model_folder: Path, database: Database) -> Settings:
     """Settings of a service with an empty store."""
     return Settings(
         _env_file=None,
         weights=model_folder,
-        database_url=f"sqlite:///{tmp_path / 'store' / 'test.db'}",
+        database_url=database.url,
+        encryption_keys=SecretStr(TEST_KEY),
+        erasure_log=tmp_path / "erasures",
         device="cpu",
         log_level="error",
+        local_names="testserver",  # what the test client calls the host
     )
 
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from app.api.parts import Running
-from app.auth import Reading
+from app.auth import Operating
 from app.errors import CountersignError
 from app.problems import documented
 from app.schemas import HealthOut
@@ -43,9 +43,10 @@ async def livez(request: Request) -> HealthOut:
     responses=documented("not-ready", "store-unavailable", "deadline-passed"),
 )
 async def readyz(request: Request, core: Running) -> HealthOut:
-    """Yes when the weights are loaded and warm, the queue is worked on and the store answers; not from SIGTERM on.
+    """Yes when the weights are loaded, the queue is worked on, and the store can be read, written and decrypted.
 
-    Being busy is no reason to say no: a full service refuses by itself, and at once.
+    Send no traffic otherwise. It recovers by itself when the fault is gone; from SIGTERM on the answer is no. Being
+    busy is no reason to say no: a full service refuses by itself, and at once.
 
     ```sh
     curl http://127.0.0.1:8000/readyz
@@ -67,10 +68,17 @@ async def readyz(request: Request, core: Running) -> HealthOut:
     response_class=Response,
     responses={
         200: {"description": "Prometheus text format.", "content": {"text/plain": {}}},
-        **documented("unauthenticated", "forbidden", "not-ready", "deadline-passed"),
+        **documented(
+            "unauthenticated",
+            "forbidden",
+            "too-many-requests",
+            "not-ready",
+            "store-unavailable",
+            "deadline-passed",
+        ),
     },
 )
-async def metrics(request: Request, core: Running, _: Reading) -> Response:
+async def metrics(request: Request, core: Running, _: Operating) -> Response:
     """Requests, latencies by stage, queue depth, batch sizes, decisions, drift, and live error rates.
 
     ```sh

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
-from fastapi import Depends, File, Form, Header, Query, Request, UploadFile
+from fastapi import Depends, File, Form, Header, Query, Request, Response, UploadFile
 
-from app.domain import Upload
+from app.domain import ReferenceImage, Upload
 from app.errors import NotReady
 from app.services.core import Core
 
@@ -14,7 +14,10 @@ ALWAYS = (
     "malformed-request",
     "unauthenticated",
     "forbidden",
+    "too-many-requests",
     "store-unavailable",
+    "data-key-missing",
+    "stored-data-damaged",
     "not-ready",
     "deadline-passed",
     "internal-error",
@@ -72,6 +75,22 @@ Cursor = Annotated[
         description="`next_cursor` of the page before; none for the first page.",
     ),
 ]
+
+
+IMAGE_RESPONSE: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The image as it was uploaded.",
+        "content": {
+            kind: {} for kind in ("image/png", "image/jpeg", "image/tiff", "image/bmp", "image/webp")
+        },
+    }
+}
+
+
+def as_uploaded(image: ReferenceImage) -> Response:
+    """An image as it was uploaded, for saving and not for showing in the service's own name."""
+    headers = {"Content-Disposition": "attachment", "Content-Security-Policy": "default-src 'none'; sandbox"}
+    return Response(image.data, media_type=image.media_type, headers=headers)
 
 
 async def received(file: UploadFile, field: str, position: int = 1, page: int = 0) -> Upload:

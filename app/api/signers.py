@@ -6,7 +6,18 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, File, Path, Response, UploadFile
 
-from app.api.parts import ALWAYS, ON_FILES, Cursor, Limit, PageField, Repeatable, Running, received
+from app.api.parts import (
+    ALWAYS,
+    IMAGE_RESPONSE,
+    ON_FILES,
+    Cursor,
+    Limit,
+    PageField,
+    Repeatable,
+    Running,
+    as_uploaded,
+    received,
+)
 from app.auth import Enrolling, Reading
 from app.domain import Reference
 from app.problems import documented
@@ -62,7 +73,7 @@ async def post_references(
     ```
     """
     uploads = [await received(file, "files", position, page) for position, file in enumerate(files, 1)]
-    request = once(caller.tenant_id, idempotency_key, "enrol", [signer_id], uploads)
+    request = once(caller.tenant_id, idempotency_key, "enrol", signer_id, uploads)
 
     def answer(kept: tuple[Reference, ...]) -> dict[str, Any]:
         out = EnrolledOut(signer_id=signer_id, references=[ReferenceOut.of(reference) for reference in kept])
@@ -176,15 +187,7 @@ async def get_reference(
     "/{signer_id}/references/{reference_id}/image",
     summary="Fetch a reference's image",
     response_class=Response,
-    responses={
-        200: {
-            "description": "The image as it was uploaded.",
-            "content": {
-                kind: {} for kind in ("image/png", "image/jpeg", "image/tiff", "image/bmp", "image/webp")
-            },
-        },
-        **documented(*_NOBODY, "reference-not-found"),
-    },
+    responses={**IMAGE_RESPONSE, **documented(*_NOBODY, "reference-not-found")},
 )
 async def get_image(
     core: Running, caller: Reading, signer_id: SignerPath, reference_id: ReferencePath
@@ -195,9 +198,7 @@ async def get_image(
     curl -o reference.png http://127.0.0.1:8000/signers/writer-001/references/REFERENCE_ID/image
     ```
     """
-    image = await records.reference_image(core, caller.tenant_id, signer_id, reference_id)
-    headers = {"Content-Disposition": "attachment", "Content-Security-Policy": "default-src 'none'; sandbox"}
-    return Response(image.data, media_type=image.media_type, headers=headers)
+    return as_uploaded(await records.reference_image(core, caller.tenant_id, signer_id, reference_id))
 
 
 @router.delete(

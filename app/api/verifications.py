@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Response
 
-from app.api.parts import ALWAYS, Cursor, Limit, Running
+from app.api.parts import ALWAYS, IMAGE_RESPONSE, Cursor, Limit, Running, as_uploaded
 from app.auth import Reading, Verifying
 from app.problems import documented
 from app.schemas import SIGNER_ID, OutcomeIn, VerificationRecord, VerificationsPage, after_of, cursor_of
@@ -57,6 +57,22 @@ async def get_verification(
     ```
     """
     return VerificationRecord.of(await records.get_verification(core, caller.tenant_id, verification_id))
+
+
+@router.get(
+    "/{verification_id}/image",
+    summary="Fetch a questioned signature's image",
+    response_class=Response,
+    responses={**IMAGE_RESPONSE, **documented(*ALWAYS, "verification-not-found", "image-not-kept")},
+)
+async def get_questioned_image(core: Running, caller: Reading, verification_id: VerificationPath) -> Response:
+    """The bytes of a questioned signature, as they were uploaded, where and as long as the service keeps them.
+
+    ```sh
+    curl -o questioned.png http://127.0.0.1:8000/verifications/VERIFICATION_ID/image
+    ```
+    """
+    return as_uploaded(await records.questioned_image(core, caller.tenant_id, verification_id))
 
 
 @router.put(

@@ -49,7 +49,7 @@ async def post_verify(
     ```
     """
     upload = await received(signature, "signature", page=page)
-    request = once(caller.tenant_id, idempotency_key, "verify", [signer_id], [upload])
+    request = once(caller.tenant_id, idempotency_key, "verify", signer_id, [upload])
     return await verify(
         core,
         caller.tenant_id,

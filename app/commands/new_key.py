@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from app.auth import new_key as make_key
+from app.callers import DEFAULT_TENANT, SCOPES, parse_scopes
 from app.errors import StartRefused
-from app.settings import SCOPES, Scope
+from app.keys import new_key as make_key
 
 
 def new_key(
@@ -16,14 +16,13 @@ def new_key(
     scope: Annotated[
         list[str] | None, typer.Option(help=f"One of {', '.join(SCOPES)}; repeat for more.")
     ] = None,
+    tenant: Annotated[str, typer.Option(help="The tenant whose data the key opens.")] = DEFAULT_TENANT,
 ) -> None:
-    """Make an API key: it is shown once, only its hash is configured."""
-    scopes: list[Scope] = []
-    for text in scope or []:
-        known = next((known for known in SCOPES if known == text), None)
-        if known is None:
-            raise StartRefused(f"There is no scope {text!r}; there are {', '.join(SCOPES)}.")
-        scopes.append(known)
-    text, line = make_key(name, tuple(scopes))
+    """Make an API key for COUNTERSIGN_API_KEYS: it is shown once, only its hash is configured."""
+    try:
+        scopes = parse_scopes(scope or [])
+    except ValueError as error:
+        raise StartRefused(f"{error}.") from error
+    text, line = make_key(name, tuple(sorted(scopes)), tenant)
     typer.echo(f"key, shown once: {text}")
     typer.echo(f"for COUNTERSIGN_API_KEYS: {line}")

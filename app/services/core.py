@@ -11,6 +11,7 @@ from app.services.live_rates import LiveRates
 from app.settings import Settings
 from app.store.store import Store
 from app.telemetry import Metrics
+from app.trail import Trail
 from model.embedder import Embedder
 
 
@@ -27,6 +28,7 @@ class Core:
     metrics: Metrics
     calibration_id: str
     rates: LiveRates
+    trail: Trail
 
     @property
     def model_version(self) -> str:

@@ -15,7 +15,7 @@ from app.services.idempotency import Once
 from app.services.judging import stands_apart
 from app.services.notes import note
 from app.services.reading import Signature, media_type, read_signatures
-from app.store import references
+from app.store import audit, references
 
 Answer = dict[str, Any]
 
@@ -49,13 +49,17 @@ async def enrol(
         _new_reference(core, signature, (note("unlike-other-references"),) if odd else ())
         for signature, odd in zip(signatures, apart, strict=True)
     ]
+    entry = core.trail.entry(
+        "enrol", references=[one.reference_id for one in new], model_version=core.model_version
+    )
 
     def keep(session: Session) -> Answer:
-        if once is not None and (earlier := once.earlier(session)) is not None:
+        if once is not None and (earlier := once.claim(session)) is not None:
             return earlier
         kept = answer(references.add(session, tenant_id, signer_id, new, now(), core.settings.max_references))
         if once is not None:
             once.keep(session, kept)
+        core.trail.append(session, entry, audit.subject_of(session, tenant_id, signer_id))
         return kept
 
     with core.metrics.stage("store"):

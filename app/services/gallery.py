@@ -23,7 +23,10 @@ Matrix = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Entry:
-    """One signer in the gallery; `templates` is (k, dimension) float32, None when another model made some."""
+    """One signer in the gallery; `templates` is (k, dimension) float32, None when some are not to be had.
+
+    Another model made them, or they do not decrypt.
+    """
 
     signer_id: str
     target_far: float | None
@@ -123,15 +126,14 @@ class Gallery:
             keys = changes.changed_since(session, tenant_id, shelf.seen)
             entries = {key: entry for key, entry in shelf.entries.items() if key not in set(keys)}
         rows = references.for_index(session, tenant_id, self._model_version, keys)
-        for key, group in groupby(rows, key=lambda row: str(row.key)):
+        for key, group in groupby(rows, key=lambda row: row.key):
             mine = list(group)
-            vectors = [row.vector for row in mine]
-            known = [references.vector(stored) for stored in vectors if stored is not None]
+            known = [row.template for row in mine if row.template is not None]
             entries[key] = Entry(
                 mine[0].signer_id,
                 mine[0].target_far,
                 mine[0].fixed_threshold,
-                np.stack(known) if len(known) == len(vectors) else None,
+                np.stack(known) if len(known) == len(mine) else None,
             )
         return self._arranged(sequence, entries)
 

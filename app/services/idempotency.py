@@ -19,26 +19,37 @@ class Once:
 
     tenant_id: str
     key: str
+    signer_id: str
     fingerprint: str
 
     def earlier(self, session: Session) -> dict[str, Any] | None:
         """The answer that was given before; raises IdempotencyConflict when the request was another one."""
         return retries.find(session, self.tenant_id, self.key, self.fingerprint)
 
+    def claim(self, session: Session) -> dict[str, Any] | None:
+        """Take the key for this transaction, before anything else is done in it; the earlier answer if there is one.
+
+        Raises IdempotencyConflict. When another process claims it at the same moment, this waits for that one.
+        """
+        earlier = self.earlier(session)
+        if earlier is None:
+            retries.claim(session, self.tenant_id, self.key, self.fingerprint, self.signer_id, now())
+        return earlier
+
     def keep(self, session: Session, answer: dict[str, Any]) -> None:
         """Keep the answer, in the transaction that did what it tells of."""
-        retries.keep(session, self.tenant_id, self.key, self.fingerprint, answer, now())
+        retries.keep(session, self.tenant_id, self.key, self.signer_id, answer)
 
 
 def once(
-    tenant_id: str, key: str | None, call: str, words: Iterable[str], uploads: Iterable[Upload]
+    tenant_id: str, key: str | None, call: str, signer_id: str, uploads: Iterable[Upload]
 ) -> Once | None:
-    """What identifies a request: the call, its fields and its files, byte for byte; None without a key."""
+    """What identifies a request: the call, its signer and its files, byte for byte; None without a key."""
     if key is None:
         return None
     digest = hashlib.sha256()
-    for word in (call, *words):
+    for word in (call, signer_id):
         digest.update(len(word.encode()).to_bytes(8, "big") + word.encode())
     for upload in uploads:
         digest.update(hashlib.sha256(upload.data).digest() + upload.page.to_bytes(8, "big", signed=True))
-    return Once(tenant_id, key, digest.hexdigest())
+    return Once(tenant_id, key, signer_id, digest.hexdigest())

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sqlalchemy.orm import Session
+
 from app.domain import Note, Upload
 from app.errors import NobodyEnrolled, SignerNotFound
 from app.services.core import Core
 from app.services.judging import judged, policy
 from app.services.notes import note
 from app.services.reading import read_signature
-from app.store import signers
+from app.store import audit, signers
 
 SPARE = 20  # candidates beyond top_k that are measured exactly
 
@@ -42,7 +44,7 @@ class Identification:
 async def identify(
     core: Core, tenant_id: str, upload: Upload, top_k: int, signer_ids: Sequence[str] | None = None
 ) -> Identification:
-    """Rank signers by their distance to a questioned signature; nothing is kept.
+    """Rank signers by their distance to a questioned signature; only the audit keeps that it was done.
 
     Raises
     ------
@@ -80,6 +82,23 @@ async def identify(
     found.sort(key=lambda candidate: (candidate.distance, candidate.signer_id))
     notes = (note("skipped-signers"),) if near.skipped else ()
     best = tuple(found[:top_k])
+    first = best[0]
+    told = core.trail.entry(
+        "identify",
+        decision=first.decision,
+        distance=first.distance,
+        threshold=first.threshold,
+        log_likelihood_ratio=first.log_likelihood_ratio,
+        candidates=len(best),
+        compared=near.compared,
+        model_version=core.model_version,
+        calibration=core.calibration_id,
+    )
+
+    def keep(session: Session) -> None:
+        core.trail.append(session, told, audit.subject_of(session, tenant_id, first.signer_id))
+
+    await core.store.write(keep)
     return Identification(
-        best, best[0].decision == "accept", near.compared, signature.notes + notes, core.model_version
+        best, first.decision == "accept", near.compared, signature.notes + notes, core.model_version
     )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from sqlalchemy.orm import Session
+
 from app.domain import Page, Reference, ReferenceImage, Signer, Verification, now
 from app.errors import UnsupportedRate
 from app.services.core import Core
-from app.store import references, signers, verifications
+from app.store import audit, questioned, references, signers, verifications
+from app.store.erasures import Erasure
 
 
 async def list_signers(core: Core, tenant_id: str, limit: int, after: str | None) -> Page[Signer]:
@@ -26,12 +29,28 @@ async def set_policy(core: Core, tenant_id: str, signer_id: str, policy: dict[st
         raise UnsupportedRate(
             f"target_far {target:g} cannot be asked for; the calibration supports {low:.4f} to {high}."
         )
-    return await core.store.write(signers.set_policy, tenant_id, signer_id, policy)
+    entry = core.trail.entry("policy", policy=policy)
+
+    def change(session: Session) -> Signer:
+        changed = signers.set_policy(session, tenant_id, signer_id, policy)
+        core.trail.append(session, entry, changed.key)
+        return changed
+
+    return await core.store.write(change)
 
 
 async def erase_signer(core: Core, tenant_id: str, signer_id: str) -> bool:
     """Erase a signer with all images and templates, for good; False when there was none."""
-    return await core.store.erase(signers.erase, tenant_id, signer_id)
+    entry = core.trail.entry("erase-signer")
+
+    def erase(session: Session) -> Erasure | None:
+        subject = audit.subject_of(session, tenant_id, signer_id)
+        erased = signers.erase(session, tenant_id, signer_id)
+        if erased is not None:
+            core.trail.append(session, entry, subject)
+        return erased
+
+    return await core.store.erase(erase) is not None
 
 
 async def list_references(
@@ -47,13 +66,28 @@ async def get_reference(core: Core, tenant_id: str, signer_id: str, reference_id
 
 
 async def reference_image(core: Core, tenant_id: str, signer_id: str, reference_id: str) -> ReferenceImage:
-    """The bytes of a reference as uploaded; raises SignerNotFound, ReferenceNotFound."""
-    return await core.store.read(references.image, tenant_id, signer_id, reference_id)
+    """The bytes of a reference as uploaded; the audit keeps who saw it. SignerNotFound, ReferenceNotFound."""
+    entry = core.trail.entry("view-image", record_id=reference_id)
+
+    def view(session: Session) -> ReferenceImage:
+        image = references.image(session, tenant_id, signer_id, reference_id)
+        core.trail.append(session, entry, audit.subject_of(session, tenant_id, signer_id))
+        return image
+
+    return await core.store.write(view)
 
 
 async def erase_reference(core: Core, tenant_id: str, signer_id: str, reference_id: str) -> bool:
     """Erase a reference with its image and templates, for good; False when there was none."""
-    return await core.store.erase(references.erase, tenant_id, signer_id, reference_id)
+    entry = core.trail.entry("erase-reference", record_id=reference_id)
+
+    def erase(session: Session) -> Erasure | None:
+        erased = references.erase(session, tenant_id, signer_id, reference_id)
+        if erased is not None:
+            core.trail.append(session, entry, audit.subject_of(session, tenant_id, signer_id))
+        return erased
+
+    return await core.store.erase(erase) is not None
 
 
 async def list_verifications(
@@ -68,13 +102,30 @@ async def get_verification(core: Core, tenant_id: str, verification_id: str) -> 
     return await core.store.read(verifications.get, tenant_id, verification_id)
 
 
+async def questioned_image(core: Core, tenant_id: str, verification_id: str) -> ReferenceImage:
+    """The image of a questioned signature; the audit keeps who saw it. VerificationNotFound, ImageNotKept."""
+    entry = core.trail.entry("view-image", record_id=verification_id)
+
+    def view(session: Session) -> ReferenceImage:
+        image = questioned.image(session, tenant_id, verification_id)
+        core.trail.append(session, entry)
+        return image
+
+    return await core.store.write(view)
+
+
 async def record_outcome(
     core: Core, tenant_id: str, verification_id: str, outcome: str, note: str | None
 ) -> Verification:
     """Record what the case turned out to be; raises VerificationNotFound."""
-    recorded = await core.store.write(
-        verifications.set_outcome, tenant_id, verification_id, outcome, note, now()
-    )
+    entry = core.trail.entry("outcome", record_id=verification_id, outcome=outcome)
+
+    def record(session: Session) -> Verification:
+        changed = verifications.set_outcome(session, tenant_id, verification_id, outcome, note, now())
+        core.trail.append(session, entry)
+        return changed
+
+    recorded = await core.store.write(record)
     core.metrics.outcomes.labels(outcome, recorded.finding.decision).inc()
     core.rates.stale()
     return recorded

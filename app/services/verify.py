@@ -15,8 +15,8 @@ from app.services.core import Core
 from app.services.idempotency import Once
 from app.services.judging import Judgement, finding, judged, policy
 from app.services.notes import note
-from app.services.reading import read_signature, read_signatures
-from app.store import references, verifications
+from app.services.reading import media_type, read_signature, read_signatures
+from app.store import questioned, references, verifications
 
 Answer = dict[str, Any]
 
@@ -54,14 +54,26 @@ async def verify(
         notes.append(note("low-quality-reference"))
     result, basis = finding(core, signature, judgement, rule, known.reference_ids, notes)
     verification = Verification(new_id(), signer_id, result, signature.sha256, basis)
+    entry = core.trail.entry("verify", record_id=verification.verification_id, **told_of(core, result))
 
     def keep(session: Session) -> Answer:
-        if once is not None and (earlier := once.earlier(session)) is not None:
+        if once is not None and (earlier := once.claim(session)) is not None:
             return earlier
         verifications.add(session, tenant_id, verification)
+        if core.settings.keep_questioned_days:
+            questioned.add(
+                session,
+                tenant_id,
+                signer_id,
+                verification.verification_id,
+                upload.data,
+                media_type(upload.data),
+                result.created_at,
+            )
         told = answer(verification)
         if once is not None:
             once.keep(session, told)
+        core.trail.append(session, entry, known.signer.key)
         return told
 
     with core.metrics.stage("store"):
@@ -72,7 +84,7 @@ async def verify(
 
 
 async def compare(core: Core, uploads: Sequence[Upload], upload: Upload) -> Finding:
-    """Judge a questioned signature against references that were sent along; nothing is kept.
+    """Judge a questioned signature against references that were sent along; only the audit keeps that it was done.
 
     Raises
     ------
@@ -83,4 +95,19 @@ async def compare(core: Core, uploads: Sequence[Upload], upload: Upload) -> Find
     judgement: Judgement = judged(core, signature.template, np.stack([s.template for s in shown]), rule)
     notes = [note("identical-image")] if signature.sha256 in {s.sha256 for s in shown} else []
     names = [str(position) for position in range(1, len(shown) + 1)]
-    return finding(core, signature, judgement, rule, names, notes)[0]
+    result = finding(core, signature, judgement, rule, names, notes)[0]
+    await core.store.write(core.trail.append, core.trail.entry("compare", **told_of(core, result)))
+    return result
+
+
+def told_of(core: Core, result: Finding) -> dict[str, Any]:
+    """What the audit keeps of a finding."""
+    return {
+        "decision": result.decision,
+        "distance": result.distance,
+        "threshold": result.threshold,
+        "log_likelihood_ratio": result.log_likelihood_ratio,
+        "references": len(result.references),
+        "model_version": result.model_version,
+        "calibration": core.calibration_id,
+    }

@@ -7,7 +7,7 @@ import asyncio
 from app.errors import NotReady, StoreUnavailable
 from app.services.core import Core
 
-STORE_PATIENCE_S = 2.0
+STORE_PATIENCE_S = 5.0
 STALLED_S = 60.0
 
 
@@ -26,8 +26,8 @@ async def refuse_unready(core: Core, *, closing: bool) -> None:
     refuse_stalled(core)
     try:
         async with asyncio.timeout(STORE_PATIENCE_S):
-            reachable = await core.store.reachable()
+            faults = await core.store.faults()
     except TimeoutError:
-        reachable = False
-    if not reachable:
-        raise StoreUnavailable("The store does not answer; look at the database.")
+        faults = [f"The store has not answered for {STORE_PATIENCE_S:g} s; look at the database."]
+    if faults:
+        raise StoreUnavailable("; ".join(faults))

@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import Row, Select, delete, select
 from sqlalchemy.orm import Session
 
-from app.domain import NewReference, Note, Page, Reference, ReferenceImage, Specimens
-from app.errors import DuplicateReference, ModelVersionMismatch, ReferenceNotFound, TooManyReferences
-from app.store import changes, signers
+from app.domain import NewReference, Note, Page, Reference, ReferenceImage, Specimens, Vector
+from app.errors import (
+    DataKeyMissing,
+    DuplicateReference,
+    ModelVersionMismatch,
+    ReferenceNotFound,
+    StoredDataDamaged,
+    TooManyReferences,
+)
+from app.store import changes, erasures, sealing, signers
+from app.store.erasures import Erasure
+from app.store.sealing import StoredTemplate
 from app.store.tables import ImageRow, ReferenceRow, SignerRow, TemplateRow
 
-_STORED = np.dtype("<f4")
+
+@dataclass(frozen=True)
+class Indexed:
+    """A reference as the index in memory takes it; `template` is None when this model made none that opens."""
+
+    key: str
+    signer_id: str
+    target_far: float | None
+    fixed_threshold: float | None
+    reference_id: str
+    template: Vector | None
 
 
 def add(
@@ -66,12 +85,15 @@ def add(
         )
     session.flush()
     for reference in new:
-        session.add(ImageRow(reference_id=reference.reference_id, data=reference.data))
+        session.add(sealing.image_row(session, tenant_id, key, reference.reference_id, reference.data))
         session.add(
-            TemplateRow(
-                reference_id=reference.reference_id,
-                model_version=reference.model_version,
-                vector=np.ascontiguousarray(reference.template, _STORED).tobytes(),
+            sealing.template_row(
+                session,
+                tenant_id,
+                key,
+                reference.reference_id,
+                reference.model_version,
+                reference.template,
             )
         )
     session.flush()
@@ -105,14 +127,23 @@ def get(session: Session, tenant_id: str, signer_id: str, reference_id: str) -> 
 
 
 def image(session: Session, tenant_id: str, signer_id: str, reference_id: str) -> ReferenceImage:
-    """The bytes of a reference as uploaded; raises SignerNotFound or ReferenceNotFound."""
+    """The bytes of a reference as uploaded.
+
+    Raises
+    ------
+    SignerNotFound, ReferenceNotFound, StoredDataDamaged, DataKeyMissing
+    """
+    signer = signers.get(session, tenant_id, signer_id)
     reference = get(session, tenant_id, signer_id, reference_id)
-    data = session.scalars(select(ImageRow.data).where(ImageRow.reference_id == reference_id)).one()
-    return ReferenceImage(bytes(data), reference.media_type, reference.sha256)
+    row = session.execute(
+        select(ImageRow.key_id, ImageRow.data).where(ImageRow.reference_id == reference_id)
+    ).one()
+    data = sealing.open_image(session, tenant_id, signer.key, reference_id, row.key_id, row.data)
+    return ReferenceImage(data, reference.media_type, reference.sha256)
 
 
-def erase(session: Session, tenant_id: str, signer_id: str, reference_id: str) -> bool:
-    """Delete a reference with its image and templates; False when there was none."""
+def erase(session: Session, tenant_id: str, signer_id: str, reference_id: str) -> Erasure | None:
+    """Delete a reference with its image and templates, and leave a tombstone; None when there was none."""
     found = session.execute(
         select(ReferenceRow.signer_key)
         .join(SignerRow, SignerRow.key == ReferenceRow.signer_key)
@@ -123,10 +154,12 @@ def erase(session: Session, tenant_id: str, signer_id: str, reference_id: str) -
         )
     ).one_or_none()
     if found is None:
-        return False
-    session.execute(delete(ReferenceRow).where(ReferenceRow.reference_id == reference_id))
+        return None
+    gone = delete(ReferenceRow).where(ReferenceRow.reference_id == reference_id)
+    if session.scalar(gone.returning(ReferenceRow.reference_id)) is None:  # another caller was quicker
+        return None
     changes.touch(session, tenant_id, found.signer_key)
-    return True
+    return erasures.bury(session, "reference", reference_id)
 
 
 def specimens(session: Session, tenant_id: str, signer_id: str, model_version: str) -> Specimens:
@@ -137,6 +170,8 @@ def specimens(session: Session, tenant_id: str, signer_id: str, model_version: s
     SignerNotFound
     ModelVersionMismatch
         When a reference has no template of this model: templates of two models are never compared.
+    StoredDataDamaged, DataKeyMissing
+        When a template does not decrypt.
     """
     signer = signers.get(session, tenant_id, signer_id)
     rows = session.execute(
@@ -145,6 +180,7 @@ def specimens(session: Session, tenant_id: str, signer_id: str, model_version: s
             ReferenceRow.sha256,
             ReferenceRow.warnings,
             ReferenceRow.model_version,
+            TemplateRow.key_id,
             TemplateRow.vector,
         )
         .outerjoin(
@@ -166,24 +202,28 @@ def specimens(session: Session, tenant_id: str, signer_id: str, model_version: s
         reference_ids=tuple(row.reference_id for row in rows),
         sha256=tuple(row.sha256 for row in rows),
         warned=tuple(bool(row.warnings) for row in rows),
-        templates=_templates(row.vector for row in rows),
+        templates=sealing.open_templates(
+            session,
+            tenant_id,
+            signer.key,
+            model_version,
+            [StoredTemplate(row.reference_id, row.key_id, row.vector) for row in rows],
+        ),
     )
 
 
 def for_index(
     session: Session, tenant_id: str, model_version: str, signer_keys: Sequence[str] | None
-) -> list[Row[Any]]:
-    """Rows (key, signer_id, target_far, fixed_threshold, reference_id, vector or None), by signer.
-
-    `signer_keys` limits them to these signers; None gives all of the tenant.
-    """
-    query = (
+) -> list[Indexed]:
+    """References with their templates, by signer: of the signers with these keys, or of all of the tenant."""
+    query: Any = (
         select(
             SignerRow.key,
             SignerRow.signer_id,
             SignerRow.target_far,
             SignerRow.fixed_threshold,
             ReferenceRow.reference_id,
+            TemplateRow.key_id,
             TemplateRow.vector,
         )
         .join(ReferenceRow, ReferenceRow.signer_key == SignerRow.key)
@@ -196,21 +236,22 @@ def for_index(
         .order_by(SignerRow.key, ReferenceRow.reference_id)
     )
     if signer_keys is None:
-        return list(session.execute(query))
-    rows: list[Row[Any]] = []
+        return [_indexed(session, tenant_id, model_version, row) for row in session.execute(query)]
+    found: list[Indexed] = []
     for start in range(0, len(signer_keys), 500):  # databases limit the parameters of one statement
-        rows.extend(session.execute(query.where(SignerRow.key.in_(signer_keys[start : start + 500]))))
-    return rows
+        rows = session.execute(query.where(SignerRow.key.in_(signer_keys[start : start + 500])))
+        found.extend(_indexed(session, tenant_id, model_version, row) for row in rows)
+    return found
 
 
-def vector(stored: bytes) -> NDArray[np.float32]:
-    """A template as stored, (dimension,) float32."""
-    return np.frombuffer(stored, _STORED).astype(np.float32, copy=False)
-
-
-def _templates(stored: Iterable[bytes]) -> NDArray[np.float32]:
-    vectors = [vector(item) for item in stored]
-    return np.stack(vectors) if vectors else np.zeros((0, 0), np.float32)
+def _indexed(session: Session, tenant_id: str, model_version: str, row: Row[Any]) -> Indexed:
+    template: Vector | None = None
+    if row.vector is not None:
+        stored = StoredTemplate(row.reference_id, row.key_id, row.vector)
+        # What does not open is left out; readiness drops, and the place is on the cipher's list.
+        with suppress(StoredDataDamaged, DataKeyMissing):
+            template = sealing.open_template(session, tenant_id, row.key, model_version, stored)
+    return Indexed(row.key, row.signer_id, row.target_far, row.fixed_threshold, row.reference_id, template)
 
 
 def _references(tenant_id: str, signer_id: str) -> Select[Any]:

@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 
 from app.domain import Page, Signer, new_id
 from app.errors import SignerNotFound
-from app.store import changes
+from app.store import changes, erasures, questioned, retries
+from app.store.erasures import Erasure
 from app.store.tables import ReferenceRow, SignerRow
 
 
@@ -67,16 +68,24 @@ def set_policy(session: Session, tenant_id: str, signer_id: str, policy: dict[st
     return get(session, tenant_id, signer_id)
 
 
-def erase(session: Session, tenant_id: str, signer_id: str) -> bool:
-    """Delete a signer with all references, images and templates; False when there was none."""
+def erase(session: Session, tenant_id: str, signer_id: str) -> Erasure | None:
+    """Delete a signer with all that was kept of them, and leave a tombstone; None when there was none.
+
+    References, images and templates go, the images of questioned signatures, and the answers kept for repetitions;
+    verifications stay on record, without images.
+    """
     key = session.scalar(
         select(SignerRow.key).where(SignerRow.tenant_id == tenant_id, SignerRow.signer_id == signer_id)
     )
     if key is None:
-        return False
-    session.execute(delete(SignerRow).where(SignerRow.key == key))  # the rest follows by cascade
+        return None
+    gone = delete(SignerRow).where(SignerRow.key == key).returning(SignerRow.key)
+    if session.scalar(gone) is None:  # another caller was quicker; else references follow by cascade
+        return None
+    questioned.erase_of(session, tenant_id, signer_id)
+    retries.forget_signer(session, tenant_id, signer_id)
     changes.touch(session, tenant_id, key)
-    return True
+    return erasures.bury(session, "signer", key)
 
 
 def count(session: Session) -> tuple[int, int]:

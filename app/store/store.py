@@ -1,42 +1,73 @@
-"""The store as the use cases see it: pieces of work, each in one transaction, on threads beside the event loop.
+"""The store as the use cases see it: async calls in front of a database, one transaction each.
 
-The pieces of work are the functions of `signers`, `references`, `verifications`, `changes` and `retries`; their
-first argument is the session. What a transaction wrote is on disk when `write` returns.
+Work is a function of a session. It runs on a thread of the store's own; if it raises, nothing of it remains, and what
+it wrote is on disk when `write` returns.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import random
+import sqlite3
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import Engine, text
-from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy import Engine
+from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.deadline import point_of_no_return
-from app.errors import StoreUnavailable
-from app.store.engine import forget_erased, open_engine
+from app.errors import MalformedRequest, StoreUnavailable
+from app.store import health
+from app.store.cipher import Cipher, carry
+from app.store.engine import compact, forget_erased, open_engine, reading
+from app.store.erasure_log import ErasureLog
+from app.store.erasures import Erasure
+from app.store.faults import repeatable, unavailable
 
 P = ParamSpec("P")
 R = TypeVar("R")
 Work = Callable[Concatenate[Session, P], R]
+ATTEMPTS = 5
+_log = logging.getLogger(__name__)
 
 
 class Store:
-    """A database that is open and up to date."""
+    """A database that is open and up to date.
 
-    def __init__(self, engine: Engine, threads: int) -> None:
+    Parameters
+    ----------
+    engine : Engine
+    threads : int
+        As many as the engine has connections.
+    cipher : Cipher
+        Seals and opens images, templates and answers.
+    erasure_log : ErasureLog or None
+        Where erasures are repeated outside the database.
+    """
+
+    def __init__(
+        self, engine: Engine, threads: int, cipher: Cipher, erasure_log: ErasureLog | None = None
+    ) -> None:
         self._writer = engine
-        self._reader = engine.execution_options(writes=False)
+        self._reader = reading(engine)
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="store")
+        self._condition = health.Condition()
+        self._unswept = False
+        self.cipher = cipher
+        self.erasure_log = erasure_log
 
     @classmethod
-    def open(cls, url: str, threads: int = 8) -> Store:
-        """Open the database and migrate it; raise StartRefused with one clear line when that fails."""
-        return cls(open_engine(url, threads), threads)
+    def open(cls, url: str, threads: int, cipher: Cipher, erasure_log: ErasureLog | None = None) -> Store:
+        """Open the database and migrate it; raise StartRefused with one clear line when that fails.
+
+        `app.store.opening.open_store` does this and all that belongs to it, from the settings.
+        """
+        return cls(open_engine(url, threads), threads, cipher, erasure_log)
 
     async def read(self, work: Work[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run `work` in a transaction that only reads."""
@@ -51,33 +82,77 @@ class Store:
             When the request's time is over; once `work` has begun it is not stopped any more.
         """
         point_of_no_return()
-        return await self._run(partial(self._write_now, work, *args, **kwargs))
+        return await self._run(partial(self.write_now, work, *args, **kwargs))
+
+    async def erase(
+        self, work: Work[P, Erasure | None], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Erasure | None:
+        """Like `write`, then repeat the erasure in the log and sweep what was deleted out of the database's files.
+
+        Raises
+        ------
+        StoreUnavailable
+            Also when it was erased and could not be noted in the log; that is made up for later.
+        """
+        erased = await self.write(work, *args, **kwargs)
+        if erased is not None and self.erasure_log is not None:
+            await self._run(partial(self._note, self.erasure_log, erased))
+        await self._run(self.sweep)
+        return erased
 
     def read_now(self, work: Work[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Like `read`, on the calling thread."""
         try:
-            with Session(self._reader) as session:
+            with Session(self._reader, info=carry(self.cipher)) as session:
                 return work(session, *args, **kwargs)
-        except DBAPIError as error:
-            raise _unavailable(error) from error
+        except DataError as error:
+            raise _not_storable() from error
+        except SQLAlchemyError as error:
+            raise unavailable(error) from error
 
-    async def erase(self, work: Work[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Like `write`, and see to it that no copy of what was deleted stays in the database's files."""
-        result = await self.write(work, *args, **kwargs)
-        await self._run(partial(forget_erased, self._writer))
-        return result
+    def write_now(self, work: Work[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Like `write`, on the calling thread.
 
-    async def reachable(self) -> bool:
-        """Whether the database answers."""
+        Two requests that make the same row at the same moment, or lock each other out, are the database's to tell:
+        the one that was refused runs again, and now finds what the other one made.
+        """
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                with Session(self._writer, info=carry(self.cipher)) as session, session.begin():
+                    return work(session, *args, **kwargs)
+            except DataError as error:
+                raise _not_storable() from error
+            except SQLAlchemyError as error:
+                lost_race = isinstance(error, IntegrityError) or repeatable(error)
+                if not lost_race or attempt == ATTEMPTS:
+                    self._condition.write_failed()
+                    raise unavailable(error) from error
+                time.sleep(random.uniform(0, 0.01 * attempt))  # noqa: S311 - only to step out of each other's way
+        raise AssertionError("unreachable")
 
-        def ask(session: Session) -> None:
-            session.execute(text("SELECT 1"))
-
+    def sweep(self) -> None:
+        """Cut what was deleted out of SQLite's write-ahead log; `sweep_again` makes up for what could not be."""
         try:
-            await self.read(ask)
-        except (StoreUnavailable, SQLAlchemyError):
-            return False
-        return True
+            self._unswept = not forget_erased(self._writer)
+        except (SQLAlchemyError, sqlite3.Error) as error:
+            self._unswept = True
+            _log.warning("the write-ahead log could not be cut after an erasure: %s", error)
+
+    def sweep_again(self) -> None:
+        """Cut the write-ahead log when an earlier attempt failed."""
+        if self._unswept:
+            self.sweep()
+
+    def compact(self, *tables: str) -> None:
+        """Write the tables anew, without the room that deleted rows took; blocks them meanwhile."""
+        try:
+            compact(self._writer, tables)
+        except (SQLAlchemyError, sqlite3.Error) as error:
+            raise unavailable(error) from error
+
+    async def faults(self) -> list[str]:
+        """What keeps the store from serving, in sentences; empty when it can be read and written and all opens."""
+        return await self._run(partial(health.faults, self, self._condition))
 
     async def run(self, work: Callable[[], R]) -> R:
         """Run `work`, which reads the store by `read_now`, on one of the store's threads."""
@@ -88,26 +163,18 @@ class Store:
         self._threads.shutdown(wait=True)
         self._writer.dispose()
 
-    def _write_now(self, work: Work[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            try:
-                with Session(self._writer) as session, session.begin():
-                    return work(session, *args, **kwargs)
-            except IntegrityError:
-                # Two requests made the same row at the same moment: the second now finds it made.
-                with Session(self._writer) as session, session.begin():
-                    return work(session, *args, **kwargs)
-        except IntegrityError:
-            raise
-        except DBAPIError as error:
-            raise _unavailable(error) from error
-
     async def _run(self, work: Callable[[], R]) -> R:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
+    def _note(self, log: ErasureLog, erased: Erasure) -> None:
+        try:
+            log.append([erased])
+        except OSError as error:
+            _log.error("an erasure could not be noted in %s: %s", log.path, error)
+            raise StoreUnavailable(
+                "It is erased, but could not be noted in the erasure log; that will be tried again."
+            ) from error
 
-def _unavailable(error: DBAPIError) -> StoreUnavailable:
-    reason = str(error.orig).splitlines()[0] if error.orig and str(error.orig) else type(error).__name__
-    return StoreUnavailable(
-        f"The store cannot be used at the moment ({reason}); nothing was stored. Try again."
-    )
+
+def _not_storable() -> MalformedRequest:
+    return MalformedRequest("A value of the request cannot be stored or looked up, such as a NUL character.")

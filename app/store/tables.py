@@ -1,5 +1,8 @@
 """The tables. Portable types only: the same definitions serve SQLite and PostgreSQL.
 
+`data`, `vector` and `sealed` hold ciphertexts (`app.store.cipher`); `key_id` beside them says under which key. Where
+it is empty, the value was stored before values were encrypted, and the next start encrypts it.
+
 A signer has a key of ours beside the caller's id, so that what outlives an erasure (`changes`) names nobody.
 Images and templates stand in tables of their own: listings and the index never page through image bytes, and a
 reference can have templates of two models while a new one moves in.
@@ -29,7 +32,10 @@ from sqlalchemy.types import TypeDecorator
 
 UUID_LENGTH = 36
 DIGEST_LENGTH = 64
+KEY_ID_LENGTH = 64
 NAME_LENGTH = 128
+BYTEWISE = String(NAME_LENGTH).with_variant(String(NAME_LENGTH, collation="C"), "postgresql")
+"""Text in the order of its bytes, whatever the database's own language is."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -86,7 +92,7 @@ class SignerRow(Base):
 
     key: Mapped[str] = mapped_column(String(UUID_LENGTH), primary_key=True)
     tenant_id: Mapped[str] = mapped_column(String(NAME_LENGTH))
-    signer_id: Mapped[str] = mapped_column(String(NAME_LENGTH))
+    signer_id: Mapped[str] = mapped_column(BYTEWISE)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     target_far: Mapped[float | None] = mapped_column(Float)
     fixed_threshold: Mapped[float | None] = mapped_column(Float)
@@ -114,7 +120,7 @@ class ReferenceRow(Base):
 
 
 class ImageRow(Base):
-    """The bytes of a reference, as uploaded."""
+    """The bytes of a reference, as uploaded; sealed."""
 
     __tablename__ = "reference_images"
 
@@ -122,10 +128,13 @@ class ImageRow(Base):
         ForeignKey("references.reference_id", ondelete="CASCADE"), primary_key=True
     )
     data: Mapped[bytes] = mapped_column(LargeBinary)
+    key_id: Mapped[str | None] = mapped_column(String(KEY_ID_LENGTH))
+
+    __table_args__ = (Index("ix_reference_images_key", "key_id"),)
 
 
 class TemplateRow(Base):
-    """The embedding of a reference by one model: (dimension,) float32, little-endian."""
+    """The embedding of a reference by one model: (dimension,) float32, little-endian; sealed."""
 
     __tablename__ = "templates"
 
@@ -134,6 +143,9 @@ class TemplateRow(Base):
     )
     model_version: Mapped[str] = mapped_column(String(NAME_LENGTH), primary_key=True)
     vector: Mapped[bytes] = mapped_column(LargeBinary)
+    key_id: Mapped[str | None] = mapped_column(String(KEY_ID_LENGTH))
+
+    __table_args__ = (Index("ix_templates_key", "key_id"),)
 
 
 class VerificationRow(Base):
@@ -166,8 +178,31 @@ class VerificationRow(Base):
     )
 
 
+class QuestionedRow(Base):
+    """The image of a questioned signature, for as long as the service is set to keep it; sealed."""
+
+    __tablename__ = "questioned_images"
+
+    verification_id: Mapped[str] = mapped_column(
+        ForeignKey("verifications.verification_id", ondelete="CASCADE"), primary_key=True
+    )
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    media_type: Mapped[str] = mapped_column(String(64))
+    key_id: Mapped[str] = mapped_column(String(KEY_ID_LENGTH))
+    data: Mapped[bytes] = mapped_column(LargeBinary)
+
+    __table_args__ = (
+        Index("ix_questioned_images_created", "created_at"),
+        Index("ix_questioned_images_key", "key_id"),
+    )
+
+
 class RetryRow(Base):
-    """What was answered to a request that carried an Idempotency-Key, for its repetition."""
+    """What was answered to a request that carried an Idempotency-Key, for its repetition; sealed.
+
+    Without `sealed` and `answer` the request is being worked on, in the transaction that holds the row, or what it
+    told of has been erased since. `answer` is what was stored before answers were sealed.
+    """
 
     __tablename__ = "idempotency"
 
@@ -175,4 +210,34 @@ class RetryRow(Base):
     idempotency_key: Mapped[str] = mapped_column(String(255), primary_key=True)
     fingerprint: Mapped[str] = mapped_column(String(DIGEST_LENGTH))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
-    answer: Mapped[dict[str, Any]] = mapped_column(JSON)
+    answer: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    signer_id: Mapped[str | None] = mapped_column(String(NAME_LENGTH))
+    key_id: Mapped[str | None] = mapped_column(String(KEY_ID_LENGTH))
+    sealed: Mapped[bytes | None] = mapped_column(LargeBinary)
+
+    __table_args__ = (
+        Index("ix_idempotency_created", "created_at"),
+        Index("ix_idempotency_signer", "tenant_id", "signer_id"),
+        Index("ix_idempotency_key", "key_id"),
+    )
+
+
+class TombstoneRow(Base):
+    """That something was erased: a keyed digest of our own key for it, which names nobody (`app.store.erasures`)."""
+
+    __tablename__ = "tombstones"
+
+    digest: Mapped[str] = mapped_column(String(DIGEST_LENGTH), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16))
+    key_id: Mapped[str] = mapped_column(String(KEY_ID_LENGTH))
+    erased_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class ProbeRow(Base):
+    """A row that is written to see whether the database can be written (`app.store.health`)."""
+
+    __tablename__ = "probes"
+
+    probe_id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    written_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    filler: Mapped[bytes] = mapped_column(LargeBinary)

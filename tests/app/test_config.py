@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from app.__main__ import cli
-from app.auth import new_key
 from app.errors import StartRefused
+from app.keys import new_key
 from app.settings import Settings, load_settings, usable_cores
 
 

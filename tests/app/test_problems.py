@@ -13,9 +13,9 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from app.auth import new_key
 from app.errors import Busy, StoreUnavailable
 from app.inference import InferenceQueue
+from app.keys import new_key
 from app.problems import PROBLEMS
 from app.settings import ApiKey
 from app.store.store import Store
@@ -176,6 +176,15 @@ def test_keys_and_scopes(serve: Callable[..., TestClient], draw: Draw) -> None:
     assert client.get("/livez").status_code == 200
 
 
+def test_too_many_requests(serve: Callable[..., TestClient]) -> None:
+    text, line = new_key("teller", ("read",))
+    client = serve(api_keys=(ApiKey.parse(line),), rate_limit="2/hour")
+    answers = [client.get("/signers", headers={"X-API-Key": text}) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    check(answers[2], "too-many-requests")
+    assert 1 <= int(answers[2].headers["Retry-After"]) <= 7200
+
+
 def test_without_keys_other_machines_are_kept_out(settings: Any) -> None:
     from app.main import create_app  # noqa: PLC0415
 
@@ -197,11 +206,11 @@ def test_a_full_queue_and_a_store_that_is_gone(
     async def gone(*_: object, **__: object) -> None:
         raise StoreUnavailable("The store cannot be used at the moment; nothing was stored. Try again.")
 
-    async def unreachable(_: object) -> bool:
-        return False
+    async def unreachable(_: object) -> list[str]:
+        return ["the database cannot be reached"]
 
     monkeypatch.setattr(Store, "read", gone)
-    monkeypatch.setattr(Store, "reachable", unreachable)
+    monkeypatch.setattr(Store, "faults", unreachable)
     check(client.get("/signers"), "store-unavailable")
     check(client.get("/readyz"), "store-unavailable")
 
@@ -259,4 +268,5 @@ def test_every_code_of_the_table_was_provoked() -> None:
     """Runs last in this module: a code that no test provokes is a code that nobody knows to work."""
     bases = {"upload-refused", "conflict", "unusable-signature", "unavailable"}  # never raised themselves
     weather = {"too-much-ink", "deadline-passed", "upload-timeout"}  # in test_ink and test_load
+    weather |= {"stored-data-damaged", "data-key-missing", "image-not-kept"}  # in tests/app/store
     assert set(PROBLEMS) - bases - weather - SEEN == set()

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,44 +14,9 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.service import Service
+
 Draw = Callable[..., bytes]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-class Service:
-    """``python -m app serve`` on a port of its own."""
-
-    def __init__(self, environment: dict[str, str]) -> None:
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "app", "serve", "--port", str(self.port)],
-            env={**os.environ, **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def ready(self) -> Service:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and self.process.poll() is None:
-            try:
-                if httpx.get(f"{self.url}/readyz").status_code == 200:
-                    return self
-            except httpx.TransportError:
-                time.sleep(0.05)
-        raise AssertionError(f"not ready: {self.finish()}")
-
-    def finish(self, how: signal.Signals | None = None) -> tuple[int, str]:
-        if how is not None:
-            self.process.send_signal(how)
-        out, _ = self.process.communicate(timeout=60)
-        return self.process.returncode, out
 
 
 @pytest.fixture
@@ -114,7 +75,7 @@ def test_weights_that_must_not_be_served(
         ({"device": "cuda"}, "CUDA"),
         ({"database_url": "sqlite:////proc/nothing/store.db"}, "cannot be opened"),
         ({"database_url": "nonsense"}, "DATABASE_URL"),
-        ({"host": "0.0.0.0"}, "API key"),
+        ({"host": "0.0.0.0", "encryption_keys": "k1:" + "A" * 43}, "API key"),
         ({"target_far": "0.5", "review_far": "0.2"}, "review_far"),
         ({"target_far": "0.0000001"}, "cannot be asked for"),
     ],

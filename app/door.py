@@ -1,0 +1,111 @@
+"""The door: every request is let in or refused here, before a byte of its body is read.
+
+What is not in `OPEN` needs a caller, whatever the route: a new endpoint without a word about scopes is closed to
+strangers all the same. Scopes are asked for by the endpoints themselves (`app.auth`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from typing import Protocol
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.callers import NOBODY, Caller
+from app.context import let_in
+from app.domain import now
+from app.errors import CountersignError, Unauthenticated
+from app.keys import Key
+from app.limiting import Limits
+from app.local import refuse_unless_local
+from app.problems import of_error
+
+HEADER_NAME = "X-API-Key"
+OPEN = frozenset({"/livez", "/readyz", "/docs", "/openapi.json", "/problems"})
+OPEN_FOLDERS = ("/static-offline-docs/",)
+_log = logging.getLogger("countersign.door")
+
+
+class KeysInUse(Protocol):
+    """Where the door looks keys up."""
+
+    @property
+    def keyless(self) -> bool:
+        """Whether no key was ever made."""
+
+    async def find(self, text: str) -> Key | None:
+        """The key with this text, live or not; raises StoreUnavailable."""
+
+    def used(self, key: Key) -> None:
+        """Note that a key was used."""
+
+
+class Door:
+    """Middleware that finds out who calls.
+
+    Parameters
+    ----------
+    app : ASGIApp
+        What is inside.
+    keys : KeysInUse
+    limits : Limits
+    local_names : collection of str
+        See `app.local`.
+    """
+
+    def __init__(
+        self, app: ASGIApp, keys: KeysInUse, limits: Limits, local_names: Collection[str] = ()
+    ) -> None:
+        self._app = app
+        self._keys = keys
+        self._limits = limits
+        self._local_names = frozenset(local_names)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection event."""
+        if scope["type"] == "http" and not is_open(scope):
+            try:
+                caller = await self._caller(scope)
+                scope.setdefault("state", {})["caller"] = caller
+                let_in(caller)
+                self._limits.count(caller)
+            except CountersignError as error:
+                await of_error(error)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    async def _caller(self, scope: Scope) -> Caller:
+        if self._keys.keyless:
+            refuse_unless_local(scope, self._local_names)
+            return NOBODY
+        texts = Headers(scope=scope).getlist(HEADER_NAME)
+        if len(texts) != 1:
+            self._limits.count_failure(_address(scope))
+            raise Unauthenticated(f"The header {HEADER_NAME} must be there once.")
+        key = await self._keys.find(texts[0])
+        if key is None or not key.live(now()):
+            _log.warning("key refused", extra={"fields": {"client": _address(scope), **_why(key)}})
+            self._limits.count_failure(_address(scope))
+            raise Unauthenticated(f"The key in {HEADER_NAME} is not valid; ask the operator for one that is.")
+        self._keys.used(key)
+        return key.caller
+
+
+def is_open(scope: Scope) -> bool:
+    """Whether a request needs no caller: probes, the docs page and the explanation of problems."""
+    path: str = scope["path"].removeprefix(scope.get("root_path", ""))
+    return scope["method"] in {"GET", "HEAD"} and (path in OPEN or path.startswith(OPEN_FOLDERS))
+
+
+def _address(scope: Scope) -> str | None:
+    client = scope.get("client")
+    return client[0] if client else None
+
+
+def _why(key: Key | None) -> dict[str, str]:
+    """For the log alone: the caller is told the same whatever was wrong with the key."""
+    if key is None:
+        return {"reason": "unknown"}
+    return {"reason": "revoked" if key.revoked_at else "expired", "key": key.name, "tenant": key.tenant_id}

@@ -1,0 +1,30 @@
+"""What the service does by itself, beside requests: every few minutes it looks after the store."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+
+from app.errors import CountersignError
+from app.services.core import Core
+from app.store import upkeep
+
+EVERY_S = 300.0
+_log = logging.getLogger(__name__)
+
+
+async def keep_up(core: Core) -> None:
+    """Purge what is overdue and bring tombstones into step, until cancelled; failures are logged and tried again."""
+    while True:
+        try:
+            await core.store.run(lambda: _once(core))
+        except (CountersignError, OSError) as error:
+            _log.warning("upkeep of the store is put off: %s", error)
+        await asyncio.sleep(EVERY_S * random.uniform(0.9, 1.1))  # noqa: S311 - so that replicas take turns
+
+
+def _once(core: Core) -> None:
+    settings = core.settings
+    upkeep.purge(core.store, settings.keep_questioned_days, settings.keep_answers_hours)
+    upkeep.reapply_erasures(core.store, core.store.erasure_log, core.trail.erased_again)

@@ -1,0 +1,75 @@
+"""From settings to a store that is open, up to date, encrypted throughout, and free of what was erased."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
+from app.errors import StartRefused, StoreUnavailable
+from app.settings import Settings
+from app.store import erasures, reencryption, upkeep
+from app.store.cipher import Cipher
+from app.store.data_keys import load_data_keys
+from app.store.erasure_log import ErasureLog
+from app.store.store import Store
+from app.trail import Trail
+
+_log = logging.getLogger(__name__)
+
+
+def open_store(settings: Settings) -> Store:
+    """Open the store as it is configured; raise StartRefused with one line on what is wrong and what to do."""
+    settings.refuse_unkeyed()
+    store = Store.open(
+        settings.database_url,
+        settings.store_threads,
+        Cipher(load_data_keys(settings)),
+        erasure_log(settings),
+    )
+    try:
+        _bring_up_to_date(store, Trail(settings.chain_keys()))
+    except StartRefused:
+        store.close()
+        raise
+    except (StoreUnavailable, OSError) as error:
+        store.close()
+        raise StartRefused(f"The store cannot be brought up to date: {error}") from error
+    return store
+
+
+def erasure_log(settings: Settings) -> ErasureLog | None:
+    """The log of erasures: as configured, else beside the SQLite file."""
+    if settings.erasure_log is not None:
+        return ErasureLog(settings.erasure_log)
+    try:
+        url = make_url(settings.database_url)
+    except ArgumentError:
+        return None
+    if url.get_backend_name() == "sqlite" and url.database:
+        return ErasureLog(Path(f"{url.database}.erasures"))
+    return None
+
+
+def _bring_up_to_date(store: Store, trail: Trail) -> None:
+    keys = store.cipher.keys
+    used = store.read_now(reencryption.count_by_key)
+    missing = sorted(key_id for key_id in used if keys.get(key_id) is None)
+    if missing and len(missing) == len(used):
+        raise StartRefused(
+            f"Everything in the store was encrypted with key {', '.join(missing)}, which is not configured: "
+            "set COUNTERSIGN_ENCRYPTION_KEY_FILE or COUNTERSIGN_ENCRYPTION_KEYS to the keys that it was made with."
+        )
+    if missing:
+        _log.error("some stored values need key %s, which is not configured", ", ".join(missing))
+    upkeep.encrypt_plain(store)
+    if store.erasure_log is None:
+        _log.warning(
+            "erasures are noted in the database only, and a restored backup forgets the younger ones: "
+            "set COUNTERSIGN_ERASURE_LOG"
+        )
+    upkeep.reapply_erasures(store, store.erasure_log, trail.erased_again)
+    if lost := store.read_now(erasures.unknown_keys):
+        _log.warning("tombstones made with key %s cannot be applied: it is not configured", ", ".join(lost))

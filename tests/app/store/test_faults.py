@@ -1,0 +1,319 @@
+"""Killed, full, gone, locked: nothing acknowledged is lost, nothing is half there, and no restart is needed after.
+
+``COUNTERSIGN_TEST_KILLS=20`` kills more often than the twice that a usual run has time for.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import resource
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from app.settings import Settings
+from app.store import engine as store_engine
+from app.store import reencryption
+from tests.app.store.conftest import Draw, Sql, enrol, verify
+from tests.conftest import Database
+from tests.postgres import Postgres
+from tests.service import Service
+
+both = pytest.mark.both_databases
+ENROLMENTS = 200
+KILLS = int(os.environ.get("COUNTERSIGN_TEST_KILLS", "2"))
+Start = Callable[..., Service]
+
+
+def problem(response: Any, status: int, code: str) -> str:
+    assert response.headers["content-type"] == "application/problem+json"
+    body = response.json()
+    assert (body["status"], body["code"]) == (status, code), body
+    return str(body["detail"])
+
+
+class Clerk:
+    """Enrols 200 signers with two references each, by four hands; repeats what was not acknowledged."""
+
+    def __init__(self, images: list[bytes]) -> None:
+        self.images = images
+        self.acknowledged: dict[str, dict[str, Any]] = {}
+        self.refused: list[str] = []
+
+    def pair(self, n: int) -> tuple[bytes, bytes]:
+        return self.images[n % len(self.images)], self.images[(n + 1) % len(self.images)]
+
+    def work(self, url: str) -> list[threading.Thread]:
+        def hand(first: int) -> None:
+            with httpx.Client(base_url=url, timeout=30) as client:
+                for n in range(first, ENROLMENTS, 4):
+                    name = f"s{n:03}"
+                    if name in self.acknowledged:
+                        continue
+                    try:
+                        answer = enrol(client, name, *self.pair(n), headers={"Idempotency-Key": name})
+                    except httpx.TransportError:
+                        return
+                    if answer.status_code == 201:
+                        self.acknowledged[name] = answer.json()
+                    else:
+                        self.refused.append(answer.text)
+
+        hands = [threading.Thread(target=hand, args=(n,)) for n in range(4)]
+        for thread in hands:
+            thread.start()
+        return hands
+
+
+@both
+@pytest.mark.timeout(900)
+def test_kill_9_amid_200_enrolments_loses_nothing_and_leaves_nothing_half(
+    start: Start, draw: Draw, sql: Sql, opened: Callable[..., Any]
+) -> None:
+    chance = random.Random(seed := random.randrange(1 << 32))
+    print(f"seed {seed}")
+    clerk = Clerk([small(draw(n % 4, n)) for n in range(10)])
+    marks = sorted(chance.sample(range(5, ENROLMENTS - 5), KILLS))
+    for mark in marks:
+        service = start().ready()
+        hands = clerk.work(service.url)
+        while len(clerk.acknowledged) < mark and any(hand.is_alive() for hand in hands):
+            time.sleep(0.001)
+        time.sleep(chance.uniform(0, 0.05))
+        service.process.kill()
+        service.finish()
+        for hand in hands:
+            hand.join()
+        check_whole(sql, clerk)
+    service = start().ready()
+    for hand in clerk.work(service.url):
+        hand.join()
+    assert clerk.refused == []
+    assert len(clerk.acknowledged) == ENROLMENTS
+    check_whole(sql, clerk)
+    assert len(sql('SELECT 1 FROM "references"')) == 2 * ENROLMENTS, "a repetition doubles nothing"
+    with httpx.Client(base_url=service.url) as client:
+        for name, told in list(clerk.acknowledged.items())[::10]:
+            kept = client.get(f"/signers/{name}/references").json()["references"]
+            by_id = {r["reference_id"]: r for r in told["references"]}
+            assert {r["reference_id"]: r for r in kept} == by_id
+            fetched = [
+                client.get(f"/signers/{name}/references/{r['reference_id']}/image").content for r in kept
+            ]
+            assert set(fetched) == set(clerk.pair(int(name[1:])))
+        assert verify(client, "s000", clerk.images[2]).status_code == 200
+    store = opened()
+    for shelf in reencryption.SHELVES:
+        for outcome in reencryption.check(store, shelf, store.read_now(reencryption.every, shelf)):
+            assert outcome.failed == {}
+
+
+def check_whole(sql: Sql, clerk: Clerk) -> None:
+    """What is acknowledged is there, and whatever is there is whole."""
+    rows = sql(
+        "SELECT s.signer_id, r.reference_id, i.reference_id, t.reference_id FROM signers s "
+        'LEFT JOIN "references" r ON r.signer_key = s.key '
+        "LEFT JOIN reference_images i ON i.reference_id = r.reference_id "
+        "LEFT JOIN templates t ON t.reference_id = r.reference_id"
+    )
+    found: dict[str, set[str]] = {}
+    for name, reference, image, template in rows:
+        assert reference is not None, name
+        assert reference == image == template, name
+        found.setdefault(name, set()).add(reference)
+    assert {len(ids) for ids in found.values()} <= {2}
+    for name, told in clerk.acknowledged.items():
+        assert {r["reference_id"] for r in told["references"]} == found[name]
+    ((changes,),) = sql("SELECT count(*) FROM changes")
+    assert changes == len(found)
+    assert sql("SELECT 1 FROM idempotency WHERE sealed IS NULL") == []
+    assert len(sql("SELECT 1 FROM idempotency")) == len(found)
+
+
+def small(image: bytes) -> bytes:
+    """The same signature in fewer pixels: what is tested here is the store."""
+    out = io.BytesIO()
+    shown = Image.open(io.BytesIO(image)).convert("L")
+    shown.thumbnail((260, 260))
+    shown.save(out, "PNG")
+    return out.getvalue()
+
+
+def bulky(image: bytes) -> bytes:
+    """The same signature in half a megabyte."""
+    out = io.BytesIO()
+    Image.open(io.BytesIO(image)).convert("L").resize((1000, 500)).save(out, "BMP")
+    return out.getvalue()
+
+
+@pytest.fixture
+def fill_disk(
+    database: Database, request: pytest.FixtureRequest
+) -> Iterator[Callable[[Service], Callable[[], None]]]:
+    """``relieve = fill_disk(service)``: no file of the database may grow any more, until ``relieve()``.
+
+    A limit on the size of files stands in for a disk without room: it needs no root, and comes and goes.
+    """
+    if database.is_sqlite:
+
+        def fill(service: Service) -> Callable[[], None]:
+            pid, what = service.process.pid, resource.RLIMIT_FSIZE
+            _, most = resource.prlimit(pid, what)
+            resource.prlimit(pid, what, (Path(database.name).stat().st_size, most))
+            return lambda: resource.prlimit(pid, what, (most, most)) and None
+
+        yield fill
+        return
+    server: Postgres = request.getfixturevalue("postgres")
+
+    def fill_server(_: Service) -> Callable[[], None]:
+        server.limit_files(str(1 << 20))
+        return lambda: server.limit_files("unlimited")
+
+    yield fill_server
+    server.limit_files("unlimited")
+
+
+@both
+def test_a_full_disk_is_told_readiness_drops_and_room_is_enough_to_recover(
+    start: Start, draw: Draw, sql: Sql, fill_disk: Callable[[Service], Callable[[], None]]
+) -> None:
+    service = start().ready()
+    images = [bulky(draw(n % 5, n)) for n in range(12)]
+    with httpx.Client(base_url=service.url, timeout=30) as client:
+        assert enrol(client, "a", draw(1, 0), draw(1, 1)).status_code == 201
+        relieve = fill_disk(service)
+        kept = 0
+        for n, image in enumerate(images):  # some may still fit
+            response = enrol(client, f"b{n}", image)
+            if response.status_code != 201:
+                break
+            kept += 1
+        assert "disk is full or failing" in problem(response, 503, "store-unavailable")
+        assert int(response.headers["Retry-After"]) > 0
+        problem(client.get("/readyz"), 503, "store-unavailable")
+        assert client.get("/livez").status_code == 200, "a restart would not help"
+        assert client.get("/signers/a").json()["references"] == 2, "what is there can be read"
+        relieve()
+        assert client.get("/readyz").status_code == 200
+        assert enrol(client, f"b{kept}", images[kept]).status_code == 201
+        assert verify(client, "a", draw(1, 2)).status_code == 200
+    assert len(sql('SELECT 1 FROM "references"')) == 2 + kept + 1
+    assert len(sql("SELECT 1 FROM signers")) == 1 + kept + 1, "no signer without references"
+    assert service.process.poll() is None
+
+
+@pytest.fixture
+def own_server() -> Iterator[Postgres]:
+    """A PostgreSQL that may be stopped."""
+    server = Postgres().start()
+    yield server
+    server.close()
+
+
+def test_a_database_that_goes_and_comes_back_needs_no_restart(
+    serve: Callable[..., TestClient], own_server: Postgres, draw: Draw
+) -> None:
+    client = serve(database_url=own_server.url(own_server.new_database()))
+    assert enrol(client, "a", draw(1, 0), draw(1, 1)).status_code == 201
+    for how in (signal.SIGINT, signal.SIGQUIT):  # shut down, and crashed
+        own_server.stop(how)
+        begin = time.monotonic()
+        problem(client.get("/signers"), 503, "store-unavailable")
+        problem(verify(client, "a", draw(1, 2)), 503, "store-unavailable")
+        detail = problem(enrol(client, "b", draw(2, 0)), 503, "store-unavailable")
+        assert "connection" in detail or "cannot be reached" in detail
+        assert str(own_server.folder) not in detail, "where the database lies is for the log"
+        problem(client.get("/readyz"), 503, "store-unavailable")
+        assert client.get("/livez").status_code == 200
+        assert time.monotonic() - begin < 5
+        own_server.start()
+        assert client.get("/readyz").status_code == 200
+        assert verify(client, "a", draw(1, 2)).status_code == 200
+    assert enrol(client, "b", draw(2, 0)).status_code == 201
+
+
+def test_a_database_that_crashes_amid_enrolments_keeps_what_was_acknowledged(
+    serve: Callable[..., TestClient], own_server: Postgres, draw: Draw
+) -> None:
+    name = own_server.new_database()
+    client = serve(database_url=own_server.url(name))
+    acknowledged: list[str] = []
+    over = threading.Event()
+
+    def work() -> None:
+        n = 0
+        while not over.is_set():
+            signer = f"s{n}"
+            if enrol(client, signer, draw(n % 5, n % 20)).status_code == 201:
+                acknowledged.append(signer)
+            n += 1
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    for _ in range(2):
+        before = len(acknowledged)
+        while len(acknowledged) < before + 10:
+            time.sleep(0.005)
+        own_server.stop(signal.SIGQUIT)
+        own_server.start()
+    over.set()
+    worker.join()
+    rows = own_server.execute(
+        'SELECT s.signer_id FROM signers s JOIN "references" r ON r.signer_key = s.key '
+        "JOIN reference_images USING (reference_id) JOIN templates USING (reference_id)",
+        name,
+    )
+    assert {str(row[0]) for row in rows} >= set(acknowledged)
+    assert len(rows) == own_server.execute("SELECT count(*) FROM signers", name)[0][0]
+
+
+def test_connections_that_were_cut_are_made_anew(
+    serve: Callable[..., TestClient], own_server: Postgres, draw: Draw
+) -> None:
+    client = serve(database_url=own_server.url(own_server.new_database()))
+    assert enrol(client, "a", draw(1, 0)).status_code == 201
+    own_server.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'countersign'"
+    )
+    assert client.get("/signers/a").status_code == 200
+    assert verify(client, "a", draw(1, 1)).status_code == 200
+
+
+@both
+def test_a_value_that_no_database_takes_is_the_caller_s_fault(enrolled: TestClient) -> None:
+    response = enrolled.get("/signers/writer-1/references/%00")
+    assert response.status_code in {400, 404}
+    assert enrolled.get("/verifications/%00").status_code in {400, 404}
+
+
+def test_a_file_that_another_program_locks_is_busy(
+    settings: Settings,
+    serve: Callable[..., TestClient],
+    draw: Draw,
+    sql: Sql,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import sqlite3  # noqa: PLC0415
+
+    monkeypatch.setattr(store_engine, "BUSY_TIMEOUT_S", 0.2)
+    client = serve()
+    enrol(client, "a", draw(1, 0))
+    intruder = sqlite3.connect(settings.database_url.removeprefix("sqlite:///"), isolation_level=None)
+    intruder.execute("BEGIN IMMEDIATE")
+    assert "busy" in problem(enrol(client, "b", draw(2, 0)), 503, "store-unavailable")
+    assert client.get("/signers/a").status_code == 200
+    intruder.execute("ROLLBACK")
+    intruder.close()
+    assert enrol(client, "b", draw(2, 0)).status_code == 201
+    assert client.get("/readyz").status_code == 200

@@ -1,0 +1,165 @@
+"""Several processes on one database: nothing is lost or doubled, and each sees what the others did."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app.domain import new_id, now
+from app.store import changes, signers
+from app.store.engine import open_engine
+from tests.app.store.conftest import Draw, Sql, enrol, verify
+from tests.conftest import Database
+from tests.postgres import Postgres
+
+pytestmark = pytest.mark.both_databases
+Serve = Callable[..., TestClient]
+
+
+def test_enrolments_of_one_new_signer_at_two_replicas_all_count(serve: Serve, draw: Draw, sql: Sql) -> None:
+    replicas = [serve(), serve()]
+    images = [draw(n % 6, n) for n in range(12)]
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(lambda n: enrol(replicas[n % 2], "new", images[n]), range(len(images))))
+    assert {a.status_code for a in answers} == {201}
+    assert len(sql("SELECT 1 FROM signers")) == 1
+    for replica in replicas:
+        assert replica.get("/signers/new").json()["references"] == len(images)
+        assert len(verify(replica, "new", draw(1, 1)).json()["references"]) == len(images)
+    ((sequence,),) = sql("SELECT sequence FROM tenants WHERE tenant_id = 'default'")
+    assert sequence == len(images), "each change has a number of its own"
+
+
+def test_the_same_image_at_two_replicas_is_one_reference(serve: Serve, draw: Draw, sql: Sql) -> None:
+    replicas = [serve(), serve()]
+    for n in range(4):
+        with ThreadPoolExecutor(4) as pool:
+            codes = list(
+                pool.map(lambda i, n=n: enrol(replicas[i % 2], "a", draw(1, n)).status_code, range(4))
+            )
+        assert sorted(codes) == [201, 409, 409, 409]
+    assert len(sql('SELECT 1 FROM "references"')) == 4
+
+
+def test_an_erasure_and_an_enrolment_at_once_leave_nothing_half(serve: Serve, draw: Draw, sql: Sql) -> None:
+    replicas = [serve(), serve()]
+    for n in range(6):
+        enrol(replicas[0], "a", draw(1, n))
+        with ThreadPoolExecutor(2) as pool:
+            erased = pool.submit(replicas[0].delete, "/signers/a")
+            added = pool.submit(enrol, replicas[1], "a", draw(2, n))
+            assert (erased.result().status_code, added.result().status_code) == (204, 201)
+        shown = replicas[1].get("/signers/a")
+        if shown.status_code == 200:
+            assert shown.json()["references"] == 1
+        assert len(sql('SELECT 1 FROM "references"')) == len(sql("SELECT 1 FROM templates"))
+        replicas[0].delete("/signers/a")
+    assert sql('SELECT 1 FROM "references"') == sql("SELECT 1 FROM reference_images") == []
+
+
+def test_every_index_follows_every_change(serve: Serve, draw: Draw) -> None:
+    replicas = [serve(), serve(), serve()]
+
+    def seen(replica: TestClient) -> set[str]:
+        found = replica.post("/identify", files={"signature": draw(9, 9)}, data={"top_k": 100})
+        return {c["signer_id"] for c in found.json().get("candidates", [])}
+
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.is_set():
+            seen(replicas[2])
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        for n in range(6):
+            with ThreadPoolExecutor(4) as pool:
+                names = [f"s{n}-{i}" for i in range(4)]
+                images = [draw(i, n) for i in range(4)]
+                list(pool.map(enrol, [replicas[0], replicas[1]] * 2, names, images))
+            replicas[n % 2].delete(f"/signers/s{n}-0")
+            alive = {f"s{m}-{i}" for m in range(n + 1) for i in range(1, 4)}
+            assert [seen(replica) for replica in replicas] == [alive] * 3
+    finally:
+        over.set()
+        looking.join()
+
+
+def test_a_change_is_numbered_only_when_all_before_it_are_there(opened: Callable[..., Any]) -> None:
+    """A reader that sees number n sees every change up to n: numbers are taken behind a lock, not from a sequence."""
+    one, two = opened(), opened()
+    order: list[int] = []
+    entered, may_go = threading.Event(), threading.Event()
+
+    def slow(session: Any) -> int:
+        key = signers.ensure(session, "t", "slow", now())
+        changes.touch(session, "t", key)
+        entered.set()
+        may_go.wait(20)
+        return changes.sequence(session, "t")
+
+    def quick(session: Any) -> int:
+        key = signers.ensure(session, "t", "quick", now())
+        changes.touch(session, "t", key)
+        return changes.sequence(session, "t")
+
+    one.write_now(lambda session: changes.touch(session, "t", new_id()))
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(one.write_now, slow)
+        assert entered.wait(10)
+        second = pool.submit(two.write_now, quick)
+        second.add_done_callback(lambda _: order.append(2))
+        first.add_done_callback(lambda _: order.append(1))
+        assert two.read_now(changes.sequence, "t") == 1, "what is not committed is not counted"
+        assert not second.done()
+        may_go.set()
+        assert (first.result(20), second.result(20)) == (2, 3)
+    assert order == [1, 2]
+    assert len(two.read_now(changes.changed_since, "t", 1)) == 2
+
+
+def test_replicas_that_start_at_once_migrate_once(
+    database: Database, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if database.is_sqlite:
+        url = f"sqlite:///{tmp_path}/fresh/store.db"
+    else:
+        postgres: Postgres = request.getfixturevalue("postgres")
+        url = postgres.url(postgres.new_database())
+    code = (
+        "import sys; from app.store.engine import open_engine; print('up', flush=True); sys.stdin.readline(); "
+        "open_engine(sys.argv[1], 1).dispose()"
+    )
+    starting = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, url],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    for process in starting:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+    for process in starting:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in starting:
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors
+    engine = open_engine(url, 1)
+    with engine.connect() as connection:
+        assert len(connection.exec_driver_sql("SELECT version_num FROM alembic_version").all()) == 1
+    engine.dispose()

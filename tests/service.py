@@ -1,0 +1,52 @@
+"""``python -m app serve`` as a process of its own, for tests that stop or kill it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import httpx
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Service:
+    """``python -m app serve`` on a port of its own."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "app", "serve", "--port", str(self.port)],
+            env={**os.environ, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def ready(self) -> Service:
+        deadline = time.monotonic() + 120  # a machine that has much else to do
+        while time.monotonic() < deadline and self.process.poll() is None:
+            try:
+                if httpx.get(f"{self.url}/readyz").status_code == 200:
+                    return self
+            except httpx.TransportError:
+                pass
+            time.sleep(0.05)
+        if self.process.poll() is None:
+            self.process.kill()
+        raise AssertionError(f"not ready: {self.finish()}")
+
+    def finish(self, how: signal.Signals | None = None) -> tuple[int, str]:
+        if how is not None:
+            self.process.send_signal(how)
+        out, _ = self.process.communicate(timeout=60)
+        return self.process.returncode, out
