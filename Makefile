@@ -8,7 +8,8 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 WEIGHTS ?= weights/countersign-1
 
-.PHONY: help setup serve test lint lock clean benchmark-accuracy benchmark-serving benchmark-robustness
+.PHONY: help setup serve test fuzz lint audit lock clean benchmark-accuracy benchmark-serving benchmark-load \
+	benchmark-robustness
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -22,7 +23,7 @@ $(VENV)/serving: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/complete: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,tracing,dev]'
 	@touch $@ $(VENV)/serving
 
 setup: $(VENV)/complete ## install everything into .venv
@@ -33,10 +34,19 @@ serve: $(VENV)/serving ## serve on http://127.0.0.1:8000 with the released weigh
 test: $(VENV)/complete ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-lint: $(VENV)/complete ## ruff and mypy
+fuzz: $(VENV)/complete ## send 20,000 broken requests (FUZZ_SEED=n for others)
+	OMP_NUM_THREADS=1 FUZZ_CASES=20000 FUZZ_SECONDS=3600 $(BIN)/python -m pytest tests/app/test_fuzz.py -s --timeout 3600
+
+lint: $(VENV)/complete ## ruff, mypy and bandit
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/bandit --quiet --recursive app model
+
+audit: $(VENV)/complete ## known vulnerabilities of the pinned packages; says so and goes on where there is no network
+	@$(BIN)/python -c "import socket; socket.create_connection(('pypi.org', 443), 5).close()" 2>/dev/null \
+		|| { echo "NOT AUDITED: pypi.org cannot be reached; run make audit where it can." >&2; exit 0; } \
+		&& $(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 lock: $(VENV)/complete ## pin what is installed now
 	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/^(torch==[0-9.]+)\+.*/\1/' > constraints.txt
@@ -46,6 +56,9 @@ benchmark-accuracy: $(VENV)/complete ## README's accuracy table (needs the data:
 
 benchmark-serving: $(VENV)/complete ## what a request costs beside the bare network
 	$(BIN)/python benchmarks/serving.py --weights $(WEIGHTS)
+
+benchmark-load: $(VENV)/complete ## the service under load beside the bare network (a quiet machine, a few minutes)
+	PYTHONPATH=. $(BIN)/python benchmarks/load.py --weights $(WEIGHTS)
 
 benchmark-robustness: $(VENV)/complete ## what scanners and pens cost beside a forgery
 	$(BIN)/python benchmarks/robustness.py $(WEIGHTS)

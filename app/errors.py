@@ -19,9 +19,11 @@
     │   ├── NobodyEnrolled
     │   ├── DuplicateReference
     │   ├── TooManyReferences
+    │   ├── UnsupportedRate        an error rate that the calibration's data cannot tell
     │   ├── ModelVersionMismatch   templates made by another model than the one that is loaded
     │   └── IdempotencyConflict    the same Idempotency-Key with another body
     ├── RequestTooLarge            the body as a whole
+    ├── UploadTimeout              the body did not arrive in time
     ├── TooManyFiles
     ├── UploadRefused              one file that is not taken
     │   ├── EmptyUpload
@@ -35,7 +37,8 @@
     ├── StoredDataDamaged          a stored image or template does not decrypt
     ├── TooManyRequests            beyond a rate limit; `retry_after_s` says when the next one is taken
     └── Unavailable                try again later; `retry_after_s` says when
-        ├── Busy                   the queue in front of the network is full
+        ├── Busy                   as much work is in hand as the service takes on
+        ├── DeadlinePassed         the answer was not ready in time and was dropped
         ├── NotReady               starting or shutting down
         ├── StoreUnavailable       the database cannot be reached or written
         └── DataKeyMissing         a stored image or template was encrypted with a key that is not configured
@@ -154,6 +157,12 @@ class TooManyReferences(Conflict):
     code = "too-many-references"
 
 
+class UnsupportedRate(Conflict):
+    """An error rate was asked for that the loaded calibration's data cannot tell."""
+
+    code = "unsupported-rate"
+
+
 class ModelVersionMismatch(Conflict):
     """The signer's templates were made by another model than the one that is loaded."""
 
@@ -170,6 +179,12 @@ class RequestTooLarge(CountersignError):
     """The body as a whole is larger than the service takes."""
 
     code = "request-too-large"
+
+
+class UploadTimeout(CountersignError):
+    """The body of the request did not arrive in time."""
+
+    code = "upload-timeout"
 
 
 class TooManyFiles(CountersignError):
@@ -284,9 +299,16 @@ class Unavailable(CountersignError):
 
 
 class Busy(Unavailable):
-    """The queue in front of the network is full."""
+    """As much work is in hand as the service takes on."""
 
     code = "busy"
+
+
+class DeadlinePassed(Unavailable):
+    """The answer was not ready in time; the work was dropped and nothing was stored."""
+
+    code = "deadline-passed"
+    retry_after_s = 2
 
 
 class NotReady(Unavailable):

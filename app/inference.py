@@ -2,12 +2,14 @@
 
 One worker takes whatever waits, up to a batch, and runs the network on its own thread; while it runs, the next
 batch gathers. Nobody waits for a batch to fill: alone, a signature goes at once, and under load batches grow by
-themselves. A caller whose signatures do not fit into the queue gets `Busy` straight away.
+themselves. A caller whose signatures do not fit into the queue gets `Busy` straight away; one who stopped waiting
+(`app.deadline`) leaves signatures behind that are dropped before they reach the network.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,30 +26,31 @@ Embedding = NDArray[np.float32]
 
 
 class Embeds(Protocol):
-    """What is needed of an embedder."""
+    """An embedder: (n, height, width) uint8, ink = 255 -> (n, dimension) float32."""
 
-    def embed(self, canvases: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(n, height, width) uint8, ink = 255 -> (n, dimension) float32."""
+    def embed(self, canvases: NDArray[np.uint8]) -> NDArray[np.float32]:  # noqa: D102 - said above
+        ...
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One pass of the network, for whoever watches: how long each signature had waited, how long the pass took."""
+
+    waited_s: tuple[float, ...]
+    network_s: float
 
 
 @dataclass(frozen=True)
 class _Waiting:
     canvas: Canvas
     answer: asyncio.Future[Embedding]
+    since: float
 
 
 class InferenceQueue:
     """Signatures waiting for the network.
 
-    Parameters
-    ----------
-    embedder : Embeds
-    batch_size : int
-        Most signatures in one pass.
-    capacity : int
-        Most signatures that wait.
-    observe : callable, optional
-        Called with the size of each batch.
+    `batch_size` is how many go in one pass at most, `capacity` how many wait at most; `observe` is told each batch.
     """
 
     def __init__(
@@ -55,7 +58,7 @@ class InferenceQueue:
         embedder: Embeds,
         batch_size: int,
         capacity: int,
-        observe: Callable[[int], object] = lambda _: None,
+        observe: Callable[[Batch], object] = lambda _: None,
     ) -> None:
         self._embedder = embedder
         self._batch_size = batch_size
@@ -66,11 +69,22 @@ class InferenceQueue:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="network")
         self._worker: asyncio.Task[None] | None = None
         self._closing = False
+        self._busy_since: float | None = None
 
     @property
     def depth(self) -> int:
         """How many signatures wait."""
         return len(self._waiting)
+
+    @property
+    def alive(self) -> bool:
+        """Whether somebody works on what waits."""
+        return self._worker is not None and not self._worker.done()
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds that the pass in hand has taken so far."""
+        return 0.0 if self._busy_since is None else time.perf_counter() - self._busy_since
 
     def start(self) -> None:
         """Begin to work, on the running event loop."""
@@ -87,14 +101,7 @@ class InferenceQueue:
     async def embed(self, canvases: Sequence[Canvas]) -> NDArray[np.float32]:
         """Embed signatures, each (height, width) uint8 with ink = 255 -> (n, dimension) float32.
 
-        Accepted as a whole or not at all.
-
-        Raises
-        ------
-        Busy
-            When they do not fit into the queue.
-        NotReady
-            When the queue is closing.
+        Accepted as a whole or not at all; raises Busy when they do not fit, NotReady when the queue is closing.
         """
         if self._closing:
             raise NotReady("The service is shutting down; try again.")
@@ -104,7 +111,8 @@ class InferenceQueue:
                 f"{len(self._waiting)} signatures wait for the network already; try again in a moment."
             )
         loop = asyncio.get_running_loop()
-        entries = [_Waiting(canvas, loop.create_future()) for canvas in canvases]
+        now = time.perf_counter()
+        entries = [_Waiting(canvas, loop.create_future(), now) for canvas in canvases]
         self._waiting.extend(entries)
         self._arrived.set()
         return np.stack(await asyncio.gather(*(entry.answer for entry in entries)))
@@ -121,8 +129,8 @@ class InferenceQueue:
                 await self._run(batch)
 
     async def _run(self, batch: list[_Waiting]) -> None:
-        self._observe(len(batch))
         canvases = np.stack([entry.canvas for entry in batch])
+        self._busy_since = begin = time.perf_counter()
         try:
             embeddings = await asyncio.get_running_loop().run_in_executor(
                 self._thread, self._embedder.embed, canvases
@@ -132,6 +140,9 @@ class InferenceQueue:
                 if not entry.answer.done():
                     entry.answer.set_exception(error)
             return
+        finally:
+            self._busy_since = None
         for entry, embedding in zip(batch, embeddings, strict=True):
             if not entry.answer.done():
                 entry.answer.set_result(embedding)
+        self._observe(Batch(tuple(begin - entry.since for entry in batch), time.perf_counter() - begin))

@@ -10,11 +10,14 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import cv2
+import torch
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi_offline import FastAPIOffline
+from starlette.formparsers import MultiPartParser
 
 from app import problems
+from app.admission import Admission, Gate
 from app.api import audit, compare, health, identify, model, signers, verifications, verify
 from app.door import Door
 from app.errors import StartRefused
@@ -26,10 +29,13 @@ from app.services.anchoring import Anchoring
 from app.services.core import Core
 from app.services.gallery import Gallery
 from app.services.keyring import LiveKeys
+from app.services.live_rates import LiveRates
 from app.services.upkeep import keep_up
 from app.settings import Settings
 from app.store.opening import open_store
+from app.store.store import Store
 from app.telemetry import Metrics
+from app.tracing import TraceFrame, open_traces
 from app.trail import Trail
 from model.calibration import UnsupportedOperatingPoint
 from model.embedder import Embedder
@@ -46,6 +52,8 @@ the evidence as a **log-likelihood ratio**. Errors are [problem+json](/problems)
 
 def load_embedder(settings: Settings) -> Embedder:
     """Load and warm up the model; raise StartRefused with one clear line when it cannot be served as configured."""
+    cv2.setNumThreads(1)  # requests run side by side; threads of OpenCV's own would only fight over the cores
+    torch.set_num_threads(settings.threads[1])
     try:
         embedder = Embedder.load(settings.weights, settings.device)
         for far in (settings.target_far, settings.review_far):
@@ -59,29 +67,29 @@ def load_embedder(settings: Settings) -> Embedder:
 
 def create_app(settings: Settings) -> FastAPI:
     """Build the application; nothing is loaded before its lifespan begins."""
-    metrics = Metrics()
+    metrics = Metrics(settings.drift_window)
+    gate = Gate(settings.max_requests, settings.max_bytes_in_hand)
+    traces = (
+        open_traces(settings.otlp_endpoint, settings.trace_share, VERSION) if settings.otlp_endpoint else None
+    )
     keys = LiveKeys((key.key for key in settings.api_keys), settings.key_refresh_s)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         trail = Trail(settings.chain_keys())
-        cv2.setNumThreads(
-            1
-        )  # requests run side by side; OpenCV's own threads would only fight over the cores
         store = open_store(settings)
         try:
             await keys.open(store)
             settings.refuse_open_door(keys=keys.live > 0)
             embedder = load_embedder(settings)
         except BaseException:
-            await keys.close()
-            store.close()
+            await _close(keys, store)
             raise
         anchoring = Anchoring(store, trail, settings.audit_anchor_s)
         await anchoring.open()
-        queue = InferenceQueue(embedder, settings.batch_size, settings.queue_size, metrics.batches.observe)
-        readers = ThreadPoolExecutor(settings.reading_threads, thread_name_prefix="reading")
-        metrics.watch_queue(lambda: queue.depth)
+        queue = InferenceQueue(embedder, settings.batch_size, settings.queue_size, metrics.batch)
+        readers = ThreadPoolExecutor(settings.threads[0], thread_name_prefix="reading")
+        metrics.watch(lambda: queue.depth, lambda: gate.requests, lambda: gate.bytes)
         queue.start()
         gallery = Gallery(store, embedder.version, cosine=embedder.metric == "cosine")
         core = Core(
@@ -93,6 +101,7 @@ def create_app(settings: Settings) -> FastAPI:
             readers,
             metrics,
             embedder.calibration.identifier,
+            LiveRates(store, metrics, embedder.version, settings.outcome_days),
             trail,
         )
         app.state.core = core
@@ -107,13 +116,14 @@ def create_app(settings: Settings) -> FastAPI:
         try:
             yield
         finally:
+            app.state.closing = True
             app.state.core = None
             upkeep.cancel()
             await queue.close()
             readers.shutdown(wait=True)
-            await keys.close()
-            await anchoring.close()
-            store.close()
+            await _close(keys, anchoring, store)
+            if traces is not None:
+                traces.shutdown()
 
     app = FastAPIOffline(
         docs_url="/docs",
@@ -127,9 +137,37 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.settings = settings
     app.state.metrics = metrics
+    app.state.closing = False
     for part in (verify, compare, identify, signers, verifications, model, audit, health):
         app.include_router(part.router)
     problems.install(app)
+    _wrap(app, settings, metrics, gate, keys)
+    if traces is not None:
+        app.add_middleware(TraceFrame, provider=traces)
+    app.openapi = _openapi(app, settings.max_files)  # type: ignore[method-assign]  # FastAPI's documented way to amend the schema
+    return app
+
+
+async def _close(*parts: LiveKeys | Anchoring | Store) -> None:
+    """Close what was opened, the store last of all."""
+    for part in parts:
+        closing = part.close()
+        if closing is not None:
+            await closing
+
+
+def _wrap(app: FastAPI, settings: Settings, metrics: Metrics, gate: Gate, keys: LiveKeys) -> None:
+    """Put the layers around the application, the innermost first."""
+    # What was uploaded stays in memory, which the gate bounds: no scan is written to a temporary file.
+    MultiPartParser.spool_max_size = 0
+    app.add_middleware(
+        Admission,
+        gate=gate,
+        deadline_s=settings.deadline_s,
+        upload_timeout_s=settings.upload_timeout_s,
+        refused=lambda code: metrics.refused.labels(code).inc(),
+    )
+    # Outside of the gate: whoever has no key takes nobody's place in it.
     app.add_middleware(
         Door,
         keys=keys,
@@ -137,11 +175,9 @@ def create_app(settings: Settings) -> FastAPI:
         local_names=settings.local_names,
     )
     app.add_middleware(RequestFrame, metrics=metrics, max_bytes=settings.max_request_bytes)
-    app.openapi = _openapi(app)  # type: ignore[method-assign]  # FastAPI's documented way to amend the schema
-    return app
 
 
-def _openapi(app: FastAPI) -> Callable[[], dict[str, Any]]:
+def _openapi(app: FastAPI, most_files: int) -> Callable[[], dict[str, Any]]:
     """The schema, with problems in place of the framework's own 422, which this service never sends."""
 
     def schema() -> dict[str, Any]:
@@ -154,6 +190,8 @@ def _openapi(app: FastAPI) -> Callable[[], dict[str, Any]]:
                 license_info=app.license_info,
             )
             components = made.setdefault("components", {}).setdefault("schemas", {})
+            for component in components.values():
+                _describe_files(component, most_files)
             components["Problem"] = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
             for name in ("HTTPValidationError", "ValidationError"):
                 components.pop(name, None)
@@ -166,3 +204,16 @@ def _openapi(app: FastAPI) -> Callable[[], dict[str, Any]]:
         return app.openapi_schema
 
     return schema
+
+
+def _describe_files(schema: dict[str, Any], most: int) -> None:
+    """Say of uploaded files what the framework does not: that they are binary, and how many may come at once."""
+    files = {
+        name: field
+        for name, field in schema.get("properties", {}).items()
+        if field.get("items", field).get("contentMediaType") == "application/octet-stream"
+    }
+    for field in files.values():
+        field.get("items", field)["format"] = "binary"  # what client generators know
+        if "items" in field:
+            field["maxItems"] = most - (len(files) - 1)

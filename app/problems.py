@@ -16,6 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from app.context import request_id
 from app.errors import CountersignError, FileRefused, TooManyRequests, Unavailable
@@ -50,10 +51,12 @@ PROBLEMS: dict[str, ProblemKind] = {
     "verification-not-found": ProblemKind(404, "There is no such verification"),
     "image-not-kept": ProblemKind(404, "The image of this questioned signature is not kept"),
     "method-not-allowed": ProblemKind(405, "This address does not take this method"),
+    "upload-timeout": ProblemKind(408, "The request did not arrive in time"),
     "too-few-references": ProblemKind(409, "The signer has too few references"),
     "nobody-enrolled": ProblemKind(409, "There is nobody to identify among"),
     "duplicate-reference": ProblemKind(409, "The file is a reference of this signer already"),
     "too-many-references": ProblemKind(409, "The signer has as many references as are kept"),
+    "unsupported-rate": ProblemKind(409, "The calibration cannot tell such an error rate"),
     "model-version-mismatch": ProblemKind(409, "The references were enrolled with another model"),
     "idempotency-conflict": ProblemKind(409, "The Idempotency-Key was used for another request"),
     "conflict": ProblemKind(409, "The request is at odds with what is stored"),
@@ -74,6 +77,7 @@ PROBLEMS: dict[str, ProblemKind] = {
     "internal-error": ProblemKind(500, "The service failed"),
     "stored-data-damaged": ProblemKind(500, "What is stored does not decrypt"),
     "busy": ProblemKind(503, "The service has as much work as it takes on"),
+    "deadline-passed": ProblemKind(503, "The answer was not ready in time"),
     "not-ready": ProblemKind(503, "The service is starting or shutting down"),
     "store-unavailable": ProblemKind(503, "The store cannot be reached or written"),
     "data-key-missing": ProblemKind(503, "A key that what is stored needs is not configured"),
@@ -153,17 +157,17 @@ def install(app: FastAPI) -> None:
     """Make every error of `app`, the framework's own included, a problem; serve the page that lists them."""
 
     async def domain(_: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, CountersignError | ModelError)  # noqa: S101 - registered for these only
+        assert isinstance(error, CountersignError | ModelError)  # noqa: S101 - registered for these only  # nosec B101
         return of_error(error)
 
     async def validation(_: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it only
+        assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it only  # nosec B101
         faults = [_fault(item) for item in error.errors()]
         detail = "; ".join(f"{fault['field']}: {fault['message']}" for fault in faults)
         return problem("malformed-request", f"{detail}.", errors=faults)
 
     async def framework(request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, HTTPException)  # noqa: S101 - registered for it only
+        assert isinstance(error, HTTPException)  # noqa: S101 - registered for it only  # nosec B101
         # The framework wraps what the body reader raised; its own words would hide the reason.
         if isinstance(error.__cause__, CountersignError):
             return of_error(error.__cause__)
@@ -174,14 +178,27 @@ def install(app: FastAPI) -> None:
         detail = {
             "not-found": f"There is no {where}; /docs lists what there is.",
             "method-not-allowed": f"{where} is not served; /docs lists the methods of each address.",
-        }.get(code, f"{error.detail}.")
-        return problem(code, detail, status=error.status_code, headers=dict(error.headers or {}))
+        }.get(code, f"{str(error.detail).rstrip('.')}.")
+        headers = dict(error.headers or {})
+        if code == "method-not-allowed":
+            headers["Allow"] = ", ".join(sorted(_methods(request)))
+        return problem(code, detail, status=error.status_code, headers=headers)
 
     app.add_exception_handler(CountersignError, domain)
     app.add_exception_handler(ModelError, domain)
     app.add_exception_handler(RequestValidationError, validation)
     app.add_exception_handler(HTTPException, framework)
     app.add_api_route("/problems", _page, include_in_schema=False, response_class=HTMLResponse)
+
+
+def _methods(request: Request) -> set[str]:
+    """Every method of this address (RFC 9110, 15.5.6); the framework names those of one route only."""
+    methods: set[str] = set()
+    for route in request.app.routes:
+        match, _ = route.matches(request.scope)
+        if match is not Match.NONE:
+            methods |= getattr(route, "methods", None) or set()
+    return methods
 
 
 def documented(*codes: str) -> dict[int | str, dict[str, Any]]:

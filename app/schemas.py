@@ -156,7 +156,7 @@ class SignerOut(_Out):
 class SignerPolicyIn(BaseModel):
     """A policy of the signer's own; a null takes the service's again, what is left out stays."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"target_far": 0.02}]})
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"target_far": 0.05}]})
 
     target_far: float | None = Field(default=None, gt=0, lt=1, allow_inf_nan=False)
     fixed_threshold: float | None = Field(default=None, gt=0, allow_inf_nan=False)

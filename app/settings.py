@@ -2,17 +2,22 @@
 
 Each is read from the environment with the prefix ``COUNTERSIGN_`` (``COUNTERSIGN_PORT=9000``), then from a file
 ``.env`` in the working directory, then from a file of that name in lower case in ``/run/secrets`` (where containers
-find their secrets: ``/run/secrets/countersign_database_url``), then from the default below. `python -m app settings`
-prints them all.
+find their secrets: ``/run/secrets/countersign_database_url``), then from the default below. `python -m app config`
+prints them all. A variable with the prefix that is no setting, and settings that contradict each other, are refused
+at start.
 """
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
+import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
+from dotenv import dotenv_values
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -35,6 +40,7 @@ RELEASED_WEIGHTS = ROOT / "weights" / "countersign-1"
 """The model that is served unless another one is named."""
 SECRETS = Path("/run/secrets")
 
+PREFIX = "COUNTERSIGN_"
 NAME = r"[A-Za-z0-9_.-]{1,64}"
 """What a key or a tenant may be called."""
 _KEY_FORM = re.compile(
@@ -79,7 +85,7 @@ class Settings(BaseSettings):
     """The options of one service process."""
 
     model_config = SettingsConfigDict(
-        env_prefix="COUNTERSIGN_",
+        env_prefix=PREFIX,
         env_file=".env",
         secrets_dir=SECRETS if SECRETS.is_dir() else None,
         extra="ignore",
@@ -101,8 +107,17 @@ class Settings(BaseSettings):
         description="Comma-separated addresses or networks of proxies whose X-Forwarded-For names the client, for "
         "the log and the limit on failed keys. None: the header is not believed.",
     )
+    drain_s: float = Field(
+        default=0.0,
+        ge=0,
+        le=300,
+        description="Seconds after SIGTERM in which /readyz says no and everything is still served, so that load "
+        "balancers send new requests elsewhere before the door closes.",
+    )
     shutdown_grace_s: float = Field(
-        default=30.0, ge=0, description="Seconds that accepted requests get to finish after SIGTERM."
+        default=30.0,
+        ge=0,
+        description="Seconds that accepted requests get to finish after the door has closed; `deadline_s` at least.",
     )
 
     # Who may call
@@ -168,11 +183,43 @@ class Settings(BaseSettings):
         ge=1,
         description="Most signatures that wait for the network; beyond it callers get a 503.",
     )
+    network_threads: int = Field(
+        default=0,
+        ge=0,
+        le=256,
+        description="Threads of one pass of the network on the CPU; 0: half the cores, as decoding has the others.",
+    )
     reading_threads: int = Field(
-        default=2,
+        default=0,
+        ge=0,
+        le=256,
+        description="Threads that decode images and isolate ink beside the event loop; 0: one for each core.",
+    )
+
+    # Load
+    max_requests: int = Field(
+        default=64,
         ge=1,
-        le=64,
-        description="Threads that decode images and isolate ink beside the event loop.",
+        description="Most requests with images that are in hand at once, from the first byte of the body to the "
+        "answer; one more gets a 503 before its body is read.",
+    )
+    max_bytes_in_hand: int = Field(
+        default=256 * 2**20,
+        ge=1024,
+        description="Most bytes that the bodies of these requests have together; beyond it callers get a 503. At "
+        "least `max_request_bytes`.",
+    )
+    deadline_s: float = Field(
+        default=10.0,
+        gt=0,
+        description="Seconds from a request's last byte within which its answer must be ready to be kept; later it "
+        "is dropped, nothing is stored, and the caller gets a 503.",
+    )
+    upload_timeout_s: float = Field(
+        default=30.0, gt=0, description="Seconds in which a request's body must have come; later it is a 408."
+    )
+    keep_alive_s: int = Field(
+        default=10, ge=1, le=3600, description="Seconds that an idle connection is kept open."
     )
 
     # The decision
@@ -265,6 +312,27 @@ class Settings(BaseSettings):
     log_format: Literal["json", "text"] = Field(
         default="json", description="One JSON object a line, or plain text."
     )
+    drift_window: int = Field(
+        default=1000,
+        ge=100,
+        le=1_000_000,
+        description="Latest verifications whose distances are compared with the calibration's for the drift metrics.",
+    )
+    outcome_days: int = Field(
+        default=90,
+        ge=1,
+        le=3650,
+        description="Days of recorded outcomes that the live FAR and FRR are counted over.",
+    )
+    otlp_endpoint: str | None = Field(
+        default=None,
+        pattern=r"^https?://",
+        description="Base address of an OpenTelemetry collector (OTLP over HTTP), such as http://collector:4318; "
+        "empty: no traces. Needs the extra `tracing`.",
+    )
+    trace_share: float = Field(
+        default=1.0, gt=0, le=1, description="Share of requests that are traced, unless their caller decided."
+    )
 
     @field_validator("api_keys", mode="before")
     @classmethod
@@ -289,6 +357,7 @@ class Settings(BaseSettings):
     @field_validator(
         "review_far",
         "fixed_threshold",
+        "otlp_endpoint",
         "audit_key",
         "audit_key_file",
         "encryption_keys",
@@ -307,6 +376,16 @@ class Settings(BaseSettings):
             raise ValueError("review_far must be larger than target_far, or empty")
         if self.max_references < self.min_references:
             raise ValueError("max_references must not be smaller than min_references")
+        if self.max_upload_bytes > self.max_request_bytes:
+            raise ValueError(
+                "max_upload_bytes must not be larger than max_request_bytes: no such file could come"
+            )
+        if self.max_request_bytes > self.max_bytes_in_hand:
+            raise ValueError("max_bytes_in_hand must not be smaller than max_request_bytes")
+        if self.shutdown_grace_s < self.deadline_s:
+            raise ValueError(
+                "shutdown_grace_s must not be smaller than deadline_s, or work that was accepted would be cut off"
+            )
         if self.encryption_keys is not None and self.encryption_key_file is not None:
             raise ValueError("encryption_keys and encryption_key_file are both set; keys come from one place")
         names = [(key.tenant_id, key.name) for key in self.api_keys]
@@ -315,6 +394,16 @@ class Settings(BaseSettings):
         if self.audit_key is not None and self.audit_key_file is not None:
             raise ValueError("audit_key and audit_key_file are both set; one of them is enough")
         return self
+
+    @property
+    def threads(self) -> tuple[int, int]:
+        """Threads that read images, and threads of one pass of the network: together what the cores can carry.
+
+        Reading an image takes several times as long as the network takes over it, so every core gets a reading
+        thread; the network's own threads are half as many, as its passes are short and few.
+        """
+        cores = usable_cores()
+        return self.reading_threads or cores, self.network_threads or max(1, cores // 2)
 
     @property
     def loopback(self) -> bool:
@@ -371,12 +460,40 @@ class Settings(BaseSettings):
 
 def load_settings() -> Settings:
     """Read the settings from the environment; raise StartRefused with one line on what is wrong."""
+    refuse_unknown([*os.environ, *dotenv_values(".env")])
     try:
         return Settings()
     except ValidationError as error:
         faults = (
-            f"{'COUNTERSIGN_' + str(fault['loc'][0]).upper() if fault['loc'] else 'settings'}: "
+            f"{PREFIX + str(fault['loc'][0]).upper() if fault['loc'] else 'settings'}: "
             f"{fault['msg'].removeprefix('Value error, ')}"
             for fault in error.errors()
         )
         raise StartRefused("; ".join(faults)) from None
+
+
+def refuse_unknown(names: Iterable[str]) -> None:
+    """Raise StartRefused when a variable has the service's prefix and is no setting: it was meant to do something."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    unknown = sorted({n for n in names if n.upper().startswith(PREFIX) and n.upper() not in known})
+    if not unknown:
+        return
+    said = []
+    for name in unknown:
+        near = difflib.get_close_matches(name.upper(), known, 1, 0.8)
+        said.append(f"{name} is no setting" + (f" (did you mean {near[0]}?)" if near else ""))
+    raise StartRefused(
+        f"{'; '.join(said)}. Remove or correct it; `python -m app config` lists the settings. (Kubernetes makes such "
+        "variables for a Service named countersign: set enableServiceLinks to false.)"
+    )
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on: its affinity, or the container's quota where that is less."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        limit = cores if quota == "max" else max(1, int(quota) // int(period))
+    except (OSError, ValueError):
+        limit = cores
+    return min(cores, limit)

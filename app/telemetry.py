@@ -1,19 +1,29 @@
-"""What the service tells its operators: Prometheus metrics and structured logs. No image, no template, no id."""
+"""What the service tells its operators: Prometheus metrics and structured logs. No image, no template, no id.
+
+`docs/operations.md` says what each metric means and when it should wake somebody.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import json
 import logging
+import math
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 
+import PIL
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from app.context import request_id
+from app.drift import RankWindow
+from app.inference import Batch
+from app.tracing import span
 
 _KEY = re.compile(r"\bcs_[A-Za-z0-9_-]{20,}")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
@@ -22,67 +32,127 @@ _DISTANCES = tuple(step / 10 for step in range(1, 31))
 
 
 class Metrics:
-    """The metrics of one service, in a registry of their own."""
+    """The metrics of one service, in a registry of their own.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    drift_window : int
+        Verifications that the drift measures look back on.
+    """
+
+    def __init__(self, drift_window: int = 1000) -> None:
         self.registry = CollectorRegistry()
-        self.requests = Counter(
-            "countersign_requests",
-            "Requests answered, by route, method and status.",
-            ["route", "method", "status"],
-            registry=self.registry,
+        self.requests = self._counter(
+            "requests", "Requests answered, by route, method and status.", "route", "method", "status"
         )
-        self.latency = Histogram(
-            "countersign_request_seconds",
-            "From the request's first byte to the answer's last.",
-            ["route"],
-            buckets=_SECONDS,
-            registry=self.registry,
+        self.latency = self._histogram(
+            "request_seconds", "From the request's head to the answer's last byte.", _SECONDS, "route"
         )
-        self.stages = Histogram(
-            "countersign_stage_seconds",
-            "Time spent in a stage: read (decode and isolate ink), embed (queue and network), store, index.",
-            ["stage"],
-            buckets=_SECONDS,
-            registry=self.registry,
+        self.refused = self._counter(
+            "refused",
+            "Requests not let in, or dropped at their deadline, by the code of the problem.",
+            "code",
         )
-        self.batches = Histogram(
-            "countersign_batch_signatures",
-            "Signatures in one pass of the network.",
-            buckets=(1, 2, 4, 8, 16, 32, 64, 128),
-            registry=self.registry,
+        self.stages = self._histogram(
+            "stage_seconds",
+            "Time of a stage: wait (for a reading thread), decode, isolate, queue (for the network), network, store, "
+            "index.",
+            _SECONDS,
+            "stage",
         )
-        self.queue = Gauge(
-            "countersign_queue_depth", "Signatures waiting for the network.", registry=self.registry
+        self.batches = self._histogram(
+            "batch_signatures", "Signatures in one pass of the network.", (1, 2, 4, 8, 16, 32, 64, 128)
         )
-        self.decisions = Counter(
-            "countersign_decisions", "Verifications by decision.", ["decision"], registry=self.registry
+        self.queue = self._gauge("queue_depth", "Signatures waiting for the network.")
+        self.in_hand = self._gauge(
+            "requests_in_hand", "Requests with images that were let in and not answered."
         )
-        self.outcomes = Counter(
-            "countersign_outcomes",
-            "Outcomes recorded, by the decision that had been taken.",
-            ["outcome", "decision"],
-            registry=self.registry,
+        self.bytes_in_hand = self._gauge("bytes_in_hand", "Bytes of the bodies of these requests.")
+        self.decisions = self._counter("decisions", "Verifications by decision.", "decision")
+        self.outcomes = self._counter(
+            "outcomes", "Outcomes recorded, by the decision that had been taken.", "outcome", "decision"
         )
-        self.distances = Histogram(
-            "countersign_distance",
-            "Distances of verified signatures, for watching drift.",
-            buckets=_DISTANCES,
-            registry=self.registry,
+        self.distances = self._histogram("distance", "Distances of verified signatures.", _DISTANCES)
+        self.ranks = self._histogram(
+            "genuine_rank",
+            "Share of the calibration's genuine signatures closer than a verified one; uniform without drift.",
+            tuple(step / 10 for step in range(1, 11)),
         )
+        self._window = RankWindow(drift_window)
+        for name, measure, text in (
+            (
+                "drift_psi",
+                self._window.psi,
+                "Population stability index of the latest ranks against uniform.",
+            ),
+            ("drift_ks", self._window.ks, "Kolmogorov-Smirnov distance of the latest ranks from uniform."),
+            (
+                "drift_window",
+                lambda: float(len(self._window)),
+                "Verifications that the drift is measured on.",
+            ),
+        ):
+            self._gauge(name, text).set_function(measure)
+        self.live_far = self._gauge("live_far", "Share accepted of the cases that turned out forged.")
+        self.live_frr = self._gauge("live_frr", "Share not accepted of the cases that turned out genuine.")
+        self.live_cases = self._gauge("live_cases", "Closed cases behind the live rates.", "outcome")
+        self.ready = self._gauge("ready", "1 when /readyz last said yes, else 0.")
 
-    def watch_queue(self, depth: Callable[[], float]) -> None:
-        """Read the depth of the queue whenever the metrics are."""
+    def watch(
+        self, depth: Callable[[], float], requests: Callable[[], float], size: Callable[[], float]
+    ) -> None:
+        """Read these gauges whenever the metrics are."""
         self.queue.set_function(depth)
+        self.in_hand.set_function(requests)
+        self.bytes_in_hand.set_function(size)
 
-    @contextmanager
+    def batch(self, batch: Batch) -> None:
+        """Take in one pass of the network."""
+        self.batches.observe(len(batch.waited_s))
+        self.stages.labels("network").observe(batch.network_s)
+        waits = self.stages.labels("queue")
+        for waited in batch.waited_s:
+            waits.observe(waited)
+
+    def verification(self, decision: str, distance: float, rank: float) -> None:
+        """Take in one verification that is on record."""
+        self.decisions.labels(decision).inc()
+        self.distances.observe(distance)
+        self.ranks.observe(rank)
+        self._window.add(rank)
+
+    def live_rates(self, counts: Mapping[tuple[str, str], int]) -> None:
+        """Set the live rates from closed cases by (outcome, decision)."""
+        for outcome in ("genuine", "forged", "undetermined"):
+            self.live_cases.labels(outcome).set(sum(n for (o, _), n in counts.items() if o == outcome))
+        forged = {decision: n for (outcome, decision), n in counts.items() if outcome == "forged"}
+        genuine = {decision: n for (outcome, decision), n in counts.items() if outcome == "genuine"}
+        self.live_far.set(_share(forged.get("accept", 0), forged))
+        self.live_frr.set(_share(sum(genuine.values()) - genuine.get("accept", 0), genuine))
+
+    @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a stage."""
+        """Time a stage, and trace it."""
         begin = time.perf_counter()
         try:
-            yield
+            with span(name):
+                yield
         finally:
             self.stages.labels(name).observe(time.perf_counter() - begin)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"countersign_{name}", text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"countersign_{name}", text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(f"countersign_{name}", text, labels, buckets=buckets, registry=self.registry)
+
+
+def _share(part: int, whole: Mapping[str, int]) -> float:
+    total = sum(whole.values())
+    return part / total if total else math.nan
 
 
 class JsonLines(logging.Formatter):
@@ -135,5 +205,20 @@ def configure_logging(level: str, form: str) -> None:
         logger.handlers.clear()
         logger.propagate = True
     # Some libraries log what they read, word by word, when asked for everything: images and fields of forms.
-    for name in ("alembic", "PIL", "python_multipart", "multipart"):
+    for name in ("alembic", "multipart"):
         logging.getLogger(name).setLevel("WARNING")
+    for name in ("PIL", "python_multipart"):
+        logging.getLogger(name).setLevel(
+            "CRITICAL"
+        )  # what is wrong with an upload is told to whoever sent it
+    hush_libtiff()
+
+
+def hush_libtiff() -> None:
+    """Keep libtiff from writing to stderr by itself: a broken upload would put lines of no form into the log."""
+    folder = Path(PIL.__file__).parent.parent / "pillow.libs"
+    for library in folder.glob("libtiff-*.so*"):  # where Pillow's wheels for Linux carry it
+        with contextlib.suppress(OSError, AttributeError):
+            loaded = ctypes.CDLL(str(library))
+            loaded.TIFFSetErrorHandler(None)
+            loaded.TIFFSetWarningHandler(None)

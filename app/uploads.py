@@ -1,7 +1,8 @@
 """Bytes that somebody sent to a grey image: what they are, whether they are taken, and why not.
 
-Everything cheap is checked first: size, magic bytes, then the header's dimensions; pixels are decoded only when all
-of that is in order, by Pillow's decoder for that one format. Whatever a decoder raises becomes a refusal.
+Everything cheap is checked first: size, magic bytes, the file's outline (`app.structure`), then the header's
+dimensions; pixels are decoded only when all of that is in order, by Pillow's decoder for that one format. Whatever a
+decoder raises becomes a refusal.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from PIL import Image
 from app.errors import (
     DamagedImage,
     EmptyUpload,
-    NoSuchPage,
     NotAnImage,
     TooManyPixels,
     UnsupportedImage,
     UploadTooLarge,
 )
+from app.structure import no_such_page, tiff_page, weight
 from model.imaging import to_grey
 
 TAKEN = "PNG, JPEG, TIFF, BMP and WebP are read"
@@ -117,9 +118,10 @@ def read_upload(data: bytes, name: str | None, limits: UploadLimits, page: int =
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=[decoder]) as image:
-                _turn_to(image, page)
-                _check_size(image, limits)
+            cost = weight(data, decoder)
+            turned = _turned_to(page, data, decoder)
+            with Image.open(io.BytesIO(turned), formats=[decoder]) as image:
+                _check_size(image, limits, cost)
                 return to_grey(image)
     except Image.DecompressionBombError as error:
         raise TooManyPixels(
@@ -153,21 +155,22 @@ def _decoder(data: bytes, name: str | None) -> str:
     )
 
 
-def _turn_to(image: Image.Image, page: int) -> None:
-    pages = int(getattr(image, "n_frames", 1)) if image.format == "TIFF" else 1
-    if not 0 <= page < pages:
-        has = "one page" if pages == 1 else f"{pages} pages"
-        raise NoSuchPage(f"Page {page} was asked for, counted from 0, and the file has {has}.")
+def _turned_to(page: int, data: bytes, decoder: str) -> bytes:
+    """The data with the wanted page first; only TIFF has more than one."""
+    if decoder == "TIFF":
+        return tiff_page(data, page)
     if page:
-        image.seek(page)
+        raise no_such_page(page, 1)
+    return data
 
 
-def _check_size(image: Image.Image, limits: UploadLimits) -> None:
+def _check_size(image: Image.Image, limits: UploadLimits, cost: float) -> None:
     """Refuse by the header what would be too much to decode."""
     width, height = image.size
-    if width * height > limits.max_pixels or max(width, height) > MAX_SIDE:
+    most = int(limits.max_pixels / cost)
+    if width * height > most or max(width, height) > MAX_SIDE:
         raise TooManyPixels(
-            f"The image has {width:,} x {height:,} pixels, more than the {limits.max_pixels:,} that are decoded; "
+            f"The image has {width:,} x {height:,} pixels, more than the {most:,} that are decoded of its kind; "
             "upload a crop or a smaller resolution."
         )
     if max(width, height) > MAX_ASPECT * max(1, min(width, height)):

@@ -6,6 +6,7 @@ grey scanner would have seen: (height, width) uint8, 255 = white paper. It does 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from model.errors import DataError
 
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 """ITU-R BT.601 weights: blue ink, dark to a scanner, stays dark."""
+
+BAND_PIXELS = 1 << 17  # some 2 MB as floats: they stay in the cache
 
 _WIDE_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I", "F"})
 
@@ -36,13 +39,11 @@ def to_grey(image: Image.Image) -> NDArray[np.uint8]:
     upright = ImageOps.exif_transpose(image)
     if upright.mode in _WIDE_MODES:
         return _wide_to_grey(np.asarray(upright))
-    if upright.mode == "1":
+    if upright.mode in {"1", "L"} and "transparency" not in upright.info:
         return np.asarray(upright.convert("L"), dtype=np.uint8)
     if "A" in upright.getbands() or "a" in upright.getbands() or "transparency" in upright.info:
-        return _on_white(np.asarray(upright.convert("RGBA"), dtype=np.float32))
-    if upright.mode == "L":
-        return np.asarray(upright, dtype=np.uint8)
-    return _luma(np.asarray(upright.convert("RGB"), dtype=np.float32))
+        return _by_bands(upright, "RGBA", _on_white)
+    return _by_bands(upright, "RGB", _luma)
 
 
 def read_grey(path: Path, page: int = 0) -> NDArray[np.uint8]:
@@ -59,6 +60,20 @@ def read_grey(path: Path, page: int = 0) -> NDArray[np.uint8]:
             return to_grey(image)
     except (OSError, EOFError, SyntaxError, ValueError) as error:
         raise DataError(f"{path} cannot be read as an image: {error}") from error
+
+
+def _by_bands(
+    image: Image.Image, mode: str, convert: Callable[[NDArray[np.float32]], NDArray[np.uint8]]
+) -> NDArray[np.uint8]:
+    """Convert a band of rows at a time: a page as floats would be sixteen times the size of its grey."""
+    width, height = image.size
+    grey = np.empty((height, width), dtype=np.uint8)
+    rows = max(1, BAND_PIXELS // max(1, width))
+    for top in range(0, height, rows):
+        bottom = min(height, top + rows)
+        band = image.crop((0, top, width, bottom)).convert(mode)
+        grey[top:bottom] = convert(np.asarray(band, dtype=np.float32))
+    return grey
 
 
 def _luma(rgb: NDArray[np.float32]) -> NDArray[np.uint8]:

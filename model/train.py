@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import logging
 import shutil
-import subprocess
+import subprocess  # fixed arguments only, below  # nosec B404
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -401,7 +401,7 @@ def _commit() -> str:
     git = shutil.which("git")
     if git is None:
         return ""
-    done = subprocess.run(  # noqa: S603  fixed arguments
+    done = subprocess.run(  # noqa: S603 - fixed arguments  # nosec B603
         [git, "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
     )
     return done.stdout.strip() if done.returncode == 0 else ""

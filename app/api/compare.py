@@ -24,7 +24,9 @@ router = APIRouter(tags=["verification"])
 async def post_compare(
     core: Running,
     _: Verifying,
-    references: Annotated[list[UploadFile], File(description="Genuine specimens, one or more.")],
+    references: Annotated[
+        list[UploadFile], File(min_length=1, description="Genuine specimens, one or more.")
+    ],
     signature: SignatureFile,
 ) -> VerdictOut:
     r"""The verdict of `/verify` on references that come with the request; nothing is enrolled, nothing is kept.

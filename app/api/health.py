@@ -7,21 +7,32 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from app.api.parts import Running
 from app.auth import Operating
-from app.errors import StoreUnavailable
+from app.errors import CountersignError
 from app.problems import documented
 from app.schemas import HealthOut
+from app.services.watching import refuse_stalled, refuse_unready
 
 router = APIRouter(tags=["operation"])
 
 
-@router.get("/livez", summary="Is the process alive?", response_model=HealthOut)
-async def livez() -> HealthOut:
-    """Answers as long as the event loop runs; restart the process when it does not.
+@router.get(
+    "/livez",
+    summary="Is the process alive?",
+    response_model=HealthOut,
+    responses=documented("not-ready", "deadline-passed"),
+)
+async def livez(request: Request) -> HealthOut:
+    """Yes while the event loop runs and the network is not stuck; restart the process when the answer is no.
+
+    A store that is gone does not make it no: a restart would not bring it back.
 
     ```sh
     curl http://127.0.0.1:8000/livez
     ```
     """
+    core = getattr(request.app.state, "core", None)
+    if core is not None:  # while it starts and stops there is none
+        refuse_stalled(core)
     return HealthOut(status="alive")
 
 
@@ -29,19 +40,25 @@ async def livez() -> HealthOut:
     "/readyz",
     summary="Can it serve?",
     response_model=HealthOut,
-    responses=documented("not-ready", "store-unavailable"),
+    responses=documented("not-ready", "store-unavailable", "deadline-passed"),
 )
-async def readyz(core: Running) -> HealthOut:
-    """Yes when the weights are loaded and warm, the store can be read and written, and what was read decrypted.
+async def readyz(request: Request, core: Running) -> HealthOut:
+    """Yes when the weights are loaded, the queue is worked on, and the store can be read, written and decrypted.
 
-    Send no traffic otherwise. It recovers by itself when the fault is gone.
+    Send no traffic otherwise. It recovers by itself when the fault is gone; from SIGTERM on the answer is no. Being
+    busy is no reason to say no: a full service refuses by itself, and at once.
 
     ```sh
     curl http://127.0.0.1:8000/readyz
     ```
     """
-    if faults := await core.store.faults():
-        raise StoreUnavailable("; ".join(faults))
+    metrics = request.app.state.metrics
+    try:
+        await refuse_unready(core, closing=request.app.state.closing)
+    except CountersignError:
+        metrics.ready.set(0)
+        raise
+    metrics.ready.set(1)
     return HealthOut(status="ready")
 
 
@@ -51,14 +68,22 @@ async def readyz(core: Running) -> HealthOut:
     response_class=Response,
     responses={
         200: {"description": "Prometheus text format.", "content": {"text/plain": {}}},
-        **documented("unauthenticated", "forbidden", "too-many-requests"),
+        **documented(
+            "unauthenticated",
+            "forbidden",
+            "too-many-requests",
+            "not-ready",
+            "store-unavailable",
+            "deadline-passed",
+        ),
     },
 )
-async def metrics(request: Request, _: Operating) -> Response:
-    """Requests, latencies by stage, queue depth, batch sizes, decisions, outcomes and distances.
+async def metrics(request: Request, core: Running, _: Operating) -> Response:
+    """Requests, latencies by stage, queue depth, batch sizes, decisions, drift, and live error rates.
 
     ```sh
     curl http://127.0.0.1:8000/metrics
     ```
     """
+    await core.rates.refresh()
     return Response(generate_latest(request.app.state.metrics.registry), media_type=CONTENT_TYPE_LATEST)

@@ -28,7 +28,7 @@ async def post_identify(
     top_k: Annotated[int, Form(ge=1, le=100, description="How many candidates to return.")] = 5,
     signer_ids: Annotated[
         list[SignerId] | None,
-        Form(max_length=1000, description="Only among these; repeat the field for each."),
+        Form(max_length=500, description="Only among these; repeat the field for each."),
     ] = None,
     page: PageField = 0,
 ) -> IdentificationOut:

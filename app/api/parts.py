@@ -19,6 +19,7 @@ ALWAYS = (
     "data-key-missing",
     "stored-data-damaged",
     "not-ready",
+    "deadline-passed",
     "internal-error",
 )
 ON_FILES = (
@@ -35,6 +36,7 @@ ON_FILES = (
     "only-a-line",
     "too-much-ink",
     "image-too-small",
+    "upload-timeout",
     "busy",
 )
 
@@ -67,7 +69,11 @@ Repeatable = Annotated[
 Limit = Annotated[int, Query(ge=1, le=500, description="Most items on a page.")]
 Cursor = Annotated[
     str | None,
-    Query(max_length=1024, description="`next_cursor` of the page before; none for the first page."),
+    Query(
+        max_length=1024,
+        json_schema_extra={"format": "cursor"},
+        description="`next_cursor` of the page before; none for the first page.",
+    ),
 ]
 
 

@@ -59,7 +59,9 @@ async def post_references(
     core: Running,
     caller: Enrolling,
     signer_id: SignerPath,
-    files: Annotated[list[UploadFile], File(description="Genuine specimens: PNG, JPEG, TIFF, BMP or WebP.")],
+    files: Annotated[
+        list[UploadFile], File(min_length=1, description="Genuine specimens: PNG, JPEG, TIFF, BMP or WebP.")
+    ],
     page: PageField = 0,
     idempotency_key: Repeatable = None,
 ) -> dict[str, Any]:
@@ -111,7 +113,10 @@ async def get_signer(core: Running, caller: Reading, signer_id: SignerPath) -> S
 
 
 @router.patch(
-    "/{signer_id}", summary="Set a signer's policy", response_model=SignerOut, responses=documented(*_NOBODY)
+    "/{signer_id}",
+    summary="Set a signer's policy",
+    response_model=SignerOut,
+    responses=documented(*_NOBODY, "unsupported-rate"),
 )
 async def patch_signer(
     core: Running, caller: Enrolling, signer_id: SignerPath, policy: SignerPolicyIn
@@ -119,7 +124,7 @@ async def patch_signer(
     r"""Give a signer a `target_far` or a `fixed_threshold` of their own; null takes the service's again.
 
     ```sh
-    curl -X PATCH -H 'Content-Type: application/json' -d '{"target_far": 0.02}' \
+    curl -X PATCH -H 'Content-Type: application/json' -d '{"target_far": 0.05}' \
          http://127.0.0.1:8000/signers/writer-001
     ```
     """

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from app.inference import InferenceQueue
 from app.services.gallery import Gallery
+from app.services.live_rates import LiveRates
 from app.settings import Settings
 from app.store.store import Store
 from app.telemetry import Metrics
@@ -26,6 +27,7 @@ class Core:
     readers: ThreadPoolExecutor
     metrics: Metrics
     calibration_id: str
+    rates: LiveRates
     trail: Trail
 
     @property

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections.abc import Sequence
+from contextvars import copy_context
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,8 +17,9 @@ from app.domain import Note, Upload, Vector
 from app.errors import CountersignError, FileRefused, TooManyFiles
 from app.services.core import Core
 from app.services.notes import quality_notes
+from app.tracing import span
 from app.uploads import UploadLimits, read_upload
-from model.embedder import Embedder, Prepared
+from model.embedder import Prepared
 from model.errors import UnusableSignature
 
 _MAGIC = (
@@ -53,23 +56,24 @@ async def read_signatures(core: Core, uploads: Sequence[Upload]) -> list[Signatu
         raise TooManyFiles(
             f"The request has {len(uploads)} files; at most {core.settings.max_files} are taken at once."
         )
-    limits = UploadLimits(max_bytes=core.settings.max_upload_bytes, max_pixels=core.settings.max_pixels)
     loop = asyncio.get_running_loop()
-    with core.metrics.stage("read"):
-        readings = [
-            loop.run_in_executor(core.readers, _read, core.embedder, upload, limits) for upload in uploads
-        ]
-        try:
-            prepared = await asyncio.gather(*readings)
-        except BaseException:
-            for reading in readings:
-                reading.cancel()  # those that have not begun
-            raise
-    with core.metrics.stage("embed"):
-        templates = await core.queue.embed([item.canvas for item in prepared])
+    since = time.perf_counter()
+    # Each on a copy of the request's context, so that its log lines and spans on those threads belong to it.
+    readings = [
+        loop.run_in_executor(core.readers, copy_context().run, _read, core, upload, since)
+        for upload in uploads
+    ]
+    try:
+        read = await asyncio.gather(*readings)
+    except BaseException:
+        for reading in readings:
+            reading.cancel()  # those that have not begun
+        raise
+    with span("network"):
+        templates = await core.queue.embed([item.prepared.canvas for item in read])
     return [
         _signature(upload, item, template)
-        for upload, item, template in zip(uploads, prepared, templates, strict=True)
+        for upload, item, template in zip(uploads, read, templates, strict=True)
     ]
 
 
@@ -83,18 +87,32 @@ def media_type(data: bytes) -> str:
     return next((kind for magic, kind in _MAGIC if data.startswith(magic)), "application/octet-stream")
 
 
-def _read(embedder: Embedder, upload: Upload, limits: UploadLimits) -> Prepared:
+@dataclass(frozen=True)
+class _ReadUpload:
+    sha256: str
+    prepared: Prepared
+
+
+def _read(core: Core, upload: Upload, since: float) -> _ReadUpload:
+    """Decode a file and isolate its ink, on a reading thread."""
+    settings = core.settings
+    limits = UploadLimits(max_bytes=settings.max_upload_bytes, max_pixels=settings.max_pixels)
+    core.metrics.stages.labels("wait").observe(time.perf_counter() - since)
     try:
-        return embedder.prepare(read_upload(upload.data, upload.name, limits, upload.page))
+        with core.metrics.stage("decode"):
+            grey = read_upload(upload.data, upload.name, limits, upload.page)
+        with core.metrics.stage("isolate"):
+            prepared = core.embedder.prepare(grey)
     except (CountersignError, UnusableSignature) as error:
         raise FileRefused(error, upload.field, upload.position, upload.name) from error
+    return _ReadUpload(hashlib.sha256(upload.data).hexdigest(), prepared)
 
 
-def _signature(upload: Upload, prepared: Prepared, template: NDArray[np.float32]) -> Signature:
+def _signature(upload: Upload, read: _ReadUpload, template: NDArray[np.float32]) -> Signature:
     return Signature(
         upload=upload,
-        sha256=hashlib.sha256(upload.data).hexdigest(),
-        quality=asdict(prepared.quality),
-        notes=quality_notes(prepared.quality),
+        sha256=read.sha256,
+        quality=asdict(read.prepared.quality),
+        notes=quality_notes(read.prepared.quality),
         template=template,
     )

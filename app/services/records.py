@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy.orm import Session
 
 from app.domain import Page, Reference, ReferenceImage, Signer, Verification, now
-from app.errors import MalformedRequest
+from app.errors import UnsupportedRate
 from app.services.core import Core
 from app.store import audit, questioned, references, signers, verifications
 from app.store.erasures import Erasure
@@ -22,12 +22,12 @@ async def get_signer(core: Core, tenant_id: str, signer_id: str) -> Signer:
 
 
 async def set_policy(core: Core, tenant_id: str, signer_id: str, policy: dict[str, float | None]) -> Signer:
-    """Give a signer a `target_far` or `fixed_threshold` of their own; raises SignerNotFound, MalformedRequest."""
+    """Give a signer a `target_far` or `fixed_threshold` of their own; raises SignerNotFound, UnsupportedRate."""
     low, high = core.embedder.calibration.far_range
     target = policy.get("target_far")
     if target is not None and not low <= target <= high:
-        raise MalformedRequest(
-            f"target_far: {target:g} cannot be asked for; the calibration supports {low:.4f} to {high}."
+        raise UnsupportedRate(
+            f"target_far {target:g} cannot be asked for; the calibration supports {low:.4f} to {high}."
         )
     entry = core.trail.entry("policy", policy=policy)
 
@@ -127,4 +127,5 @@ async def record_outcome(
 
     recorded = await core.store.write(record)
     core.metrics.outcomes.labels(outcome, recorded.finding.decision).inc()
+    core.rates.stale()
     return recorded

@@ -9,6 +9,7 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from app.domain import Finding, Note, Upload, Verification, new_id
+from app.drift import genuine_rank
 from app.errors import TooFewReferences
 from app.services.core import Core
 from app.services.idempotency import Once
@@ -77,8 +78,8 @@ async def verify(
 
     with core.metrics.stage("store"):
         told = await core.store.write(keep)
-    core.metrics.decisions.labels(result.decision).inc()
-    core.metrics.distances.observe(result.distance)
+    rank = genuine_rank(core.embedder.calibration, judgement.verdict, len(known.reference_ids))
+    core.metrics.verification(result.decision, result.distance, rank)
     return told
 
 

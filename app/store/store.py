@@ -20,6 +20,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from app.deadline import point_of_no_return
 from app.errors import MalformedRequest, StoreUnavailable
 from app.store import health
 from app.store.cipher import Cipher, carry
@@ -73,7 +74,14 @@ class Store:
         return await self._run(partial(self.read_now, work, *args, **kwargs))
 
     async def write(self, work: Work[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run `work` in a transaction that writes; it is on disk, as a whole, when this returns."""
+        """Run `work` in a transaction that writes; it is on disk, as a whole, when this returns.
+
+        Raises
+        ------
+        DeadlinePassed
+            When the request's time is over; once `work` has begun it is not stopped any more.
+        """
+        point_of_no_return()
         return await self._run(partial(self.write_now, work, *args, **kwargs))
 
     async def erase(

@@ -146,6 +146,7 @@ def test_conflicts(serve: Callable[..., TestClient], draw: Draw, other_model_fol
     enrol(client, "a", draw(1, 0))
     check(verify(client, "a", draw(1, 1)), "too-few-references")
     check(enrol(client, "a", draw(1, 0)), "duplicate-reference")
+    check(client.patch("/signers/a", json={"target_far": 1e-7}), "unsupported-rate")
     check(enrol(client, "a", draw(1, 5), draw(1, 5)), "duplicate-reference")
     check(enrol(client, "a", *(draw(1, n) for n in (2, 3, 4))), "too-many-references")
     check(enrol(client, "b", *(draw(1, n) for n in range(4))), "too-many-files")
@@ -266,6 +267,6 @@ def test_the_page_of_problems_lists_every_code(client: TestClient) -> None:
 def test_every_code_of_the_table_was_provoked() -> None:
     """Runs last in this module: a code that no test provokes is a code that nobody knows to work."""
     bases = {"upload-refused", "conflict", "unusable-signature", "unavailable"}  # never raised themselves
-    weather = {"too-much-ink"}  # in test_ink
+    weather = {"too-much-ink", "deadline-passed", "upload-timeout"}  # in test_ink and test_load
     weather |= {"stored-data-damaged", "data-key-missing", "image-not-kept"}  # in tests/app/store
     assert set(PROBLEMS) - bases - weather - SEEN == set()

@@ -1,0 +1,165 @@
+"""Who is let in while there is much to do: a bound on the work in hand, decided before a body is read, and deadlines.
+
+Requests that bring images (multipart bodies) are the service's work. At most so many of them, with so many bytes, are
+in hand at a time, from the first byte of the body to the answer: reading the body, decoding, isolating ink, the
+network, the store. One more is answered 503 with Retry-After at once. Everything else passes: health, metrics and
+listings answer under load, too.
+
+A body has to arrive within a time of its own (else 408), and from its last byte on the request has its deadline
+(`app.deadline`; else 503). Plain ASGI, as `app.middleware`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.deadline import stop, too_late, wind
+from app.errors import Busy, DeadlinePassed, NotReady, UploadTimeout
+from app.problems import of_error
+
+
+class Gate:
+    """How much work is in hand, and how much may be.
+
+    Parameters
+    ----------
+    most_requests, most_bytes : int
+    """
+
+    def __init__(self, most_requests: int, most_bytes: int) -> None:
+        self._most_requests = most_requests
+        self._most_bytes = most_bytes
+        self.requests = 0
+        self.bytes = 0
+
+    def enter(self) -> None:
+        """Let a request in; raises Busy when there are as many as may be."""
+        if self.requests >= self._most_requests:
+            raise Busy(f"{self.requests} requests are in hand already; try again in a moment.")
+        self.requests += 1
+
+    def load(self, size: int) -> None:
+        """Take on `size` bytes of a request that was let in; raises Busy when they are too many."""
+        # One request alone may be as large as requests may be, or it would never be served.
+        if self.bytes and self.bytes + size > self._most_bytes:
+            raise Busy(f"Requests of {self.bytes:,} bytes are in hand already; try again in a moment.")
+        self.bytes += size
+
+    def leave(self, size: int) -> None:
+        """Let a request and its bytes out."""
+        self.requests -= 1
+        self.bytes -= size
+
+
+class Admission:
+    """The layer that lets requests in.
+
+    Parameters
+    ----------
+    app : ASGIApp
+        What is inside.
+    gate : Gate
+    deadline_s : float
+        From the last byte of the body to the moment that the answer is kept.
+    upload_timeout_s : float
+        From the request's head to the last byte of its body.
+    refused : callable
+        Called for each request that was not let in or was dropped, with the code of its problem.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        gate: Gate,
+        deadline_s: float,
+        upload_timeout_s: float,
+        refused: Callable[[str], object] = lambda _: None,
+    ) -> None:
+        self._app = app
+        self._gate = gate
+        self._deadline_s = deadline_s
+        self._upload_timeout_s = upload_timeout_s
+        self._refused = refused
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection event."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun = False
+
+        async def watched_send(message: Message) -> None:
+            nonlocal begun
+            if not begun:
+                begun = True
+                stop()  # an answer that has begun is sent to its end
+            await send(message)
+
+        try:
+            if Headers(scope=scope).get("content-type", "").lower().startswith("multipart/"):
+                await self._admitted(scope, receive, watched_send)
+            else:
+                await self._timed(scope, receive, watched_send)
+        except (Busy, UploadTimeout, DeadlinePassed, NotReady) as error:
+            if begun:
+                raise  # half an answer is out; only a broken connection can tell the caller
+            self._refused(error.code)
+            await of_error(error)(scope, receive, send)
+
+    async def _admitted(self, scope: Scope, receive: Receive, send: Send) -> None:
+        declared = Headers(scope=scope).get("content-length", "")
+        size = int(declared) if declared.isdecimal() else 0
+        self._gate.enter()
+        loaded = 0
+        try:
+            self._gate.load(size)
+            loaded = size
+            came = 0
+
+            async def weighed_receive() -> Message:
+                nonlocal came, loaded
+                message = await receive()
+                came += len(message.get("body", b""))
+                if came > loaded:  # a body that did not declare its size
+                    self._gate.load(came - loaded)
+                    loaded = came
+                return message
+
+            await self._timed(scope, weighed_receive, send)
+        finally:
+            self._gate.leave(loaded)
+
+    async def _timed(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+        loop = asyncio.get_running_loop()
+        uploading = "content-length" in headers or "transfer-encoding" in headers
+
+        async def timed_receive() -> Message:
+            nonlocal uploading
+            message = await receive()
+            if uploading and not message.get("more_body", False) and not clock.expired():
+                uploading = False
+                clock.reschedule(loop.time() + self._deadline_s)
+            return message
+
+        try:
+            async with asyncio.timeout(self._upload_timeout_s if uploading else self._deadline_s) as clock:
+                wind(clock)
+                await self._app(scope, timed_receive, send)
+        except TimeoutError:
+            if not clock.expired():
+                raise  # somebody else's timeout
+            if not uploading:
+                raise too_late() from None
+            raise UploadTimeout(
+                f"The request did not arrive in full within {self._upload_timeout_s:g} s; send it again."
+            ) from None
+        except asyncio.CancelledError as error:
+            # The server's patience at shutdown has run out: an answer is better than a connection that breaks.
+            raise NotReady("The service shut down before the answer was ready; try again.") from error
+        finally:
+            wind(None)

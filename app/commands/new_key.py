@@ -1,0 +1,28 @@
+"""``python -m app new-key``: an API key for the settings."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from app.callers import DEFAULT_TENANT, SCOPES, parse_scopes
+from app.errors import StartRefused
+from app.keys import new_key as make_key
+
+
+def new_key(
+    name: str,
+    scope: Annotated[
+        list[str] | None, typer.Option(help=f"One of {', '.join(SCOPES)}; repeat for more.")
+    ] = None,
+    tenant: Annotated[str, typer.Option(help="The tenant whose data the key opens.")] = DEFAULT_TENANT,
+) -> None:
+    """Make an API key for COUNTERSIGN_API_KEYS: it is shown once, only its hash is configured."""
+    try:
+        scopes = parse_scopes(scope or [])
+    except ValueError as error:
+        raise StartRefused(f"{error}.") from error
+    text, line = make_key(name, tuple(sorted(scopes)), tenant)
+    typer.echo(f"key, shown once: {text}")
+    typer.echo(f"for COUNTERSIGN_API_KEYS: {line}")

@@ -1,0 +1,88 @@
+"""``python -m app serve``: the service on a socket, until SIGTERM."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from types import FrameType
+from typing import Annotated
+
+import typer
+import uvicorn
+
+from app.main import create_app
+from app.protocol import BoundedHeadProtocol
+from app.settings import load_settings
+from app.telemetry import configure_logging
+
+_log = logging.getLogger(__name__)
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Instead of COUNTERSIGN_HOST.")] = None,
+    port: Annotated[int | None, typer.Option(help="Instead of COUNTERSIGN_PORT.")] = None,
+) -> None:
+    """Load the weights, open the store and serve until SIGTERM."""
+    settings = load_settings()
+    given = {key: value for key, value in {"host": host, "port": port}.items() if value is not None}
+    settings = settings.model_copy(update=given)
+    configure_logging(settings.log_level, settings.log_format)
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        http=BoundedHeadProtocol,
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=settings.trusted_proxies or None,
+        timeout_keep_alive=settings.keep_alive_s,
+        timeout_graceful_shutdown=round(settings.shutdown_grace_s),
+    )
+    logging.getLogger("uvicorn.error").addFilter(_without_lifespan_traceback)
+    server = DrainingServer(config, settings.drain_s)
+    server.run()
+    if not server.started:
+        raise SystemExit(1)
+
+
+class DrainingServer(uvicorn.Server):
+    """A server that first says it is not ready, then closes its door, then answers what it has accepted.
+
+    Parameters
+    ----------
+    config : uvicorn.Config
+        Whose `app` is the application itself.
+    drain_s : float
+        Seconds between the signal and the closing of the door; a second signal closes it at once.
+    """
+
+    def __init__(self, config: uvicorn.Config, drain_s: float) -> None:
+        super().__init__(config)
+        self._drain_s = drain_s
+        self._draining = False
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Take SIGTERM or SIGINT."""
+        self.config.app.state.closing = True  # type: ignore[union-attr]  # the application, not its name
+        if self._draining or not self._drain_s or not self.started:
+            super().handle_exit(sig, frame)
+            return
+        self._draining = True
+        _log.info("draining: not ready, still serving for %g s", self._drain_s)
+        timer = threading.Timer(self._drain_s, super().handle_exit, (sig, frame))
+        timer.daemon = True
+        timer.start()
+
+
+def _without_lifespan_traceback(record: logging.LogRecord) -> bool:
+    """Keep a refusal to start to one line: what uvicorn prints is a traceback that ends in it."""
+    message = record.getMessage()
+    if "StartRefused" in message:
+        refusal = next(line for line in reversed(message.splitlines()) if "StartRefused" in line)
+        record.msg = refusal.partition("StartRefused: ")[2]
+        record.args = ()
+    return "Application startup failed" not in message

@@ -1,0 +1,33 @@
+"""Whether the service can serve: what /livez and /readyz ask."""
+
+from __future__ import annotations
+
+import asyncio
+
+from app.errors import NotReady, StoreUnavailable
+from app.services.core import Core
+
+STORE_PATIENCE_S = 5.0
+STALLED_S = 60.0
+
+
+def refuse_stalled(core: Core) -> None:
+    """Raise NotReady when the network has been over one batch for so long that only a restart helps."""
+    if core.queue.busy_s > STALLED_S:
+        raise NotReady(f"The network has been busy with one batch for {core.queue.busy_s:.0f} s; restart.")
+
+
+async def refuse_unready(core: Core, *, closing: bool) -> None:
+    """Raise NotReady or StoreUnavailable when requests had better go elsewhere."""
+    if closing:
+        raise NotReady("The service is shutting down; send requests elsewhere.")
+    if not core.queue.alive:
+        raise NotReady("Nobody works on the queue in front of the network; restart the service.")
+    refuse_stalled(core)
+    try:
+        async with asyncio.timeout(STORE_PATIENCE_S):
+            faults = await core.store.faults()
+    except TimeoutError:
+        faults = [f"The store has not answered for {STORE_PATIENCE_S:g} s; look at the database."]
+    if faults:
+        raise StoreUnavailable("; ".join(faults))

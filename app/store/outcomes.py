@@ -1,0 +1,24 @@
+"""What closed cases turned out to be, counted: what the live error rates are made of."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.store.tables import VerificationRow
+
+
+def counts(session: Session, model_version: str, since: datetime) -> dict[tuple[str, str], int]:
+    """Cases of all tenants by (outcome, decision): judged with this model, outcome recorded since then."""
+    rows = session.execute(
+        select(VerificationRow.outcome, VerificationRow.decision, func.count())
+        .where(
+            VerificationRow.outcome.is_not(None),
+            VerificationRow.outcome_at >= since,
+            VerificationRow.model_version == model_version,
+        )
+        .group_by(VerificationRow.outcome, VerificationRow.decision)
+    )
+    return {(str(outcome), decision): count for outcome, decision, count in rows}

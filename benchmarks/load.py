@@ -1,0 +1,376 @@
+"""The service under load, beside the bare network: ``python benchmarks/load.py [--weights FOLDER] [--seconds S]``.
+
+A service process on a socket, with its record on disk, and Locust (a process of its own) as its callers. In one run:
+
+1. The bare network, fed canvases in a loop at the batch sizes that the service is then seen to use; and reading
+   (decoding and isolating ink) on the service's number of threads with the network on its own, in a loop.
+2. Capacity: callers that wait for their answers, as many as keep the service busy.
+3. 70 % of capacity, and three times capacity, as a stream of arrivals that waits for nobody.
+
+The callers run on the same cores as the service, so its throughput is told for each second of its own processor time
+as well as for each second on the clock: the first is what a host of its own would do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import httpx
+import numpy as np
+import psutil
+import torch
+from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
+
+from app.settings import RELEASED_WEIGHTS, ROOT, Settings
+from app.uploads import UploadLimits, read_upload
+from model.data.synthetic import Writer
+from model.embedder import Embedder
+
+CALLERS = Path(__file__).with_name("load_callers.py")
+SIGNERS = 5
+REFERENCES = 5
+PACE_S = 2.0  # between two calls of one caller, when many of them make a stream; the flood has more than are let in
+MB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the callers saw, each answer as (status, seconds), and what it cost the service."""
+
+    answers: list[tuple[int, float]]
+    seconds: float
+    errors: int
+    cpu_s: float
+    rss_max: int
+
+    def of(self, status: int) -> list[float]:
+        """Latencies of the answers with a status, in seconds."""
+        return [took for got, took in self.answers if got == status]
+
+
+class Service:
+    """``python -m app serve`` on a free port, with a store of its own."""
+
+    def __init__(self, folder: Path, weights: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+        self.url = f"http://127.0.0.1:{self.port}"
+        environment = {
+            **os.environ,
+            "COUNTERSIGN_WEIGHTS": str(weights),
+            "COUNTERSIGN_DATABASE_URL": f"sqlite:///{folder}/bench.sqlite3",
+            "COUNTERSIGN_DEVICE": "cpu",
+            "COUNTERSIGN_LOG_LEVEL": os.environ.get("COUNTERSIGN_LOG_LEVEL", "info"),
+        }
+        self._log = (folder / "log").open("w")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "app", "serve", "--port", str(self.port)],
+            env=environment,
+            stderr=self._log,
+            cwd=ROOT,
+        )
+        self.measured = psutil.Process(self.process.pid)
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                if httpx.get(f"{self.url}/readyz").status_code == 200:
+                    break
+            except httpx.TransportError:
+                pass
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit((folder / "log").read_text())
+            time.sleep(0.1)
+
+    def cpu_s(self) -> float:
+        """Processor seconds used so far."""
+        times = self.measured.cpu_times()
+        return float(times.user + times.system)
+
+    def samples(self) -> dict[str, float]:
+        """Sums and counts of /metrics, by name and labels."""
+        text = httpx.get(f"{self.url}/metrics").text
+        return {
+            f"{sample.name}{sorted(sample.labels.items())}": sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+        }
+
+    def stop(self) -> None:
+        """Stop as an operator would."""
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(60)
+        self._log.close()
+
+
+def scan(writer: int, n: int) -> bytes:
+    """A synthetic signature as PNG, the size of a crop at 300 dpi."""
+    out = io.BytesIO()
+    Image.fromarray(Writer(writer).genuine_image(n, height_px=250)).save(out, "PNG")
+    return out.getvalue()
+
+
+def enrol(service: Service) -> None:
+    """Enrol a few signers."""
+    for writer in range(SIGNERS):
+        files = [("files", scan(writer, n)) for n in range(REFERENCES)]
+        httpx.post(f"{service.url}/signers/s{writer}/references", files=files, timeout=60).raise_for_status()
+
+
+@contextmanager
+def watched_memory(service: Service) -> Iterator[list[int]]:
+    """Note the service's resident memory twenty times a second."""
+    seen: list[int] = []
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.05):
+            seen.append(service.measured.memory_info().rss)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        done.set()
+        watcher.join()
+
+
+def call(service: Service, scans: Path, seconds: float, rate: float | None, users: int) -> Run:
+    """Let Locust's callers loose on /verify; `rate` a second in all, or as fast as answers come."""
+    with tempfile.NamedTemporaryFile(suffix=".json") as told, watched_memory(service) as memory:
+        cpu = service.cpu_s()
+        command = [
+            *(sys.executable, "-m", "locust", "--locustfile", str(CALLERS), "--headless", "--only-summary"),
+            *("--host", service.url, "--users", str(users), "--spawn-rate", str(users)),
+            *(
+                "--run-time",
+                f"{max(1, round(seconds))}s",
+                "--stop-timeout",
+                "30",
+                "--exit-code-on-error",
+                "0",
+            ),
+        ]
+        environment = {
+            **os.environ,
+            "CALLERS_TOLD": told.name,
+            "CALLERS_SCANS": str(scans),
+            "CALLERS_EACH_S": str(users / rate if rate else 0),
+        }
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        used = service.cpu_s() - cpu
+        try:
+            report = json.loads(Path(told.name).read_text())
+        except ValueError:
+            raise SystemExit(done.stderr[-2000:]) from None
+    return Run(
+        [(status, took) for status, took in report["answers"]],
+        report["seconds"],
+        report["errors"],
+        used,
+        max(memory),
+    )
+
+
+def each_second(action: Callable[[], int], seconds: float) -> tuple[float, float]:
+    """How many things an action gets done in a second on the clock, and in a second of processor time."""
+    action()
+    begin, cpu, done = time.perf_counter(), time.process_time(), 0
+    while time.perf_counter() - begin < seconds:
+        done += action()
+    return done / (time.perf_counter() - begin), done / (time.process_time() - cpu)
+
+
+def bare(embedder: Embedder, images: list[bytes], batches: list[int], seconds: float) -> tuple[Any, Any]:
+    """Signatures a second: the network alone at these batch sizes, and reading before it, both without a service."""
+    limits = UploadLimits(max_bytes=10**8, max_pixels=10**8)
+    canvases = np.stack([embedder.prepare(read_upload(image, None, limits)).canvas for image in images])
+    sizes = iter(())
+
+    def network() -> int:
+        nonlocal sizes
+        size = next(sizes, None)
+        if size is None:
+            sizes = iter(batches)
+            size = next(sizes)
+        embedder.embed(canvases[np.arange(size) % len(canvases)])
+        return size
+
+    reading, _ = Settings(_env_file=None).threads  # type: ignore[call-arg]
+    group = max(1, round(float(np.mean(batches))))
+
+    with ThreadPoolExecutor(reading) as readers:
+
+        def both() -> int:
+            chosen = (images * group)[: group * reading]
+            read = list(
+                readers.map(lambda image: embedder.prepare(read_upload(image, None, limits)).canvas, chosen)
+            )
+            for at in range(0, len(read), group):
+                embedder.embed(np.stack(read[at : at + group]))
+            return len(read)
+
+        return each_second(network, seconds), each_second(both, seconds)
+
+
+def batches_seen(before: dict[str, float], after: dict[str, float]) -> list[int]:
+    """Batch sizes that the service used in between, each as often as in a hundred passes."""
+    edges = [1, 2, 4, 8, 16, 32, 64, 128]
+    name = "countersign_batch_signatures_bucket[('le', '{}')]"
+    grown = [after[name.format(float(e))] - before[name.format(float(e))] for e in edges]
+    counts = np.diff([0.0, *grown])
+    share = np.rint(100 * counts / max(1.0, counts.sum())).astype(int)
+    return [edge for edge, count in zip(edges, share, strict=True) for _ in range(count)] or [1]
+
+
+def stages(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
+    """Mean milliseconds of each stage in between."""
+    out = {}
+    for stage in ("wait", "decode", "isolate", "queue", "network", "store"):
+        label = f"[('stage', '{stage}')]"
+        count, total = (
+            after[f"countersign_stage_seconds_{part}{label}"]
+            - before[f"countersign_stage_seconds_{part}{label}"]
+            for part in ("count", "sum")
+        )
+        out[stage] = 1e3 * total / max(1.0, count)
+    return out
+
+
+def ms(seconds: list[float], share: float) -> float:
+    """A percentile in milliseconds."""
+    return 1e3 * float(np.percentile(seconds, 100 * share)) if seconds else float("nan")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """All that was measured in one run."""
+
+    idle: int
+    full: Run
+    calm: Run
+    flood: Run
+    batches: list[int]
+    stages: dict[str, float]
+    flood_kept: float
+
+
+def serve_and_call(weights: Path, images: list[bytes], seconds: float) -> Seen:
+    """Start a service and put it under load."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        scans = folder / "scans"
+        scans.mkdir()
+        for n, image in enumerate(images):
+            (scans / f"s{n % SIGNERS}-{n}.png").write_bytes(image)
+        service = Service(folder, weights)
+        try:
+            enrol(service)
+            call(service, scans, max(3.0, seconds / 4), None, 16)  # warm
+            time.sleep(1.0)
+            idle = service.measured.memory_info().rss
+            before = service.samples()
+            full = call(service, scans, seconds, None, 16)
+            after = service.samples()
+            capacity = len(full.of(200)) / full.seconds
+            calm = call(service, scans, seconds, 0.7 * capacity, round(PACE_S * 0.7 * capacity) + 1)
+            flood_before = service.samples()
+            flood = call(service, scans, seconds, 3.0 * capacity, max(200, round(PACE_S * 3.0 * capacity)))
+            flood_after = service.samples()
+        finally:
+            service.stop()
+    kept = sum(
+        flood_after[key] - flood_before.get(key, 0.0)
+        for key in flood_after
+        if key.startswith("countersign_decisions_total")
+    )
+    return Seen(idle, full, calm, flood, batches_seen(before, after), stages(before, after), kept)
+
+
+def rows(seen: Seen, net: tuple[float, float], both: tuple[float, float]) -> Iterator[tuple[str, str]]:
+    """The table; `net` and `both` are rates by the clock and by processor time."""
+    full, calm, flood = seen.full, seen.calm, seen.flood
+    served = len(full.of(200))
+    if not (served and calm.of(200) and flood.of(200)):
+        raise SystemExit("Hardly anything was answered: the machine is too busy, or --seconds too few.")
+    clock, processor = served / full.seconds, served / full.cpu_s
+    calm_50, calm_99 = ms(calm.of(200), 0.5), ms(calm.of(200), 0.99)
+    yield f"bare network in a loop, batches of {np.mean(seen.batches):.1f}", f"{net[0]:.0f}/s"
+    yield "reading and network in a loop", f"{both[0]:.0f}/s"
+    yield "`POST /verify` at capacity, record on disk", f"{clock:.0f}/s"
+    yield (
+        "of the bare network, by the clock / by processor time",
+        f"{clock / net[0]:.2f} / {processor / net[1]:.2f}",
+    )
+    yield "of reading and network, the same", f"{clock / both[0]:.2f} / {processor / both[1]:.2f}"
+    yield (
+        "at capacity, ms in each stage",
+        ", ".join(f"{name} {value:.1f}" for name, value in seen.stages.items()),
+    )
+    yield (
+        "at 70 % of capacity: p50, p99",
+        f"{calm_50:.0f} ms, {calm_99:.0f} ms ({calm_99 / calm_50:.1f} times)",
+    )
+    yield "at 70 %: answered, refused, lost", f"{len(calm.of(200))}, {len(calm.of(503))}, {calm.errors}"
+    yield (
+        "at three times: answered, refused, lost",
+        f"{len(flood.of(200))}, {len(flood.of(503))}, {flood.errors}",
+    )
+    yield "at three times: on record less answered", f"{seen.flood_kept - len(flood.of(200)):.0f}"
+    yield "at three times: served, of capacity", f"{len(flood.of(200)) / flood.seconds / clock:.2f}"
+    yield (
+        "at three times: a refusal, p50, p99",
+        f"{ms(flood.of(503), 0.5):.0f} ms, {ms(flood.of(503), 0.99):.0f} ms",
+    )
+    most = max(full.rss_max, calm.rss_max, flood.rss_max)
+    yield (
+        "memory: idle and warm, at most",
+        f"{seen.idle / MB:.0f} MB, {most / MB:.0f} MB ({most / seen.idle:.2f} times)",
+    )
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--weights", type=Path, default=RELEASED_WEIGHTS)
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each part")
+    args = parser.parse_args()
+    cv2.setNumThreads(1)
+    reading, network = Settings(_env_file=None).threads  # type: ignore[call-arg]
+    torch.set_num_threads(network)
+    images = [scan(n % SIGNERS, 100 + n) for n in range(40)]
+    seen = serve_and_call(args.weights, images, args.seconds)
+    embedder = Embedder.load(args.weights, "cpu")
+    net, both = bare(embedder, images, seen.batches, args.seconds / 2)
+    print(
+        f"`python benchmarks/load.py --seconds {args.seconds:g}`, {embedder.version}, {reading} reading threads, "
+        f"{network} for the network, {os.cpu_count()} cores, shared with the callers\n"
+    )
+    print("| what | figure |\n|---|---:|")
+    for what, figure in rows(seen, net, both):
+        print(f"| {what} | {figure} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""``python -m app config``: every setting, no secret; and what is refused, with what to do about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from app.__main__ import cli
+from app.errors import StartRefused
+from app.keys import new_key
+from app.settings import Settings, load_settings, usable_cores
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def printed(*options: str) -> str:
+    result = CliRunner().invoke(cli, ["config", *options], catch_exceptions=False)
+    assert result.exit_code == 0
+    return result.output
+
+
+def test_every_setting_is_printed_and_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    text, line = new_key("teller", ("verify",))
+    monkeypatch.setenv("COUNTERSIGN_API_KEYS", line)
+    monkeypatch.setenv("COUNTERSIGN_DATABASE_URL", "postgresql://countersign:hunter2@db/countersign")
+    monkeypatch.setenv("COUNTERSIGN_OTLP_ENDPOINT", "http://me:hunter3@collector:4318")
+    monkeypatch.setenv("COUNTERSIGN_DEADLINE_S", "7")
+    out = printed()
+    for name in Settings.model_fields:
+        assert f"COUNTERSIGN_{name.upper()}=" in out
+    assert "COUNTERSIGN_DEADLINE_S=7.0" in out
+    assert "teller" in out
+    assert "countersign:***@db" in out
+    for secret in (line.split(":")[1], text, "hunter2", "hunter3"):
+        assert secret not in out
+
+
+def test_settings_are_explained_on_demand() -> None:
+    out = printed("--explain")
+    assert all(f"# {field.description}" in out for field in Settings.model_fields.values())
+
+
+def test_its_former_name_still_works() -> None:
+    result = CliRunner().invoke(cli, ["settings"])
+    assert "COUNTERSIGN_PORT=8000" in result.output
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        (
+            {"COUNTERSIGN_TARGET_FARR": "0.1"},
+            ("TARGET_FARR is no setting", "did you mean COUNTERSIGN_TARGET_FAR?"),
+        ),
+        ({"COUNTERSIGN_SERVICE_HOST": "10.0.0.1"}, ("SERVICE_HOST is no setting", "enableServiceLinks")),
+        ({"COUNTERSIGN_PORT": "tcp://10.0.0.1:8000"}, ("COUNTERSIGN_PORT", "integer")),
+        ({"COUNTERSIGN_SHUTDOWN_GRACE_S": "1"}, ("shutdown_grace_s", "deadline_s")),
+        ({"COUNTERSIGN_MAX_UPLOAD_BYTES": "100000000"}, ("max_upload_bytes", "max_request_bytes")),
+        ({"COUNTERSIGN_MAX_BYTES_IN_HAND": "10000"}, ("max_bytes_in_hand", "max_request_bytes")),
+        ({"COUNTERSIGN_MIN_REFERENCES": "9", "COUNTERSIGN_MAX_REFERENCES": "3"}, ("max_references",)),
+        ({"COUNTERSIGN_OTLP_ENDPOINT": "collector"}, ("COUNTERSIGN_OTLP_ENDPOINT",)),
+    ],
+)
+def test_unknown_and_contradictory_settings_are_refused(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], words: tuple[str, ...]
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(StartRefused) as refusal:
+        load_settings()
+    assert all(word in str(refusal.value) for word in words), refusal.value
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_file_of_settings_is_held_to_the_same(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("COUNTERSIGN_DEADLINE_S=5\nOTHER_PROGRAM=1\n")
+    assert load_settings().deadline_s == 5
+    (tmp_path / ".env").write_text("COUNTERSIGN_DEDLINE_S=5\n")
+    with pytest.raises(StartRefused, match="COUNTERSIGN_DEADLINE_S"):
+        load_settings()
+
+
+def test_threads_fit_the_cores() -> None:
+    reading, network = Settings(_env_file=None).threads
+    assert 1 <= network <= reading <= usable_cores()
+    assert Settings(_env_file=None, reading_threads=3, network_threads=2).threads == (3, 2)

@@ -1,0 +1,72 @@
+"""The whole OpenAPI document against the running service: schemathesis, all phases, all checks, none left out."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.keys import new_key
+from app.settings import ROOT
+from tests.app.test_start import Service
+
+Draw = Callable[..., bytes]
+EXAMPLES = os.environ.get("SCHEMA_EXAMPLES", "8")  # for each call and phase
+
+
+@pytest.fixture
+def service(tmp_path: Path, model_folder: Path) -> Iterator[tuple[Service, str]]:
+    """A service that asks for a key, and the key."""
+    text, line = new_key("tester")
+    made = Service(
+        {
+            "COUNTERSIGN_WEIGHTS": str(model_folder),
+            "COUNTERSIGN_DATABASE_URL": f"sqlite:///{tmp_path / 'store.db'}",
+            "COUNTERSIGN_DEVICE": "cpu",
+            "COUNTERSIGN_API_KEYS": line,
+            "COUNTERSIGN_LOG_LEVEL": "warning",
+        }
+    )
+    yield made.ready(), text
+    made.process.kill()
+    made.process.communicate()
+
+
+def test_the_document_and_the_service_agree(service: tuple[Service, str], draw: Draw) -> None:
+    running, key = service
+    headers = {"X-API-Key": key}
+    files = [("files", draw(1, n)) for n in range(3)]
+    # The signer that the document's examples name.
+    httpx.post(
+        f"{running.url}/signers/writer-001/references", files=files, headers=headers
+    ).raise_for_status()
+    done = subprocess.run(
+        [
+            str(Path(sys.executable).parent / "schemathesis"),
+            *("--config-file", str(Path(__file__).with_name("schemathesis.toml"))),
+            "run",
+            f"{running.url}/openapi.json",
+            *("--header", f"X-API-Key: {key}"),
+            *("--checks", "all"),
+            *("--max-examples", EXAMPLES),
+            "--generation-deterministic",
+            "--continue-on-failure",
+            *("--max-response-time", "1"),
+            "--no-color",
+        ],
+        env={**os.environ, "SCHEMATHESIS_HOOKS": "tests.app.schema_hooks", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-2000:]
+    for phase in ("Examples", "Coverage", "Fuzzing", "Stateful"):
+        assert f"✅ {phase}" in done.stdout
+    assert httpx.get(f"{running.url}/readyz").status_code == 200
