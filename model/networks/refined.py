@@ -50,8 +50,9 @@ class Refined(nn.Module):
 
     def averaged(self, x: torch.Tensor) -> torch.Tensor:
         """The mean over all sizes, before whitening: ``(n, dimension)`` of unit length."""
-        total = torch.stack([self.base(_zoomed(x, size)).float() for size in self.sizes]).sum(dim=0)
-        return functional.normalize(total, dim=1)
+        all_sizes = torch.cat([_zoomed(x, size) for size in self.sizes])
+        embeddings: torch.Tensor = self.base(all_sizes).float()
+        return functional.normalize(embeddings.reshape(len(self.sizes), len(x), -1).sum(dim=0), dim=1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Averaged, centred, whitened, of unit length."""
