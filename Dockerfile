@@ -1,7 +1,7 @@
 # Countersign in a container. Two targets:
 #   docker build --target cpu  -t countersign:cpu .     (default in docker-compose.yml)
 #   docker build --target cuda -t countersign:cuda .    (needs the NVIDIA container toolkit to run on a GPU)
-# The service listens on all of the container's addresses and therefore refuses to start without
+# The service listens on all of the container's addresses and therefore refuses to start without an encryption key and
 # COUNTERSIGN_API_KEYS; `docker run --rm countersign:cpu new-key NAME` makes one.
 
 FROM python:3.11-slim AS base

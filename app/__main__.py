@@ -17,9 +17,9 @@ cli = typer.Typer(help="The Countersign service.", no_args_is_help=True, pretty_
 cli.command()(serve)
 cli.command()(config)
 cli.command("settings", hidden=True)(config)  # its former name
-cli.command()(new_key)
 cli.add_typer(keys.cli, name="keys")
 cli.add_typer(audit.cli, name="audit")
+cli.command()(new_key)
 store_cli.install(cli)
 
 

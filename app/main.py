@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import torch
@@ -41,9 +41,6 @@ from model.calibration import UnsupportedOperatingPoint
 from model.embedder import Embedder
 from model.errors import DeviceUnavailable, WeightsError
 
-if TYPE_CHECKING:
-    from opentelemetry.sdk.trace import TracerProvider
-
 _log = logging.getLogger(__name__)
 VERSION = "0.1.0"
 DESCRIPTION = """
@@ -55,6 +52,8 @@ the evidence as a **log-likelihood ratio**. Errors are [problem+json](/problems)
 
 def load_embedder(settings: Settings) -> Embedder:
     """Load and warm up the model; raise StartRefused with one clear line when it cannot be served as configured."""
+    cv2.setNumThreads(1)  # requests run side by side; threads of OpenCV's own would only fight over the cores
+    torch.set_num_threads(settings.threads[1])
     try:
         embedder = Embedder.load(settings.weights, settings.device)
         for far in (settings.target_far, settings.review_far):
@@ -64,18 +63,6 @@ def load_embedder(settings: Settings) -> Embedder:
         raise StartRefused(str(error)) from error
     embedder.warm_up()
     return embedder
-
-
-async def _behind_a_door(settings: Settings, store: Store, keys: LiveKeys) -> Embedder:
-    """Begin to read the keys, refuse to serve without a door, load the model; else leave nothing open."""
-    try:
-        await keys.open(store)
-        settings.refuse_open_door(keys=keys.live > 0)
-        return load_embedder(settings)
-    except BaseException:
-        await keys.close()
-        store.close()
-        raise
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -90,21 +77,21 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         trail = Trail(settings.chain_keys())
-        reading_threads, network_threads = settings.threads
-        cv2.setNumThreads(
-            1
-        )  # requests run side by side; threads of OpenCV's own would only fight over the cores
-        torch.set_num_threads(network_threads)
         store = open_store(settings)
-        embedder = await _behind_a_door(settings, store, keys)
+        try:
+            await keys.open(store)
+            settings.refuse_open_door(keys=keys.live > 0)
+            embedder = load_embedder(settings)
+        except BaseException:
+            await _close(keys, store)
+            raise
         anchoring = Anchoring(store, trail, settings.audit_anchor_s)
         await anchoring.open()
         queue = InferenceQueue(embedder, settings.batch_size, settings.queue_size, metrics.batch)
-        readers = ThreadPoolExecutor(reading_threads, thread_name_prefix="reading")
+        readers = ThreadPoolExecutor(settings.threads[0], thread_name_prefix="reading")
         metrics.watch(lambda: queue.depth, lambda: gate.requests, lambda: gate.bytes)
         queue.start()
         gallery = Gallery(store, embedder.version, cosine=embedder.metric == "cosine")
-        rates = LiveRates(store, metrics, embedder.version, settings.outcome_days)
         core = Core(
             settings,
             embedder,
@@ -114,8 +101,8 @@ def create_app(settings: Settings) -> FastAPI:
             readers,
             metrics,
             embedder.calibration.identifier,
+            LiveRates(store, metrics, embedder.version, settings.outcome_days),
             trail,
-            rates,
         )
         app.state.core = core
         upkeep = asyncio.create_task(keep_up(core))
@@ -134,9 +121,7 @@ def create_app(settings: Settings) -> FastAPI:
             upkeep.cancel()
             await queue.close()
             readers.shutdown(wait=True)
-            await keys.close()
-            await anchoring.close()
-            store.close()
+            await _close(keys, anchoring, store)
             if traces is not None:
                 traces.shutdown()
 
@@ -156,20 +141,23 @@ def create_app(settings: Settings) -> FastAPI:
     for part in (verify, compare, identify, signers, verifications, model, audit, health):
         app.include_router(part.router)
     problems.install(app)
-    _surround(app, settings, gate, keys, metrics, traces)
+    _wrap(app, settings, metrics, gate, keys)
+    if traces is not None:
+        app.add_middleware(TraceFrame, provider=traces)
     app.openapi = _openapi(app, settings.max_files)  # type: ignore[method-assign]  # FastAPI's documented way to amend the schema
     return app
 
 
-def _surround(
-    app: FastAPI,
-    settings: Settings,
-    gate: Gate,
-    keys: LiveKeys,
-    metrics: Metrics,
-    traces: TracerProvider | None,
-) -> None:
-    """Put the layers around the application, from the innermost to the outermost."""
+async def _close(*parts: LiveKeys | Anchoring | Store) -> None:
+    """Close what was opened, the store last of all."""
+    for part in parts:
+        closing = part.close()
+        if closing is not None:
+            await closing
+
+
+def _wrap(app: FastAPI, settings: Settings, metrics: Metrics, gate: Gate, keys: LiveKeys) -> None:
+    """Put the layers around the application, the innermost first."""
     # What was uploaded stays in memory, which the gate bounds: no scan is written to a temporary file.
     MultiPartParser.spool_max_size = 0
     app.add_middleware(
@@ -179,7 +167,7 @@ def _surround(
         upload_timeout_s=settings.upload_timeout_s,
         refused=lambda code: metrics.refused.labels(code).inc(),
     )
-    # Around the admission: strangers take no seat, and none of their bytes is read.
+    # Outside of the gate: whoever has no key takes nobody's place in it.
     app.add_middleware(
         Door,
         keys=keys,
@@ -187,8 +175,6 @@ def _surround(
         local_names=settings.local_names,
     )
     app.add_middleware(RequestFrame, metrics=metrics, max_bytes=settings.max_request_bytes)
-    if traces is not None:
-        app.add_middleware(TraceFrame, provider=traces)
 
 
 def _openapi(app: FastAPI, most_files: int) -> Callable[[], dict[str, Any]]:

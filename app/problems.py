@@ -157,17 +157,17 @@ def install(app: FastAPI) -> None:
     """Make every error of `app`, the framework's own included, a problem; serve the page that lists them."""
 
     async def domain(_: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, CountersignError | ModelError)  # noqa: S101 # nosec B101 - registered for these only
+        assert isinstance(error, CountersignError | ModelError)  # noqa: S101 - registered for these only  # nosec B101
         return of_error(error)
 
     async def validation(_: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, RequestValidationError)  # noqa: S101 # nosec B101 - registered for it only
+        assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it only  # nosec B101
         faults = [_fault(item) for item in error.errors()]
         detail = "; ".join(f"{fault['field']}: {fault['message']}" for fault in faults)
         return problem("malformed-request", f"{detail}.", errors=faults)
 
     async def framework(request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, HTTPException)  # noqa: S101 # nosec B101 - registered for it only
+        assert isinstance(error, HTTPException)  # noqa: S101 - registered for it only  # nosec B101
         # The framework wraps what the body reader raised; its own words would hide the reason.
         if isinstance(error.__cause__, CountersignError):
             return of_error(error.__cause__)

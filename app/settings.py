@@ -357,13 +357,13 @@ class Settings(BaseSettings):
     @field_validator(
         "review_far",
         "fixed_threshold",
+        "otlp_endpoint",
         "audit_key",
         "audit_key_file",
         "encryption_keys",
         "encryption_key_file",
         "encryption_key_id",
         "erasure_log",
-        "otlp_endpoint",
         mode="before",
     )
     @classmethod
@@ -376,8 +376,6 @@ class Settings(BaseSettings):
             raise ValueError("review_far must be larger than target_far, or empty")
         if self.max_references < self.min_references:
             raise ValueError("max_references must not be smaller than min_references")
-        if self.encryption_keys is not None and self.encryption_key_file is not None:
-            raise ValueError("encryption_keys and encryption_key_file are both set; keys come from one place")
         if self.max_upload_bytes > self.max_request_bytes:
             raise ValueError(
                 "max_upload_bytes must not be larger than max_request_bytes: no such file could come"
@@ -388,6 +386,8 @@ class Settings(BaseSettings):
             raise ValueError(
                 "shutdown_grace_s must not be smaller than deadline_s, or work that was accepted would be cut off"
             )
+        if self.encryption_keys is not None and self.encryption_key_file is not None:
+            raise ValueError("encryption_keys and encryption_key_file are both set; keys come from one place")
         names = [(key.tenant_id, key.name) for key in self.api_keys]
         if len(set(names)) != len(names):
             raise ValueError("two api_keys have the same name")

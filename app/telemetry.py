@@ -205,9 +205,12 @@ def configure_logging(level: str, form: str) -> None:
         logger.handlers.clear()
         logger.propagate = True
     # Some libraries log what they read, word by word, when asked for everything: images and fields of forms.
-    for name in ("alembic", "PIL", "multipart"):
+    for name in ("alembic", "multipart"):
         logging.getLogger(name).setLevel("WARNING")
-    logging.getLogger("python_multipart").setLevel("ERROR")  # broken forms are answered, not logged bytewise
+    for name in ("PIL", "python_multipart"):
+        logging.getLogger(name).setLevel(
+            "CRITICAL"
+        )  # what is wrong with an upload is told to whoever sent it
     hush_libtiff()
 
 

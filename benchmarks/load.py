@@ -47,6 +47,7 @@ from model.embedder import Embedder
 CALLERS = Path(__file__).with_name("load_callers.py")
 SIGNERS = 5
 REFERENCES = 5
+PACE_S = 2.0  # between two calls of one caller, when many of them make a stream; the flood has more than are let in
 MB = 1 << 20
 
 
@@ -291,9 +292,9 @@ def serve_and_call(weights: Path, images: list[bytes], seconds: float) -> Seen:
             full = call(service, scans, seconds, None, 16)
             after = service.samples()
             capacity = len(full.of(200)) / full.seconds
-            calm = call(service, scans, seconds, 0.7 * capacity, max(20, round(2 * capacity)))
+            calm = call(service, scans, seconds, 0.7 * capacity, round(PACE_S * 0.7 * capacity) + 1)
             flood_before = service.samples()
-            flood = call(service, scans, seconds, 3.0 * capacity, max(60, round(6 * capacity)))
+            flood = call(service, scans, seconds, 3.0 * capacity, max(200, round(PACE_S * 3.0 * capacity)))
             flood_after = service.samples()
         finally:
             service.stop()
@@ -309,6 +310,8 @@ def rows(seen: Seen, net: tuple[float, float], both: tuple[float, float]) -> Ite
     """The table; `net` and `both` are rates by the clock and by processor time."""
     full, calm, flood = seen.full, seen.calm, seen.flood
     served = len(full.of(200))
+    if not (served and calm.of(200) and flood.of(200)):
+        raise SystemExit("Hardly anything was answered: the machine is too busy, or --seconds too few.")
     clock, processor = served / full.seconds, served / full.cpu_s
     calm_50, calm_99 = ms(calm.of(200), 0.5), ms(calm.of(200), 0.99)
     yield f"bare network in a loop, batches of {np.mean(seen.batches):.1f}", f"{net[0]:.0f}/s"

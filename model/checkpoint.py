@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pickle  # nosec B403 - for the name of its error; torch loads with weights_only
+import pickle  # for the name of its error; nothing is unpickled  # nosec B403
 from pathlib import Path
 from typing import Any
 

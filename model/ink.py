@@ -29,6 +29,7 @@ from model.page import (
     is_light_on_dark,
     locate,
     paper,
+    percentiles,
     relative_darkness,
     shrink,
     without_rulings,
@@ -261,7 +262,7 @@ def _grow(box: tuple[int, int, int, int], rim: int, shape: tuple[int, ...]) -> t
 def _normalise(darkness: Grey, mask: Grey) -> Grey:
     """Scale darkness so that the ink's 90th percentile is 255 and paper 0; wipe what lies off the strokes."""
     inside = darkness[mask > 0]
-    full = float(np.percentile(inside, INK_PERCENTILE)) if inside.size else 255.0
+    full = percentiles(inside, INK_PERCENTILE)[0] if inside.size else 255.0
     near = cv2.dilate(mask, np.ones((3, 3), np.uint8))
     # The soft edge below a tenth of full ink is lens blur and JPEG ringing.
     floor = 0.1 * full

@@ -89,8 +89,9 @@ class TrainingSpec(_Strict):
     """How long, on what, and how often validation is asked.
 
     ``average`` is the decay of the moving average of the weights that is validated and saved; 0 takes none.
-    ``keep`` is which weights are released: the best on validation writers, or the last, where a schedule has run out
-    and validation writers are too few to choose by.
+    ``start`` is a weights folder to start from instead of at random, relative to where training is run; network and
+    canvas have to be its. ``keep`` is which weights are released: the best on validation writers, or the last, where
+    a schedule has run out and validation writers are too few to choose by.
     """
 
     epochs: int = Field(default=10, ge=1)
@@ -100,8 +101,21 @@ class TrainingSpec(_Strict):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"
     average: float = Field(default=0.0, ge=0, lt=1)
+    start: str = ""
     keep: Literal["best", "last"] = "best"
     checkpoint_steps: int = Field(default=100, ge=1)
+
+
+class RefinementSpec(_Strict):
+    """What is done to the network when training has ended, see :mod:`model.networks.refined`.
+
+    ``sizes`` of the ink that are averaged; ``shrinkage`` of the whitening, fitted on ``batches`` further batches of
+    the training data.
+    """
+
+    sizes: tuple[float, ...] = Field(default=(1.0,), min_length=1)
+    shrinkage: float = Field(default=3.0, gt=0)
+    batches: int = Field(default=50, ge=1)
 
 
 class Recipe(_Strict):
@@ -120,6 +134,7 @@ class Recipe(_Strict):
     sampler: SamplerSpec = SamplerSpec()
     augmentation: Augmentation = Augmentation()
     training: TrainingSpec = TrainingSpec()
+    refinement: RefinementSpec | None = None
 
     @model_validator(mode="after")
     def _keep_test_writers_out(self) -> Recipe:

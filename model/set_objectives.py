@@ -57,8 +57,9 @@ class ReferenceSet(nn.Module):
 
     def forward(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """``(n, d), (n,)`` to a scalar."""
-        unit = functional.normalize(embeddings, dim=1)
-        distance = (2.0 - 2.0 * unit @ unit.T).clamp_min(1e-6).sqrt()
+        square = embeddings.square().sum(dim=1)
+        table = square[:, None] + square[None, :] - 2.0 * embeddings @ embeddings.T
+        distance = table.clamp_min(1e-6).sqrt()
         identity, genuine = labels // 2, labels % 2 == 0
         losses = []
         for person in torch.unique(identity[genuine]):

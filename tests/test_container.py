@@ -121,6 +121,11 @@ def test_the_proxy_knows_the_replicas_and_takes_what_the_service_takes(compose: 
     (size,) = re.findall(r"client_max_body_size (\d+)m;", config)
     assert int(size) << 20 >= Settings.model_fields["max_request_bytes"].default
     assert config.count("{") == config.count("}")
+    assert "proxy_request_buffering off;" in config, "no image is laid down on a disk on the way"
+    assert not re.search(r"\$(request|request_uri|uri|args|query_string)\b", config), (
+        "paths hold ids of people"
+    )
+    assert "error_log /dev/stderr crit;" in config
     tried_again = re.findall(r"proxy_next_upstream (.+);", config)
     assert "non_idempotent" not in tried_again[0].split(), "a POST that broke off is the caller's to repeat"
     mounted = cluster(compose)["proxy"]["volumes"][0].partition(":")[0]

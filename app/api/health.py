@@ -43,10 +43,10 @@ async def livez(request: Request) -> HealthOut:
     responses=documented("not-ready", "store-unavailable", "deadline-passed"),
 )
 async def readyz(request: Request, core: Running) -> HealthOut:
-    """Yes when the weights are loaded and warm, the queue is worked on, and the store can be read and written.
+    """Yes when the weights are loaded, the queue is worked on, and the store can be read, written and decrypted.
 
-    What was read of it lately decrypted, too. Not from SIGTERM on. Send no traffic otherwise; it recovers by itself
-    when the fault is gone. Being busy is no reason to say no: a full service refuses by itself, and at once.
+    Send no traffic otherwise. It recovers by itself when the fault is gone; from SIGTERM on the answer is no. Being
+    busy is no reason to say no: a full service refuses by itself, and at once.
 
     ```sh
     curl http://127.0.0.1:8000/readyz
@@ -68,7 +68,14 @@ async def readyz(request: Request, core: Running) -> HealthOut:
     response_class=Response,
     responses={
         200: {"description": "Prometheus text format.", "content": {"text/plain": {}}},
-        **documented("unauthenticated", "forbidden", "too-many-requests", "not-ready", "deadline-passed"),
+        **documented(
+            "unauthenticated",
+            "forbidden",
+            "too-many-requests",
+            "not-ready",
+            "store-unavailable",
+            "deadline-passed",
+        ),
     },
 )
 async def metrics(request: Request, core: Running, _: Operating) -> Response:

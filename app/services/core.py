@@ -27,8 +27,8 @@ class Core:
     readers: ThreadPoolExecutor
     metrics: Metrics
     calibration_id: str
-    trail: Trail
     rates: LiveRates
+    trail: Trail
 
     @property
     def model_version(self) -> str:

@@ -7,7 +7,7 @@ import asyncio
 from app.errors import NotReady, StoreUnavailable
 from app.services.core import Core
 
-STORE_PATIENCE_S = 2.0
+STORE_PATIENCE_S = 5.0
 STALLED_S = 60.0
 
 
@@ -28,6 +28,6 @@ async def refuse_unready(core: Core, *, closing: bool) -> None:
         async with asyncio.timeout(STORE_PATIENCE_S):
             faults = await core.store.faults()
     except TimeoutError:
-        faults = ["the store does not answer in time; look at the database"]
+        faults = [f"The store has not answered for {STORE_PATIENCE_S:g} s; look at the database."]
     if faults:
         raise StoreUnavailable("; ".join(faults))

@@ -149,7 +149,7 @@ def spread_ink(canvas: Pixels, rng: np.random.Generator) -> Pixels:
     changed = np.clip((soft - bias) * gain, 0.0, 255.0)
     inked = changed[changed > 20.0]
     full = float(np.percentile(inked, 90)) if inked.size else 255.0
-    return np.clip(changed * (255.0 / max(full, 30.0)), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(changed * (255.0 / max(full, 30.0)), 0, 255), dtype=np.uint8)
 
 
 def _fade(canvas: Pixels, rng: np.random.Generator) -> Pixels:
@@ -157,7 +157,7 @@ def _fade(canvas: Pixels, rng: np.random.Generator) -> Pixels:
     height, width = canvas.shape
     field = rng.uniform(0.55, 1.0, (5, 10)).astype(np.float32)
     share = cv2.resize(field, (width, height), interpolation=cv2.INTER_CUBIC)
-    return np.clip(canvas * share, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(canvas * share, 0, 255), dtype=np.uint8)
 
 
 def _warp(density: Pixels, place: Affine, affine: Affine, canvas: Canvas) -> Pixels:

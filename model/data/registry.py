@@ -32,6 +32,12 @@ def _self30(root: Path) -> Dataset:
     )
 
 
+def _synthetic(root: Path) -> Dataset:
+    from model.data.synthetic_dataset import SyntheticDataset  # noqa: PLC0415  as above
+
+    return SyntheticDataset(root)
+
+
 READERS: dict[str, Callable[[Path], Dataset]] = {
     "bhsig260": BHSig260,
     "cedar": Cedar,
@@ -40,6 +46,7 @@ READERS: dict[str, Callable[[Path], Dataset]] = {
     "self-30": _self30,
     "sigcomp2011-dutch": SigComp2011,
     "svc2004": _svc2004,
+    "synthetic": _synthetic,
 }
 
 

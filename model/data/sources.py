@@ -7,7 +7,6 @@ onto a canvas with a random generator that it is handed. The same generator stat
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -18,8 +17,8 @@ from model.card import Terms, TrainingData
 from model.data.augment import Augmentation, age_scan, augment_crop, random_affine
 from model.data.packed import DEFAULT_CACHE, pack
 from model.data.pen import Pen, Trajectory, draw, perturb, random_pen
+from model.data.pool import Population, open_pool
 from model.data.specimens import Dataset, Specimen
-from model.data.synthetic import Writer
 from model.errors import DataError
 from model.ink import Canvas
 
@@ -98,7 +97,7 @@ class TrajectorySource:
 
 
 class SyntheticSource:
-    """Invented writers, their specimens and their forgers, without end.
+    """Invented writers, their specimens and their forgers.
 
     Parameters
     ----------
@@ -121,7 +120,8 @@ class SyntheticSource:
         seed: int = 1_000_000,
     ) -> None:
         self._canvas, self._augmentation = canvas, augmentation
-        self._genuine, self._forgeries, self._forgers, self._seed = genuine, forgeries, forgers, seed
+        self._population = Population(writers, genuine, forgeries, forgers, seed)
+        self._pool = open_pool(self._population)
         self.groups = ("",) * writers
         self.about = TrainingData(
             name="synthetic",
@@ -130,25 +130,16 @@ class SyntheticSource:
             signatures=writers * (genuine + forgeries),
             citation="drawn by this project's sigma-lognormal synthetic writer",
         )
-        self._writer = lru_cache(maxsize=4096)(Writer)
-        # Inventing a specimen costs more than drawing it: keep the most recent (some 10 KB each).
-        self._trajectory = lru_cache(maxsize=30_000)(self._invent)
 
     def count(self, identity: int, *, forged: bool) -> int:
         """As many as the recipe says, the same for everybody."""
         del identity
-        return self._forgeries if forged else self._genuine
+        return self._population.forgeries if forged else self._population.genuine
 
     def draw(self, identity: int, number: int, rng: np.random.Generator, *, forged: bool) -> Pixels:
         """One specimen, drawn with a random pen."""
-        trajectory = self._trajectory(identity, number, forged)
+        trajectory = self._pool.trajectory(identity, number, forged=forged)
         return draw_augmented(trajectory, random_pen(rng), self._canvas, self._augmentation, rng)
-
-    def _invent(self, identity: int, number: int, forged: bool) -> Trajectory:
-        writer = self._writer(self._seed + identity)
-        if forged:
-            return writer.forgery(number % self._forgers, number // self._forgers)
-        return writer.genuine(number)
 
 
 def draw_augmented(

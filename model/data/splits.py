@@ -7,6 +7,7 @@ sigcomp2011-dutch      ``train/``, first 34        ``train/``, last 9      ``tes
 svc2004                persons 1 to 24             persons 25 to 30        persons 31 to 40
 cross-media-chinese    other writers               writer number % 10 = 0  none
 self-30                persons 1 to 25             persons 26 to 30        none
+synthetic              none (see sources)          all 120 invented        none
 any other              last sixth, at least 1, is validation               none
 =====================  ==========================  ======================  ======================
 
@@ -90,10 +91,13 @@ def _part_of(dataset: Dataset, signer: str) -> str:
         return _last_are_validation(others, signer, 9)
     if dataset.name == "svc2004":
         return "train" if number <= 24 else "validation" if number <= 30 else "test"
-    if dataset.name == "cross-media-chinese":
-        return "validation" if number % 10 == 0 else "train"
-    if dataset.name == "self-30":
-        return "validation" if number > 25 else "train"
+    validation = {
+        "cross-media-chinese": number % 10 == 0,
+        "self-30": number > 25,
+        "synthetic": True,
+    }
+    if dataset.name in validation:
+        return "validation" if validation[dataset.name] else "train"
     signers = list(dataset.signers())
     return _last_are_validation(signers, signer, max(1, len(signers) // 6))
 

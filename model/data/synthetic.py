@@ -69,6 +69,15 @@ def _random_hand(rng: np.random.Generator) -> Hand:
     )
 
 
+@dataclass(frozen=True, eq=False)
+class _Copyist:
+    """A forger of one writer: what he believes the movement to be, his hand, and how much it trembles."""
+
+    plan: MotorPlan
+    hand: Hand
+    tremor: float
+
+
 class Writer:
     """An invented person who signs, and whom others forge.
 
@@ -86,6 +95,7 @@ class Writer:
         self.hand = _random_hand(rng)
         self.plan = invent_plan(rng)
         self.pen = random_pen(rng)
+        self._copyists: dict[int, _Copyist] = {}
 
     def genuine(self, n: int) -> Trajectory:
         """The ``n``-th genuine specimen."""
@@ -94,14 +104,20 @@ class Writer:
 
     def forgery(self, forger: int, n: int) -> Trajectory:
         """The ``n``-th skilled forgery by a forger, who has studied a few genuine specimens."""
-        skill_rng = np.random.default_rng((self.seed, 2, forger))
-        forger_hand = _random_hand(skill_rng)
-        error = float(np.exp(skill_rng.normal(np.log(1.15), 0.35)))  # below 1: an expert
-        model = self.genuine(int(skill_rng.integers(1_000_000, 2_000_000)))
-        traced = _trace(model, forger_hand, error, skill_rng)
+        copyist = self._copyist(forger)
         rng = np.random.default_rng((self.seed, 3, forger, n))
-        hand = replace(forger_hand, shape=0.7 * forger_hand.shape * error, tempo=1.0)
-        return _sign(traced, hand, rng, tremor=float(skill_rng.uniform(0.0, 0.035)) * error)
+        return _sign(copyist.plan, copyist.hand, rng, tremor=copyist.tremor)
+
+    def _copyist(self, forger: int) -> _Copyist:
+        if forger not in self._copyists:
+            rng = np.random.default_rng((self.seed, 2, forger))
+            hand = _random_hand(rng)
+            error = float(np.exp(rng.normal(np.log(1.15), 0.35)))  # below 1: an expert
+            model = self.genuine(int(rng.integers(1_000_000, 2_000_000)))
+            plan = _trace(model, hand, error, rng)
+            hand = replace(hand, shape=0.7 * hand.shape * error, tempo=1.0)
+            self._copyists[forger] = _Copyist(plan, hand, float(rng.uniform(0.0, 0.035)) * error)
+        return self._copyists[forger]
 
     def genuine_image(self, n: int, height_px: int = 160) -> NDArray[np.uint8]:
         """The ``n``-th genuine specimen as a scan, with the writer's habitual pen."""

@@ -39,7 +39,7 @@ class ResidualBlock(nn.Module):
 
 
 class LayoutNetwork(nn.Module):
-    """``(n, 1, h, w)`` float32 in [0, 1], ink = 1, to ``(n, grid rows * grid columns * cell)`` of unit length.
+    """``(n, 1, h, w)`` float32 in [0, 1], ink = 1, to ``(n, grid rows * grid columns * cell)``.
 
     Parameters
     ----------
@@ -49,10 +49,20 @@ class LayoutNetwork(nn.Module):
         Rows and columns of the layout that is kept.
     cell : int
         Descriptor channels of each grid cell.
+    yardstick : bool
+        Whether the length of an embedding varies, between 1/2 and 2: the network then says what a distance is worth.
+        Writing that its writer repeats exactly gets a long embedding, writing that varies by nature a short one, so
+        that one threshold fits both from the first reference on. Needs an objective that minds lengths
+        (``reference-set`` does, ``signature-similarity`` does not). Without, all are of unit length.
     """
 
     def __init__(
-        self, widths: Sequence[int] = (24, 40, 80, 128), grid: Sequence[int] = (4, 8), cell: int = 24
+        self,
+        widths: Sequence[int] = (24, 40, 80, 128),
+        grid: Sequence[int] = (4, 8),
+        cell: int = 24,
+        *,
+        yardstick: bool = False,
     ) -> None:
         super().__init__()
         first, second, third, fourth = widths
@@ -74,8 +84,16 @@ class LayoutNetwork(nn.Module):
         self.describe = nn.Conv2d(fourth, cell, 1)
         self.pool = nn.AdaptiveAvgPool2d((grid[0], grid[1]))
         self.norm = nn.BatchNorm1d(cell * grid[0] * grid[1])
+        self.length = nn.Linear(fourth, 1) if yardstick else None
+        if self.length is not None:
+            nn.init.zeros_(self.length.weight)
+            nn.init.zeros_(self.length.bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``(n, 1, h, w)`` to ``(n, dimension)``."""
-        cells = self.pool(self.describe(self.stages(self.stem(x))))
-        return functional.normalize(self.norm(cells.flatten(1)), dim=1)
+        features = self.stages(self.stem(x))
+        cells = self.pool(self.describe(features))
+        unit = functional.normalize(self.norm(cells.flatten(1)), dim=1)
+        if self.length is None:
+            return unit
+        return unit * torch.exp2(torch.tanh(self.length(features.mean(dim=(2, 3)))))

@@ -81,6 +81,7 @@ async def send(app: Any, request: Request) -> tuple[int, str]:
         "scheme": "http",
         "query_string": b"",
         "headers": [
+            (b"host", b"localhost"),
             (b"content-type", request.content_type.encode("latin-1")),
             (b"content-length", str(len(request.body)).encode()),
         ],

@@ -37,7 +37,7 @@ async def running(settings: Settings, **changes: object) -> AsyncIterator[tuple[
     transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=("127.0.0.1", 1))
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://t", timeout=30) as client,
+        httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=30) as client,
     ):
         yield app, client
 
@@ -142,7 +142,7 @@ async def raw(
         "root_path": "",
         "scheme": "http",
         "query_string": b"",
-        "headers": [(k.encode(), v.encode()) for k, v in headers.items()],
+        "headers": [(b"host", b"localhost"), *((k.encode(), v.encode()) for k, v in headers.items())],
         "client": ("127.0.0.1", 1),
         "server": ("t", 80),
     }
@@ -387,7 +387,7 @@ def test_impatience_at_shutdown_is_told_to_the_caller(start: Callable[..., Servi
     """With no time to finish, a caller gets a 503 instead of a connection that breaks."""
     service = start(shutdown_grace_s="1", deadline_s="1").ready()
     body, headers = multipart(draw(1, 0))
-    head = f"POST /verify HTTP/1.1\r\nHost: t\r\nContent-Length: {len(body)}\r\n"
+    head = f"POST /verify HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
     head += f"Content-Type: {headers['content-type']}\r\n\r\n"
     with socket.create_connection(("127.0.0.1", service.port)) as connection:
         connection.settimeout(30)
