@@ -14,7 +14,6 @@ from app.callers import DEFAULT_TENANT, SCOPES, parse_scopes
 from app.commands import audit, keys
 from app.errors import CountersignError, StartRefused
 from app.keys import new_key as make_key
-from app.main import create_app
 from app.settings import load_settings
 from app.telemetry import configure_logging
 
@@ -29,6 +28,8 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Instead of COUNTERSIGN_PORT.")] = None,
 ) -> None:
     """Load the weights, open the store and serve until SIGTERM."""
+    from app.main import create_app  # noqa: PLC0415 - torch comes with it, and no other command needs that
+
     settings = load_settings()
     given = {key: value for key, value in {"host": host, "port": port}.items() if value is not None}
     settings = settings.model_copy(update=given)
