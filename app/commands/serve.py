@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 import uvicorn
 
-from app.main import create_app
 from app.protocol import BoundedHeadProtocol
 from app.settings import load_settings
 from app.telemetry import configure_logging
@@ -23,6 +22,8 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Instead of COUNTERSIGN_PORT.")] = None,
 ) -> None:
     """Load the weights, open the store and serve until SIGTERM."""
+    from app.main import create_app  # noqa: PLC0415 - torch comes with it, and no other command needs that
+
     settings = load_settings()
     given = {key: value for key, value in {"host": host, "port": port}.items() if value is not None}
     settings = settings.model_copy(update=given)

@@ -23,6 +23,7 @@ _log = logging.getLogger(__name__)
 def open_store(settings: Settings) -> Store:
     """Open the store as it is configured; raise StartRefused with one line on what is wrong and what to do."""
     settings.refuse_unkeyed()
+    _refuse_no_place(settings.database_url)
     store = Store.open(
         settings.database_url,
         settings.store_threads,
@@ -38,6 +39,21 @@ def open_store(settings: Settings) -> Store:
         store.close()
         raise StartRefused(f"The store cannot be brought up to date: {error}") from error
     return store
+
+
+def _refuse_no_place(database_url: str) -> None:
+    """Raise StartRefused when there is no place to store at, before a key is looked for or made beside it."""
+    try:
+        url = make_url(database_url)
+    except ArgumentError:
+        raise StartRefused(
+            "COUNTERSIGN_DATABASE_URL is not a database URL, such as sqlite:///var/store.db"
+        ) from None
+    if url.get_backend_name() == "sqlite" and url.database:
+        try:
+            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StartRefused(f"The store {database_url} cannot be opened and written: {error}.") from error
 
 
 def erasure_log(settings: Settings) -> ErasureLog | None:

@@ -124,7 +124,7 @@ def command(environment: dict[str, str]) -> Callable[..., subprocess.CompletedPr
             env={**os.environ, **kept},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=280,
             check=False,
         )
 

@@ -168,6 +168,7 @@ def test_a_store_of_other_keys_altogether_is_not_opened(
     opened(encryption_keys=SecretStr(renamed))  # the right name, the wrong key: found when it is read
 
 
+@pytest.mark.timeout(900)  # several processes start one after the other
 def test_rotation_while_the_service_enrols_and_verifies(
     serve: Callable[..., TestClient], command: Command, draw: Draw, tmp_path: Path, sql: Sql
 ) -> None:
