@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.derived import derive, trained
+from benchmarks.derived import RUNS, derive, take_over, trained
 from model.baselines import Hog
 from model.data.registry import open_dataset
 from model.features import Features, InkShelf, WeightsFeatures, gallery
@@ -27,6 +27,11 @@ RECIPE = Path("recipes/countersign-2-free.toml")
 SETS = ("sigcomp2011-dutch/full", "svc2004/full")
 REFERENCES = (1, 5, 10)
 SIMILARITY = {"name": "signature-similarity", "forgeries": "own-class"}
+WITH_REFINEMENT: dict[str, dict[str, Any]] = {
+    "not refined": {"refinement": None},
+    "whitened, one size": {"refinement.sizes": [1.0]},
+}
+"""Made of the first run, without training again."""
 VARIANTS: dict[str, dict[str, Any]] = {
     "the recipe": {},
     "canvas 64 x 128": {
@@ -54,7 +59,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("variants", nargs="*", help=f"of {', '.join(VARIANTS)}; all by default")
+    parser.add_argument(
+        "variants", nargs="*", help=f"of {', '.join(VARIANTS | WITH_REFINEMENT)}; all by default"
+    )
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--data", type=Path, default=None, help="folder of the data sets (SIGNATURE_DATA)")
     args = parser.parse_args()
@@ -64,11 +71,17 @@ def main() -> None:
     print("| variant | set | skilled EER, %: 1 reference | 5 | 10 | random, 1 | 5 | 10 |")
     print("|---|---|---:|---:|---:|---:|---:|---:|")
     _report("HOG, untrained", Hog(shelf), args.data)
-    for variant in args.variants or VARIANTS:
-        name = f"ablation-{variant.replace(' ', '-').replace(',', '')}"
-        changes = VARIANTS[variant] | {"training.steps_per_epoch": args.steps}
-        weights = trained(derive(text, name, changes, epochs=1), args.data)
-        _report(variant, WeightsFeatures(weights, shelf), args.data)
+    for variant in args.variants or (VARIANTS | WITH_REFINEMENT):
+        name = _name(variant)
+        changes = (VARIANTS | WITH_REFINEMENT)[variant] | {"training.steps_per_epoch": args.steps}
+        derived = derive(text, name, changes, epochs=1)
+        if variant in WITH_REFINEMENT and not (RUNS / name).exists():
+            take_over(derived, RUNS / _name(next(iter(VARIANTS))))
+        _report(variant, WeightsFeatures(trained(derived, args.data), shelf), args.data)
+
+
+def _name(variant: str) -> str:
+    return f"ablation-{variant.replace(' ', '-').replace(',', '')}"
 
 
 def _report(variant: str, system: Features, data: Path | None) -> None:

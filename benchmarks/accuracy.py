@@ -106,7 +106,7 @@ def _calibration(system: Features, data: Path | None) -> Calibration:
             )
     else:
         sha256 = "none"
-    galleries = [gallery(system, open_dataset(name, data)) for name in VALIDATION]
+    galleries = [gallery(system, open_dataset(name, data)) for name in VALIDATION["research"]]
     return fit_calibration(galleries, sha256, system.metric)
 
 

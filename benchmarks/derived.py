@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,8 +10,10 @@ from typing import Any
 
 import tomli_w
 
+from model.checkpoint import load_checkpoint, save_checkpoint
+from model.errors import DataError
 from model.recipes import parse_recipe
-from model.train import train
+from model.train import BEST, train
 from model.weights import load_card
 
 RUNS = Path("runs")
@@ -48,6 +51,22 @@ def derive(text: str, name: str, changes: Mapping[str, Any], *, without: str = "
     derived = tomli_w.dumps(recipe)
     parse_recipe(derived, name)
     return derived
+
+
+def take_over(text: str, finished: Path) -> None:
+    """Make a finished run that of another recipe, which must differ in its name and its refinement alone.
+
+    Both happen after training: what was trained can be released again without training it again.
+    """
+    recipe = parse_recipe(text)
+    own = (finished / "weights" / "recipe.toml").read_text(encoding="utf-8")
+    if parse_recipe(own).model_copy(update={"name": recipe.name, "refinement": recipe.refinement}) != recipe:
+        raise DataError(f"{recipe.name} differs from {finished} in more than its refinement.")
+    out = RUNS / recipe.name
+    out.mkdir(parents=True, exist_ok=True)
+    save_checkpoint(out, text, load_checkpoint(finished, own))
+    if out != finished:
+        shutil.copy(finished / BEST, out / BEST)
 
 
 def trained(text: str, data: Path | None) -> Path:

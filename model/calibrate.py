@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from model.calibration import Calibration
+from model.card import Terms
 from model.data.registry import open_dataset
 from model.evaluate import run
 from model.features import InkShelf, WeightsFeatures, gallery
@@ -22,7 +23,11 @@ from model.protocol import Gallery
 from model.report import table
 from model.weights import load_card
 
-VALIDATION = ("sigcomp2011-dutch/validation", "svc2004/validation")
+VALIDATION: dict[Terms, tuple[str, ...]] = {
+    "research": ("sigcomp2011-dutch/validation", "svc2004/validation"),
+    "permissive": ("synthetic/validation",),
+}
+"""Held-out writers by the terms of the weights: weights that are free to use get a calibration that is, too."""
 
 
 def calibrate(
@@ -32,8 +37,8 @@ def calibrate(
         typer.Option(
             "--dataset",
             "-d",
-            help="Validation writers to fit on, repeatable; sigcomp2011-dutch/validation and svc2004/validation "
-            "by default.",
+            help="Validation writers to fit on, repeatable; by default sigcomp2011-dutch/validation and "
+            "svc2004/validation, for weights of permissive terms synthetic/validation.",
         ),
     ] = None,
     check: Annotated[
@@ -51,7 +56,7 @@ def calibrate(
     """Fit what turns distances into decisions, bind it to the weights, and print what it is worth."""
     card = load_card(weights)
     features = WeightsFeatures(weights, InkShelf())
-    fitted_on = [gallery(features, open_dataset(name, root)) for name in dataset or VALIDATION]
+    fitted_on = [gallery(features, open_dataset(name, root)) for name in dataset or VALIDATION[card.terms]]
     calibration = fit_calibration(fitted_on, card.sha256, card.metric, draws=draws, seed=seed)
     calibration.save(weights)
     low, high = calibration.far_range

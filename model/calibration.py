@@ -24,7 +24,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from scipy.special import ndtr, ndtri
 
-from model.card import Metric
+from model.card import Metric, Terms
 from model.errors import CalibrationMismatched, CalibrationMissing
 from model.scoring import Floats, OperatingPoint, SetRule
 
@@ -42,7 +42,10 @@ class _Frozen(BaseModel):
 
 
 class FittedOn(_Frozen):
-    """Whose signatures a calibration was fitted on; counts are of people and of distinct signatures."""
+    """Whose signatures a calibration was fitted on; counts are of people and of distinct signatures.
+
+    ``terms`` are those of the data: ``research`` when any of it is.
+    """
 
     datasets: tuple[str, ...]
     writers: int = Field(ge=2)
@@ -51,6 +54,7 @@ class FittedOn(_Frozen):
     random_forgeries: int = Field(ge=2)
     draws: int = Field(ge=1)
     seed: int
+    terms: Terms = "research"
 
 
 class Parameters(_Frozen):

@@ -112,4 +112,5 @@ def gallery(features: Features, dataset: Dataset) -> Gallery:
         genuine=[specimen.genuine for specimen in specimens],
         embeddings=np.concatenate(rows),
         metric=features.metric,
+        terms=dataset.terms,
     )

@@ -100,6 +100,7 @@ def fit_calibration(
             random_forgeries=counts[Kind.RANDOM],
             draws=draws,
             seed=seed,
+            terms="research" if any(gallery.terms == "research" for gallery in galleries) else "permissive",
         ),
         spread_mean=spread_mean,
         spread_prior=spread_prior,

@@ -16,7 +16,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from model.card import Metric
+from model.card import Metric, Terms
 from model.scoring import Floats, distances
 
 Indices = NDArray[np.intp]
@@ -49,6 +49,8 @@ class Gallery:
         Indices (a,) and (b,) to distances (a, b) float64.
     refused : tuple of str
         Keys of specimens in which no usable signature was found; they take no part.
+    terms : {"research", "permissive"}
+        On which the data may be used.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Gallery:
     genuine: NDArray[np.bool_]
     between: Callable[[Indices, Indices], Floats]
     refused: tuple[str, ...] = ()
+    terms: Terms = "research"
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ def embedded(
     genuine: Sequence[bool],
     embeddings: NDArray[np.floating],
     metric: Metric = "euclidean",
+    terms: Terms = "research",
 ) -> Gallery:
     """A gallery of precomputed embeddings (n, d).
 
@@ -111,6 +115,7 @@ def embedded(
         genuine=np.asarray(genuine, dtype=np.bool_)[usable],
         between=between,
         refused=tuple(key for key, use in zip(keys, usable, strict=True) if not use),
+        terms=terms,
     )
 
 

@@ -106,6 +106,18 @@ class TrainingSpec(_Strict):
     checkpoint_steps: int = Field(default=100, ge=1)
 
 
+class RefinementSpec(_Strict):
+    """What is done to the network when training has ended, see :mod:`model.networks.refined`.
+
+    ``sizes`` of the ink that are averaged; ``shrinkage`` of the whitening, fitted on ``batches`` further batches of
+    the training data.
+    """
+
+    sizes: tuple[float, ...] = Field(default=(1.0,), min_length=1)
+    shrinkage: float = Field(default=3.0, gt=0)
+    batches: int = Field(default=50, ge=1)
+
+
 class Recipe(_Strict):
     """All that determines a run."""
 
@@ -122,6 +134,7 @@ class Recipe(_Strict):
     sampler: SamplerSpec = SamplerSpec()
     augmentation: Augmentation = Augmentation()
     training: TrainingSpec = TrainingSpec()
+    refinement: RefinementSpec | None = None
 
     @model_validator(mode="after")
     def _keep_test_writers_out(self) -> Recipe:

@@ -35,13 +35,14 @@ from model.data.samplers import Batch, Batches, IdentitySampler
 from model.data.sources import Source, SyntheticSource, source_of
 from model.data.specimens import Dataset
 from model.data.splits import Subset, split
-from model.embedder import choose_device
+from model.embedder import choose_device, to_tensor
 from model.errors import DataError
 from model.ink import Canvas
 from model.networks import UnknownNetwork, build
+from model.networks.refined import Refined, whitening
 from model.objectives import build_objective, label_rows
 from model.optimisers import build_optimiser, l2_penalty, rate_factor
-from model.recipes import DataSpec, Recipe
+from model.recipes import DataSpec, Recipe, RefinementSpec
 from model.validation import Rates, ValidationSet
 from model.weights import load_card, load_network, save
 
@@ -244,14 +245,18 @@ class Trainer:
     def _release(self) -> Card:
         network = _build_network(self.recipe)
         network.load_state_dict(load_file(self.out / BEST))
+        name, options = self.recipe.network.name, dict(self.recipe.network.options)
+        if self.recipe.refinement is not None:
+            network, options = self._refined(network, self.recipe.refinement)
+            name = "refined"
         about = [source.about for source in self.sources]
         if self.parent is not None:  # what the weights it started from had learned from is still in them
             known = {data.name for data in about}
             about += [data for data in self.parent.datasets if data.name not in known]
         fields = {
             "name": self.recipe.name,
-            "network": self.recipe.network.name,
-            "network_options": self.recipe.network.options,
+            "network": name,
+            "network_options": options,
             "canvas": self.recipe.canvas.model_dump(),
             "dimension": self.dimension,
             "metric": self.recipe.metric,
@@ -265,6 +270,30 @@ class Trainer:
             },
         }
         return save(self.out / "weights", network, fields, self.recipe_text)
+
+    def _refined(self, trained: nn.Module, spec: RefinementSpec) -> tuple[Refined, dict[str, Any]]:
+        """The trained network refined, on batches that training did not see; and its options."""
+        options: dict[str, Any] = {
+            "base": self.recipe.network.name,
+            "options": dict(self.recipe.network.options),
+            "dimension": self.dimension,
+            "sizes": list(spec.sizes),
+        }
+        network = Refined(**options)
+        network.base.load_state_dict(trained.state_dict())
+        network.eval()
+        batches = Batches(self.sampler, self.sources, self.recipe.seed, self.total_steps)
+        rows, identities = [], []
+        with torch.inference_mode():
+            for step in range(self.total_steps, self.total_steps + spec.batches):
+                batch = batches[step]
+                genuine = ~batch.forged
+                rows.append(network.averaged(to_tensor(batch.canvases[genuine].numpy())))
+                identities.append(batch.identities[genuine])
+        centre, matrix = whitening(torch.cat(rows), torch.cat(identities), spec.shrinkage)
+        network.centre.copy_(centre)
+        network.whitening.copy_(matrix)
+        return network, options
 
 
 def train(
@@ -327,12 +356,15 @@ def _start_from(network: nn.Module, recipe: Recipe) -> Card | None:
         return None
     folder = Path(recipe.training.start)
     card = load_card(folder)
-    own = (recipe.network.name, recipe.network.options, recipe.canvas)
-    if own != (card.network, card.network_options, card.canvas):
+    loaded: nn.Module = load_network(folder, card)
+    name, options = card.network, card.network_options
+    if isinstance(loaded, Refined):  # refinement comes after training: go on with what was trained
+        name, options, loaded = options["base"], options["options"], loaded.base
+    if (recipe.network.name, recipe.network.options, recipe.canvas) != (name, options, card.canvas):
         raise DataError(
             f"{folder} is of another network or canvas than the recipe's: it cannot be started from."
         )
-    network.load_state_dict(load_network(folder, card).state_dict())
+    network.load_state_dict(loaded.state_dict())
     return card
 
 

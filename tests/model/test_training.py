@@ -53,6 +53,15 @@ average = 0.9
 checkpoint_steps = 2
 """
 
+REFINED = (
+    RECIPE
+    + """
+[refinement]
+sizes = [0.9, 1.0]
+batches = 3
+"""
+)
+
 
 def run(tmp: Path, specimens: Path, name: str, **options: object) -> Path:
     train(
@@ -91,6 +100,36 @@ def test_a_run_writes_weights_with_their_recipe_and_card(trained: Path) -> None:
     assert (trained / "recipe.toml").read_text() == RECIPE
     assert "people/train" in (trained / "card.md").read_text()
     assert list((trained.parent / "tensorboard").iterdir())
+
+
+def test_refined_weights_embed_what_they_were_trained_on_and_can_be_started_from(
+    trained: Path, tmp_path: Path, specimens: Path
+) -> None:
+    options = {"data": specimens.parent, "cache": tmp_path / "cache"}
+    train(parse_recipe(REFINED), REFINED, tmp_path / "refined", **options)  # type: ignore[arg-type]
+    refined = Embedder.load_uncalibrated(tmp_path / "refined" / "weights", "cpu")
+    assert refined.card.network == "refined"
+    canvas = np.zeros((1, 32, 64), dtype=np.uint8)
+    canvas[0, 8:24, 10:50:4] = 255
+    assert np.linalg.norm(refined.embed(canvas)) == pytest.approx(1.0, abs=1e-5)
+    assert not np.allclose(refined.embed(canvas), Embedder.load_uncalibrated(trained, "cpu").embed(canvas))
+
+    # Started from it, with a rate too small to move anything, training gives back the network under the refinement.
+    text = f"""{RECIPE.split("[[datasets]]", maxsplit=1)[0].replace("2e-3", "1e-30")}
+[[datasets]]
+name = "synthetic"
+options = {{ writers = 6, genuine = 4, forgeries = 2 }}
+[training]
+epochs = 1
+steps_per_epoch = 2
+start = "{tmp_path / "refined" / "weights"}"
+"""
+    card = train(parse_recipe(text), text, tmp_path / "continued", **options)  # type: ignore[arg-type]
+    assert {d.name for d in card.datasets} == {"people/train", "synthetic"}  # it still knows the people
+    assert card.terms == "research"
+    before = load_file(tmp_path / "refined" / "weights" / "model.safetensors")
+    after = load_file(tmp_path / "continued" / "weights" / "model.safetensors")
+    assert np.allclose(after["describe.weight"], before["base.describe.weight"], atol=1e-6)
 
 
 def test_a_run_that_was_killed_and_resumed_ends_with_the_same_weights(
