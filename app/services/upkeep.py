@@ -21,7 +21,7 @@ async def keep_up(core: Core) -> None:
             await core.store.run(lambda: _once(core))
         except (CountersignError, OSError) as error:
             _log.warning("upkeep of the store is put off: %s", error)
-        await asyncio.sleep(EVERY_S * random.uniform(0.9, 1.1))  # noqa: S311 - so that replicas take turns
+        await asyncio.sleep(EVERY_S * random.uniform(0.9, 1.1))  # noqa: S311 - so that replicas take turns  # nosec B311
 
 
 def _once(core: Core) -> None:

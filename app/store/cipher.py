@@ -148,5 +148,5 @@ def carry(cipher: Cipher) -> dict[str, Cipher]:
 def cipher_of(session: Session) -> Cipher:
     """The cipher of the store that a session belongs to."""
     cipher = session.info[_SESSION_KEY]
-    assert isinstance(cipher, Cipher)  # noqa: S101 - put there by Store
+    assert isinstance(cipher, Cipher)  # noqa: S101 - put there by Store  # nosec B101
     return cipher

@@ -23,6 +23,12 @@ _log = logging.getLogger(__name__)
 def open_store(settings: Settings) -> Store:
     """Open the store as it is configured; raise StartRefused with one line on what is wrong and what to do."""
     settings.refuse_unkeyed()
+    try:
+        make_url(settings.database_url)
+    except ArgumentError:  # before the keys, which lie beside the store
+        raise StartRefused(
+            "COUNTERSIGN_DATABASE_URL is not a database URL, such as sqlite:///var/store.db."
+        ) from None
     store = Store.open(
         settings.database_url,
         settings.store_threads,

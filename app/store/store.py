@@ -127,7 +127,7 @@ class Store:
                 if not lost_race or attempt == ATTEMPTS:
                     self._condition.write_failed()
                     raise unavailable(error) from error
-                time.sleep(random.uniform(0, 0.01 * attempt))  # noqa: S311 - only to step out of each other's way
+                time.sleep(random.uniform(0, 0.01 * attempt))  # noqa: S311 - to step out of each other's way  # nosec B311
         raise AssertionError("unreachable")
 
     def sweep(self) -> None:
