@@ -47,7 +47,7 @@ from model.embedder import Embedder
 CALLERS = Path(__file__).with_name("load_callers.py")
 SIGNERS = 5
 REFERENCES = 5
-PACE_S = 2.0  # between two calls of one caller, when many of them make a stream; the flood has more than are let in
+STREAMS = 10  # callers that make a stream of calls
 MB = 1 << 20
 
 
@@ -292,9 +292,9 @@ def serve_and_call(weights: Path, images: list[bytes], seconds: float) -> Seen:
             full = call(service, scans, seconds, None, 16)
             after = service.samples()
             capacity = len(full.of(200)) / full.seconds
-            calm = call(service, scans, seconds, 0.7 * capacity, round(PACE_S * 0.7 * capacity) + 1)
+            calm = call(service, scans, seconds, 0.7 * capacity, STREAMS)
             flood_before = service.samples()
-            flood = call(service, scans, seconds, 3.0 * capacity, max(200, round(PACE_S * 3.0 * capacity)))
+            flood = call(service, scans, seconds, 3.0 * capacity, STREAMS)
             flood_after = service.samples()
         finally:
             service.stop()

@@ -1,7 +1,7 @@
 """The callers of `load.py`, for Locust: scans to /verify, each caller at its own pace, whatever the answers do.
 
-Run by `load.py`, which says in the environment where the scans are (CALLERS_SCANS), how many seconds lie between two
-calls of one caller (CALLERS_EACH_S, 0: none), and where to write what was seen (CALLERS_TOLD).
+Run by `load.py`, which says in the environment where the scans are (CALLERS_SCANS), how many seconds lie on average
+between two calls of one caller (CALLERS_EACH_S, 0: none), and where to write what was seen (CALLERS_TOLD).
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from locust import FastHttpUser, constant, constant_pacing, events, task
+import gevent
+from locust import FastHttpUser, events, task
 
 EACH_S = float(os.environ["CALLERS_EACH_S"])
 BOUNDARY = "boundary-of-the-callers"
@@ -39,29 +40,54 @@ BODIES = [body(path) for path in sorted(Path(os.environ["CALLERS_SCANS"]).iterdi
 
 
 class Caller(FastHttpUser):
-    """Somebody with cheques to verify."""
+    """A branch with cheques to verify: one after the other, or each when it falls due, whatever became of the last.
 
-    wait_time = constant_pacing(EACH_S) if EACH_S else constant(0)
+    Those that fall due do so at random: together the callers are a Poisson stream that waits for nobody.
+    """
+
     connection_timeout = 30.0
-    network_timeout = 30.0
+    network_timeout = 60.0
+    concurrency = 1000  # connections that one caller may hold
+    due = 0.0
+    sent: set[gevent.Greenlet] = set()  # noqa: RUF012 - replaced for each caller at its start
 
     def on_start(self) -> None:
-        """Spread the callers over their interval, so that calls do not come in step."""
-        time.sleep(random.uniform(0, EACH_S))
+        """Wait until the first call is due."""
+        self.sent = set()
+        self.due = time.perf_counter()
+        time.sleep(self.wait_time())
+
+    def on_stop(self) -> None:
+        """Hear all answers."""
+        gevent.joinall(list(self.sent), timeout=60)
+
+    def wait_time(self) -> float:
+        """Seconds until the next call is due."""
+        now = time.perf_counter()
+        self.due = self.due + random.expovariate(1.0 / EACH_S) if EACH_S else now
+        return max(0.0, self.due - now)
 
     @task
-    def verify(self) -> None:
-        """Send one scan."""
-        begin = time.perf_counter()
+    def call(self) -> None:
+        """Send one scan, and wait for the answer or do not."""
+        if not EACH_S:
+            self.verify(self.due)
+            return
+        call = gevent.spawn(self.verify, self.due)
+        self.sent.add(call)
+        call.link(self.sent.discard)
+
+    def verify(self, due: float) -> None:
+        """Send one scan; its latency counts from when it was due, so a late caller hides nothing."""
         if not BEGUN:
-            BEGUN.append(begin)
+            BEGUN.append(due)
         with self.client.post(
             "/verify",
             data=random.choice(BODIES),
             headers={"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"},
             catch_response=True,
         ) as answer:
-            took = time.perf_counter() - begin
+            took = time.perf_counter() - due
             if answer.status_code in {200, 503}:
                 ANSWERS.append((answer.status_code, took))
                 answer.success()

@@ -133,20 +133,23 @@ def rulings(mask: Grey) -> Grey | None:
     # Shearing by whole pixels levels a slanted line: its row then holds ink from edge to edge.
     best_rows, best_lean = 0, 0.0
     columns = np.arange(width)
+    leans = np.linspace(-RULING_SLANT, RULING_SLANT, 2 * steps + 1)[
+        np.argsort(np.abs(np.arange(-steps, steps + 1)))
+    ]
+    offsets = np.rint(leans[:, None] * columns).astype(int)
+    hopeful = np.flatnonzero(_most_filled(mask, offsets) > RULING_FILL * width)
+    if not len(hopeful):
+        return None
     upto = np.zeros((width + 1, height), np.int32)  # ink of each row in the columns before this one
     np.cumsum(mask.T, axis=0, dtype=np.int32, out=upto[1:])
-    for lean in np.linspace(-RULING_SLANT, RULING_SLANT, 2 * steps + 1)[
-        np.argsort(np.abs(np.arange(-steps, steps + 1)))
-    ]:
-        rows = _sheared_rows(upto, np.rint(lean * columns).astype(int))
+    for index in hopeful:
+        rows = _sheared_rows(upto, offsets[index])
         # A ruling two pixels thick that is a little off still fills two rows together.
-        if 2 * int(rows.max()) <= RULING_FILL * width:
-            continue
         filled = int(
             np.count_nonzero(np.maximum(rows[:-1], (rows[:-1] + rows[1:]) / 1.3) > RULING_FILL * width)
         )
         if filled > best_rows * 1.5:
-            best_rows, best_lean = filled, float(lean)
+            best_rows, best_lean = filled, float(leans[index])
     if not best_rows:
         return None
     ys, xs = np.nonzero(mask)
@@ -170,6 +173,44 @@ def rulings(mask: Grey) -> Grey | None:
     back = np.zeros_like(mask)
     back[ys, xs] = lines[ys - offset[xs] + width, xs]
     return back
+
+
+def _most_filled(mask: Grey, offsets: NDArray[np.int_], blocks: int = 12) -> NDArray[np.float64]:
+    """An upper bound, for each shear, of how filled a row is after its columns were moved up by `offsets`.
+
+    Parameters
+    ----------
+    mask : uint8 (height, width)
+    offsets : int (shears, width)
+        Monotone along the width.
+
+    Returns
+    -------
+    float64 (shears,)
+        At least the ink of any one row, and of any two adjacent ones over 1.3. Within a block of columns a sheared
+        row passes few rows of the mask; it takes from them at most all their ink, and at most one pixel of each
+        column. Of a page without rulings that leaves no shear to look at more closely.
+    """
+    height, width = mask.shape
+    edges = np.linspace(0, width, blocks + 1).astype(int)
+    first, last = offsets[:, edges[:-1]], offsets[:, edges[1:] - 1]
+    low = np.minimum(first, last)
+    passed = int(np.abs(first - last).max()) + 1
+    reach = int(np.abs(offsets).max()) + passed
+    ink = np.zeros((blocks, height + 4 * reach + 2), np.float32)
+    ink[:, 2 * reach + 1 : 2 * reach + 1 + height] = np.add.reduceat(
+        mask, edges[:-1], axis=1, dtype=np.int32
+    ).T
+    upto = np.cumsum(ink, axis=1)
+    columns = np.diff(edges)[:, None]
+    one = np.minimum(upto[:, passed:-1] - upto[:, : -passed - 1], columns)  # rows y + 1 to y + passed
+    two = np.minimum(upto[:, passed + 1 :] - upto[:, : -passed - 1], 2 * columns)  # and one more
+    most = np.maximum(one, two / 1.3)
+    rows = np.arange(height + 2 * reach) + reach
+    found = np.zeros((len(offsets), len(rows)), np.float32)
+    for block, row in enumerate(most):
+        found += row[rows + low[:, block, None]]
+    return np.asarray(found.max(axis=1), dtype=np.float64)
 
 
 def _sheared_rows(upto: NDArray[np.int32], offset: NDArray[np.int_]) -> NDArray[np.int32]:

@@ -212,7 +212,10 @@ def load_data_keys(settings: Settings) -> DataKeys:
         if own is not None:
             return _own(own, chosen)
     except OSError as error:
-        raise StartRefused(f"The encryption keys cannot be read: {error}.") from error
+        where = (
+            "" if settings.encryption_key_file else "The store cannot be opened and written beside its key. "
+        )
+        raise StartRefused(f"{where}The encryption keys cannot be read: {error}.") from error
     except ValueError as error:
         raise StartRefused(f"The encryption keys cannot be used: {error}.") from error
     raise StartRefused(

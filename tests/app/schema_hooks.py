@@ -9,6 +9,7 @@ from typing import Any
 import schemathesis
 from hypothesis import strategies as st
 from PIL import Image
+from schemathesis.generation.case import Case
 from schemathesis.transport.serialization import Binary
 
 from model.data.synthetic import Writer
@@ -29,9 +30,10 @@ SCANS = [
 
 # A file of the form data is a scan; bytes that are none are the business of test_fuzz.
 schemathesis.openapi.format("binary", st.sampled_from(SCANS).map(Binary))
+# Digits suit every listing: the audit's cursors stand for numbers, the others' for names.
 schemathesis.openapi.format(
     "cursor",
-    st.text("abcdefghijkmnopqrstuvwxyz0123456789-", min_size=1, max_size=30).map(
+    st.text("123456789", min_size=1, max_size=12).map(
         lambda after: base64.urlsafe_b64encode(after.encode()).decode().rstrip("=")
     ),
 )
@@ -44,3 +46,23 @@ def map_body(context: schemathesis.HookContext, body: Any) -> Any:
     if type(page) is int and 0 <= page < 10_000:  # not a bool, which the service has to refuse
         body["page"] = 0
     return body
+
+
+# When a link of the stateful phase puts a value into a body, schemathesis asks again whether the body is valid, and
+# takes every body with a file in it for invalid, as its validator knows no bytes. A file is any string to the schema.
+_validated = Case._validate_component
+
+
+def _validate_without_bytes(self: Case, location: Any, value: Any, validator_cls: Any) -> bool:
+    return _validated(self, location, _bytes_as_text(value), validator_cls)
+
+
+def _bytes_as_text(value: Any) -> Any:
+    if isinstance(value, bytes | Binary):
+        return "scan"
+    if isinstance(value, dict):
+        return {key: _bytes_as_text(item) for key, item in value.items()}
+    return [_bytes_as_text(item) for item in value] if isinstance(value, list) else value
+
+
+Case._validate_component = _validate_without_bytes  # type: ignore[method-assign]

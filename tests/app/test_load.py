@@ -210,10 +210,10 @@ def test_a_body_that_trickles_is_given_up(settings: Settings, draw: Draw) -> Non
 
 def test_what_waited_too_long_is_dropped_and_nothing_is_stored(settings: Settings, draw: Draw) -> None:
     async def scenario() -> None:
-        async with running(settings, deadline_s=0.4, batch_size=1) as (app, client):
+        async with running(settings, deadline_s=3.0, batch_size=1) as (app, client):
             await enrol_async(client, draw(1, 0))
             passes: list[int] = []
-            slow_network(app, 0.15)
+            slow_network(app, 1.2)
             inner = app.state.core.embedder.embed
 
             def counted(canvases: Any) -> Any:
@@ -228,7 +228,7 @@ def test_what_waited_too_long_is_dropped_and_nothing_is_stored(settings: Setting
             assert 1 <= len(served) <= 3
             assert {answer.json()["code"] for answer in late} == {"deadline-passed"}
             assert all("Retry-After" in answer.headers for answer in late)
-            await asyncio.sleep(0.4)
+            await asyncio.sleep(1.5)
             assert len(passes) <= 4, "signatures that nobody waits for never reach the network"
             kept = (await client.get("/verifications")).json()["verifications"]
             assert {v["verification_id"] for v in kept} == {a.json()["verification_id"] for a in served}
@@ -283,8 +283,9 @@ def test_the_event_loop_stays_free_while_large_scans_are_read(settings: Settings
             took = time.perf_counter() - begin
             watcher.cancel()
             assert {answer.status_code for answer in answers} == {200}
-            assert float(np.percentile(lags, 95)) < 0.05
-            assert max(lags) < 0.3 * took, (max(lags), took)
+            # Shares, as a busy machine is late for everything: on the loop, one scan alone would be a quarter.
+            assert float(np.percentile(lags, 90)) < 0.05 * took, (sorted(lags)[-9:], took)
+            assert max(lags) < 0.2 * took, (max(lags), took)
 
     asyncio.run(scenario())
 

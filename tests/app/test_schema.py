@@ -31,6 +31,7 @@ def service(tmp_path: Path, model_folder: Path) -> Iterator[tuple[Service, str]]
             "COUNTERSIGN_API_KEYS": line,
             "COUNTERSIGN_LOG_LEVEL": "warning",
             "COUNTERSIGN_RATE_LIMIT": "",
+            # Else the many calls without a valid key soon get a 429, which is not what the document promises them.
             "COUNTERSIGN_FAILED_KEY_LIMIT": "",
         }
     )
