@@ -10,6 +10,7 @@ from app import store_cli
 from app.commands import audit, keys
 from app.commands.config import config
 from app.commands.new_key import new_key
+from app.commands.reembed import reembed
 from app.commands.serve import serve
 from app.errors import CountersignError
 
@@ -20,6 +21,7 @@ cli.command("settings", hidden=True)(config)  # its former name
 cli.add_typer(keys.cli, name="keys")
 cli.add_typer(audit.cli, name="audit")
 cli.command()(new_key)
+cli.command()(reembed)
 store_cli.install(cli)
 
 

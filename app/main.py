@@ -32,9 +32,11 @@ from app.services.keyring import LiveKeys
 from app.services.live_rates import LiveRates
 from app.services.upkeep import keep_up
 from app.settings import Settings
+from app.store import templates
 from app.store.opening import open_store
 from app.store.store import Store
 from app.telemetry import Metrics
+from app.terms import refuse_terms
 from app.tracing import TraceFrame, open_traces
 from app.trail import Trail
 from model.calibration import UnsupportedOperatingPoint
@@ -56,6 +58,8 @@ def load_embedder(settings: Settings) -> Embedder:
     torch.set_num_threads(settings.threads[1])
     try:
         embedder = Embedder.load(settings.weights, settings.device)
+        if settings.allowed_terms == "permissive":
+            refuse_terms(settings.weights, embedder.card, embedder.calibration)
         for far in (settings.target_far, settings.review_far):
             if far is not None:
                 embedder.calibration.threshold(far, 1)
@@ -82,6 +86,7 @@ def create_app(settings: Settings) -> FastAPI:
             await keys.open(store)
             settings.refuse_open_door(keys=keys.live > 0)
             embedder = load_embedder(settings)
+            await _tell_of_unmoved(store, embedder.version)
         except BaseException:
             await _close(keys, store)
             raise
@@ -107,9 +112,10 @@ def create_app(settings: Settings) -> FastAPI:
         app.state.core = core
         upkeep = asyncio.create_task(keep_up(core))
         _log.info(
-            "ready: %s (terms: %s) on %s, %s",
+            "ready: %s (terms: %s, of its calibration: %s) on %s, %s",
             embedder.version,
             embedder.card.terms,
+            embedder.calibration.fitted_on.terms,
             embedder.device,
             "no keys: this machine only" if keys.keyless else "keys are asked for",
         )
@@ -175,6 +181,16 @@ def _wrap(app: FastAPI, settings: Settings, metrics: Metrics, gate: Gate, keys: 
         local_names=settings.local_names,
     )
     app.add_middleware(RequestFrame, metrics=metrics, max_bytes=settings.max_request_bytes)
+
+
+async def _tell_of_unmoved(store: Store, model_version: str) -> None:
+    """Log it when signers cannot be verified until they are moved to the model in use."""
+    if await store.read(templates.any_lacking, model_version):
+        _log.warning(
+            "some references have no template of %s, and verifying against their signers says 409 until "
+            "`python -m app reembed` has moved them, while the service runs",
+            model_version,
+        )
 
 
 def _openapi(app: FastAPI, most_files: int) -> Callable[[], dict[str, Any]]:

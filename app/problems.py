@@ -57,7 +57,7 @@ PROBLEMS: dict[str, ProblemKind] = {
     "duplicate-reference": ProblemKind(409, "The file is a reference of this signer already"),
     "too-many-references": ProblemKind(409, "The signer has as many references as are kept"),
     "unsupported-rate": ProblemKind(409, "The calibration cannot tell such an error rate"),
-    "model-version-mismatch": ProblemKind(409, "The references were enrolled with another model"),
+    "model-version-mismatch": ProblemKind(409, "References have no template of the model in use yet"),
     "idempotency-conflict": ProblemKind(409, "The Idempotency-Key was used for another request"),
     "conflict": ProblemKind(409, "The request is at odds with what is stored"),
     "request-too-large": ProblemKind(413, "The request is too large"),

@@ -172,6 +172,11 @@ class Settings(BaseSettings):
     weights: Path = Field(
         default=RELEASED_WEIGHTS, description="Folder of the weights, their card and their calibration."
     )
+    allowed_terms: Literal["any", "permissive"] = Field(
+        default="any",
+        description="permissive: weights that learned from data of research terms, or whose calibration was fitted "
+        "on such data, are refused at start. any: whatever the terms are, the start says them.",
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="Where the network runs; auto takes CUDA when there is a CUDA device."
     )

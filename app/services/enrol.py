@@ -9,7 +9,7 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from app.domain import NewReference, Note, Reference, Upload, new_id, now
-from app.errors import DuplicateReference, ModelVersionMismatch, SignerNotFound
+from app.errors import DuplicateReference, SignerNotFound
 from app.services.core import Core
 from app.services.idempotency import Once
 from app.services.judging import stands_apart
@@ -69,12 +69,17 @@ async def enrol(
 async def _unlike_others(
     core: Core, tenant_id: str, signer_id: str, signatures: Sequence[Signature]
 ) -> list[bool]:
-    """Which of the new specimens stand apart from all other references of the signer, old and new."""
+    """Which of the new specimens stand apart from all other references of the signer, old and new.
+
+    Old ones that have no template of the model that runs are left out: templates of two models are never compared.
+    Such a signer is enrolled all the same, so that nothing is lost while references are moved to a new model; what
+    waits until they are is verifying (`app.services.reembed`).
+    """
     templates = np.stack([signature.template for signature in signatures])
     try:
-        present = await core.store.read(references.specimens, tenant_id, signer_id, core.model_version)
-        old = present.templates.reshape(-1, templates.shape[1])
-    except (SignerNotFound, ModelVersionMismatch):
+        present = await core.store.read(references.templates_so_far, tenant_id, signer_id, core.model_version)
+        old = present.reshape(-1, templates.shape[1])
+    except SignerNotFound:
         old = np.zeros((0, templates.shape[1]), np.float32)
     everybody = np.concatenate([old, templates])
     return [

@@ -62,7 +62,12 @@ async def identify(
             tenant_id, signature.template, top_k + SPARE, frozenset(signer_ids) if signer_ids else None
         )
     if not near.entries:
-        raise NobodyEnrolled("No signer with references of the model in use is enrolled; enrol some first.")
+        raise NobodyEnrolled(
+            f"None of {near.skipped} enrolled signers can be compared with: their references were enrolled with "
+            "another model, or cannot be read. `python -m app reembed` moves them from the kept images."
+            if near.skipped
+            else "No signer with references of the model in use is enrolled; enrol some first."
+        )
     found = []
     for entry in near.entries:
         if entry.templates is None:

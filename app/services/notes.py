@@ -23,7 +23,8 @@ _FINDING = {
     "check that they are all theirs.",
     "unsupported-operating-point": "The fixed threshold lies where too few errors were seen to state its rates.",
     "unlike-other-references": "The specimen is far from the signer's other references; check that it is theirs.",
-    "skipped-signers": "Signers whose references were enrolled with another model, or cannot be read, were left out.",
+    "skipped-signers": "Signers whose references were enrolled with another model, or cannot be read, were left out; "
+    "`python -m app reembed` moves them to the model in use.",
 }
 
 

@@ -193,9 +193,9 @@ def specimens(session: Session, tenant_id: str, signer_id: str, model_version: s
     ).all()
     if foreign := sorted({row.model_version for row in rows if row.vector is None}):
         raise ModelVersionMismatch(
-            f"References of signer {signer_id!r} were enrolled with {', '.join(foreign)}; the service runs "
-            f"{model_version}, and distances between two models mean nothing. Enrol the signer anew, or serve the "
-            "model that made the references."
+            f"References of signer {signer_id!r} carry templates of {', '.join(foreign)}; the service runs "
+            f"{model_version}, and distances between two models mean nothing. The operator moves them from the kept "
+            "images with `python -m app reembed`, while the service runs."
         )
     return Specimens(
         signer=signer,
@@ -210,6 +210,24 @@ def specimens(session: Session, tenant_id: str, signer_id: str, model_version: s
             [StoredTemplate(row.reference_id, row.key_id, row.vector) for row in rows],
         ),
     )
+
+
+def templates_so_far(session: Session, tenant_id: str, signer_id: str, model_version: str) -> Vector:
+    """A signer's templates by this model, (k, dimension) float32, of the references that have one.
+
+    Raises
+    ------
+    SignerNotFound, StoredDataDamaged, DataKeyMissing
+    """
+    signer = signers.get(session, tenant_id, signer_id)
+    rows = session.execute(
+        select(TemplateRow.reference_id, TemplateRow.key_id, TemplateRow.vector)
+        .join(ReferenceRow, ReferenceRow.reference_id == TemplateRow.reference_id)
+        .where(ReferenceRow.signer_key == signer.key, TemplateRow.model_version == model_version)
+        .order_by(TemplateRow.reference_id)
+    )
+    stored = [StoredTemplate(row.reference_id, row.key_id, row.vector) for row in rows]
+    return sealing.open_templates(session, tenant_id, signer.key, model_version, stored)
 
 
 def for_index(

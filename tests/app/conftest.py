@@ -9,6 +9,7 @@ import pytest
 
 from app.settings import Settings
 from tests.app.keyed import Commands
+from tests.app.store.conftest import sql  # noqa: F401 - a fixture
 
 
 @pytest.fixture

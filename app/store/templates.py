@@ -1,0 +1,244 @@
+"""Templates of several models for one reference: which are lacking, made anew from the image, or left over.
+
+Every function is one step of `app.services.reembed`, in a small transaction beside a service that runs. What is
+left to do is read from the rows themselves, so a job that was killed goes on where it stopped. Locks are taken in the
+order in which an enrolment takes them: signer, references, the tenant's counter, the audit's head.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from sqlalchemy import ColumnElement, Exists, and_, delete, exists, func, select, update
+from sqlalchemy.orm import Session
+
+from app.domain import Vector
+from app.errors import DataKeyMissing, StoredDataDamaged
+from app.store import changes, sealing
+from app.store.cipher import cipher_of
+from app.store.sealing import StoredTemplate
+from app.store.tables import ImageRow, ReferenceRow, SignerRow, TemplateRow
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A signer whose templates are looked after."""
+
+    key: str
+    tenant_id: str
+    signer_id: str
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A reference that lacks a template; `size` is the bytes of its image."""
+
+    reference_id: str
+    size: int
+    page: int
+
+
+Paged = Callable[[Session, str, str, int], list[Owner]]
+"""Lists signers page by page: model version, key of the last signer seen, most of them."""
+
+
+def count_lacking(session: Session, model_version: str) -> int:
+    """How many references have no template of this model."""
+    lacking = select(func.count()).select_from(ReferenceRow).where(~_has_template(model_version))
+    return session.scalar(lacking) or 0
+
+
+def any_lacking(session: Session, model_version: str) -> bool:
+    """Whether any reference has no template of this model."""
+    found = session.scalar(select(ReferenceRow.reference_id).where(~_has_template(model_version)).limit(1))
+    return found is not None
+
+
+def count_by_model(session: Session) -> dict[str, int]:
+    """How many templates there are of each model."""
+    counted = select(TemplateRow.model_version, func.count()).group_by(TemplateRow.model_version)
+    return {row[0]: row[1] for row in session.execute(counted)}
+
+
+def owners_lacking(session: Session, model_version: str, after: str, limit: int) -> list[Owner]:
+    """Signers with a reference that has no template of this model, in the order of their keys."""
+    lacking = exists().where(ReferenceRow.signer_key == SignerRow.key, ~_has_template(model_version))
+    return _owners(session, lacking, after, limit)
+
+
+def owners_with_others(session: Session, model_version: str, after: str, limit: int) -> list[Owner]:
+    """Signers with a template of another model, in the order of their keys."""
+    other = exists().where(
+        ReferenceRow.signer_key == SignerRow.key,
+        TemplateRow.reference_id == ReferenceRow.reference_id,
+        TemplateRow.model_version != model_version,
+    )
+    return _owners(session, other, after, limit)
+
+
+def lacking_of(session: Session, owner: Owner, model_version: str) -> list[Waiting]:
+    """A signer's references that have no template of this model."""
+    rows = session.execute(
+        select(ReferenceRow.reference_id, ReferenceRow.size, ReferenceRow.page)
+        .where(ReferenceRow.signer_key == owner.key, ~_has_template(model_version))
+        .order_by(ReferenceRow.reference_id)
+    )
+    return [Waiting(row.reference_id, row.size, row.page) for row in rows]
+
+
+def damaged_after(
+    session: Session, model_version: str, dimension: int, after: str, limit: int
+) -> tuple[list[tuple[Owner, Waiting]], int, str | None]:
+    """Look at the next templates of this model: those that are damaged, how many were seen, the last one's id.
+
+    A template whose key is not configured is not damaged: the key opens it again.
+    """
+    rows = session.execute(
+        select(
+            SignerRow.key,
+            SignerRow.tenant_id,
+            SignerRow.signer_id,
+            ReferenceRow.reference_id,
+            ReferenceRow.size,
+            ReferenceRow.page,
+            TemplateRow.key_id,
+            TemplateRow.vector,
+        )
+        .join(ReferenceRow, ReferenceRow.reference_id == TemplateRow.reference_id)
+        .join(SignerRow, SignerRow.key == ReferenceRow.signer_key)
+        .where(TemplateRow.model_version == model_version, TemplateRow.reference_id > after)
+        .order_by(TemplateRow.reference_id)
+        .limit(limit)
+    ).all()
+    damaged = []
+    for row in rows:
+        owner = Owner(row.key, row.tenant_id, row.signer_id)
+        stored = StoredTemplate(row.reference_id, row.key_id, row.vector)
+        if _is_damaged(session, owner, model_version, dimension, stored):
+            damaged.append((owner, Waiting(row.reference_id, row.size, row.page)))
+    return damaged, len(rows), rows[-1].reference_id if rows else None
+
+
+def image_of(session: Session, owner: Owner, reference_id: str) -> bytes | None:
+    """The image of a reference as uploaded, None when reference or image are gone.
+
+    Raises
+    ------
+    StoredDataDamaged, DataKeyMissing
+    """
+    row = session.execute(
+        select(ImageRow.key_id, ImageRow.data).where(ImageRow.reference_id == reference_id)
+    ).one_or_none()
+    if row is None:
+        return None
+    return sealing.open_image(session, owner.tenant_id, owner.key, reference_id, row.key_id, row.data)
+
+
+def is_there(session: Session, reference_id: str) -> bool:
+    """Whether a reference is still enrolled."""
+    return session.get(ReferenceRow, reference_id) is not None
+
+
+def add(session: Session, owner: Owner, model_version: str, made: Mapping[str, Vector]) -> list[str]:
+    """Keep templates, by reference; return the references that got one.
+
+    Those that were erased meanwhile get none, nor do those that somebody else gave a sound one. A damaged template is
+    replaced.
+    """
+    locked = select(SignerRow.key).where(SignerRow.key == owner.key).with_for_update()
+    if session.scalar(locked) is None:
+        return []
+    standing = session.scalars(
+        select(ReferenceRow.reference_id)
+        .where(ReferenceRow.signer_key == owner.key, ReferenceRow.reference_id.in_(made))
+        .order_by(ReferenceRow.reference_id)
+        .with_for_update()
+    ).all()
+    present = session.execute(
+        select(TemplateRow.reference_id, TemplateRow.key_id, TemplateRow.vector).where(
+            TemplateRow.reference_id.in_(standing), TemplateRow.model_version == model_version
+        )
+    ).all()
+    had = {row.reference_id: StoredTemplate(row.reference_id, row.key_id, row.vector) for row in present}
+    added = []
+    for reference_id in standing:
+        template = made[reference_id]
+        if (stored := had.get(reference_id)) is not None:
+            if not _is_damaged(session, owner, model_version, len(template), stored):
+                continue
+            session.execute(delete(TemplateRow).where(_is(reference_id, model_version)))
+            cipher_of(session).forget(
+                sealing.template_place(owner.tenant_id, owner.key, reference_id, model_version)
+            )
+        session.add(
+            sealing.template_row(session, owner.tenant_id, owner.key, reference_id, model_version, template)
+        )
+        added.append(reference_id)
+    if added:
+        session.execute(
+            update(ReferenceRow)
+            .where(ReferenceRow.reference_id.in_(added))
+            .values(model_version=model_version)
+        )
+        session.flush()
+        changes.touch(session, owner.tenant_id, owner.key)
+    return added
+
+
+def drop_others(session: Session, owner: Owner, model_version: str) -> dict[str, int] | None:
+    """Delete a signer's templates of all other models; how many, by model.
+
+    None, and nothing is deleted, when a reference has no template of this model yet: the old ones are all it has.
+    """
+    locked = select(SignerRow.key).where(SignerRow.key == owner.key).with_for_update()
+    if session.scalar(locked) is None:
+        return {}
+    mine = select(ReferenceRow.reference_id).where(ReferenceRow.signer_key == owner.key)
+    if session.scalar(mine.where(~_has_template(model_version)).limit(1)) is not None:
+        return None
+    gone = session.scalars(
+        delete(TemplateRow)
+        .where(TemplateRow.reference_id.in_(mine), TemplateRow.model_version != model_version)
+        .returning(TemplateRow.model_version)
+        .execution_options(synchronize_session=False)
+    ).all()
+    if gone:
+        changes.touch(session, owner.tenant_id, owner.key)
+    return dict(Counter(gone))
+
+
+def _owners(session: Session, condition: Exists, after: str, limit: int) -> list[Owner]:
+    rows = session.execute(
+        select(SignerRow.key, SignerRow.tenant_id, SignerRow.signer_id)
+        .where(SignerRow.key > after, condition)
+        .order_by(SignerRow.key)
+        .limit(limit)
+    )
+    return [Owner(row.key, row.tenant_id, row.signer_id) for row in rows]
+
+
+def _has_template(model_version: str) -> Exists:
+    return exists().where(
+        TemplateRow.reference_id == ReferenceRow.reference_id, TemplateRow.model_version == model_version
+    )
+
+
+def _is(reference_id: str, model_version: str) -> ColumnElement[bool]:
+    return and_(TemplateRow.reference_id == reference_id, TemplateRow.model_version == model_version)
+
+
+def _is_damaged(
+    session: Session, owner: Owner, model_version: str, dimension: int, stored: StoredTemplate
+) -> bool:
+    try:
+        template = sealing.open_template(session, owner.tenant_id, owner.key, model_version, stored)
+    except StoredDataDamaged:
+        return True
+    except DataKeyMissing:
+        return False
+    except ValueError:  # its bytes are no whole number of floats
+        return True
+    return len(template) != dimension or not bool(np.isfinite(template).all())
