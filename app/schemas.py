@@ -73,7 +73,7 @@ class VerdictOut(_Out):
     operating_point: OperatingPointOut
     references: list[ReferenceDistanceOut]
     warnings: list[WarningOut]
-    model_version: str = Field(examples=["countersign-1@0a1b2c3d4e5f"])
+    model_version: str = Field(examples=["countersign-2-free@0a1b2c3d4e5f"])
     created_at: datetime = Field(examples=[_EXAMPLE_TIME])
 
 
@@ -173,7 +173,7 @@ class ReferenceOut(_Out):
     sha256: str
     quality: dict[str, Any]
     warnings: list[WarningOut]
-    model_version: str = Field(examples=["countersign-1@0a1b2c3d4e5f"])
+    model_version: str = Field(examples=["countersign-2-free@0a1b2c3d4e5f"])
     created_at: datetime = Field(examples=[_EXAMPLE_TIME])
 
     @classmethod
@@ -218,7 +218,7 @@ class IdentificationOut(_Out):
     candidates: list[CandidateOut]
     compared: int = Field(description="Signers that were compared.", examples=[5])
     warnings: list[WarningOut]
-    model_version: str = Field(examples=["countersign-1@0a1b2c3d4e5f"])
+    model_version: str = Field(examples=["countersign-2-free@0a1b2c3d4e5f"])
 
     @classmethod
     def of(cls, found: Identification) -> IdentificationOut:
@@ -256,7 +256,7 @@ class VerificationsPage(_Out):
 class ModelOut(_Out):
     """What is running: the weights, their card, their calibration and its operating points."""
 
-    version: str = Field(examples=["countersign-1@0a1b2c3d4e5f"])
+    version: str = Field(examples=["countersign-2-free@0a1b2c3d4e5f"])
     device: str = Field(examples=["cpu"])
     precision: str = Field(examples=["float32"])
     terms: Literal["research", "permissive"]

@@ -36,7 +36,7 @@ from app.keys import Key
 from app.limiting import parse_limit
 
 ROOT = Path(__file__).resolve().parent.parent
-RELEASED_WEIGHTS = ROOT / "weights" / "countersign-1"
+RELEASED_WEIGHTS = ROOT / "weights" / "countersign-2-free"
 """The model that is served unless another one is named."""
 SECRETS = Path("/run/secrets")
 
