@@ -2,9 +2,9 @@
 
 ``python -m benchmarks.leave_one_out RECIPE [--epochs N]``. For each data set that has forgeries the recipe is trained
 without it (into ``runs/RECIPE-without-DATASET``, gone on with where it was stopped), calibrated on the validation
-writers of the other and on invented ones, and measured on every writer of the one left out. It stands for a set that nobody has seen:
-other people, pens, scanners, scripts. HOG and the released weights
-of free data, which know neither set, are measured beside it.
+writers of the other and on invented ones, and measured on every writer of the one left out. It stands for a set that
+nobody has seen: other people, pens, scanners, scripts. HOG and the released weights of free data, which know neither
+set, are measured beside it.
 """
 
 from __future__ import annotations
