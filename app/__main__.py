@@ -9,6 +9,7 @@ import typer
 from app import store_cli
 from app.commands import audit, keys
 from app.commands.config import config
+from app.commands.doctor import doctor
 from app.commands.new_key import new_key
 from app.commands.reembed import reembed
 from app.commands.serve import serve
@@ -22,6 +23,7 @@ cli.add_typer(keys.cli, name="keys")
 cli.add_typer(audit.cli, name="audit")
 cli.command()(new_key)
 cli.command()(reembed)
+cli.command()(doctor)
 store_cli.install(cli)
 
 

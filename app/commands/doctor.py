@@ -1,0 +1,198 @@
+"""``python -m app doctor``: is everything as the service needs it? Each fault comes with the command that mends it.
+
+The store is opened as at every start, which brings its schema up to date; beyond that nothing is changed. Checks go
+from what everything rests on to what takes long: settings, secrets, weights and calibration, store and schema,
+everything that is stored, the audit.
+"""
+
+from __future__ import annotations
+
+import json
+import stat
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from sqlalchemy.orm import Session
+
+from app.errors import CountersignError
+from app.services.auditing import verify_store
+from app.settings import Settings, load_settings
+from app.store import erasures, reencryption, templates
+from app.store.data_keys import local_key_file
+from app.store.opening import open_store
+from app.store.reencryption import SHELVES
+from app.store.store import Store
+from app.trail import Trail
+from model.calibration import Calibration
+from model.card import Card
+from model.errors import ModelError
+from model.weights import load_card, load_network
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check saw; ``mend`` is the command or the setting that mends a fault, empty where all is well."""
+
+    check: str
+    what: str
+    mend: str = ""
+
+
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Check secrets, weights, calibration, schema, all that is stored, and the audit; status 1 on a fault."""
+    faults = 0
+    for finding in examine():
+        faults += bool(finding.mend)
+        if as_json:
+            typer.echo(json.dumps(asdict(finding)))
+        elif finding.mend:
+            typer.echo(f"FAULT {finding.check}: {finding.what}\n      mend: {finding.mend}")
+        else:
+            typer.echo(f"ok    {finding.check}: {finding.what}")
+    if faults:
+        raise typer.Exit(1)
+
+
+def examine() -> Iterator[Finding]:
+    """All findings, in order; what rests on something that is broken is left out."""
+    try:
+        settings = load_settings()
+    except CountersignError as error:
+        yield Finding("settings", str(error), "python -m app config --explain")
+        return
+    yield Finding("settings", "known, and none contradicts another")
+    yield from _secrets(settings)
+    card = None
+    for finding, found in _model(settings):
+        card = found or card
+        yield finding
+    try:
+        store = open_store(settings)
+    except CountersignError as error:
+        yield Finding(
+            "store", str(error), "set COUNTERSIGN_DATABASE_URL and the encryption keys as they were"
+        )
+        return
+    try:
+        yield Finding("store", "opens; its schema is this release's")
+        yield from _stored(store, card)
+        yield from _audit(store, settings)
+    finally:
+        store.close()
+
+
+def _secrets(settings: Settings) -> Iterator[Finding]:
+    configured = settings.encryption_keys is not None
+    files = {
+        "encryption key": None if configured else settings.encryption_key_file or local_key_file(settings),
+        "audit key": settings.audit_key_file,
+    }
+    for name, file in files.items():
+        if file is None:
+            continue
+        if not file.is_file():
+            yield Finding(name, f"there is no file {file}", _mend_missing(name, file))
+        elif stat.S_IMODE(file.stat().st_mode) & 0o077:
+            yield Finding(name, f"{file} can be read by others than its owner", f"chmod 600 {file}")
+        else:
+            yield Finding(name, f"{file}, for its owner only")
+    if (
+        not settings.chain_keys().knows(None)
+        and settings.audit_key is None
+        and settings.audit_key_file is None
+    ):
+        yield Finding("audit key", "none: whoever can write the database can rebuild the audit's chain")
+
+
+def _mend_missing(name: str, file: Path) -> str:
+    if name == "audit key":
+        return f"python -m app audit new-key > {file} && chmod 600 {file}"
+    return f"restore {file} from where its copy is kept; for a new store: python -m app encryption new-key"
+
+
+def _model(settings: Settings) -> Iterator[tuple[Finding, Card | None]]:
+    folder = settings.weights
+    restore = f"git checkout -- {folder}, or set COUNTERSIGN_WEIGHTS to a released folder"
+    try:
+        card = load_card(folder)
+        load_network(folder, card)
+    except ModelError as error:
+        yield Finding("weights", str(error), restore), None
+        return
+    yield Finding("weights", f"{card.version}, terms: {card.terms}"), card
+    try:
+        calibration = Calibration.load(folder, card.sha256)
+    except ModelError as error:
+        yield Finding("calibration", str(error), f"python -m model calibrate {folder}"), card
+        return
+    fitted = calibration.fitted_on
+    yield Finding("calibration", f"{calibration.identifier}, of {fitted.writers} writers"), card
+
+
+def _stored(store: Store, card: Card | None) -> Iterator[Finding]:
+    used = store.read_now(reencryption.count_by_key)
+    if missing := sorted(key_id for key_id in used if store.cipher.keys.get(key_id) is None):
+        what = f"{sum(used[key_id] for key_id in missing)} values need key {', '.join(missing)}"
+        yield Finding("encryption", what, "add the key to COUNTERSIGN_ENCRYPTION_KEYS or to the key file")
+    for shelf in SHELVES:
+        identities = store.read_now(reencryption.every, shelf)
+        done, failed = _decrypted(store, shelf, identities)
+        if failed:
+            shown = "; ".join(failed[:3]) + (" …" if len(failed) > 3 else "")
+            mend = "restore the rows from a backup, or erase and enrol again what they belong to"
+            if shelf.kind == "template":
+                mend = "python -m app reembed --repair"
+            yield Finding(f"stored values: {shelf.kind}", f"{len(failed)} do not decrypt: {shown}", mend)
+        else:
+            yield Finding(f"stored values: {shelf.kind}", f"all {done} decrypt")
+    if card is not None:
+        yield _templates(store, card)
+    if back := store.read_now(erasures.returned):
+        yield Finding(
+            "erasures", f"{len(back)} erased signers or references are back", "python -m app erasures apply"
+        )
+    else:
+        yield Finding("erasures", "nothing that was erased is back")
+
+
+def _decrypted(
+    store: Store, shelf: reencryption.Shelf, identities: Sequence[reencryption.Identity]
+) -> tuple[int, list[str]]:
+    done, failed = 0, []
+    with typer.progressbar(length=len(identities), label=f"{shelf.kind:<10}", file=sys.stderr) as bar:
+        for outcome in reencryption.check(store, shelf, identities):
+            done += outcome.done
+            failed += [f"{place.row_id}: {why}" for place, why in outcome.failed.items()]
+            bar.update(outcome.done + len(outcome.failed))
+    return done, failed
+
+
+def _templates(store: Store, card: Card) -> Finding:
+    def count(session: Session) -> tuple[int, dict[str, int]]:
+        return templates.count_lacking(session, card.version), templates.count_by_model(session)
+
+    lacking, by_model = store.read_now(count)
+    others = ", ".join(f"{model}: {n}" for model, n in sorted(by_model.items()) if model != card.version)
+    if lacking:
+        what = f"{lacking} references have no template of {card.version} (others: {others or 'none'})"
+        return Finding("model of the templates", what, "python -m app reembed")
+    also = f"; also kept: {others}" if others else ""
+    return Finding("model of the templates", f"every reference has one of {card.version}{also}")
+
+
+def _audit(store: Store, settings: Settings) -> Iterator[Finding]:
+    report = store.read_now(verify_store, Trail(settings.chain_keys()).keys, [])
+    if report.faults:
+        first = report.faults[0]
+        what = f"{len(report.faults)} faults, the first in tenant {first.tenant_id}: {first.what}"
+        yield Finding(
+            "audit", what, "python -m app audit verify, and compare with a backup: nothing mends a chain"
+        )
+    else:
+        yield Finding("audit", f"{sum(head.sequence for head in report.heads)} entries, unbroken")

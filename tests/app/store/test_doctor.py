@@ -1,0 +1,92 @@
+"""``python -m app doctor``: finds each fault that is made here, and names the command that mends it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app.settings import Settings
+from tests.app.store.conftest import Sql
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def findings(ran: subprocess.CompletedProcess[str]) -> dict[str, dict[str, str]]:
+    return {found["check"]: found for found in map(json.loads, ran.stdout.splitlines())}
+
+
+@pytest.mark.both_databases
+def test_a_sound_service_is_found_sound(enrolled: TestClient, command: Command) -> None:
+    ran = command("doctor", "--json")
+    assert ran.returncode == 0, (ran.stdout, ran.stderr)
+    found = findings(ran)
+    assert not [one for one in found.values() if one["mend"]]
+    assert {"settings", "weights", "calibration", "store", "stored values: image", "audit"} <= set(found)
+    assert "ok    weights" in command("doctor").stdout
+
+
+@pytest.mark.both_databases
+def test_values_that_do_not_decrypt_are_found_and_templates_are_mended_as_it_says(
+    enrolled: TestClient, command: Command, sql: Sql
+) -> None:
+    sql("UPDATE templates SET vector = :junk", junk=b"\x00" * 64)
+    ran = command("doctor", "--json")
+    assert ran.returncode == 1
+    broken = findings(ran)["stored values: template"]
+    assert broken["mend"] == "python -m app reembed --repair"
+    mended = command("reembed", "--repair")
+    assert mended.returncode == 0, (mended.stdout, mended.stderr)
+    assert command("doctor").returncode == 0
+
+    sql("UPDATE reference_images SET data = :junk", junk=b"\x00" * 64)
+    assert "backup" in findings(command("doctor", "--json"))["stored values: image"]["mend"]
+
+
+def test_references_of_another_model_are_found(
+    enrolled: TestClient, command: Command, other_model_folder: Path
+) -> None:
+    ran = command("doctor", "--json", weights=str(other_model_folder))
+    assert ran.returncode == 1
+    assert findings(ran)["model of the templates"]["mend"] == "python -m app reembed"
+
+
+def test_damaged_weights_and_a_missing_calibration_are_found(
+    command: Command, settings: Settings, tmp_path: Path
+) -> None:
+    folder = tmp_path / "weights"
+    shutil.copytree(settings.weights, folder)
+    (folder / "calibration.json").unlink()
+    found = findings(command("doctor", "--json", weights=str(folder)))
+    assert found["calibration"]["mend"] == f"python -m model calibrate {folder}"
+    tensors = folder / "model.safetensors"
+    tensors.write_bytes(tensors.read_bytes()[:-1] + b"\xff")
+    assert findings(command("doctor", "--json", weights=str(folder)))["weights"]["mend"]
+
+
+def test_a_key_file_that_others_can_read_is_found(command: Command, tmp_path: Path) -> None:
+    secret = tmp_path / "audit-secret"
+    secret.write_text("a secret of more than thirty-two characters, certainly\n")
+    secret.chmod(0o644)
+    found = findings(command("doctor", "--json", audit_key_file=str(secret)))
+    assert found["audit key"]["mend"] == f"chmod 600 {secret}"
+
+
+def test_a_changed_audit_is_found(enrolled: TestClient, command: Command, sql: Sql) -> None:
+    for trigger in [row[0] for row in sql("SELECT name FROM sqlite_master WHERE type = 'trigger'")]:
+        sql(f"DROP TRIGGER {trigger}")
+    sql("UPDATE audit SET action = 'verify' WHERE sequence = 1")
+    ran = command("doctor", "--json")
+    assert ran.returncode == 1
+    assert "audit verify" in findings(ran)["audit"]["mend"]
+
+
+def test_settings_that_are_unknown_are_found(command: Command) -> None:
+    ran = command("doctor", "--json", no_such_thing="1")
+    assert ran.returncode == 1
+    assert "config" in findings(ran)["settings"]["mend"]
