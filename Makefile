@@ -49,8 +49,9 @@ audit: $(VENV)/complete ## known vulnerabilities of the pinned packages; says so
 lock: $(VENV)/complete ## pin what is installed now
 	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/^(torch==[0-9.]+)\+.*/\1/' > constraints.txt
 
-benchmark-accuracy: $(VENV)/complete ## README's accuracy table (needs the data: SIGNATURE_DATA)
+benchmark-accuracy: $(VENV)/complete ## README's accuracy table and the errors on the cards (needs the data: SIGNATURE_DATA)
 	$(BIN)/python benchmarks/accuracy.py
+	$(BIN)/python -m benchmarks.cards
 
 benchmark-serving: $(VENV)/complete ## what a request costs beside the bare network
 	$(BIN)/python benchmarks/serving.py --weights $(WEIGHTS)
