@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from app.settings import Settings
 from tests.app.keyed import Commands
 from tests.app.store.conftest import sql  # noqa: F401 - a fixture
+from tests.service import Service
 
 
 @pytest.fixture
@@ -28,3 +31,23 @@ def restored_logging(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
+
+
+@pytest.fixture
+def start(tmp_path: Path, model_folder: Path) -> Iterator[Callable[..., Service]]:
+    """Start the service as a process of its own, with changes to its settings; it is killed at the end."""
+    made: list[Service] = []
+
+    def service(**changes: str) -> Service:
+        environment = {
+            "COUNTERSIGN_WEIGHTS": str(model_folder),
+            "COUNTERSIGN_DATABASE_URL": f"sqlite:///{tmp_path / 'store.db'}",
+            "COUNTERSIGN_DEVICE": "cpu",
+        }
+        made.append(Service(environment | {f"COUNTERSIGN_{k.upper()}": v for k, v in changes.items()}))
+        return made[-1]
+
+    yield service
+    for one in made:
+        if one.process.poll() is None:
+            one.finish(signal.SIGKILL)

@@ -9,10 +9,9 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -312,25 +311,6 @@ def test_signatures_that_wait_together_go_in_one_pass() -> None:
         assert not queue.alive
 
     asyncio.run(scenario())
-
-
-@pytest.fixture
-def start(tmp_path: Path, model_folder: Path) -> Iterator[Callable[..., Service]]:
-    made: list[Service] = []
-
-    def service(**changes: str) -> Service:
-        environment = {
-            "COUNTERSIGN_WEIGHTS": str(model_folder),
-            "COUNTERSIGN_DATABASE_URL": f"sqlite:///{tmp_path / 'store.db'}",
-            "COUNTERSIGN_DEVICE": "cpu",
-        }
-        made.append(Service(environment | {f"COUNTERSIGN_{k.upper()}": v for k, v in changes.items()}))
-        return made[-1]
-
-    yield service
-    for one in made:
-        if one.process.poll() is None:
-            one.finish(signal.SIGKILL)
 
 
 def test_a_shutdown_answers_everything_that_was_accepted(start: Callable[..., Service], draw: Draw) -> None:

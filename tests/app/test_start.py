@@ -7,7 +7,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,25 +17,6 @@ import pytest
 from tests.service import Service
 
 Draw = Callable[..., bytes]
-
-
-@pytest.fixture
-def start(tmp_path: Path, model_folder: Path) -> Iterator[Callable[..., Service]]:
-    made: list[Service] = []
-
-    def service(**changes: str) -> Service:
-        environment = {
-            "COUNTERSIGN_WEIGHTS": str(model_folder),
-            "COUNTERSIGN_DATABASE_URL": f"sqlite:///{tmp_path / 'store.db'}",
-            "COUNTERSIGN_DEVICE": "cpu",
-        }
-        made.append(Service(environment | {f"COUNTERSIGN_{k.upper()}": v for k, v in changes.items()}))
-        return made[-1]
-
-    yield service
-    for one in made:
-        if one.process.poll() is None:
-            one.finish(signal.SIGKILL)
 
 
 def broken(model_folder: Path, tmp_path: Path, how: str) -> Path:
