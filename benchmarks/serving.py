@@ -84,7 +84,7 @@ async def measure(weights: Path, rounds: int, signers: int) -> None:
         transport = httpx.ASGITransport(app, client=("127.0.0.1", 1))
         async with (
             app.router.lifespan_context(app),
-            httpx.AsyncClient(transport=transport, base_url="http://bench") as client,
+            httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client,
         ):
             core = app.state.core
             embedder: Embedder = core.embedder
