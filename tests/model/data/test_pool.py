@@ -1,0 +1,44 @@
+"""Invented movements kept on disk: the same as the writer makes them, and made once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.data.pool import Population, open_pool
+from model.data.registry import open_dataset
+from model.data.synthetic import Writer
+from model.data.synthetic_dataset import FIRST_SEED
+from model.errors import DataError
+
+PEOPLE = Population(writers=3, genuine=2, forgeries=3, forgers=2, seed=77)
+
+
+def test_the_pool_holds_what_the_writers_write(tmp_path: Path) -> None:
+    pool = open_pool(PEOPLE, tmp_path)
+    genuine, kept = Writer(78).genuine(1), pool.trajectory(1, 1, forged=False)
+    assert np.allclose(kept.xy, genuine.xy, atol=1e-4)
+    assert np.array_equal(kept.pen_down, genuine.pen_down)
+    forged = Writer(79).forgery(0, 1)  # the third of them is the first forger's second
+    assert np.allclose(pool.trajectory(2, 2, forged=True).xy, forged.xy, atol=1e-4)
+
+
+def test_writers_are_invented_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = open_pool(PEOPLE, tmp_path)
+    monkeypatch.setattr("model.data.pool._write", lambda *_: pytest.fail("invented again"))
+    again = open_pool(PEOPLE, tmp_path)
+    assert np.array_equal(first.trajectory(0, 0, forged=True).xy, again.trajectory(0, 0, forged=True).xy)
+
+
+def test_invented_people_to_calibrate_on_are_not_those_that_train() -> None:
+    dataset = open_dataset("synthetic/validation")
+    assert dataset.terms == "permissive"
+    assert len(dataset.signers()) == 120
+    signer = dataset.signers()[0]
+    assert len(dataset.genuine(signer)) == 14
+    assert np.array_equal(dataset.genuine(signer)[3].grey(), Writer(FIRST_SEED + 1).genuine_image(3, 160))
+    assert not any(specimen.genuine for specimen in dataset.forgeries(signer))
+    with pytest.raises(DataError, match="nobody"):
+        dataset.whole.genuine("nobody")
