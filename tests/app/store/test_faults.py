@@ -1,6 +1,6 @@
 """Killed, full, gone, locked: nothing acknowledged is lost, nothing is half there, and no restart is needed after.
 
-``COUNTERSIGN_TEST_KILLS=20`` kills more often than the twice that a usual run has time for.
+``CS_TEST_KILLS=20`` kills more often than the twice that a usual run has time for.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tests.service import Service
 
 both = pytest.mark.both_databases
 ENROLMENTS = 200
-KILLS = int(os.environ.get("COUNTERSIGN_TEST_KILLS", "2"))
+KILLS = int(os.environ.get("CS_TEST_KILLS", "2"))
 Start = Callable[..., Service]
 
 
@@ -102,7 +102,7 @@ def test_kill_9_amid_200_enrolments_loses_nothing_and_leaves_nothing_half(
     assert len(clerk.acknowledged) == ENROLMENTS
     check_whole(sql, clerk)
     assert len(sql('SELECT 1 FROM "references"')) == 2 * ENROLMENTS, "a repetition doubles nothing"
-    with httpx.Client(base_url=service.url) as client:
+    with httpx.Client(base_url=service.url, timeout=60) as client:
         for name, told in list(clerk.acknowledged.items())[::10]:
             kept = client.get(f"/signers/{name}/references").json()["references"]
             by_id = {r["reference_id"]: r for r in told["references"]}
