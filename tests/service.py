@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 
 import httpx
@@ -24,12 +25,13 @@ class Service:
     def __init__(self, environment: dict[str, str]) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        # A pipe that nobody reads fills after 64 KiB of log lines, and the service then waits for ever.
+        self.output = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "app", "serve", "--port", str(self.port)],
             env={**os.environ, **environment},
-            stdout=subprocess.PIPE,
+            stdout=self.output,
             stderr=subprocess.STDOUT,
-            text=True,
         )
 
     def ready(self) -> Service:
@@ -48,5 +50,7 @@ class Service:
     def finish(self, how: signal.Signals | None = None) -> tuple[int, str]:
         if how is not None:
             self.process.send_signal(how)
-        out, _ = self.process.communicate(timeout=60)
-        return self.process.returncode, out
+        code = self.process.wait(timeout=60)
+        with self.output as output:
+            output.seek(0)
+            return code, output.read()
