@@ -10,6 +10,7 @@ from app import store_cli
 from app.commands import audit, keys
 from app.commands.config import config
 from app.commands.doctor import doctor
+from app.commands.migrate import migrate
 from app.commands.new_key import new_key
 from app.commands.reembed import reembed
 from app.commands.serve import serve
@@ -24,6 +25,7 @@ cli.add_typer(audit.cli, name="audit")
 cli.command()(new_key)
 cli.command()(reembed)
 cli.command()(doctor)
+cli.command()(migrate)
 store_cli.install(cli)
 
 

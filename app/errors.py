@@ -4,6 +4,8 @@
 
     CountersignError
     ├── StartRefused               the service must not start as it is configured
+    │   ├── StoreMissing           there is no store yet; a start makes it
+    │   └── StoreOutdated          the store is of another release; a start migrates an older one
     ├── MalformedRequest           the request is not what the endpoint takes
     │   └── InvalidCursor          a cursor that this listing did not hand out
     ├── Unauthenticated            no key, or a key nobody knows
@@ -67,6 +69,22 @@ class StartRefused(CountersignError):
     """The service must not start as it is configured."""
 
     code = "start-refused"
+
+
+class StoreMissing(StartRefused):
+    """There is no store yet, and whoever looks makes none."""
+
+    code = "store-missing"
+
+
+class StoreOutdated(StartRefused):
+    """The store's schema is not this release's; ``newer`` when it is a later release's."""
+
+    code = "store-outdated"
+
+    def __init__(self, message: str, *, newer: bool = False) -> None:
+        super().__init__(message)
+        self.newer = newer
 
 
 class MalformedRequest(CountersignError):

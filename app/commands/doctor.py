@@ -1,8 +1,7 @@
 """``python -m app doctor``: is everything as the service needs it? Each fault comes with the command that mends it.
 
-The store is opened as at every start, which brings its schema up to date; beyond that nothing is changed. Checks go
-from what everything rests on to what takes long: settings, secrets, weights and calibration, store and schema,
-everything that is stored, the audit.
+It looks and changes nothing: no file is made, no table migrated. Checks go from what everything rests on to what
+takes long: settings, secrets, weights and calibration, store and schema, everything that is stored, the audit.
 """
 
 from __future__ import annotations
@@ -18,12 +17,12 @@ from typing import Annotated
 import typer
 from sqlalchemy.orm import Session
 
-from app.errors import CountersignError
+from app.errors import CountersignError, StoreMissing, StoreOutdated
 from app.services.auditing import verify_store
 from app.settings import Settings, load_settings
 from app.store import erasures, reencryption, templates
 from app.store.data_keys import local_key_file
-from app.store.opening import open_store
+from app.store.opening import look_at_store
 from app.store.reencryption import SHELVES
 from app.store.store import Store
 from app.trail import Trail
@@ -31,6 +30,8 @@ from model.calibration import Calibration
 from model.card import Card
 from model.errors import ModelError
 from model.weights import load_card, load_network
+
+MIGRATE = "python -m app migrate"
 
 
 @dataclass(frozen=True)
@@ -73,11 +74,10 @@ def examine() -> Iterator[Finding]:
         card = found or card
         yield finding
     try:
-        store = open_store(settings)
+        settings.refuse_unkeyed()
+        store = look_at_store(settings)
     except CountersignError as error:
-        yield Finding(
-            "store", str(error), "set COUNTERSIGN_DATABASE_URL and the encryption keys as they were"
-        )
+        yield Finding("store", str(error), _mend_store(error))
         return
     try:
         yield Finding("store", "opens; its schema is this release's")
@@ -85,6 +85,14 @@ def examine() -> Iterator[Finding]:
         yield from _audit(store, settings)
     finally:
         store.close()
+
+
+def _mend_store(error: CountersignError) -> str:
+    if isinstance(error, StoreOutdated) and error.newer:
+        return "install the release that wrote it, or a later one"
+    if isinstance(error, StoreMissing | StoreOutdated):
+        return MIGRATE
+    return "set COUNTERSIGN_DATABASE_URL and the encryption keys as they were"
 
 
 def _secrets(settings: Settings) -> Iterator[Finding]:
@@ -136,6 +144,8 @@ def _model(settings: Settings) -> Iterator[tuple[Finding, Card | None]]:
 
 
 def _stored(store: Store, card: Card | None) -> Iterator[Finding]:
+    if plain := sum(len(store.read_now(reencryption.plain, shelf)) for shelf in SHELVES):
+        yield Finding("encryption", f"{plain} values are not encrypted yet", MIGRATE)
     used = store.read_now(reencryption.count_by_key)
     if missing := sorted(key_id for key_id in used if store.cipher.keys.get(key_id) is None):
         what = f"{sum(used[key_id] for key_id in missing)} values need key {', '.join(missing)}"
@@ -153,7 +163,15 @@ def _stored(store: Store, card: Card | None) -> Iterator[Finding]:
             yield Finding(f"stored values: {shelf.kind}", f"all {done} decrypt")
     if card is not None:
         yield _templates(store, card)
-    if back := store.read_now(erasures.returned):
+    log = store.erasure_log
+    try:
+        logged = log.read() if log is not None else []
+    except OSError as error:
+        yield Finding(
+            "erasures", f"the log cannot be read: {error}", "let the service's user read and write it"
+        )
+        return
+    if back := store.read_now(erasures.returned, logged):
         yield Finding(
             "erasures", f"{len(back)} erased signers or references are back", "python -m app erasures apply"
         )

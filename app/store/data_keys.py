@@ -193,8 +193,10 @@ def local_key_file(settings: Settings) -> Path | None:
     return Path(f"{url.database}.key")
 
 
-def load_data_keys(settings: Settings) -> DataKeys:
-    """The keys as configured; one of the machine's own, made when new, on a loopback address with SQLite.
+def load_data_keys(settings: Settings, *, make: bool = True) -> DataKeys:
+    """The keys as configured; else, on a loopback address with SQLite, one of the machine's own.
+
+    That one is made when there is none yet, unless ``make`` is false.
 
     Raises
     ------
@@ -210,7 +212,7 @@ def load_data_keys(settings: Settings) -> DataKeys:
             return DataKeys.of_file(settings.encryption_key_file, chosen)
         own = local_key_file(settings)
         if own is not None:
-            return _own(own, chosen)
+            return _own(own, chosen) if make else DataKeys.of_file(own, chosen)
     except OSError as error:
         where = (
             "" if settings.encryption_key_file else "The store cannot be opened and written beside its key. "

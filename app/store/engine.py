@@ -7,15 +7,19 @@ the first one to come migrates, behind an advisory lock, and the others wait for
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from app.errors import StartRefused
+from app.errors import StartRefused, StoreMissing, StoreOutdated
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_S = 10.0
@@ -37,6 +41,48 @@ def open_engine(url: str, connections: int) -> Engine:
     StartRefused
         With one line on what is wrong and what to do.
     """
+    with _refusing(url, "opened and written") as parsed:
+        if parsed.get_backend_name() == "sqlite":
+            file = _sqlite_file(parsed)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if not str(file).startswith("file:"):
+                file.touch(mode=0o600)  # what SQLite makes itself, others may read
+        engine = _connected(parsed, connections)
+        _upgrade(engine)
+        _probe(engine)
+        return engine
+
+
+def engine_as_it_is(url: str, connections: int) -> Engine:
+    """Open the database at `url` to look at it: nothing is made, migrated or written.
+
+    Raises
+    ------
+    StartRefused
+        It cannot be opened.
+    StoreMissing, StoreOutdated
+        There is none yet, or its tables are of another release.
+    """
+    with _refusing(url, "opened") as parsed:
+        shown = parsed.render_as_string(hide_password=True)
+        if parsed.get_backend_name() == "sqlite" and not _sqlite_file(parsed).is_file():
+            raise StoreMissing(f"there is no store at {shown} yet")
+        engine = _connected(parsed, connections)
+        with reading(engine).connect() as connection:
+            found = MigrationContext.configure(connection).get_current_revision()
+        script = ScriptDirectory.from_config(_alembic())
+        if found is None:
+            raise StoreMissing(f"the database {shown} holds no store yet")
+        if found not in {revision.revision for revision in script.walk_revisions()}:
+            raise StoreOutdated(f"its schema is {found}, which this release does not know", newer=True)
+        if found != script.get_current_head():
+            raise StoreOutdated(f"its schema is {found}, this release's is {script.get_current_head()}")
+        return engine
+
+
+@contextmanager
+def _refusing(url: str, wanted: str) -> Iterator[URL]:
+    """The URL's parts; what goes wrong with them becomes StartRefused."""
     try:
         parsed = make_url(url)
     except ArgumentError:
@@ -45,18 +91,19 @@ def open_engine(url: str, connections: int) -> Engine:
         ) from None
     shown = parsed.render_as_string(hide_password=True)
     try:
-        if parsed.get_backend_name() == "sqlite":
-            engine = _open_sqlite(parsed.database, url, connections)
-        else:
-            engine = _open_server(parsed, connections)
-        _upgrade(engine)
-        _probe(engine)
+        yield parsed
     except (SQLAlchemyError, OSError, sqlite3.Error) as error:
         reason = str(getattr(error, "orig", None) or error).splitlines()[0]
-        raise StartRefused(f"The store {shown} cannot be opened and written: {reason}.") from error
+        raise StartRefused(f"The store {shown} cannot be {wanted}: {reason}.") from error
     except (NoSuchModuleError, ImportError) as error:
         raise StartRefused(f"The store {shown} needs a driver that is not installed: {error}.") from error
-    return engine
+
+
+def _sqlite_file(url: URL) -> Path:
+    """The file of an SQLite URL; raises StartRefused where it names none."""
+    if not url.database or url.database == ":memory:":
+        raise StartRefused("The store must be a file: an SQLite database in memory loses every reference.")
+    return Path(url.database)
 
 
 def reading(engine: Engine) -> Engine:
@@ -66,7 +113,11 @@ def reading(engine: Engine) -> Engine:
     return engine.execution_options(writes=False)
 
 
-def _open_server(url: URL, connections: int) -> Engine:
+def _connected(url: URL, connections: int) -> Engine:
+    return (_sqlite if url.get_backend_name() == "sqlite" else _server)(url, connections)
+
+
+def _server(url: URL, connections: int) -> Engine:
     options: dict[str, object] = {}
     if url.get_backend_name() in {"postgresql", "postgres"}:
         if url.drivername in {"postgresql", "postgres"}:
@@ -82,12 +133,7 @@ def _open_server(url: URL, connections: int) -> Engine:
     )
 
 
-def _open_sqlite(database: str | None, url: str, connections: int) -> Engine:
-    if not database or database == ":memory:":
-        raise StartRefused("The store must be a file: an SQLite database in memory loses every reference.")
-    Path(database).parent.mkdir(parents=True, exist_ok=True)
-    if not database.startswith("file:"):
-        Path(database).touch(mode=0o600)  # what SQLite makes itself, others may read
+def _sqlite(url: URL, connections: int) -> Engine:
     engine = create_engine(
         url,
         pool_size=connections,
@@ -116,9 +162,14 @@ def _open_sqlite(database: str | None, url: str, connections: int) -> Engine:
     return engine
 
 
-def _upgrade(engine: Engine) -> None:
+def _alembic() -> Config:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
+    return config
+
+
+def _upgrade(engine: Engine) -> None:
+    config = _alembic()
     with engine.begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SET LOCAL lock_timeout = 0"))

@@ -86,12 +86,13 @@ def unknown_keys(session: Session) -> list[str]:
     return sorted(key_id for key_id in used if keys.get(key_id) is None)
 
 
-def returned(session: Session) -> list[Returned]:
-    """What has a tombstone and is there all the same."""
-    stones = {(stone.kind, stone.digest) for stone in everything(session)}
-    if not stones:
+def returned(session: Session, logged: Iterable[Erasure] = ()) -> list[Returned]:
+    """What has a tombstone, here or among the logged ones, and is there all the same."""
+    known = [*everything(session), *logged]
+    if not known:
         return []
-    key_ids = set(session.scalars(select(TombstoneRow.key_id).distinct()))
+    stones = {(stone.kind, stone.digest) for stone in known}
+    key_ids = {stone.key_id for stone in known}
     keys = [key for key in cipher_of(session).keys.all if key.key_id in key_ids]
 
     def stands(kind: Kind, own_key: str) -> bool:

@@ -13,6 +13,7 @@ from app.settings import Settings
 from app.store import erasures, reencryption, upkeep
 from app.store.cipher import Cipher
 from app.store.data_keys import load_data_keys
+from app.store.engine import engine_as_it_is
 from app.store.erasure_log import ErasureLog
 from app.store.store import Store
 from app.trail import Trail
@@ -39,6 +40,23 @@ def open_store(settings: Settings) -> Store:
         store.close()
         raise StartRefused(f"The store cannot be brought up to date: {error}") from error
     return store
+
+
+def look_at_store(settings: Settings) -> Store:
+    """Open the store as it is: nothing is made, migrated, encrypted or erased again. To be read only.
+
+    Raises
+    ------
+    StartRefused
+        With one line on what is wrong; StoreMissing and StoreOutdated where a start would put it right.
+    """
+    engine = engine_as_it_is(settings.database_url, settings.store_threads)
+    try:
+        cipher = Cipher(load_data_keys(settings, make=False))
+    except StartRefused:
+        engine.dispose()
+        raise
+    return Store(engine, settings.store_threads, cipher, erasure_log(settings))
 
 
 def _refuse_no_place(database_url: str) -> None:

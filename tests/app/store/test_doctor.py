@@ -48,6 +48,39 @@ def test_values_that_do_not_decrypt_are_found_and_templates_are_mended_as_it_say
     assert "backup" in findings(command("doctor", "--json"))["stored values: image"]["mend"]
 
 
+@pytest.mark.both_databases
+def test_a_store_of_an_older_or_a_newer_release_is_found_and_not_touched(
+    enrolled: TestClient, command: Command, sql: Sql
+) -> None:
+    ((head,),) = sql("SELECT version_num FROM alembic_version")
+    sql("UPDATE alembic_version SET version_num = '9999'")
+    assert "install the release" in findings(command("doctor", "--json"))["store"]["mend"]
+    sql("UPDATE alembic_version SET version_num = '0002'")
+    found = findings(command("doctor", "--json"))["store"]
+    assert (found["mend"], "0002" in found["what"]) == ("python -m app migrate", True)
+    assert sql("SELECT version_num FROM alembic_version") == [("0002",)]
+    sql("UPDATE alembic_version SET version_num = :head", head=head)
+    assert command("doctor").returncode == 0
+
+
+def test_looking_for_a_store_that_is_not_there_makes_none(command: Command, tmp_path: Path) -> None:
+    folder = tmp_path / "new"
+    url = f"sqlite:///{folder}/test.db"
+    ran = command("doctor", "--json", database_url=url, encryption_keys="-", erasure_log="-")
+    assert findings(ran)["store"]["mend"] == "python -m app migrate"
+    assert not folder.exists()
+    assert command("migrate", database_url=url, encryption_keys="-", erasure_log="-").returncode == 0
+    ran = command("doctor", "--json", database_url=url, encryption_keys="-", erasure_log="-")
+    assert ran.returncode == 0, ran.stdout
+
+
+@pytest.mark.both_databases
+def test_plain_values_are_found(enrolled: TestClient, command: Command, sql: Sql) -> None:
+    sql("UPDATE reference_images SET key_id = NULL")
+    assert findings(command("doctor", "--json"))["encryption"]["mend"] == "python -m app migrate"
+    assert sql("SELECT key_id FROM reference_images LIMIT 1") == [(None,)]
+
+
 def test_references_of_another_model_are_found(
     enrolled: TestClient, command: Command, other_model_folder: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -118,6 +119,28 @@ def test_a_restored_backup_does_not_bring_back_who_was_erased(
     assert len(log.splitlines()) == 2
     assert "alice" not in log
     assert kept not in log
+
+
+def test_doctor_sees_what_a_restored_backup_brought_back_and_leaves_it_to_the_command_that_it_names(
+    lives: Lives, backup: Backup, command: Callable[..., Any], draw: Draw, sql: Sql
+) -> None:
+    client = lives.begin()
+    enrol(client, "alice", draw(1, 0))
+    lives.end()
+    restore = backup()
+    client = lives.begin()
+    client.delete("/signers/alice")
+    lives.end()
+    restore()
+
+    ran = command("doctor", "--json")
+    assert ran.returncode == 1
+    (fault,) = [found for found in map(json.loads, ran.stdout.splitlines()) if found["mend"]]
+    assert "1 erased" in fault["what"]
+    assert sql("SELECT signer_id FROM signers") == [("alice",)], "doctor only looks"
+    assert command(*fault["mend"].removeprefix("python -m app ").split()).returncode == 0
+    assert sql("SELECT signer_id FROM signers") == []
+    assert command("doctor").returncode == 0
 
 
 def test_who_is_enrolled_anew_after_the_erasure_is_left_alone(
