@@ -51,6 +51,25 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "without invented forgers": {"sampler.forgeries": 0},
     "without spreading ink": {"augmentation.ink": 0.0, "augmentation.uneven": 0.0},
     "pooled over the whole canvas": {"network.options.grid": [1, 1], "network.options.cell": 768},
+    # On top of the best of these:
+    "similarity alone, without spreading ink": {
+        "objectives": [SIMILARITY],
+        "augmentation.ink": 0.0,
+        "augmentation.uneven": 0.0,
+    },
+    "similarity alone, wider": {
+        "objectives": [SIMILARITY],
+        "network.options.widths": [32, 56, 112, 192],
+    },
+    "similarity alone, longer descriptors": {"objectives": [SIMILARITY], "network.options.cell": 48},
+    "similarity alone, softer": {
+        "objectives": [SIMILARITY | {"options": {"alpha": 4.0, "beta": 20.0}}],
+    },
+    "similarity alone, more forgeries": {
+        "objectives": [SIMILARITY],
+        "sampler.genuine": 5,
+        "sampler.forgeries": 6,
+    },
 }
 
 
