@@ -56,13 +56,32 @@ class Hand:
     down_accent: float
 
 
-def _random_hand(rng: np.random.Generator) -> Hand:
-    steady = float(np.exp(rng.normal(0.0, 0.4)))  # some people are stable, others are not
+@dataclass(frozen=True)
+class Habits:
+    """What the people of a population have in common.
+
+    Attributes
+    ----------
+    variation : float
+        How much the median hand varies between executions, 1 = little.
+    diversity : float
+        Standard deviation of the logarithm of that between people: some are steady, others are not.
+    error : float
+        Error of the median forger; below 1 he is an expert.
+    """
+
+    variation: float = 1.0
+    diversity: float = 0.4
+    error: float = 1.15
+
+
+def _random_hand(rng: np.random.Generator, habits: Habits) -> Hand:
+    steady = habits.variation * float(np.exp(rng.normal(0.0, habits.diversity)))
     return Hand(
         shape=0.065 * steady,
         timing=0.07 * steady,
         drift=0.10 * steady,
-        posture=0.7 * float(np.exp(rng.normal(0.0, 0.3))),
+        posture=0.7 * habits.variation * float(np.exp(rng.normal(0.0, 0.3))),
         tempo=float(np.exp(rng.normal(0.0, 0.2))),
         pressure=float(rng.uniform(0.35, 0.75)),
         down_accent=float(rng.uniform(0.0, 0.5)),
@@ -85,14 +104,17 @@ class Writer:
     ----------
     seed : int
         Non-negative; everything follows from it.
+    habits : Habits
+        Of the population that the writer and the forgers belong to.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, habits: Habits = Habits()) -> None:
         if seed < 0:
             raise ValueError(f"a writer's seed is not negative, got {seed}")
         self.seed = seed
+        self.habits = habits
         rng = np.random.default_rng((seed, 0))
-        self.hand = _random_hand(rng)
+        self.hand = _random_hand(rng, habits)
         self.plan = invent_plan(rng)
         self.pen = random_pen(rng)
         self._copyists: dict[int, _Copyist] = {}
@@ -111,8 +133,8 @@ class Writer:
     def _copyist(self, forger: int) -> _Copyist:
         if forger not in self._copyists:
             rng = np.random.default_rng((self.seed, 2, forger))
-            hand = _random_hand(rng)
-            error = float(np.exp(rng.normal(np.log(1.15), 0.35)))  # below 1: an expert
+            hand = _random_hand(rng, self.habits)
+            error = float(np.exp(rng.normal(np.log(self.habits.error), 0.35)))
             model = self.genuine(int(rng.integers(1_000_000, 2_000_000)))
             plan = _trace(model, hand, error, rng)
             hand = replace(hand, shape=0.7 * hand.shape * error, tempo=1.0)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from model.card import Terms
 from model.data.specimens import Specimen
-from model.data.synthetic import Writer
+from model.data.synthetic import Habits, Writer
 from model.errors import DataError
 
 WRITERS = 120
@@ -24,6 +24,12 @@ FORGERIES = 12
 FORGERS = 6
 FIRST_SEED = 3_000_000
 HEIGHT_PX = 160
+HABITS = Habits(variation=1.25, diversity=0.24, error=0.9)
+"""Those of real people, as far as distances tell: ``python -m benchmarks.likeness``.
+
+The people to learn from are steadier and their forgers clumsier, which is easier to learn from; a calibration on such
+people would promise more than real ones keep.
+"""
 
 
 def _grey(writer: Writer, forger: int | None, number: int) -> NDArray[np.uint8]:
@@ -39,9 +45,11 @@ class SyntheticDataset:
     terms: Terms = "permissive"
     citation = "drawn by this project's sigma-lognormal synthetic writer"
 
-    def __init__(self, root: Path | None = None) -> None:
+    def __init__(self, root: Path | None = None, habits: Habits = HABITS) -> None:
         del root
-        self._writers = {f"{number:03d}": Writer(FIRST_SEED + number) for number in range(1, WRITERS + 1)}
+        self._writers = {
+            f"{number:03d}": Writer(FIRST_SEED + number, habits) for number in range(1, WRITERS + 1)
+        }
 
     def signers(self) -> Sequence[str]:
         """All invented people, sorted."""

@@ -10,7 +10,7 @@ import pytest
 from model.data.pool import Population, open_pool
 from model.data.registry import open_dataset
 from model.data.synthetic import Writer
-from model.data.synthetic_dataset import FIRST_SEED
+from model.data.synthetic_dataset import FIRST_SEED, HABITS
 from model.errors import DataError
 
 PEOPLE = Population(writers=3, genuine=2, forgeries=3, forgers=2, seed=77)
@@ -38,7 +38,9 @@ def test_invented_people_to_calibrate_on_are_not_those_that_train() -> None:
     assert len(dataset.signers()) == 120
     signer = dataset.signers()[0]
     assert len(dataset.genuine(signer)) == 14
-    assert np.array_equal(dataset.genuine(signer)[3].grey(), Writer(FIRST_SEED + 1).genuine_image(3, 160))
+    assert np.array_equal(
+        dataset.genuine(signer)[3].grey(), Writer(FIRST_SEED + 1, HABITS).genuine_image(3, 160)
+    )
     assert not any(specimen.genuine for specimen in dataset.forgeries(signer))
     with pytest.raises(DataError, match="nobody"):
         dataset.whole.genuine("nobody")

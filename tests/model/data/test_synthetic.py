@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from model.data.pen import BALLPOINT, Pen, Trajectory, draw, perturb, random_pen, render
 from model.data.svc2004 import read_trajectory
 from model.data.synth_command import write_folder
-from model.data.synthetic import Writer
+from model.data.synthetic import Habits, Writer
 from model.errors import DataError
 from model.ink import Canvas, fit, isolate
 
@@ -30,6 +30,20 @@ def test_the_same_seed_gives_the_same_bytes() -> None:
     assert np.array_equal(Writer(3).genuine_image(2), Writer(3).genuine_image(2))
     assert np.array_equal(Writer(3).forgery_image(1, 0), Writer(3).forgery_image(1, 0))
     assert not np.array_equal(Writer(3).genuine(0).xy, Writer(3).genuine(1).xy)
+
+
+def test_habits_set_how_far_hands_vary_and_how_close_forgers_come() -> None:
+    def mean_distance(habits: Habits, *, forged: bool) -> float:
+        distances = []
+        for seed in range(60, 90):
+            writer = Writer(seed, habits)
+            other = writer.forgery(0, 0) if forged else writer.genuine(1)
+            distances.append(np.linalg.norm(blurred(writer.genuine(0)) - blurred(other)))
+        return float(np.mean(distances))
+
+    assert mean_distance(Habits(variation=2.0), forged=False) > 1.2 * mean_distance(Habits(), forged=False)
+    assert mean_distance(Habits(error=0.5), forged=True) < 0.9 * mean_distance(Habits(error=2.0), forged=True)
+    assert np.array_equal(Writer(3, Habits()).genuine(0).xy, Writer(3).genuine(0).xy)
 
 
 def test_specimens_of_a_writer_are_closer_than_forgeries_and_those_closer_than_strangers() -> None:
