@@ -404,8 +404,8 @@ class Settings(BaseSettings):
     def threads(self) -> tuple[int, int]:
         """Threads that read images, and threads of one pass of the network: together what the cores can carry.
 
-        Reading an image takes several times as long as the network takes over it, so every core gets a reading
-        thread; the network's own threads are half as many, as its passes are short and few.
+        Reading waits for nobody, so every core gets a reading thread; the passes of the network follow each other on
+        one thread, which spreads each over half the cores, and leaves the other half to all the rest.
         """
         cores = usable_cores()
         return self.reading_threads or cores, self.network_threads or max(1, cores // 2)
