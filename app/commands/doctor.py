@@ -104,6 +104,8 @@ def _secrets(settings: Settings) -> Iterator[Finding]:
     for name, file in files.items():
         if file is None:
             continue
+        if file == local_key_file(settings) and not file.with_suffix("").exists():
+            continue  # a new store gets a new key
         if not file.is_file():
             yield Finding(name, f"there is no file {file}", _mend_missing(name, file))
         elif stat.S_IMODE(file.stat().st_mode) & 0o077:

@@ -67,7 +67,8 @@ def test_looking_for_a_store_that_is_not_there_makes_none(command: Command, tmp_
     folder = tmp_path / "new"
     url = f"sqlite:///{folder}/test.db"
     ran = command("doctor", "--json", database_url=url, encryption_keys="-", erasure_log="-")
-    assert findings(ran)["store"]["mend"] == "python -m app migrate"
+    faults = [found for found in findings(ran).values() if found["mend"]]
+    assert [(fault["check"], fault["mend"]) for fault in faults] == [("store", "python -m app migrate")]
     assert not folder.exists()
     assert command("migrate", database_url=url, encryption_keys="-", erasure_log="-").returncode == 0
     ran = command("doctor", "--json", database_url=url, encryption_keys="-", erasure_log="-")
