@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from app.settings import RELEASED_WEIGHTS
 from model import plots
 from model.calibration import Calibration
 from model.data.registry import open_dataset
@@ -33,7 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("weights", nargs="?", type=Path, default=Path("weights/countersign-2-free"))
+    parser.add_argument("weights", nargs="?", type=Path, default=RELEASED_WEIGHTS)
     parser.add_argument("--data", type=Path, default=None, help="folder of the data sets (SIGNATURE_DATA)")
     parser.add_argument("--out", type=Path, default=Path("docs/pictures"))
     args = parser.parse_args()
