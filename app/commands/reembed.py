@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -85,6 +86,7 @@ def reembed(
 
 
 def _move(job: Reembedding, follow: float | None) -> None:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # who runs it in the background stops it so
     try:
         _through("moving", job.waiting(), job.move())
         while follow is not None:

@@ -68,16 +68,24 @@ def engine_as_it_is(url: str, connections: int) -> Engine:
         if parsed.get_backend_name() == "sqlite" and not _sqlite_file(parsed).is_file():
             raise StoreMissing(f"there is no store at {shown} yet")
         engine = _connected(parsed, connections)
-        with reading(engine).connect() as connection:
-            found = MigrationContext.configure(connection).get_current_revision()
-        script = ScriptDirectory.from_config(_alembic())
-        if found is None:
-            raise StoreMissing(f"the database {shown} holds no store yet")
-        if found not in {revision.revision for revision in script.walk_revisions()}:
-            raise StoreOutdated(f"its schema is {found}, which this release does not know", newer=True)
-        if found != script.get_current_head():
-            raise StoreOutdated(f"its schema is {found}, this release's is {script.get_current_head()}")
+        try:
+            with reading(engine).connect() as connection:
+                found = MigrationContext.configure(connection).get_current_revision()
+            _refuse_other_release(found, shown)
+        except BaseException:
+            engine.dispose()
+            raise
         return engine
+
+
+def _refuse_other_release(found: str | None, shown: str) -> None:
+    script = ScriptDirectory.from_config(_alembic())
+    if found is None:
+        raise StoreMissing(f"the database {shown} holds no store yet")
+    if found not in {revision.revision for revision in script.walk_revisions()}:
+        raise StoreOutdated(f"its schema is {found}, which this release does not know", newer=True)
+    if found != script.get_current_head():
+        raise StoreOutdated(f"its schema is {found}, this release's is {script.get_current_head()}")
 
 
 @contextmanager
