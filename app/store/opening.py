@@ -50,6 +50,7 @@ def look_at_store(settings: Settings) -> Store:
     StartRefused
         With one line on what is wrong; StoreMissing and StoreOutdated where a start would put it right.
     """
+    settings.refuse_unkeyed()
     engine = engine_as_it_is(settings.database_url, settings.store_threads)
     try:
         cipher = Cipher(load_data_keys(settings, make=False))
