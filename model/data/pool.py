@@ -13,7 +13,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from itertools import repeat
 from pathlib import Path
@@ -26,7 +26,7 @@ import model.data.kinematics
 import model.data.plans
 import model.data.synthetic
 from model.data.pen import Trajectory
-from model.data.synthetic import Writer
+from model.data.synthetic import Habits, Writer
 
 DEFAULT_POOL = Path(".cache/synthetic")
 _BATCH = 32  # writers to a task
@@ -36,7 +36,7 @@ _BATCH = 32  # writers to a task
 class Population:
     """Who is invented: ``writers`` people from ``seed`` on, each with ``genuine`` specimens and ``forgeries``.
 
-    The forgeries of a writer are shared out among ``forgers`` people.
+    The forgeries of a writer are shared out among ``forgers`` people. ``habits`` is what all of them have in common.
     """
 
     writers: int
@@ -44,6 +44,7 @@ class Population:
     forgeries: int
     forgers: int
     seed: int
+    habits: Habits = field(default_factory=Habits)
 
     def specimens(self, writer: Writer) -> Iterator[Trajectory]:
         """All of one writer's: the genuine ones, then the forgeries, in their order."""
@@ -111,7 +112,7 @@ def _write(target: Path, population: Population) -> None:
 def _invent(population: Population, first: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     columns, lengths = [], []
     for identity in range(first, min(first + _BATCH, population.writers)):
-        for t in population.specimens(Writer(population.seed + identity)):
+        for t in population.specimens(Writer(population.seed + identity, population.habits)):
             columns.append(np.column_stack([t.xy, t.pressure, t.pen_down]).astype(np.float32))
             lengths.append(len(columns[-1]))
     return np.concatenate(columns), np.array(lengths, dtype=np.int64)

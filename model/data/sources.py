@@ -6,7 +6,7 @@ onto a canvas with a random generator that it is handed. The same generator stat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +19,7 @@ from model.data.packed import DEFAULT_CACHE, pack
 from model.data.pen import Pen, Trajectory, draw, perturb, random_pen
 from model.data.pool import Population, open_pool
 from model.data.specimens import Dataset, Specimen
+from model.data.synthetic import Habits
 from model.errors import DataError
 from model.ink import Canvas
 
@@ -107,6 +108,8 @@ class SyntheticSource:
         The forgeries of a writer are shared out among so many.
     seed : int
         Of the first writer; keep validation's apart from training's.
+    habits : mapping
+        Of the people: ``variation``, ``diversity``, ``error`` of :class:`model.data.synthetic.Habits`.
     """
 
     def __init__(
@@ -118,9 +121,10 @@ class SyntheticSource:
         forgeries: int = 24,
         forgers: int = 4,
         seed: int = 1_000_000,
+        habits: Mapping[str, float] | None = None,
     ) -> None:
         self._canvas, self._augmentation = canvas, augmentation
-        self._population = Population(writers, genuine, forgeries, forgers, seed)
+        self._population = Population(writers, genuine, forgeries, forgers, seed, Habits(**habits or {}))
         self._pool = open_pool(self._population)
         self.groups = ("",) * writers
         self.about = TrainingData(
