@@ -214,13 +214,16 @@ def _moments(density: Grey) -> tuple[float, float, float, float]:
 
 
 def _refuse_unusable(mask: Grey) -> None:
-    ink = int(mask.sum())
-    ys, xs = np.nonzero(mask)
+    moments = cv2.moments(mask, binaryImage=True)
+    ink = round(moments["m00"])
     if ink < MIN_INK_PIXELS:
         raise TooLittleInk(
             "There is only a speck of ink on the image; upload a scan that shows the whole signature."
         )
-    spread = np.linalg.eigvalsh(np.cov(np.stack([xs, ys]).astype(np.float64)))
+    covariance = np.array(
+        [[moments["mu20"], moments["mu11"]], [moments["mu11"], moments["mu02"]]], dtype=np.float64
+    )
+    spread = np.linalg.eigvalsh(covariance / (ink - 1))
     minor, major = float(np.sqrt(max(spread[0], 0.0))), float(np.sqrt(spread[1]))
     stroke = ink / max(1.0, _edge_length(mask) / 2.0)
     if major < 2.5 * max(1.0, stroke) and major < 0.08 * max(mask.shape):

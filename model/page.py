@@ -34,8 +34,8 @@ def shrink(image: Grey, side: int) -> tuple[Grey, float]:
 
 
 def percentiles(pixels: Grey, *percents: float) -> tuple[float, ...]:
-    """``np.percentile`` of uint8, to the bit, by counting: sorting a page costs more than all else on the way."""
-    upto = np.cumsum(np.bincount(pixels.ravel(), minlength=256))
+    """``np.percentile`` of at most 2**24 uint8, to the bit, by counting: sorting a page costs more than all else."""
+    upto = np.cumsum(cv2.calcHist([pixels], [0], None, [256], [0, 256]).ravel().astype(np.int64))
     found = []
     for percent in percents:
         place = (int(upto[-1]) - 1) * (percent / 100.0)
@@ -239,7 +239,10 @@ def longest_run(flags: NDArray[np.bool_]) -> int:
 
 def without_specks(mask: Grey) -> Grey:
     """Take out dust, frames round the writing, and what belongs to the page's edge."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    # Grana's labelling takes half the time of the default.
+    count, labels, stats, _ = cv2.connectedComponentsWithStatsWithAlgorithm(
+        mask, 8, cv2.CV_32S, cv2.CCL_GRANA
+    )
     if count <= 1:
         return mask
     height, width = mask.shape
