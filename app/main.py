@@ -92,7 +92,7 @@ def create_app(settings: Settings) -> FastAPI:
             raise
         anchoring = Anchoring(store, trail, settings.audit_anchor_s)
         await anchoring.open()
-        queue = InferenceQueue(embedder, settings.batch_size, settings.queue_size, metrics.batch)
+        queue = InferenceQueue(embedder, settings.batch(embedder.device), settings.queue_size, metrics.batch)
         readers = ThreadPoolExecutor(settings.threads[0], thread_name_prefix="reading")
         metrics.watch(lambda: queue.depth, lambda: gate.requests, lambda: gate.bytes)
         queue.start()
