@@ -10,9 +10,11 @@ import asyncio
 import logging
 import random
 import sqlite3
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -24,7 +26,7 @@ from app.deadline import point_of_no_return
 from app.errors import MalformedRequest, StoreUnavailable
 from app.store import health
 from app.store.cipher import Cipher, carry
-from app.store.engine import compact, forget_erased, open_engine, reading
+from app.store.engine import BUSY_TIMEOUT_S, compact, forget_erased, open_engine, reading
 from app.store.erasure_log import ErasureLog
 from app.store.erasures import Erasure
 from app.store.faults import repeatable, unavailable
@@ -56,6 +58,8 @@ class Store:
         self._writer = engine
         self._reader = reading(engine)
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="store")
+        self._one_writer = engine.dialect.name == "sqlite"
+        self._turn = threading.Lock()
         self._condition = health.Condition()
         self._unswept = False
         self.cipher = cipher
@@ -118,7 +122,11 @@ class Store:
         """
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                with Session(self._writer, info=carry(self.cipher)) as session, session.begin():
+                with (
+                    self._in_turn(),
+                    Session(self._writer, info=carry(self.cipher)) as session,
+                    session.begin(),
+                ):
                     return work(session, *args, **kwargs)
             except DataError as error:
                 raise _not_storable() from error
@@ -165,6 +173,21 @@ class Store:
 
     async def _run(self, work: Callable[[], R]) -> R:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    @contextmanager
+    def _in_turn(self) -> Iterator[None]:
+        """Let one thread at a time write to SQLite.
+
+        Left to itself, a writer that finds it locked naps and tries again, in no order, so that some wait for many
+        others; and each nap is longer than a transaction. Whoever waits here for as long as SQLite would is let
+        through, and hears from SQLite what is wrong.
+        """
+        taken = self._one_writer and self._turn.acquire(timeout=BUSY_TIMEOUT_S)
+        try:
+            yield
+        finally:
+            if taken:
+                self._turn.release()
 
     def _note(self, log: ErasureLog, erased: Erasure) -> None:
         try:
