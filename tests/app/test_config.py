@@ -89,3 +89,9 @@ def test_threads_fit_the_cores() -> None:
     reading, network = Settings(_env_file=None).threads
     assert 1 <= network <= reading <= usable_cores()
     assert Settings(_env_file=None, reading_threads=3, network_threads=2).threads == (3, 2)
+
+
+def test_a_pass_is_as_large_as_the_device_gains_from() -> None:
+    settings = Settings(_env_file=None)
+    assert (settings.batch("cpu"), settings.batch("cuda")) == (8, 32)
+    assert Settings(_env_file=None, batch_size=5).batch("cuda") == 5

@@ -13,6 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,13 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
+from sqlalchemy import text
+from sqlalchemy.orm import Session
 
 from app.settings import Settings
 from app.store import engine as store_engine
 from app.store import reencryption
+from app.store.store import Store
 from tests.app.store.conftest import Draw, Sql, enrol, verify
 from tests.conftest import Database
 from tests.postgres import Postgres
@@ -317,3 +321,18 @@ def test_a_file_that_another_program_locks_is_busy(
     intruder.close()
     assert enrol(client, "b", draw(2, 0)).status_code == 201
     assert client.get("/readyz").status_code == 200
+
+
+def test_writers_of_one_process_wait_their_turn_instead_of_giving_up(
+    opened: Callable[..., Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_engine, "BUSY_TIMEOUT_S", 0.1)
+    store = opened()
+
+    def slow(session: Session) -> None:
+        session.execute(text("UPDATE tenants SET sequence = sequence WHERE tenant_id = '-nobody-'"))
+        time.sleep(0.1)
+
+    with ThreadPoolExecutor(6) as threads:
+        for write in [threads.submit(store.write_now, slow) for _ in range(6)]:
+            write.result()

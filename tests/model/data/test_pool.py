@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from model.data.pool import Population, open_pool
 from model.data.registry import open_dataset
-from model.data.synthetic import Writer
+from model.data.synthetic import Habits, Writer
 from model.data.synthetic_dataset import FIRST_SEED, HABITS
 from model.errors import DataError
 
@@ -23,6 +24,13 @@ def test_the_pool_holds_what_the_writers_write(tmp_path: Path) -> None:
     assert np.array_equal(kept.pen_down, genuine.pen_down)
     forged = Writer(79).forgery(0, 1)  # the third of them is the first forger's second
     assert np.allclose(pool.trajectory(2, 2, forged=True).xy, forged.xy, atol=1e-4)
+
+
+def test_a_population_has_its_own_habits(tmp_path: Path) -> None:
+    shaky = replace(PEOPLE, habits=Habits(variation=3.0))
+    kept = open_pool(shaky, tmp_path).trajectory(1, 1, forged=False)
+    assert np.allclose(kept.xy, Writer(78, shaky.habits).genuine(1).xy, atol=1e-4)
+    assert not np.array_equal(kept.xy, open_pool(PEOPLE, tmp_path).trajectory(1, 1, forged=False).xy)
 
 
 def test_writers_are_invented_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
