@@ -15,7 +15,7 @@ import signal
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -49,9 +49,16 @@ def resident() -> int:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def quiet() -> None:
-    """As the service does at its start: libtiff's own lines on stderr are no help here either."""
+def as_served() -> Iterator[None]:
+    """As `serve` does at its start: libtiff is quiet, and what is in memory already is no garbage to look through.
+
+    Here that is all that the tests before have left behind: a second of looking, charged to some request.
+    """
     hush_libtiff()
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 async def send(app: Any, request: Request) -> tuple[int, str]:
