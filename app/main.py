@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -25,6 +24,7 @@ from app.inference import InferenceQueue
 from app.limiting import Limits
 from app.middleware import RequestFrame
 from app.problems import Problem
+from app.reader.pool import Readers
 from app.services.anchoring import Anchoring
 from app.services.core import Core
 from app.services.gallery import Gallery
@@ -55,7 +55,7 @@ the evidence as a **log-likelihood ratio**. Errors are [problem+json](/problems)
 def load_embedder(settings: Settings) -> Embedder:
     """Load and warm up the model; raise StartRefused with one clear line when it cannot be served as configured."""
     cv2.setNumThreads(1)  # requests run side by side; threads of OpenCV's own would only fight over the cores
-    torch.set_num_threads(settings.threads[1])
+    torch.set_num_threads(settings.workers[1])
     try:
         embedder = Embedder.load(settings.weights, settings.device)
         if settings.allowed_terms == "permissive":
@@ -82,18 +82,19 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         trail = Trail(settings.chain_keys())
         store = open_store(settings)
+        readers = Readers(settings.workers[0], settings.deadline_s, metrics.reader_deaths.inc)
         try:
             await keys.open(store)
             settings.refuse_open_door(keys=keys.live > 0)
             embedder = load_embedder(settings)
             await _tell_of_unmoved(store, embedder.version)
+            readers.check()
         except BaseException:
-            await _close(keys, store)
+            await _close(readers, keys, store)
             raise
         anchoring = Anchoring(store, trail, settings.audit_anchor_s)
         await anchoring.open()
         queue = InferenceQueue(embedder, settings.batch(embedder.device), settings.queue_size, metrics.batch)
-        readers = ThreadPoolExecutor(settings.threads[0], thread_name_prefix="reading")
         metrics.watch(lambda: queue.depth, lambda: gate.requests, lambda: gate.bytes)
         queue.start()
         gallery = Gallery(store, embedder.version, cosine=embedder.metric == "cosine")
@@ -126,8 +127,7 @@ def create_app(settings: Settings) -> FastAPI:
             app.state.core = None
             upkeep.cancel()
             await queue.close()
-            readers.shutdown(wait=True)
-            await _close(keys, anchoring, store)
+            await _close(readers, keys, anchoring, store)
             if traces is not None:
                 traces.shutdown()
 
@@ -154,7 +154,7 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
-async def _close(*parts: LiveKeys | Anchoring | Store) -> None:
+async def _close(*parts: LiveKeys | Anchoring | Readers | Store) -> None:
     """Close what was opened, the store last of all."""
     for part in parts:
         closing = part.close()

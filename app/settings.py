@@ -198,11 +198,12 @@ class Settings(BaseSettings):
         le=256,
         description="Threads of one pass of the network on the CPU; 0: half the cores, as decoding has the others.",
     )
-    reading_threads: int = Field(
+    reading_processes: int = Field(
         default=0,
         ge=0,
-        le=256,
-        description="Threads that decode images and isolate ink beside the event loop; 0: one for each core.",
+        le=64,
+        description="Processes that decode images and isolate ink, some 50 MB each; 0: one for each core that a pass "
+        "of the network leaves, at most 8.",
     )
 
     # Load
@@ -405,14 +406,15 @@ class Settings(BaseSettings):
         return self
 
     @property
-    def threads(self) -> tuple[int, int]:
-        """Threads that read images, and threads of one pass of the network: together what the cores can carry.
+    def workers(self) -> tuple[int, int]:
+        """Processes that read images, and threads of one pass of the network: together what the cores can carry.
 
-        Reading waits for nobody, so every core gets a reading thread; the passes of the network follow each other on
-        one thread, which spreads each over half the cores, and leaves the other half to all the rest.
+        The passes of the network follow each other, and each is spread over half the cores; reading has the others,
+        which the event loop and the store share with it.
         """
         cores = usable_cores()
-        return self.reading_threads or cores, self.network_threads or max(1, cores // 2)
+        network = self.network_threads or max(1, cores // 2)
+        return self.reading_processes or min(8, max(1, cores - network)), network
 
     def batch(self, device: Literal["cpu", "cuda"]) -> int:
         """Most signatures in one pass of the network on this device."""

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import logging
 import math
@@ -15,15 +14,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 
-import PIL
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from app.context import request_id
 from app.drift import RankWindow
 from app.inference import Batch
-from app.tracing import span
+from app.tracing import span, spans_before_now
+from app.uploads import hush_libtiff
 
 _KEY = re.compile(r"\bcs_[A-Za-z0-9_-]{20,}")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
@@ -55,13 +53,16 @@ class Metrics:
         )
         self.stages = self._histogram(
             "stage_seconds",
-            "Time of a stage: wait (for a reading thread), decode, isolate, queue (for the network), network, store, "
-            "index.",
+            "Time of a stage: wait (for a reading process), decode, isolate, queue (for the network), network, "
+            "store, index.",
             _SECONDS,
             "stage",
         )
         self.batches = self._histogram(
             "batch_signatures", "Signatures in one pass of the network.", (1, 2, 4, 8, 16, 32, 64, 128)
+        )
+        self.reader_deaths = self._counter(
+            "reader_deaths", "Reading processes that died or were killed over an upload."
         )
         self.queue = self._gauge("queue_depth", "Signatures waiting for the network.")
         self.in_hand = self._gauge(
@@ -140,6 +141,12 @@ class Metrics:
         finally:
             self.stages.labels(name).observe(time.perf_counter() - begin)
 
+    def stages_elsewhere(self, seconds: Mapping[str, float]) -> None:
+        """Take in stages that another process went through just now, one after the other, and trace them."""
+        spans_before_now(seconds)
+        for name, length in seconds.items():
+            self.stages.labels(name).observe(length)
+
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"countersign_{name}", text, labels, registry=self.registry)
 
@@ -212,13 +219,3 @@ def configure_logging(level: str, form: str) -> None:
             "CRITICAL"
         )  # what is wrong with an upload is told to whoever sent it
     hush_libtiff()
-
-
-def hush_libtiff() -> None:
-    """Keep libtiff from writing to stderr by itself: a broken upload would put lines of no form into the log."""
-    folder = Path(PIL.__file__).parent.parent / "pillow.libs"
-    for library in folder.glob("libtiff-*.so*"):  # where Pillow's wheels for Linux carry it
-        with contextlib.suppress(OSError, AttributeError):
-            loaded = ctypes.CDLL(str(library))
-            loaded.TIFFSetErrorHandler(None)
-            loaded.TIFFSetWarningHandler(None)

@@ -7,7 +7,8 @@ nothing of OpenTelemetry is imported.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
@@ -56,6 +57,18 @@ def span(name: str) -> Iterator[None]:
         return
     with tracer.start_as_current_span(name, record_exception=False, set_status_on_exception=False):
         yield
+
+
+def spans_before_now(seconds: Mapping[str, float]) -> None:
+    """Spans for stages that followed each other elsewhere and have just ended, by name and length."""
+    tracer = _tracer.get()
+    if tracer is None:
+        return
+    begin = time.time_ns() - round(1e9 * sum(seconds.values()))
+    for name, length in seconds.items():
+        end = begin + round(1e9 * length)
+        tracer.start_span(name, start_time=begin).end(end)
+        begin = end
 
 
 class TraceFrame:

@@ -7,12 +7,16 @@ decoder raises becomes a refusal.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import io
 import struct
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import PIL
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -177,3 +181,13 @@ def _check_size(image: Image.Image, limits: UploadLimits, cost: float) -> None:
         raise DamagedImage(
             f"The image has {width:,} x {height:,} pixels, the shape of no scan; save it again."
         )
+
+
+def hush_libtiff() -> None:
+    """Keep libtiff from writing to stderr by itself: a broken upload would put lines of no form into the log."""
+    folder = Path(PIL.__file__).parent.parent / "pillow.libs"
+    for library in folder.glob("libtiff-*.so*"):  # where Pillow's wheels for Linux carry it
+        with contextlib.suppress(OSError, AttributeError):
+            loaded = ctypes.CDLL(str(library))
+            loaded.TIFFSetErrorHandler(None)
+            loaded.TIFFSetWarningHandler(None)

@@ -3,7 +3,7 @@
 A service process on a socket, with its record on disk, and Locust (a process of its own) as its callers. In one run:
 
 1. The bare network, fed canvases in a loop at the batch sizes that the service is then seen to use; and reading
-   (decoding and isolating ink) on the service's number of threads with the network on its own, in a loop.
+   (decoding and isolating ink) in the service's number of processes with the network on its own, in a loop.
 2. Capacity: callers that wait for their answers, as many as keep the service busy.
 3. 70 % of capacity, and three times capacity, as a stream of arrivals that waits for nobody.
 
@@ -25,22 +25,22 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import httpx
 import numpy as np
 import psutil
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
+from app.reader.pool import Readers
 from app.settings import RELEASED_WEIGHTS, ROOT, Settings
-from app.uploads import UploadLimits, read_upload
+from app.uploads import UploadLimits
 from model.data.synthetic import Writer
 from model.embedder import Embedder
 
@@ -102,8 +102,11 @@ class Service:
 
     def cpu_s(self) -> float:
         """Processor seconds used so far."""
-        times = self.measured.cpu_times()
-        return float(times.user + times.system)
+        return processor_s(self.measured)
+
+    def resident(self) -> int:
+        """Bytes in memory, the reading processes' included."""
+        return sum(process.memory_info().rss for process in family(self.measured))
 
     def samples(self) -> dict[str, float]:
         """Sums and counts of /metrics, by name and labels."""
@@ -119,6 +122,16 @@ class Service:
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(60)
         self._log.close()
+
+
+def family(process: psutil.Process) -> list[psutil.Process]:
+    """A process and all that it has started."""
+    return [process, *process.children(recursive=True)]
+
+
+def processor_s(process: psutil.Process) -> float:
+    """Processor seconds that a process and all that it has started have used so far."""
+    return sum(sum(member.cpu_times()[:2]) for member in family(process))
 
 
 def scan(writer: int, n: int) -> bytes:
@@ -143,7 +156,7 @@ def watched_memory(service: Service) -> Iterator[list[int]]:
 
     def watch() -> None:
         while not done.wait(0.05):
-            seen.append(service.measured.memory_info().rss)
+            seen.append(service.resident())
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -194,16 +207,23 @@ def call(service: Service, scans: Path, seconds: float, rate: float | None, user
 def each_second(action: Callable[[], int], seconds: float) -> tuple[float, float]:
     """How many things an action gets done in a second on the clock, and in a second of processor time."""
     action()
-    begin, cpu, done = time.perf_counter(), time.process_time(), 0
+    me = psutil.Process()
+    begin, cpu, done = time.perf_counter(), processor_s(me), 0
     while time.perf_counter() - begin < seconds:
         done += action()
-    return done / (time.perf_counter() - begin), done / (time.process_time() - cpu)
+    return done / (time.perf_counter() - begin), done / (processor_s(me) - cpu)
 
 
 def bare(embedder: Embedder, images: list[bytes], batches: list[int], seconds: float) -> tuple[Any, Any]:
     """Signatures a second: the network alone at these batch sizes, and reading before it, both without a service."""
     limits = UploadLimits(max_bytes=10**8, max_pixels=10**8)
-    canvases = np.stack([embedder.prepare(read_upload(image, None, limits)).canvas for image in images])
+    processes, _ = Settings(_env_file=None).workers  # type: ignore[call-arg]
+    readers = Readers(processes, patience_s=60)
+
+    def read(image: bytes) -> NDArray[np.uint8]:
+        return readers.read(image, None, 0, limits, embedder.canvas).prepared.canvas
+
+    canvases = np.stack([read(image) for image in images])
     sizes = iter(())
 
     def network() -> int:
@@ -215,21 +235,19 @@ def bare(embedder: Embedder, images: list[bytes], batches: list[int], seconds: f
         embedder.embed(canvases[np.arange(size) % len(canvases)])
         return size
 
-    reading, _ = Settings(_env_file=None).threads  # type: ignore[call-arg]
     group = max(1, round(float(np.mean(batches))))
 
-    with ThreadPoolExecutor(reading) as readers:
+    def both() -> int:
+        chosen = (images * group)[: group * processes]
+        done = list(readers.threads.map(read, chosen))
+        for at in range(0, len(done), group):
+            embedder.embed(np.stack(done[at : at + group]))
+        return len(done)
 
-        def both() -> int:
-            chosen = (images * group)[: group * reading]
-            read = list(
-                readers.map(lambda image: embedder.prepare(read_upload(image, None, limits)).canvas, chosen)
-            )
-            for at in range(0, len(read), group):
-                embedder.embed(np.stack(read[at : at + group]))
-            return len(read)
-
+    try:
         return each_second(network, seconds), each_second(both, seconds)
+    finally:
+        readers.close()
 
 
 def batches_seen(before: dict[str, float], after: dict[str, float]) -> list[int]:
@@ -287,7 +305,7 @@ def serve_and_call(weights: Path, images: list[bytes], seconds: float) -> Seen:
             enrol(service)
             call(service, scans, max(3.0, seconds / 4), None, 16)  # warm
             time.sleep(1.0)
-            idle = service.measured.memory_info().rss
+            idle = service.resident()
             before = service.samples()
             full = call(service, scans, seconds, None, 16)
             after = service.samples()
@@ -356,15 +374,14 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, default=RELEASED_WEIGHTS)
     parser.add_argument("--seconds", type=float, default=20.0, help="of each part")
     args = parser.parse_args()
-    cv2.setNumThreads(1)
-    reading, network = Settings(_env_file=None).threads  # type: ignore[call-arg]
+    reading, network = Settings(_env_file=None).workers  # type: ignore[call-arg]
     torch.set_num_threads(network)
     images = [scan(n % SIGNERS, 100 + n) for n in range(40)]
     seen = serve_and_call(args.weights, images, args.seconds)
     embedder = Embedder.load(args.weights, "cpu")
     net, both = bare(embedder, images, seen.batches, args.seconds / 2)
     print(
-        f"`python benchmarks/load.py --seconds {args.seconds:g}`, {embedder.version}, {reading} reading threads, "
+        f"`python benchmarks/load.py --seconds {args.seconds:g}`, {embedder.version}, {reading} reading processes, "
         f"{network} for the network, {os.cpu_count()} cores, shared with the callers\n"
     )
     print("| what | figure |\n|---|---:|")

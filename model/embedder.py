@@ -20,7 +20,7 @@ from torch import nn
 from model.calibration import Calibration
 from model.card import Card
 from model.errors import CalibrationMissing, DeviceUnavailable, WeightsMismatched
-from model.ink import Quality, fit, isolate
+from model.ink import Canvas, Quality, fit, isolate
 from model.weights import load_card, load_network
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -108,6 +108,11 @@ class Embedder:
         choose_device(device)
         card = load_card(folder)
         return cls(load_network(folder, card), card, None, device)
+
+    @property
+    def canvas(self) -> Canvas:
+        """The canvas that the network looks at."""
+        return self._canvas
 
     @property
     def calibration(self) -> Calibration:

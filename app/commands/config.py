@@ -25,8 +25,8 @@ def config(
         typer.echo(f"{PREFIX}{name.upper()}={shown(name, getattr(settings, name))}")
         if explain:
             typer.echo("")
-    reading, network = settings.threads
-    typer.echo(f"# {reading} reading threads, {network} threads for the network")
+    reading, network = settings.workers
+    typer.echo(f"# {reading} reading processes, {network} threads for the network")
 
 
 def shown(name: str, value: object) -> str:

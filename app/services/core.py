@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from app.inference import InferenceQueue
+from app.reader.pool import Readers
 from app.services.gallery import Gallery
 from app.services.live_rates import LiveRates
 from app.settings import Settings
@@ -24,7 +24,7 @@ class Core:
     queue: InferenceQueue
     store: Store
     gallery: Gallery
-    readers: ThreadPoolExecutor
+    readers: Readers
     metrics: Metrics
     calibration_id: str
     rates: LiveRates

@@ -18,7 +18,7 @@ from app.errors import CountersignError, FileRefused, TooManyFiles
 from app.services.core import Core
 from app.services.notes import quality_notes
 from app.tracing import span
-from app.uploads import UploadLimits, read_upload
+from app.uploads import UploadLimits
 from model.embedder import Prepared
 from model.errors import UnusableSignature
 
@@ -60,7 +60,7 @@ async def read_signatures(core: Core, uploads: Sequence[Upload]) -> list[Signatu
     since = time.perf_counter()
     # Each on a copy of the request's context, so that its log lines and spans on those threads belong to it.
     readings = [
-        loop.run_in_executor(core.readers, copy_context().run, _read, core, upload, since)
+        loop.run_in_executor(core.readers.threads, copy_context().run, _read, core, upload, since)
         for upload in uploads
     ]
     try:
@@ -94,18 +94,16 @@ class _ReadUpload:
 
 
 def _read(core: Core, upload: Upload, since: float) -> _ReadUpload:
-    """Decode a file and isolate its ink, on a reading thread."""
+    """Have a file decoded and its ink isolated, on a thread of the readers'."""
     settings = core.settings
     limits = UploadLimits(max_bytes=settings.max_upload_bytes, max_pixels=settings.max_pixels)
     core.metrics.stages.labels("wait").observe(time.perf_counter() - since)
     try:
-        with core.metrics.stage("decode"):
-            grey = read_upload(upload.data, upload.name, limits, upload.page)
-        with core.metrics.stage("isolate"):
-            prepared = core.embedder.prepare(grey)
+        read = core.readers.read(upload.data, upload.name, upload.page, limits, core.embedder.canvas)
     except (CountersignError, UnusableSignature) as error:
         raise FileRefused(error, upload.field, upload.position, upload.name) from error
-    return _ReadUpload(hashlib.sha256(upload.data).hexdigest(), prepared)
+    core.metrics.stages_elsewhere(read.seconds)
+    return _ReadUpload(hashlib.sha256(upload.data).hexdigest(), read.prepared)
 
 
 def _signature(upload: Upload, read: _ReadUpload, template: NDArray[np.float32]) -> Signature:

@@ -85,10 +85,12 @@ def test_a_file_of_settings_is_held_to_the_same(tmp_path: Path) -> None:
         load_settings()
 
 
-def test_threads_fit_the_cores() -> None:
-    reading, network = Settings(_env_file=None).threads
-    assert 1 <= network <= reading <= usable_cores()
-    assert Settings(_env_file=None, reading_threads=3, network_threads=2).threads == (3, 2)
+def test_workers_fit_the_cores() -> None:
+    reading, network = Settings(_env_file=None).workers
+    assert reading >= 1
+    assert network >= 1
+    assert reading + network <= max(2, usable_cores())
+    assert Settings(_env_file=None, reading_processes=3, network_threads=2).workers == (3, 2)
 
 
 def test_a_pass_is_as_large_as_the_device_gains_from() -> None:

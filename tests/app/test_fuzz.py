@@ -26,7 +26,7 @@ from fastapi.testclient import TestClient
 
 from app.main import create_app
 from app.settings import Settings
-from app.telemetry import hush_libtiff
+from app.uploads import hush_libtiff
 from tests.app.hostile import HOSTILE
 from tests.app.mutants import CONTENT_TYPE, Request, form, part, requests, sound_images
 from tests.app.test_api import enrol
@@ -41,11 +41,33 @@ MB = 1 << 20
 
 
 def resident() -> int:
-    """Bytes in memory, without what the allocator merely has not handed back yet."""
+    """Bytes in memory, here without what the allocator merely has not handed back yet, and in the reading processes."""
     gc.collect()
     with contextlib.suppress(OSError):  # another libc; then what it keeps counts
         ctypes.CDLL("libc.so.6").malloc_trim(0)
-    return int(psutil.Process().memory_info().rss)
+    return sum(int(process.memory_info().rss) for process in (psutil.Process(), *readers()))
+
+
+def readers() -> list[psutil.Process]:
+    """The reading processes of the service that runs in this process."""
+    return [child for child in psutil.Process().children() if "app.reader" in child.cmdline()]
+
+
+class Stopwatch:
+    """Seconds since it was made, on the clock or of processor time, here and in the reading processes: the smaller.
+
+    On a busy machine the clock alone would tell of other processes.
+    """
+
+    def __init__(self, reading: list[psutil.Process]) -> None:
+        self._reading = reading
+        self._cpu, self._begin = self._used(), time.perf_counter()
+
+    def seconds(self) -> float:
+        return min(time.perf_counter() - self._begin, self._used() - self._cpu)
+
+    def _used(self) -> float:
+        return time.process_time() + sum(sum(process.cpu_times()[:2]) for process in self._reading)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -106,14 +128,14 @@ def test_mutants_get_answers(settings: Settings, draw: Draw) -> None:
         async with app.router.lifespan_context(app):
             first = form(part("files", sound_images()[0][1], "f.png"))
             assert (await send(app, Request("", "/signers/a/references", CONTENT_TYPE, first)))[0] == 201
+            reading = readers()
             seen: Counter[int] = Counter()
             slowest, baseline = 0.0, 0
             began = time.monotonic()
             for n, request in enumerate(islice(requests(SEED), CASES)):
-                begin, cpu = time.perf_counter(), time.process_time()
+                watch = Stopwatch(reading)
                 status, media = await send(app, request)
-                # On a busy machine the clock alone would tell of other processes.
-                took = min(time.perf_counter() - begin, max(0.0, time.process_time() - cpu))
+                took = watch.seconds()
                 slowest = max(slowest, took)
                 seen[status] += 1
                 assert status < 500, (n, request.what, status)
@@ -137,6 +159,7 @@ def test_mutants_get_answers(settings: Settings, draw: Draw) -> None:
             registry = app.state.metrics.registry
             assert registry.get_sample_value("countersign_requests_in_hand") == 0
             assert registry.get_sample_value("countersign_bytes_in_hand") == 0
+            assert registry.get_sample_value("countersign_reader_deaths_total") == 0
 
     asyncio.run(scenario())
 
@@ -146,9 +169,9 @@ def test_hostile_files_are_answered_within_a_second(hosting: TestClient, what: s
     data = HOSTILE[what]()
     before = resident()
     for page in ("0", "7"):
-        begin, cpu = time.perf_counter(), time.process_time()
+        watch = Stopwatch(readers())
         answer = hosting.post("/verify", data={"signer_id": "a", "page": page}, files={"signature": data})
-        took = min(time.perf_counter() - begin, time.process_time() - cpu)
+        took = watch.seconds()
         assert answer.status_code in {400, 413, 415, 422}, answer.text
         assert took < 1.0, took
     assert resident() - before < 60 * MB, "nothing of it stays"

@@ -1,0 +1,61 @@
+"""The reading process: uploads come on stdin, isolated ink goes to stdout, until stdin ends.
+
+It ends with the service, however that ends, and only then: a signal to the whole process group stops the service,
+which still wants its last uploads read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import sys
+import time
+import traceback
+from dataclasses import asdict
+from typing import Any
+
+import cv2
+
+from app.errors import UploadRefused
+from app.reader.frames import put, take
+from app.uploads import UploadLimits, hush_libtiff, read_upload
+from model.errors import UnusableSignature
+from model.ink import Canvas, fit, isolate
+
+
+def main() -> None:
+    """Answer one upload after the other."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash must not put an image on the disk
+    cv2.setNumThreads(1)
+    hush_libtiff()
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints is no answer
+    with contextlib.suppress(EOFError, OSError):  # the service is gone
+        put(answers, {"ready": True})
+        while True:
+            asked, data = take(sys.stdin.buffer, 1 << 32)
+            put(answers, *answer(asked, data))
+
+
+def answer(asked: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
+    """What is said to an upload: times, quality and the canvas' pixels; or why it is refused; or what failed here."""
+    begin = time.perf_counter()
+    try:
+        grey = read_upload(data, asked["name"], UploadLimits(**asked["limits"]), asked["page"])
+        decoded = time.perf_counter()
+        ink = isolate(grey)
+        canvas = fit(ink.density, Canvas(**asked["canvas"]))
+    except (UploadRefused, UnusableSignature) as error:
+        return {"refused": error.code, "why": str(error)}, b""
+    except Exception:  # noqa: BLE001 - told to the service, which raises it there
+        return {"failed": traceback.format_exc()}, b""
+    times = {"decode": decoded - begin, "isolate": time.perf_counter() - decoded}
+    return {"seconds": times, "quality": asdict(ink.quality)}, canvas.tobytes()
+
+
+if __name__ == "__main__":
+    main()

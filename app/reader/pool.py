@@ -1,0 +1,211 @@
+"""The reading processes of a service, and what happens when one of them dies."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess  # nosec B404 - starts this program
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from queue import SimpleQueue
+from typing import Any
+
+import numpy as np
+
+from app.errors import Busy, DamagedImage, StartRefused, UploadRefused
+from app.reader.frames import put, take
+from app.settings import ROOT
+from app.uploads import UploadLimits
+from model.embedder import Prepared
+from model.errors import UnusableSignature
+from model.ink import Canvas, Quality
+
+_log = logging.getLogger(__name__)
+_HANDED_ON = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "LC_ALL")
+_REFUSALS: dict[str, type[UploadRefused] | type[UnusableSignature]] = {
+    kind.code: kind for base in (UploadRefused, UnusableSignature) for kind in (base, *base.__subclasses__())
+}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """An upload that was read, and the seconds that ``decode`` and ``isolate`` took."""
+
+    prepared: Prepared
+    seconds: dict[str, float]
+
+
+class Readers:
+    """Processes that decode uploads and isolate their ink, each at the hands of a thread.
+
+    Parameters
+    ----------
+    processes : int
+    patience_s : float
+        Seconds after which a process that is still busy with one upload is killed.
+    died : callable
+        Called for each process that died or was killed over an upload.
+
+    Attributes
+    ----------
+    threads : ThreadPoolExecutor
+        As many threads as processes, to call :meth:`read` on.
+    """
+
+    def __init__(self, processes: int, patience_s: float, died: Callable[[], object] = lambda: None) -> None:
+        self.threads = ThreadPoolExecutor(processes, thread_name_prefix="reading")
+        self._patience_s = patience_s
+        self._died = died
+        self._all = [_Process() for _ in range(processes)]
+        self._idle: SimpleQueue[_Process] = SimpleQueue()
+        for process in self._all:
+            self._idle.put(process)
+        self._closed = threading.Event()
+        threading.Thread(target=self._watch, name="reading-watch", daemon=True).start()
+
+    def check(self) -> None:
+        """Wait until all processes are up; raises StartRefused when one cannot be."""
+        try:
+            for process in self._all:
+                process.begin()
+        except (OSError, EOFError, ValueError) as error:
+            raise StartRefused(
+                "A process that reads images cannot be started (`python -m app.reader`): "
+                f"{error or 'it ended at once'}."
+            ) from error
+
+    def read(self, data: bytes, name: str | None, page: int, limits: UploadLimits, canvas: Canvas) -> Reading:
+        """Decode an upload and isolate its ink, as :func:`app.uploads.read_upload` and the embedder do.
+
+        Raises
+        ------
+        UploadRefused, UnusableSignature
+            The subclass says why. `DamagedImage` also when two processes died over it, or one took too long.
+        Busy
+            No process can be started.
+        """
+        process = self._idle.get()
+        try:
+            for _ in range(
+                2
+            ):  # the first may have been killed for want of memory, through no fault of the upload
+                try:
+                    process.begin()
+                except (OSError, EOFError, ValueError) as error:
+                    process.kill()
+                    raise Busy(
+                        "No process can be started to read the image; try again in a moment."
+                    ) from error
+                try:
+                    return process.read(data, name, page, limits, canvas)
+                except (OSError, EOFError, ValueError, KeyError, TypeError):
+                    process.kill()
+                    self._died()
+                    _log.warning(
+                        "a reading process %s over an upload", "was killed" if process.late else "died"
+                    )
+                    if process.late:
+                        raise DamagedImage(
+                            f"The image cannot be decoded within {self._patience_s:g} seconds; save or scan it again."
+                        ) from None
+            raise DamagedImage("The image is broken and cannot be decoded; save or scan it again.")
+        finally:
+            self._idle.put(process)
+
+    def close(self) -> None:
+        """Let running work finish, then end all processes."""
+        self.threads.shutdown(wait=True)
+        self._closed.set()
+        for process in self._all:
+            process.end()
+
+    def _watch(self) -> None:
+        while not self._closed.wait(min(1.0, self._patience_s / 4)):
+            for process in self._all:
+                process.kill_if_busy_since(time.monotonic() - self._patience_s)
+
+
+class _Process:
+    """One reading process; started again when it is needed and gone."""
+
+    def __init__(self) -> None:
+        self.late = False
+        self._busy_since: float | None = None
+        self._lock = threading.Lock()  # between whoever reads and whoever watches
+        self._ready = False
+        self._child = _start()
+
+    def begin(self) -> None:
+        """See that it is up; raises OSError, EOFError or ValueError when it cannot be started."""
+        if self._child.poll() is not None:
+            self.kill()
+            self._child = _start()
+            self._ready = False
+        if not self._ready:
+            take(self._child.stdout, 0)  # type: ignore[arg-type]  # a pipe
+            self._ready = True
+
+    def read(self, data: bytes, name: str | None, page: int, limits: UploadLimits, canvas: Canvas) -> Reading:
+        asked = {"name": name, "page": page, "limits": asdict(limits), "canvas": asdict(canvas)}
+        with self._lock:
+            self.late = False
+            self._busy_since = time.monotonic()
+        try:
+            put(self._child.stdin, asked, data)  # type: ignore[arg-type]  # a pipe
+            told, pixels = take(self._child.stdout, canvas.height * canvas.width)  # type: ignore[arg-type]
+        finally:
+            with self._lock:
+                self._busy_since = None
+        if "refused" in told:
+            raise _REFUSALS[told["refused"]](told["why"])
+        if "failed" in told:
+            raise RuntimeError(f"reading an upload failed:\n{told['failed']}")
+        return _reading(told, pixels, canvas)
+
+    def kill_if_busy_since(self, moment: float) -> None:
+        with self._lock:
+            if self._busy_since is not None and self._busy_since < moment:
+                self.late = True
+                self._child.kill()
+
+    def kill(self) -> None:
+        self._child.kill()
+        self._child.wait()
+        self._close_pipes()
+
+    def end(self) -> None:
+        self._close_pipes()
+        try:
+            self._child.wait(5)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def _close_pipes(self) -> None:
+        for pipe in (self._child.stdin, self._child.stdout):
+            with suppress(OSError):  # what was not sent yet cannot be sent any more
+                pipe.close()  # type: ignore[union-attr]
+
+
+def _start() -> subprocess.Popen[bytes]:
+    environment = {name: os.environ[name] for name in _HANDED_ON if name in os.environ}  # no key, no address
+    single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    return subprocess.Popen(  # nosec B603 - fixed arguments
+        [sys.executable, "-m", "app.reader"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment | single,
+        cwd=ROOT,
+    )
+
+
+def _reading(told: dict[str, Any], pixels: bytes, canvas: Canvas) -> Reading:
+    """What a process told, checked; raises ValueError, KeyError or TypeError."""
+    picture = np.frombuffer(pixels, dtype=np.uint8).reshape(canvas.height, canvas.width)
+    quality = Quality(**{**told["quality"], "warnings": tuple(map(str, told["quality"]["warnings"]))})
+    seconds = {stage: float(told["seconds"][stage]) for stage in ("decode", "isolate")}
+    return Reading(Prepared(picture, quality), seconds)

@@ -1,0 +1,229 @@
+"""Uploads are read in processes of their own: what comes of it is the same, what goes wrong in there stays there."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from fastapi.testclient import TestClient
+
+from app.errors import Busy, DamagedImage, NoSuchPage, StartRefused, UploadTooLarge
+from app.reader import pool
+from app.reader.pool import Readers, Reading
+from app.uploads import UploadLimits, read_upload
+from model.errors import BlankImage
+from model.ink import Canvas, fit, isolate
+from tests.app.test_api import enrol, verify
+from tests.app.test_problems import paper, picture
+from tests.app.test_start import Service
+
+Draw = Callable[..., bytes]
+LIMITS = UploadLimits(max_bytes=10**6, max_pixels=10**6)
+CANVAS = Canvas(64, 128, "moments", 0.8)
+
+
+class Deaths(list[float]):
+    """When processes died."""
+
+    def __call__(self) -> None:
+        self.append(time.monotonic())
+
+
+@pytest.fixture
+def deaths() -> Deaths:
+    return Deaths()
+
+
+@pytest.fixture
+def readers(deaths: Deaths) -> Iterator[Readers]:
+    """One process."""
+    one = Readers(1, patience_s=20, died=deaths)
+    one.check()
+    yield one
+    one.close()
+
+
+def read(readers: Readers, data: bytes, page: int = 0) -> Reading:
+    return readers.read(data, "scan.png", page, LIMITS, CANVAS)
+
+
+def process_of(owner: int | None = None) -> psutil.Process:
+    """The only reading process of a process, of this one by default."""
+    (found,) = [
+        child
+        for child in psutil.Process(owner).children()
+        if child.status() != psutil.STATUS_ZOMBIE and "app.reader" in child.cmdline()
+    ]
+    return found
+
+
+def test_what_is_read_is_what_training_would_see(readers: Readers, draw: Draw) -> None:
+    for n in range(3):
+        reading = read(readers, draw(1, n))
+        ink = isolate(read_upload(draw(1, n), None, LIMITS))
+        assert np.array_equal(reading.prepared.canvas, fit(ink.density, CANVAS))
+        assert reading.prepared.quality == ink.quality
+        assert all(0 < reading.seconds[stage] < 5 for stage in ("decode", "isolate"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "kind", "word"),
+    [
+        (lambda data: data[:200], DamagedImage, "breaks off"),
+        (lambda data: data + b"\0" * 10**6, UploadTooLarge, "1,000,000"),
+        (lambda data: data, NoSuchPage, "page"),
+    ],
+)
+def test_refusals_come_across_as_what_they_are(
+    readers: Readers, draw: Draw, deaths: Deaths, spoil: Any, kind: type[Exception], word: str
+) -> None:
+    with pytest.raises(kind, match=word):
+        read(readers, spoil(draw(1, 0)), page=3 if kind is NoSuchPage else 0)
+    assert not deaths
+
+
+def test_an_unusable_signature_comes_across(readers: Readers) -> None:
+    with pytest.raises(BlankImage):
+        read(readers, picture(paper()))
+
+
+def test_an_upload_whose_process_is_killed_is_read_by_the_next(
+    readers: Readers, draw: Draw, deaths: Deaths
+) -> None:
+    first = process_of()
+    first.suspend()
+    killer = threading.Timer(0.3, first.kill)
+    killer.start()
+    assert read(readers, draw(1, 0)).prepared.canvas.any()
+    assert len(deaths) == 1
+    assert process_of().pid != first.pid
+
+
+def test_a_process_that_died_while_idle_costs_nobody_anything(
+    readers: Readers, draw: Draw, deaths: Deaths
+) -> None:
+    process_of().kill()
+    time.sleep(0.2)
+    assert read(readers, draw(1, 0)).prepared.canvas.any()
+    assert not deaths
+
+
+def speaking(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    """Let processes started from now on say that they are up, and then run this code."""
+
+    def start() -> subprocess.Popen[bytes]:
+        program = (
+            "import os, sys, time\nfrom app.reader.frames import put, take\nout = sys.stdout.buffer\n"
+            "put(out, {'ready': True})\n" + code
+        )
+        return subprocess.Popen(
+            [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+
+    monkeypatch.setattr(pool, "_start", start)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "take(sys.stdin.buffer, 10**7); os.kill(os.getpid(), 11)",
+        "take(sys.stdin.buffer, 10**7); out.write(b'no frame at all'); out.flush(); time.sleep(9)",
+        "take(sys.stdin.buffer, 10**7); put(out, {'seconds': {}, 'quality': {}}, b'too small'); time.sleep(9)",
+        "take(sys.stdin.buffer, 10**7); put(out, {'refused': 'start-refused', 'why': ''}); time.sleep(9)",
+    ],
+)
+def test_an_upload_that_breaks_two_processes_is_refused_and_the_next_is_read(
+    monkeypatch: pytest.MonkeyPatch, draw: Draw, deaths: Deaths, code: str
+) -> None:
+    with monkeypatch.context() as patched:
+        speaking(patched, code)
+        readers = Readers(1, patience_s=20, died=deaths)
+        with pytest.raises(DamagedImage, match="broken"):
+            read(readers, draw(1, 0))
+        assert len(deaths) == 2
+    assert read(readers, draw(1, 0)).prepared.canvas.any()
+    readers.close()
+    assert len(deaths) == 2
+
+
+def test_a_process_that_never_ends_is_killed(draw: Draw, deaths: Deaths) -> None:
+    readers = Readers(1, patience_s=0.5, died=deaths)
+    readers.check()
+    process_of().suspend()
+    begin = time.monotonic()
+    with pytest.raises(DamagedImage, match=r"within 0\.5 seconds"):
+        read(readers, draw(1, 0))
+    assert time.monotonic() - begin < 5
+    assert len(deaths) == 1
+    readers.close()
+
+
+def test_a_fault_of_ours_in_there_is_raised_here(readers: Readers, draw: Draw, deaths: Deaths) -> None:
+    with pytest.raises(RuntimeError, match="TypeError"):
+        readers.read(draw(1, 0), None, 0, LIMITS, Canvas(64, 128, "moments", fill="much"))  # type: ignore[arg-type]
+    assert not deaths
+    assert read(readers, draw(1, 0)).prepared.canvas.any()
+
+
+def test_processes_that_cannot_be_started_are_a_clear_refusal(
+    monkeypatch: pytest.MonkeyPatch, draw: Draw
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    readers = Readers(1, patience_s=20)
+    with pytest.raises(StartRefused, match=r"app\.reader"):
+        readers.check()
+    with pytest.raises(Busy):
+        read(readers, draw(1, 0))
+    monkeypatch.undo()
+    assert read(readers, draw(1, 0)).prepared.canvas.any(), "as soon as they can be again"
+    readers.close()
+
+
+def test_a_process_has_no_secret_and_ends_with_the_service(
+    model_folder: Path, tmp_path: Path, draw: Draw
+) -> None:
+    service = Service(
+        {
+            "COUNTERSIGN_WEIGHTS": str(model_folder),
+            "COUNTERSIGN_DATABASE_URL": f"sqlite:///{tmp_path / 'store.db'}",
+            "COUNTERSIGN_DEVICE": "cpu",
+            "COUNTERSIGN_READING_PROCESSES": "1",
+        }
+    )
+    try:
+        service.ready()
+        reader = process_of(service.process.pid)
+        assert not [name for name in reader.environ() if name.startswith("COUNTERSIGN")]
+        assert not reader.net_connections()
+        assert {Path(file.path).suffix for file in reader.open_files()} <= {".py", ".log", ""}
+        assert str(tmp_path / "store.db") not in {file.path for file in reader.open_files()}
+        os.kill(reader.pid, signal.SIGTERM)
+        os.kill(reader.pid, signal.SIGINT)
+        time.sleep(0.2)
+        assert reader.is_running(), "signals to the group are the service's to answer"
+    finally:
+        service.finish(signal.SIGKILL)
+    assert psutil.wait_procs([reader], timeout=5)[1] == []
+
+
+def test_deaths_are_counted(client: TestClient, draw: Draw, monkeypatch: pytest.MonkeyPatch) -> None:
+    enrol(client, "a", draw(1, 0))
+    for child in psutil.Process().children():
+        if "app.reader" in child.cmdline():
+            child.kill()
+    speaking(monkeypatch, "take(sys.stdin.buffer, 10**7); os.kill(os.getpid(), 11)")
+    time.sleep(0.2)
+    answer = verify(client, "a", draw(1, 1))
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["code"] == "damaged-image"
+    assert "countersign_reader_deaths_total 2.0" in client.get("/metrics").text
