@@ -41,7 +41,7 @@ MB = 1 << 20
 
 
 def resident() -> int:
-    """Bytes in memory, here without what the allocator merely has not handed back yet, and in the reading processes."""
+    """Bytes in memory, in the reading processes too; here without what the allocator has not handed back yet."""
     gc.collect()
     with contextlib.suppress(OSError):  # another libc; then what it keeps counts
         ctypes.CDLL("libc.so.6").malloc_trim(0)
