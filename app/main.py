@@ -45,6 +45,8 @@ from model.errors import DeviceUnavailable, WeightsError
 
 _log = logging.getLogger(__name__)
 VERSION = "0.1.0"
+READING_PATIENCE_S = 10.0
+"""A reading process gets as long for one upload, however soon its caller goes away: replacing it costs more."""
 DESCRIPTION = """
 Verifies handwritten signatures of people the model has never seen: enrol a signer's **references**, send a
 **questioned signature**, get its **distance**, the **threshold** that applies, a **decision** and the strength of
@@ -82,7 +84,8 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         trail = Trail(settings.chain_keys())
         store = open_store(settings)
-        readers = Readers(settings.workers[0], settings.deadline_s, metrics.reader_deaths.inc)
+        patience_s = max(READING_PATIENCE_S, settings.deadline_s)
+        readers = Readers(settings.workers[0], patience_s, metrics.reader_deaths.inc)
         try:
             await keys.open(store)
             settings.refuse_open_door(keys=keys.live > 0)

@@ -381,7 +381,7 @@ def main() -> None:
     embedder = Embedder.load(args.weights, "cpu")
     net, both = bare(embedder, images, seen.batches, args.seconds / 2)
     print(
-        f"`python benchmarks/load.py --seconds {args.seconds:g}`, {embedder.version}, {reading} reading processes, "
+        f"`python benchmarks/load.py --seconds {args.seconds:g}`, {embedder.version}, reading processes: {reading}, "
         f"{network} for the network, {os.cpu_count()} cores, shared with the callers\n"
     )
     print("| what | figure |\n|---|---:|")

@@ -8,9 +8,9 @@ import subprocess  # nosec B404 - starts this program
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from queue import SimpleQueue
 from typing import Any
@@ -27,6 +27,8 @@ from model.ink import Canvas, Quality
 
 _log = logging.getLogger(__name__)
 _HANDED_ON = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "LC_ALL")
+_DIED = (OSError, EOFError, ValueError, KeyError, TypeError)
+"""What is raised when a process is gone, or says what no process of ours says."""
 _REFUSALS: dict[str, type[UploadRefused] | type[UnusableSignature]] = {
     kind.code: kind for base in (UploadRefused, UnusableSignature) for kind in (base, *base.__subclasses__())
 }
@@ -61,7 +63,10 @@ class Readers:
         self.threads = ThreadPoolExecutor(processes, thread_name_prefix="reading")
         self._patience_s = patience_s
         self._died = died
-        self._all = [_Process() for _ in range(processes)]
+        try:
+            self._all = [_Process() for _ in range(processes)]
+        except OSError as error:
+            raise StartRefused(f"A process that reads images cannot be started: {error}.") from error
         self._idle: SimpleQueue[_Process] = SimpleQueue()
         for process in self._all:
             self._idle.put(process)
@@ -73,10 +78,10 @@ class Readers:
         try:
             for process in self._all:
                 process.begin()
-        except (OSError, EOFError, ValueError) as error:
+        except _DIED as error:
             raise StartRefused(
                 "A process that reads images cannot be started (`python -m app.reader`): "
-                f"{error or 'it ended at once'}."
+                f"{str(error) or 'it ended at once'}."
             ) from error
 
     def read(self, data: bytes, name: str | None, page: int, limits: UploadLimits, canvas: Canvas) -> Reading:
@@ -85,34 +90,19 @@ class Readers:
         Raises
         ------
         UploadRefused, UnusableSignature
-            The subclass says why. `DamagedImage` also when two processes died over it, or one took too long.
+            The subclass says why; `DamagedImage` also when two processes died over it, or one took too long.
         Busy
             No process can be started.
         """
         process = self._idle.get()
         try:
-            for _ in range(
-                2
-            ):  # the first may have been killed for want of memory, through no fault of the upload
-                try:
-                    process.begin()
-                except (OSError, EOFError, ValueError) as error:
-                    process.kill()
-                    raise Busy(
-                        "No process can be started to read the image; try again in a moment."
-                    ) from error
+            # The first may be killed for want of memory, through no fault of the upload.
+            for _ in range(2):
+                self._begin(process)
                 try:
                     return process.read(data, name, page, limits, canvas)
-                except (OSError, EOFError, ValueError, KeyError, TypeError):
-                    process.kill()
-                    self._died()
-                    _log.warning(
-                        "a reading process %s over an upload", "was killed" if process.late else "died"
-                    )
-                    if process.late:
-                        raise DamagedImage(
-                            f"The image cannot be decoded within {self._patience_s:g} seconds; save or scan it again."
-                        ) from None
+                except _DIED:
+                    self._bury(process)
             raise DamagedImage("The image is broken and cannot be decoded; save or scan it again.")
         finally:
             self._idle.put(process)
@@ -123,6 +113,22 @@ class Readers:
         self._closed.set()
         for process in self._all:
             process.end()
+
+    def _begin(self, process: _Process) -> None:
+        try:
+            process.begin()
+        except _DIED as error:
+            process.kill()
+            raise Busy("No process can be started to read the image; try again in a moment.") from error
+
+    def _bury(self, process: _Process) -> None:
+        process.kill()
+        self._died()
+        _log.warning("a reading process %s over an upload", "was killed" if process.late else "died")
+        if process.late:
+            raise DamagedImage(
+                f"The image cannot be decoded within {self._patience_s:g} seconds; save or scan it again."
+            )
 
     def _watch(self) -> None:
         while not self._closed.wait(min(1.0, self._patience_s / 4)):
@@ -147,20 +153,15 @@ class _Process:
             self._child = _start()
             self._ready = False
         if not self._ready:
-            take(self._child.stdout, 0)  # type: ignore[arg-type]  # a pipe
+            with self._watched():
+                take(self._child.stdout, 0)  # type: ignore[arg-type]  # a pipe
             self._ready = True
 
     def read(self, data: bytes, name: str | None, page: int, limits: UploadLimits, canvas: Canvas) -> Reading:
         asked = {"name": name, "page": page, "limits": asdict(limits), "canvas": asdict(canvas)}
-        with self._lock:
-            self.late = False
-            self._busy_since = time.monotonic()
-        try:
+        with self._watched():
             put(self._child.stdin, asked, data)  # type: ignore[arg-type]  # a pipe
             told, pixels = take(self._child.stdout, canvas.height * canvas.width)  # type: ignore[arg-type]
-        finally:
-            with self._lock:
-                self._busy_since = None
         if "refused" in told:
             raise _REFUSALS[told["refused"]](told["why"])
         if "failed" in told:
@@ -184,6 +185,17 @@ class _Process:
             self._child.wait(5)
         except subprocess.TimeoutExpired:
             self.kill()
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        with self._lock:
+            self.late = False
+            self._busy_since = time.monotonic()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._busy_since = None
 
     def _close_pipes(self) -> None:
         for pipe in (self._child.stdin, self._child.stdout):
