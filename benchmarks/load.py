@@ -100,10 +100,6 @@ class Service:
                 raise SystemExit((folder / "log").read_text())
             time.sleep(0.1)
 
-    def cpu_s(self) -> float:
-        """Processor seconds used so far."""
-        return processor_s(self.measured)
-
     def resident(self) -> int:
         """Bytes in memory, the reading processes' included."""
         return sum(process.memory_info().rss for process in family(self.measured))
@@ -170,7 +166,7 @@ def watched_memory(service: Service) -> Iterator[list[int]]:
 def call(service: Service, scans: Path, seconds: float, rate: float | None, users: int) -> Run:
     """Let Locust's callers loose on /verify; `rate` a second in all, or as fast as answers come."""
     with tempfile.NamedTemporaryFile(suffix=".json") as told, watched_memory(service) as memory:
-        cpu = service.cpu_s()
+        cpu = processor_s(service.measured)
         command = [
             *(sys.executable, "-m", "locust", "--locustfile", str(CALLERS), "--headless", "--only-summary"),
             *("--host", service.url, "--users", str(users), "--spawn-rate", str(users)),
@@ -190,7 +186,7 @@ def call(service: Service, scans: Path, seconds: float, rate: float | None, user
             "CALLERS_EACH_S": str(users / rate if rate else 0),
         }
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        used = service.cpu_s() - cpu
+        used = processor_s(service.measured) - cpu
         try:
             report = json.loads(Path(told.name).read_text())
         except ValueError:
@@ -214,10 +210,11 @@ def each_second(action: Callable[[], int], seconds: float) -> tuple[float, float
     return done / (time.perf_counter() - begin), done / (processor_s(me) - cpu)
 
 
-def bare(embedder: Embedder, images: list[bytes], batches: list[int], seconds: float) -> tuple[Any, Any]:
+def bare(
+    embedder: Embedder, images: list[bytes], batches: list[int], processes: int, seconds: float
+) -> tuple[Any, Any]:
     """Signatures a second: the network alone at these batch sizes, and reading before it, both without a service."""
     limits = UploadLimits(max_bytes=10**8, max_pixels=10**8)
-    processes, _ = Settings(_env_file=None).workers  # type: ignore[call-arg]
     readers = Readers(processes, patience_s=60)
 
     def read(image: bytes) -> NDArray[np.uint8]:
@@ -379,7 +376,7 @@ def main() -> None:
     images = [scan(n % SIGNERS, 100 + n) for n in range(40)]
     seen = serve_and_call(args.weights, images, args.seconds)
     embedder = Embedder.load(args.weights, "cpu")
-    net, both = bare(embedder, images, seen.batches, args.seconds / 2)
+    net, both = bare(embedder, images, seen.batches, reading, args.seconds / 2)
     print(
         f"`python benchmarks/load.py --seconds {args.seconds:g}`, {embedder.version}, reading processes: {reading}, "
         f"{network} for the network, {os.cpu_count()} cores, shared with the callers\n"

@@ -7,7 +7,6 @@ mode and nothing in it is written to after loading.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
@@ -20,7 +19,7 @@ from torch import nn
 from model.calibration import Calibration
 from model.card import Card
 from model.errors import CalibrationMissing, DeviceUnavailable, WeightsMismatched
-from model.ink import Canvas, Quality, fit, isolate
+from model.ink import Canvas, Prepared, prepare
 from model.weights import load_card, load_network
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -31,14 +30,6 @@ HALF_TOLERANCE = 0.005
 
 _log = logging.getLogger(__name__)
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A signature ready for the network: ``canvas`` is (height, width) uint8, ink = 255."""
-
-    canvas: NDArray[np.uint8]
-    quality: Quality
 
 
 def to_tensor(canvases: NDArray[np.uint8]) -> torch.Tensor:
@@ -136,8 +127,7 @@ class Embedder:
         UnusableSignature
             Subclasses say why.
         """
-        ink = isolate(grey)
-        return Prepared(fit(ink.density, self._canvas), ink.quality)
+        return prepare(grey, self._canvas)
 
     def embed(self, canvases: NDArray[np.uint8]) -> NDArray[np.float32]:
         """``(n, height, width) uint8, ink = 255`` to ``(n, dimension) float32``; thread-safe."""

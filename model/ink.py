@@ -103,6 +103,20 @@ class Canvas:
     fill: float = 0.9
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A signature ready for the network: ``canvas`` is (height, width) uint8, ink = 255."""
+
+    canvas: Grey
+    quality: Quality
+
+
+def prepare(grey: Grey, canvas: Canvas) -> Prepared:
+    """Isolate the ink of a scan and put it on a network's canvas; raises as :func:`isolate` does."""
+    ink = isolate(grey)
+    return Prepared(fit(ink.density, canvas), ink.quality)
+
+
 def isolate(grey: Grey) -> Ink:
     """Isolate the ink of the signature in a scan.
 

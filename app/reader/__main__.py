@@ -22,7 +22,7 @@ from app.errors import UploadRefused
 from app.reader.frames import put, take
 from app.uploads import UploadLimits, hush_libtiff, read_upload
 from model.errors import UnusableSignature
-from model.ink import Canvas, fit, isolate
+from model.ink import Canvas, prepare
 
 
 def main() -> None:
@@ -47,14 +47,13 @@ def answer(asked: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
     try:
         grey = read_upload(data, asked["name"], UploadLimits(**asked["limits"]), asked["page"])
         decoded = time.perf_counter()
-        ink = isolate(grey)
-        canvas = fit(ink.density, Canvas(**asked["canvas"]))
+        prepared = prepare(grey, Canvas(**asked["canvas"]))
     except (UploadRefused, UnusableSignature) as error:
         return {"refused": error.code, "why": str(error)}, b""
     except Exception:  # noqa: BLE001 - told to the service, which raises it there
         return {"failed": traceback.format_exc()}, b""
     times = {"decode": decoded - begin, "isolate": time.perf_counter() - decoded}
-    return {"seconds": times, "quality": asdict(ink.quality)}, canvas.tobytes()
+    return {"seconds": times, "quality": asdict(prepared.quality)}, prepared.canvas.tobytes()
 
 
 if __name__ == "__main__":

@@ -21,9 +21,8 @@ from app.errors import Busy, DamagedImage, StartRefused, UploadRefused
 from app.reader.frames import put, take
 from app.settings import ROOT
 from app.uploads import UploadLimits
-from model.embedder import Prepared
 from model.errors import UnusableSignature
-from model.ink import Canvas, Quality
+from model.ink import Canvas, Prepared, Quality
 
 _log = logging.getLogger(__name__)
 _HANDED_ON = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "LC_ALL")

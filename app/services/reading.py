@@ -19,8 +19,8 @@ from app.services.core import Core
 from app.services.notes import quality_notes
 from app.tracing import span
 from app.uploads import UploadLimits
-from model.embedder import Prepared
 from model.errors import UnusableSignature
+from model.ink import Prepared
 
 _MAGIC = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),

@@ -26,11 +26,11 @@ from fastapi.testclient import TestClient
 
 from app.main import create_app
 from app.settings import Settings
-from app.uploads import hush_libtiff
 from tests.app.hostile import HOSTILE
 from tests.app.mutants import CONTENT_TYPE, Request, form, part, requests, sound_images
 from tests.app.test_api import enrol
 from tests.app.test_start import Service
+from tests.processes import reading_processes
 
 Draw = Callable[..., bytes]
 CASES = int(os.environ.get("FUZZ_CASES", "20000"))
@@ -45,12 +45,7 @@ def resident() -> int:
     gc.collect()
     with contextlib.suppress(OSError):  # another libc; then what it keeps counts
         ctypes.CDLL("libc.so.6").malloc_trim(0)
-    return sum(int(process.memory_info().rss) for process in (psutil.Process(), *readers()))
-
-
-def readers() -> list[psutil.Process]:
-    """The reading processes of the service that runs in this process."""
-    return [child for child in psutil.Process().children() if "app.reader" in child.cmdline()]
+    return sum(int(process.memory_info().rss) for process in (psutil.Process(), *reading_processes()))
 
 
 class Stopwatch:
@@ -72,11 +67,10 @@ class Stopwatch:
 
 @pytest.fixture(scope="module", autouse=True)
 def as_served() -> Iterator[None]:
-    """As `serve` does at its start: libtiff is quiet, and what is in memory already is no garbage to look through.
+    """As `serve` does at its start: what is in memory already is no garbage to look through.
 
     Here that is all that the tests before have left behind: a second of looking, charged to some request.
     """
-    hush_libtiff()
     gc.collect()
     gc.freeze()
     yield
@@ -128,7 +122,7 @@ def test_mutants_get_answers(settings: Settings, draw: Draw) -> None:
         async with app.router.lifespan_context(app):
             first = form(part("files", sound_images()[0][1], "f.png"))
             assert (await send(app, Request("", "/signers/a/references", CONTENT_TYPE, first)))[0] == 201
-            reading = readers()
+            reading = reading_processes()
             seen: Counter[int] = Counter()
             slowest, baseline = 0.0, 0
             began = time.monotonic()
@@ -169,7 +163,7 @@ def test_hostile_files_are_answered_within_a_second(hosting: TestClient, what: s
     data = HOSTILE[what]()
     before = resident()
     for page in ("0", "7"):
-        watch = Stopwatch(readers())
+        watch = Stopwatch(reading_processes())
         answer = hosting.post("/verify", data={"signer_id": "a", "page": page}, files={"signature": data})
         took = watch.seconds()
         assert answer.status_code in {400, 413, 415, 422}, answer.text

@@ -26,28 +26,23 @@ from model.ink import Canvas, fit, isolate
 from tests.app.test_api import enrol, verify
 from tests.app.test_problems import paper, picture
 from tests.app.test_start import Service
+from tests.processes import reading_processes
 
 Draw = Callable[..., bytes]
 LIMITS = UploadLimits(max_bytes=10**6, max_pixels=10**6)
 CANVAS = Canvas(64, 128, "moments", 0.8)
 
 
-class Deaths(list[float]):
-    """When processes died."""
-
-    def __call__(self) -> None:
-        self.append(time.monotonic())
+@pytest.fixture
+def deaths() -> list[None]:
+    """One item for each process that died over an upload."""
+    return []
 
 
 @pytest.fixture
-def deaths() -> Deaths:
-    return Deaths()
-
-
-@pytest.fixture
-def readers(deaths: Deaths) -> Iterator[Readers]:
+def readers(deaths: list[None]) -> Iterator[Readers]:
     """One process."""
-    one = Readers(1, patience_s=20, died=deaths)
+    one = Readers(1, patience_s=20, died=lambda: deaths.append(None))
     one.check()
     yield one
     one.close()
@@ -59,11 +54,7 @@ def read(readers: Readers, data: bytes, page: int = 0) -> Reading:
 
 def process_of(owner: int | None = None) -> psutil.Process:
     """The only reading process of a process, of this one by default."""
-    (found,) = [
-        child
-        for child in psutil.Process(owner).children()
-        if child.status() != psutil.STATUS_ZOMBIE and "app.reader" in child.cmdline()
-    ]
+    (found,) = reading_processes(owner)
     return found
 
 
@@ -85,7 +76,7 @@ def test_what_is_read_is_what_training_would_see(readers: Readers, draw: Draw) -
     ],
 )
 def test_refusals_come_across_as_what_they_are(
-    readers: Readers, draw: Draw, deaths: Deaths, spoil: Any, kind: type[Exception], word: str
+    readers: Readers, draw: Draw, deaths: list[None], spoil: Any, kind: type[Exception], word: str
 ) -> None:
     with pytest.raises(kind, match=word):
         read(readers, spoil(draw(1, 0)), page=3 if kind is NoSuchPage else 0)
@@ -98,7 +89,7 @@ def test_an_unusable_signature_comes_across(readers: Readers) -> None:
 
 
 def test_an_upload_whose_process_is_killed_is_read_by_the_next(
-    readers: Readers, draw: Draw, deaths: Deaths
+    readers: Readers, draw: Draw, deaths: list[None]
 ) -> None:
     first = process_of()
     first.suspend()
@@ -110,7 +101,7 @@ def test_an_upload_whose_process_is_killed_is_read_by_the_next(
 
 
 def test_a_process_that_died_while_idle_costs_nobody_anything(
-    readers: Readers, draw: Draw, deaths: Deaths
+    readers: Readers, draw: Draw, deaths: list[None]
 ) -> None:
     process_of().kill()
     time.sleep(0.2)
@@ -143,11 +134,11 @@ def speaking(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     ],
 )
 def test_an_upload_that_breaks_two_processes_is_refused_and_the_next_is_read(
-    monkeypatch: pytest.MonkeyPatch, draw: Draw, deaths: Deaths, code: str
+    monkeypatch: pytest.MonkeyPatch, draw: Draw, deaths: list[None], code: str
 ) -> None:
     with monkeypatch.context() as patched:
         speaking(patched, code)
-        readers = Readers(1, patience_s=20, died=deaths)
+        readers = Readers(1, patience_s=20, died=lambda: deaths.append(None))
         with pytest.raises(DamagedImage, match="broken"):
             read(readers, draw(1, 0))
         assert len(deaths) == 2
@@ -156,8 +147,8 @@ def test_an_upload_that_breaks_two_processes_is_refused_and_the_next_is_read(
     assert len(deaths) == 2
 
 
-def test_a_process_that_never_ends_is_killed(draw: Draw, deaths: Deaths) -> None:
-    readers = Readers(1, patience_s=0.5, died=deaths)
+def test_a_process_that_never_ends_is_killed(draw: Draw, deaths: list[None]) -> None:
+    readers = Readers(1, patience_s=0.5, died=lambda: deaths.append(None))
     readers.check()
     process_of().suspend()
     begin = time.monotonic()
@@ -168,7 +159,7 @@ def test_a_process_that_never_ends_is_killed(draw: Draw, deaths: Deaths) -> None
     readers.close()
 
 
-def test_a_fault_of_ours_in_there_is_raised_here(readers: Readers, draw: Draw, deaths: Deaths) -> None:
+def test_a_fault_of_ours_in_there_is_raised_here(readers: Readers, draw: Draw, deaths: list[None]) -> None:
     with pytest.raises(RuntimeError, match="TypeError"):
         readers.read(draw(1, 0), None, 0, LIMITS, Canvas(64, 128, "moments", fill="much"))  # type: ignore[arg-type]
     assert not deaths
@@ -218,9 +209,8 @@ def test_a_process_has_no_secret_and_ends_with_the_service(
 
 def test_deaths_are_counted(client: TestClient, draw: Draw, monkeypatch: pytest.MonkeyPatch) -> None:
     enrol(client, "a", draw(1, 0))
-    for child in psutil.Process().children():
-        if "app.reader" in child.cmdline():
-            child.kill()
+    for process in reading_processes():
+        process.kill()
     speaking(monkeypatch, "take(sys.stdin.buffer, 10**7); os.kill(os.getpid(), 11)")
     time.sleep(0.2)
     answer = verify(client, "a", draw(1, 1))
