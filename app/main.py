@@ -56,9 +56,7 @@ the evidence as a **log-likelihood ratio**. Errors are [problem+json](/problems)
 
 def load_embedder(settings: Settings) -> Embedder:
     """Load and warm up the model; raise StartRefused with one clear line when it cannot be served as configured."""
-    cv2.setNumThreads(
-        1
-    )  # signatures are read side by side; threads of its own would only fight over the cores
+    cv2.setNumThreads(1)  # signatures are read side by side; more threads would only fight over the cores
     torch.set_num_threads(settings.workers[1])
     try:
         embedder = Embedder.load(settings.weights, settings.device)
