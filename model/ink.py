@@ -25,7 +25,6 @@ from model.page import (
     INK_PERCENTILE,
     MIN_INK_PIXELS,
     Grey,
-    flatten,
     is_light_on_dark,
     locate,
     paper,
@@ -42,6 +41,8 @@ CODE_VERSION = 1
 LOCATE_SIDE = 640  # px; long side at which ink is looked for on a page
 CROP_SIDE = 400  # px; long side of the isolated ink: some three times what networks see
 MIN_SIDE = 16  # px
+
+A_SPECK = "There is only a speck of ink on the image; upload a scan that shows the whole signature."
 
 
 @dataclass(frozen=True)
@@ -139,13 +140,16 @@ def isolate(grey: Grey) -> Ink:
         )
     page, page_scale = shrink(grey, LOCATE_SIDE)
     inverted = is_light_on_dark(page)
-    darkness = flatten(255 - page if inverted else page)
-    mask, contrast = locate(darkness)
-    mask, ruled = without_rulings(mask)
-    mask = without_specks(mask)
-    _refuse_unusable(mask)
+    page = 255 - page if inverted else page
+    ground = paper(page)
+    darkness = relative_darkness(page, ground)
+    parts, contrast = locate(darkness)
+    parts, ruled = without_rulings(parts)
+    mask = without_specks(parts).mask
+    spread = _spread(mask)
+    _refuse_unusable(spread, mask.shape)
 
-    top, bottom, left, right = _bounds(mask)
+    top, bottom, left, right = spread.bounds
     # Cut the writing out of the best resolution there is, with a rim for the stroke's soft edge.
     y0, y1, x0, x1 = _grow((top, bottom, left, right), 3, mask.shape)
     if page_scale < 1.0 and max(y1 - y0, x1 - x0) < CROP_SIDE:
@@ -153,8 +157,8 @@ def isolate(grey: Grey) -> Ink:
         fine = grey[fy0:fy1, fx0:fx1]
         fine, _ = shrink(255 - fine if inverted else fine, CROP_SIDE)
         size = (fine.shape[1], fine.shape[0])
-        ground = _resized(paper(255 - page if inverted else page)[y0:y1, x0:x1], size, cv2.INTER_LINEAR)
-        darkness_crop = relative_darkness(fine, ground)
+        ground_crop = _resized(ground[y0:y1, x0:x1], size, cv2.INTER_LINEAR)
+        darkness_crop = relative_darkness(fine, ground_crop)
         mask_crop = _resized(mask[y0:y1, x0:x1], size, cv2.INTER_NEAREST)
     else:
         darkness_crop, _ = shrink(darkness[y0:y1, x0:x1], CROP_SIDE)
@@ -162,16 +166,16 @@ def isolate(grey: Grey) -> Ink:
         mask_crop = _resized(mask[y0:y1, x0:x1], size, cv2.INTER_NEAREST)
 
     density = _normalise(darkness_crop, mask_crop)
-    ink_pixels = int(np.count_nonzero(mask))
-    skeleton_length = max(1.0, _edge_length(mask) / 2.0)
     quality = Quality(
-        ink_pixels=round(ink_pixels / page_scale**2),
+        ink_pixels=round(spread.ink / page_scale**2),
         width_px=round((right - left) / page_scale),
         height_px=round((bottom - top) / page_scale),
-        stroke_width_px=round(ink_pixels / skeleton_length / page_scale, 2),
+        stroke_width_px=round(spread.stroke / page_scale, 2),
         contrast=round(contrast, 3),
         inverted=inverted,
-        warnings=_warnings(mask, page_scale, contrast, inverted=inverted, ruled=ruled),
+        warnings=_warnings(
+            mask, max(bottom - top, right - left) / page_scale, contrast, inverted=inverted, ruled=ruled
+        ),
     )
     return Ink(density, quality)
 
@@ -227,23 +231,57 @@ def _moments(density: Grey) -> tuple[float, float, float, float]:
     return mean_x, mean_y, sigma_x, sigma_y
 
 
-def _refuse_unusable(mask: Grey) -> None:
-    moments = cv2.moments(mask, binaryImage=True)
-    ink = round(moments["m00"])
+@dataclass(frozen=True)
+class _Spread:
+    """Where the ink of a mask lies, in its pixels.
+
+    Attributes
+    ----------
+    ink : int
+        Pixels of ink.
+    bounds : tuple of int
+        Top, bottom, left and right; bottom and right are the first without ink.
+    major, minor : float
+        Standard deviations along the principal axes.
+    stroke : float
+        Mean width of the strokes.
+    """
+
+    ink: int
+    bounds: tuple[int, int, int, int]
+    major: float
+    minor: float
+    stroke: float
+
+
+def _spread(mask: Grey) -> _Spread:
+    ink = cv2.countNonZero(mask)
     if ink < MIN_INK_PIXELS:
-        raise TooLittleInk(
-            "There is only a speck of ink on the image; upload a scan that shows the whole signature."
-        )
-    covariance = np.array(
-        [[moments["mu20"], moments["mu11"]], [moments["mu11"], moments["mu02"]]], dtype=np.float64
+        raise TooLittleInk(A_SPECK)
+    # Sums of at most 640 columns' numbers are exact in float32, and its products are BLAS'.
+    dots = mask.astype(np.float32)
+    x, y = (np.arange(side, dtype=np.float32) for side in mask.shape[::-1])
+    in_row, times_x = (dots @ np.stack([np.ones_like(x), x], axis=1)).astype(np.float64).T
+    in_column = (np.ones_like(y) @ dots).astype(np.float64)
+    mean_x, mean_y = in_column @ x / ink, in_row @ y / ink
+    across = in_column @ (x - mean_x) ** 2
+    down = in_row @ (y - mean_y) ** 2
+    both = times_x @ (y - mean_y)
+    least, most = np.linalg.eigvalsh(np.array([[across, both], [both, down]]) / (ink - 1))
+    rows, columns = np.flatnonzero(in_row), np.flatnonzero(in_column)
+    return _Spread(
+        ink=ink,
+        bounds=(int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1),
+        major=float(np.sqrt(most)),
+        minor=float(np.sqrt(max(least, 0.0))),
+        stroke=ink / max(1.0, _edge_length(mask, ink) / 2.0),
     )
-    spread = np.linalg.eigvalsh(covariance / (ink - 1))
-    minor, major = float(np.sqrt(max(spread[0], 0.0))), float(np.sqrt(spread[1]))
-    stroke = ink / max(1.0, _edge_length(mask) / 2.0)
-    if major < 2.5 * max(1.0, stroke) and major < 0.08 * max(mask.shape):
-        raise TooLittleInk(
-            "There is only a speck of ink on the image; upload a scan that shows the whole signature."
-        )
+
+
+def _refuse_unusable(spread: _Spread, shape: tuple[int, ...]) -> None:
+    major, minor, stroke = spread.major, spread.minor, spread.stroke
+    if major < 2.5 * max(1.0, stroke) and major < 0.08 * max(shape):
+        raise TooLittleInk(A_SPECK)
     if minor < 0.025 * major or (minor < 0.05 * major and minor < 0.75 * stroke):
         raise OnlyALine(
             "All the ink on the image is one straight line; upload a scan of the signature, not of its ruling."
@@ -260,15 +298,10 @@ def _resized(image: Grey, size: tuple[int, int], interpolation: int) -> Grey:
     return np.asarray(cv2.resize(image, size, interpolation=interpolation), dtype=np.uint8)
 
 
-def _edge_length(mask: Grey) -> float:
-    """Length of the outline in pixels (both sides of every stroke)."""
+def _edge_length(mask: Grey, ink: int) -> float:
+    """Length of the outline in pixels (both sides of every stroke) of a mask with so many pixels of ink."""
     inner = cv2.erode(mask, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    return float(np.count_nonzero(mask) - np.count_nonzero(inner))
-
-
-def _bounds(mask: Grey) -> tuple[int, int, int, int]:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+    return float(ink - cv2.countNonZero(inner))
 
 
 def _grow(box: tuple[int, int, int, int], rim: int, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
@@ -283,14 +316,14 @@ def _normalise(darkness: Grey, mask: Grey) -> Grey:
     near = cv2.dilate(mask, np.ones((3, 3), np.uint8))
     # The soft edge below a tenth of full ink is lens blur and JPEG ringing.
     floor = 0.1 * full
-    scaled = (darkness.astype(np.float32) - floor) * (255.0 / max(1.0, full - floor))
-    return np.asarray(np.clip(scaled, 0, 255) * near, dtype=np.uint8)
+    scaled = (np.arange(256, dtype=np.float32) - floor) * (255.0 / max(1.0, full - floor))
+    return np.asarray(cv2.LUT(darkness, np.clip(scaled, 0, 255).astype(np.uint8)) * near, dtype=np.uint8)
 
 
-def _warnings(mask: Grey, scale: float, contrast: float, *, inverted: bool, ruled: bool) -> tuple[str, ...]:
-    top, bottom, left, right = _bounds(mask)
+def _warnings(mask: Grey, side: float, contrast: float, *, inverted: bool, ruled: bool) -> tuple[str, ...]:
+    """What to warn of; `side` is the writing's longer one at the resolution of the upload."""
     found = []
-    if max(bottom - top, right - left) / scale < 100:
+    if side < 100:
         found.append("low-resolution")
     if contrast < 0.25:
         found.append("low-contrast")

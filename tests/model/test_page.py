@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
-from model.page import RULING_SLANT, _most_filled, _sheared_rows, percentiles
+from model.page import RULING_SLANT, Parts, _sheared_rows, percentiles
 
 Rng = np.random.Generator
 
@@ -23,7 +24,7 @@ def test_percentiles_are_numpy_s_to_the_bit(rng: Rng) -> None:
         assert percentiles(pixels, 50)[0] == float(np.median(pixels))
 
 
-def test_sheared_rows_are_counted_right_and_never_above_their_bound(rng: Rng) -> None:
+def test_sheared_rows_are_counted_right(rng: Rng) -> None:
     for n in range(200):
         height, width = (int(side) for side in rng.integers(16, 300, 2))
         mask = (rng.random((height, width)) < rng.random() ** 2).astype(np.uint8)
@@ -31,14 +32,20 @@ def test_sheared_rows_are_counted_right_and_never_above_their_bound(rng: Rng) ->
             mask[rng.integers(0, height)] = 1
         steps = max(1, round(width * RULING_SLANT))
         leans = np.linspace(-RULING_SLANT, RULING_SLANT, 2 * steps + 1)
-        offsets = np.rint(leans[:, None] * np.arange(width)).astype(int)
-        upto = np.zeros((width + 1, height), np.int32)
-        np.cumsum(mask.T, axis=0, dtype=np.int32, out=upto[1:])
         ys, xs = np.nonzero(mask)
-        for offset, bound in zip(offsets, _most_filled(mask, offsets), strict=True):
+        for lean, quick in zip(leans, _sheared_rows(mask, leans), strict=True):
+            offset = np.rint(lean * np.arange(width)).astype(int)
             plain = np.bincount(ys - offset[xs] + width, minlength=height + 2 * width)
-            quick = _sheared_rows(upto, offset)
-            assert sorted(quick[quick > 0]) == sorted(plain[plain > 0])
-            filled = np.maximum(plain[:-1], (plain[:-1] + plain[1:]) / 1.3).max()
-            assert bound >= filled - 1e-3
-            assert np.maximum(quick[:-1], (quick[:-1] + quick[1:]) / 1.3).max() == filled
+            assert np.array_equal(np.trim_zeros(quick), np.trim_zeros(plain))
+            assert not quick[-1]
+
+
+def test_parts_left_out_leave_the_mask_and_nothing_else_does(rng: Rng) -> None:
+    mask = (rng.random((90, 120)) < 0.2).astype(np.uint8)
+    parts = Parts.of(mask)
+    assert parts.only(parts.left) is parts
+    some = rng.random(len(parts.left)) < 0.5
+    fewer = parts.only(some)
+    assert np.array_equal(fewer.mask, mask * some[parts.labels])
+    assert fewer.mask.sum() == parts.stats[fewer.left, cv2.CC_STAT_AREA].sum()
+    assert not fewer.only(~some).left.any()
