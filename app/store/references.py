@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, delete, select
+from sqlalchemy import Row, Select, bindparam, delete, select
 from sqlalchemy.orm import Session
 
 from app.domain import NewReference, Note, Page, Reference, ReferenceImage, Specimens, Vector
@@ -24,6 +24,24 @@ from app.store import changes, erasures, sealing, signers
 from app.store.erasures import Erasure
 from app.store.sealing import StoredTemplate
 from app.store.tables import ImageRow, ReferenceRow, SignerRow, TemplateRow
+
+_SPECIMENS = (
+    select(
+        ReferenceRow.reference_id,
+        ReferenceRow.sha256,
+        ReferenceRow.warnings,
+        ReferenceRow.model_version,
+        TemplateRow.key_id,
+        TemplateRow.vector,
+    )
+    .outerjoin(
+        TemplateRow,
+        (TemplateRow.reference_id == ReferenceRow.reference_id)
+        & (TemplateRow.model_version == bindparam("version")),
+    )
+    .where(ReferenceRow.signer_key == bindparam("key"))
+    .order_by(ReferenceRow.reference_id)
+)
 
 
 @dataclass(frozen=True)
@@ -174,23 +192,7 @@ def specimens(session: Session, tenant_id: str, signer_id: str, model_version: s
         When a template does not decrypt.
     """
     signer = signers.get(session, tenant_id, signer_id)
-    rows = session.execute(
-        select(
-            ReferenceRow.reference_id,
-            ReferenceRow.sha256,
-            ReferenceRow.warnings,
-            ReferenceRow.model_version,
-            TemplateRow.key_id,
-            TemplateRow.vector,
-        )
-        .outerjoin(
-            TemplateRow,
-            (TemplateRow.reference_id == ReferenceRow.reference_id)
-            & (TemplateRow.model_version == model_version),
-        )
-        .where(ReferenceRow.signer_key == signer.key)
-        .order_by(ReferenceRow.reference_id)
-    ).all()
+    rows = session.execute(_SPECIMENS, {"key": signer.key, "version": model_version}).all()
     if foreign := sorted({row.model_version for row in rows if row.vector is None}):
         raise ModelVersionMismatch(
             f"References of signer {signer_id!r} carry templates of {', '.join(foreign)}; the service runs "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, delete, func, select, update
+from sqlalchemy import Row, bindparam, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from app.domain import Page, Signer, new_id
@@ -14,10 +14,24 @@ from app.store import changes, erasures, questioned, retries
 from app.store.erasures import Erasure
 from app.store.tables import ReferenceRow, SignerRow
 
+_SIGNERS = select(
+    SignerRow.key,
+    SignerRow.signer_id,
+    SignerRow.created_at,
+    SignerRow.target_far,
+    SignerRow.fixed_threshold,
+    select(func.count())
+    .select_from(ReferenceRow)
+    .where(ReferenceRow.signer_key == SignerRow.key)
+    .scalar_subquery()
+    .label("references"),
+).where(SignerRow.tenant_id == bindparam("tenant_id"))
+_ONE = _SIGNERS.where(SignerRow.signer_id == bindparam("signer_id"))
+
 
 def get(session: Session, tenant_id: str, signer_id: str) -> Signer:
     """One signer; raises SignerNotFound."""
-    found = session.execute(_signers(tenant_id).where(SignerRow.signer_id == signer_id)).one_or_none()
+    found = session.execute(_ONE, {"tenant_id": tenant_id, "signer_id": signer_id}).one_or_none()
     if found is None:
         raise SignerNotFound(f"No signer {signer_id!r} is enrolled; POST references to enrol one.")
     return _signer(found)
@@ -25,10 +39,10 @@ def get(session: Session, tenant_id: str, signer_id: str) -> Signer:
 
 def page(session: Session, tenant_id: str, limit: int, after: str | None) -> Page[Signer]:
     """Signers in the order of their ids."""
-    query = _signers(tenant_id).order_by(SignerRow.signer_id).limit(limit + 1)
+    query = _SIGNERS.order_by(SignerRow.signer_id).limit(limit + 1)
     if after is not None:
         query = query.where(SignerRow.signer_id > after)
-    rows = session.execute(query).all()
+    rows = session.execute(query, {"tenant_id": tenant_id}).all()
     items = tuple(_signer(row) for row in rows[:limit])
     return Page(items, items[-1].signer_id if len(rows) > limit else None)
 
@@ -94,23 +108,6 @@ def count(session: Session) -> tuple[int, int]:
         session.scalar(select(func.count()).select_from(SignerRow)) or 0,
         session.scalar(select(func.count()).select_from(ReferenceRow)) or 0,
     )
-
-
-def _signers(tenant_id: str) -> Select[Any]:
-    references = (
-        select(func.count())
-        .select_from(ReferenceRow)
-        .where(ReferenceRow.signer_key == SignerRow.key)
-        .scalar_subquery()
-    )
-    return select(
-        SignerRow.key,
-        SignerRow.signer_id,
-        SignerRow.created_at,
-        SignerRow.target_far,
-        SignerRow.fixed_threshold,
-        references.label("references"),
-    ).where(SignerRow.tenant_id == tenant_id)
 
 
 def _signer(row: Row[Any]) -> Signer:

@@ -4,36 +4,40 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import datetime
+from typing import cast
 
-from sqlalchemy import select, update
+from sqlalchemy import Table, insert, select, update
 from sqlalchemy.orm import Session
 
 from app.domain import Finding, Note, OperatingPoint, Page, ReferenceDistance, Verification
 from app.errors import VerificationNotFound
 from app.store.tables import VerificationRow
 
+_ADD = insert(cast("Table", VerificationRow.__table__))
+
 
 def add(session: Session, tenant_id: str, verification: Verification) -> None:
     """Put a verification on record."""
     finding = verification.finding
-    session.add(
-        VerificationRow(
-            verification_id=verification.verification_id,
-            tenant_id=tenant_id,
-            signer_id=verification.signer_id,
-            created_at=finding.created_at,
-            decision=finding.decision,
-            distance=finding.distance,
-            threshold=finding.threshold,
-            review_threshold=finding.review_threshold,
-            log_likelihood_ratio=finding.log_likelihood_ratio,
-            operating_point=asdict(finding.operating_point),
-            reference_distances=[asdict(item) for item in finding.references],
-            warnings=[asdict(note) for note in finding.warnings],
-            model_version=finding.model_version,
-            questioned_sha256=verification.questioned_sha256,
-            basis=verification.basis,
-        )
+    session.execute(
+        _ADD,
+        {
+            "verification_id": verification.verification_id,
+            "tenant_id": tenant_id,
+            "signer_id": verification.signer_id,
+            "created_at": finding.created_at,
+            "decision": finding.decision,
+            "distance": finding.distance,
+            "threshold": finding.threshold,
+            "review_threshold": finding.review_threshold,
+            "log_likelihood_ratio": finding.log_likelihood_ratio,
+            "operating_point": asdict(finding.operating_point),
+            "reference_distances": [asdict(item) for item in finding.references],
+            "warnings": [asdict(note) for note in finding.warnings],
+            "model_version": finding.model_version,
+            "questioned_sha256": verification.questioned_sha256,
+            "basis": verification.basis,
+        },
     )
 
 
