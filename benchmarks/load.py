@@ -2,8 +2,8 @@
 
 A service process on a socket, with its record on disk, and Locust (a process of its own) as its callers. In one run:
 
-1. The bare network, fed canvases in a loop at the batch sizes that the service is then seen to use; and reading
-   (decoding and isolating ink) in the service's number of processes with the network on its own, in a loop.
+1. The bare network, fed canvases in a loop, one at a time and at the batch sizes that the service is seen to use; and
+   reading (decoding and isolating ink) in the service's number of processes with the network on its own, in a loop.
 2. Capacity: callers that wait for their answers, as many as keep the service busy.
 3. 70 % of capacity, and three times capacity, as a stream of arrivals that waits for nobody.
 
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import itertools
 import json
 import os
 import signal
@@ -27,8 +28,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import httpx
 import numpy as np
@@ -210,10 +211,17 @@ def each_second(action: Callable[[], int], seconds: float) -> tuple[float, float
     return done / (time.perf_counter() - begin), done / (processor_s(me) - cpu)
 
 
-def bare(
-    embedder: Embedder, images: list[bytes], batches: list[int], processes: int, seconds: float
-) -> tuple[Any, Any]:
-    """Signatures a second: the network alone at these batch sizes, and reading before it, both without a service."""
+@dataclass(frozen=True)
+class Bare:
+    """Signatures a second without a service, each by the clock and by processor time."""
+
+    one: tuple[float, float]  # the network, one at a time
+    batched: tuple[float, float]  # the network, at the service's batch sizes
+    read: tuple[float, float]  # the same, and reading before it
+
+
+def bare(embedder: Embedder, images: list[bytes], batches: list[int], processes: int, seconds: float) -> Bare:
+    """Measure what there is to serve."""
     limits = UploadLimits(max_bytes=10**8, max_pixels=10**8)
     readers = Readers(processes, patience_s=60)
 
@@ -221,14 +229,9 @@ def bare(
         return readers.read(image, None, 0, limits, embedder.canvas).prepared.canvas
 
     canvases = np.stack([read(image) for image in images])
-    sizes = iter(())
 
-    def network() -> int:
-        nonlocal sizes
-        size = next(sizes, None)
-        if size is None:
-            sizes = iter(batches)
-            size = next(sizes)
+    def network(sizes: Iterator[int]) -> int:
+        size = next(sizes)
         embedder.embed(canvases[np.arange(size) % len(canvases)])
         return size
 
@@ -242,7 +245,11 @@ def bare(
         return len(done)
 
     try:
-        return each_second(network, seconds), each_second(both, seconds)
+        return Bare(
+            each_second(partial(network, itertools.repeat(1)), seconds),
+            each_second(partial(network, itertools.cycle(batches)), seconds),
+            each_second(both, seconds),
+        )
     finally:
         readers.close()
 
@@ -321,22 +328,28 @@ def serve_and_call(weights: Path, images: list[bytes], seconds: float) -> Seen:
     return Seen(idle, full, calm, flood, batches_seen(before, after), stages(before, after), kept)
 
 
-def rows(seen: Seen, net: tuple[float, float], both: tuple[float, float]) -> Iterator[tuple[str, str]]:
-    """The table; `net` and `both` are rates by the clock and by processor time."""
+def rows(seen: Seen, alone: Bare) -> Iterator[tuple[str, str]]:
+    """The table."""
     full, calm, flood = seen.full, seen.calm, seen.flood
     served = len(full.of(200))
     if not (served and calm.of(200) and flood.of(200)):
         raise SystemExit("Hardly anything was answered: the machine is too busy, or --seconds too few.")
     clock, processor = served / full.seconds, served / full.cpu_s
     calm_50, calm_99 = ms(calm.of(200), 0.5), ms(calm.of(200), 0.99)
-    yield f"bare network in a loop, batches of {np.mean(seen.batches):.1f}", f"{net[0]:.0f}/s"
-    yield "reading and network in a loop", f"{both[0]:.0f}/s"
+    batches = f"in batches of {np.mean(seen.batches):.1f}"
+    yield "bare network in a loop, one at a time", f"{alone.one[0]:.0f}/s"
+    yield f"bare network in a loop, {batches}", f"{alone.batched[0]:.0f}/s"
+    yield "reading and network in a loop", f"{alone.read[0]:.0f}/s"
     yield "`POST /verify` at capacity, record on disk", f"{clock:.0f}/s"
-    yield (
-        "of the bare network, by the clock / by processor time",
-        f"{clock / net[0]:.2f} / {processor / net[1]:.2f}",
-    )
-    yield "of reading and network, the same", f"{clock / both[0]:.2f} / {processor / both[1]:.2f}"
+    for what, (by_clock, by_processor) in (
+        ("of the bare network one at a time", alone.one),
+        ("of the bare network in batches", alone.batched),
+        ("of reading and network", alone.read),
+    ):
+        yield (
+            f"{what}, by the clock / by processor time",
+            f"{clock / by_clock:.2f} / {processor / by_processor:.2f}",
+        )
     yield (
         "at capacity, ms in each stage",
         ", ".join(f"{name} {value:.1f}" for name, value in seen.stages.items()),
@@ -376,13 +389,13 @@ def main() -> None:
     images = [scan(n % SIGNERS, 100 + n) for n in range(40)]
     seen = serve_and_call(args.weights, images, args.seconds)
     embedder = Embedder.load(args.weights, "cpu")
-    net, both = bare(embedder, images, seen.batches, reading, args.seconds / 2)
+    alone = bare(embedder, images, seen.batches, reading, args.seconds / 2)
     print(
         f"`python benchmarks/load.py --seconds {args.seconds:g}`, {embedder.version}, reading processes: {reading}, "
         f"{network} for the network, {os.cpu_count()} cores, shared with the callers\n"
     )
     print("| what | figure |\n|---|---:|")
-    for what, figure in rows(seen, net, both):
+    for what, figure in rows(seen, alone):
         print(f"| {what} | {figure} |")
 
 

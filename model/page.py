@@ -17,6 +17,7 @@ from model.errors import BlankImage, TooMuchInk
 Grey = NDArray[np.uint8]
 
 MIN_CONTRAST = 0.10  # of the paper's brightness; fainter marks are paper, show-through or JPEG noise
+NOISE = 3.0 * 1.4826  # times the median darkness: three standard deviations of the paper's grain
 MIN_INK_PIXELS = 60
 MAX_INK_SHARE = 0.45  # of the page; signatures cover a few per cent
 INK_PERCENTILE = 90.0
@@ -50,8 +51,15 @@ def percentiles(pixels: Grey, *percents: float) -> tuple[float, ...]:
     return tuple(found)
 
 
+def true_of_median(flags: NDArray[np.bool_]) -> bool:
+    """Whether most pixels have a flag, and so both middle ones in any order; much quicker than to find the median."""
+    return 2 * int(np.count_nonzero(flags)) > flags.size + 1
+
+
 def is_light_on_dark(page: Grey) -> bool:
     """Dark ground with a minority of light pixels: the median is dark and the bright tail is the longer one."""
+    if true_of_median(page >= 128):
+        return False
     low, median, high = percentiles(page, 2, 50, 99.5)
     return median < 128 and high - median > 2.0 * (median - low) and high - median > 255 * MIN_CONTRAST
 
@@ -121,8 +129,9 @@ def locate(darkness: Grey) -> tuple[Parts, float]:
 
     The high threshold is Otsu's over what is darker than paper noise; strokes are then followed down to half of it.
     """
-    noise = 3.0 * max(1.0, 1.4826 * percentiles(darkness, 50)[0])
-    floor = max(255.0 * MIN_CONTRAST, noise)
+    floor = 255.0 * MIN_CONTRAST
+    if not true_of_median(darkness <= int(floor / NOISE)):
+        floor = max(floor, NOISE * percentiles(darkness, 50)[0])
     candidates = darkness[darkness > floor]
     if candidates.size == 0:
         raise BlankImage("Nothing is written on the image; upload a scan that shows the signature.")
