@@ -2,10 +2,11 @@
 
 A service process on a socket, with its record on disk, and Locust (a process of its own) as its callers. In one run:
 
-1. The bare network, fed canvases in a loop, one at a time and at the batch sizes that the service is seen to use; and
-   reading (decoding and isolating ink) in the service's number of processes with the network on its own, in a loop.
-2. Capacity: callers that wait for their answers, as many as keep the service busy.
-3. 70 % of capacity, and three times capacity, as a stream of arrivals that waits for nobody.
+1. Capacity: callers that wait for their answers, as many as keep the service busy. In turns with it, for the machine
+   is not the same from one minute to the next: the bare network, fed canvases in a loop, one at a time and at the
+   batch sizes that the service is seen to use; and reading (decoding and isolating ink) in the service's number of
+   processes with the network on its own, in a loop.
+2. 70 % of capacity, and three times capacity, as a stream of arrivals that waits for nobody.
 
 The callers run on the same cores as the service, so its throughput is told for each second of its own processor time
 as well as for each second on the clock: the first is what a host of its own would do.
@@ -17,6 +18,7 @@ import argparse
 import io
 import itertools
 import json
+import operator
 import os
 import signal
 import socket
@@ -28,7 +30,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 
 import httpx
@@ -49,6 +51,7 @@ CALLERS = Path(__file__).with_name("load_callers.py")
 SIGNERS = 5
 REFERENCES = 5
 STREAMS = 10  # callers that make a stream of calls
+TURNS = 4  # of the service at capacity and of its parts alone
 MB = 1 << 20
 
 
@@ -61,6 +64,15 @@ class Run:
     errors: int
     cpu_s: float
     rss_max: int
+
+    def __add__(self, other: Run) -> Run:
+        return Run(
+            self.answers + other.answers,
+            self.seconds + other.seconds,
+            self.errors + other.errors,
+            self.cpu_s + other.cpu_s,
+            max(self.rss_max, other.rss_max),
+        )
 
     def of(self, status: int) -> list[float]:
         """Latencies of the answers with a status, in seconds."""
@@ -201,57 +213,72 @@ def call(service: Service, scans: Path, seconds: float, rate: float | None, user
     )
 
 
-def each_second(action: Callable[[], int], seconds: float) -> tuple[float, float]:
-    """How many things an action gets done in a second on the clock, and in a second of processor time."""
-    action()
+@dataclass(frozen=True)
+class Loop:
+    """What a loop got done, and the seconds that it took, on the clock and of processor time."""
+
+    done: int
+    seconds: float
+    cpu_s: float
+
+    def __add__(self, other: Loop) -> Loop:
+        return Loop(self.done + other.done, self.seconds + other.seconds, self.cpu_s + other.cpu_s)
+
+
+class Alone:
+    """What there is to serve, without a service: the network alone, and reading before it.
+
+    Attributes
+    ----------
+    one, batched : list of Loop
+        The network, one at a time and at the service's batch sizes.
+    both : list of Loop
+        Reading and network, at the service's batch sizes.
+    """
+
+    def __init__(self, embedder: Embedder, images: list[bytes], processes: int) -> None:
+        self._embedder, self._images, self._processes = embedder, images, processes
+        self._readers = Readers(processes, patience_s=60)
+        self._canvases = np.stack([self._read(image) for image in images])
+        embedder.warm_up()
+        self.one: list[Loop] = []
+        self.batched: list[Loop] = []
+        self.both: list[Loop] = []
+
+    def measure(self, batches: list[int], seconds: float) -> None:
+        """Take a turn of so many seconds each."""
+        self.one.append(_loop(partial(self._embed, itertools.repeat(1)), seconds))
+        self.batched.append(_loop(partial(self._embed, itertools.cycle(batches)), seconds))
+        group = max(1, round(float(np.mean(batches))))
+        self.both.append(_loop(partial(self._read_and_embed, group), seconds))
+
+    def close(self) -> None:
+        """End the reading processes."""
+        self._readers.close()
+
+    def _read(self, image: bytes) -> NDArray[np.uint8]:
+        limits = UploadLimits(max_bytes=10**8, max_pixels=10**8)
+        return self._readers.read(image, None, 0, limits, self._embedder.canvas).prepared.canvas
+
+    def _embed(self, sizes: Iterator[int]) -> int:
+        size = next(sizes)
+        self._embedder.embed(self._canvases[np.arange(size) % len(self._canvases)])
+        return size
+
+    def _read_and_embed(self, group: int) -> int:
+        chosen = (self._images * group)[: group * self._processes]
+        done = list(self._readers.threads.map(self._read, chosen))
+        for at in range(0, len(done), group):
+            self._embedder.embed(np.stack(done[at : at + group]))
+        return len(done)
+
+
+def _loop(action: Callable[[], int], seconds: float) -> Loop:
     me = psutil.Process()
     begin, cpu, done = time.perf_counter(), processor_s(me), 0
     while time.perf_counter() - begin < seconds:
         done += action()
-    return done / (time.perf_counter() - begin), done / (processor_s(me) - cpu)
-
-
-@dataclass(frozen=True)
-class Bare:
-    """Signatures a second without a service, each by the clock and by processor time."""
-
-    one: tuple[float, float]  # the network, one at a time
-    batched: tuple[float, float]  # the network, at the service's batch sizes
-    read: tuple[float, float]  # the same, and reading before it
-
-
-def bare(embedder: Embedder, images: list[bytes], batches: list[int], processes: int, seconds: float) -> Bare:
-    """Measure what there is to serve."""
-    limits = UploadLimits(max_bytes=10**8, max_pixels=10**8)
-    readers = Readers(processes, patience_s=60)
-
-    def read(image: bytes) -> NDArray[np.uint8]:
-        return readers.read(image, None, 0, limits, embedder.canvas).prepared.canvas
-
-    canvases = np.stack([read(image) for image in images])
-
-    def network(sizes: Iterator[int]) -> int:
-        size = next(sizes)
-        embedder.embed(canvases[np.arange(size) % len(canvases)])
-        return size
-
-    group = max(1, round(float(np.mean(batches))))
-
-    def both() -> int:
-        chosen = (images * group)[: group * processes]
-        done = list(readers.threads.map(read, chosen))
-        for at in range(0, len(done), group):
-            embedder.embed(np.stack(done[at : at + group]))
-        return len(done)
-
-    try:
-        return Bare(
-            each_second(partial(network, itertools.repeat(1)), seconds),
-            each_second(partial(network, itertools.cycle(batches)), seconds),
-            each_second(both, seconds),
-        )
-    finally:
-        readers.close()
+    return Loop(done, time.perf_counter() - begin, processor_s(me) - cpu)
 
 
 def batches_seen(before: dict[str, float], after: dict[str, float]) -> list[int]:
@@ -296,8 +323,8 @@ class Seen:
     flood_kept: float
 
 
-def serve_and_call(weights: Path, images: list[bytes], seconds: float) -> Seen:
-    """Start a service and put it under load."""
+def serve_and_call(weights: Path, images: list[bytes], seconds: float, alone: Alone) -> Seen:
+    """Start a service and put it under load, in turns with its parts alone."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         scans = folder / "scans"
@@ -311,8 +338,12 @@ def serve_and_call(weights: Path, images: list[bytes], seconds: float) -> Seen:
             time.sleep(1.0)
             idle = service.resident()
             before = service.samples()
-            full = call(service, scans, seconds, None, 16)
-            after = service.samples()
+            turns = []
+            for _ in range(TURNS):
+                turns.append(call(service, scans, seconds / TURNS, None, 16))
+                after = service.samples()
+                alone.measure(batches_seen(before, after), seconds / TURNS / 2)
+            full = reduce(operator.add, turns)
             capacity = len(full.of(200)) / full.seconds
             calm = call(service, scans, seconds, 0.7 * capacity, STREAMS)
             flood_before = service.samples()
@@ -328,7 +359,7 @@ def serve_and_call(weights: Path, images: list[bytes], seconds: float) -> Seen:
     return Seen(idle, full, calm, flood, batches_seen(before, after), stages(before, after), kept)
 
 
-def rows(seen: Seen, alone: Bare) -> Iterator[tuple[str, str]]:
+def rows(seen: Seen, alone: Alone) -> Iterator[tuple[str, str]]:
     """The table."""
     full, calm, flood = seen.full, seen.calm, seen.flood
     served = len(full.of(200))
@@ -336,19 +367,18 @@ def rows(seen: Seen, alone: Bare) -> Iterator[tuple[str, str]]:
         raise SystemExit("Hardly anything was answered: the machine is too busy, or --seconds too few.")
     clock, processor = served / full.seconds, served / full.cpu_s
     calm_50, calm_99 = ms(calm.of(200), 0.5), ms(calm.of(200), 0.99)
-    batches = f"in batches of {np.mean(seen.batches):.1f}"
-    yield "bare network in a loop, one at a time", f"{alone.one[0]:.0f}/s"
-    yield f"bare network in a loop, {batches}", f"{alone.batched[0]:.0f}/s"
-    yield "reading and network in a loop", f"{alone.read[0]:.0f}/s"
+    loops = {
+        "bare network, one at a time": reduce(operator.add, alone.one),
+        f"bare network, in batches of {np.mean(seen.batches):.1f}": reduce(operator.add, alone.batched),
+        "reading and network": reduce(operator.add, alone.both),
+    }
+    for what, loop in loops.items():
+        yield f"{what}, in a loop", f"{loop.done / loop.seconds:.0f}/s"
     yield "`POST /verify` at capacity, record on disk", f"{clock:.0f}/s"
-    for what, (by_clock, by_processor) in (
-        ("of the bare network one at a time", alone.one),
-        ("of the bare network in batches", alone.batched),
-        ("of reading and network", alone.read),
-    ):
+    for what, loop in loops.items():
         yield (
-            f"{what}, by the clock / by processor time",
-            f"{clock / by_clock:.2f} / {processor / by_processor:.2f}",
+            f"of {what}: by the clock, by processor time",
+            f"{clock * loop.seconds / loop.done:.2f}, {processor * loop.cpu_s / loop.done:.2f}",
         )
     yield (
         "at capacity, ms in each stage",
@@ -387,9 +417,12 @@ def main() -> None:
     reading, network = Settings(_env_file=None).workers  # type: ignore[call-arg]
     torch.set_num_threads(network)
     images = [scan(n % SIGNERS, 100 + n) for n in range(40)]
-    seen = serve_and_call(args.weights, images, args.seconds)
     embedder = Embedder.load(args.weights, "cpu")
-    alone = bare(embedder, images, seen.batches, reading, args.seconds / 2)
+    alone = Alone(embedder, images, reading)
+    try:
+        seen = serve_and_call(args.weights, images, args.seconds, alone)
+    finally:
+        alone.close()
     print(
         f"`python benchmarks/load.py --seconds {args.seconds:g}`, {embedder.version}, reading processes: {reading}, "
         f"{network} for the network, {os.cpu_count()} cores, shared with the callers\n"
