@@ -2,6 +2,9 @@
 
 It holds what the table of tombstones holds, keyed digests that name nobody, and is what survives when the database
 is replaced by a backup. That works as far as the log itself is not replaced as well.
+
+An erasure may stand in it twice: whoever looks after the store makes up for one that was not noted, while its request
+is about to note it.
 """
 
 from __future__ import annotations
@@ -51,21 +54,22 @@ class ErasureLog:
             os.close(handle)
 
     def read(self) -> list[Erasure]:
-        """All erasures; none when there is no file yet. Lines that broke off are passed over. Raises OSError."""
+        """All erasures, each once; none without a file. Lines that broke off are passed over. Raises OSError."""
         try:
             lines = self.path.read_text("utf-8", "replace").splitlines()
         except FileNotFoundError:
             return []
-        found: list[Erasure] = []
+        found: dict[str, Erasure] = {}
         for number, line in enumerate(lines, 1):
             try:
                 item = json.loads(line)
                 at = datetime.fromisoformat(item["erased_at"])
-                found.append(Erasure(str(item["kind"]), str(item["digest"]), str(item["key_id"]), at))
+                stone = Erasure(str(item["kind"]), str(item["digest"]), str(item["key_id"]), at)
+                found.setdefault(stone.digest, stone)
             except (ValueError, KeyError, TypeError):
                 if line.strip():
                     _log.warning("%s, line %d is no erasure; it is passed over", self.path, number)
-        return found
+        return list(found.values())
 
 
 def _line(stone: Erasure) -> dict[str, str]:

@@ -12,9 +12,11 @@ import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
+from app.domain import now
 from app.store import engine
 from app.store.data_keys import new_key_text
 from app.store.erasure_log import ErasureLog
+from app.store.erasures import Erasure
 from tests.app.store.conftest import Draw, Sql, enrol, verify
 from tests.conftest import TEST_KEY, Database
 from tests.postgres import Postgres
@@ -116,7 +118,7 @@ def test_a_restored_backup_does_not_bring_back_who_was_erased(
     repeated = enrol(client, "alice", draw(1, 0), draw(1, 1), headers={"Idempotency-Key": "alice"})
     assert repeated.json()["code"] == "idempotency-conflict", "a late repetition does not enrol her again"
     log = (tmp_path / "erasures").read_text()
-    assert len(log.splitlines()) == 2
+    assert len(ErasureLog(tmp_path / "erasures").read()) == 2
     assert "alice" not in log
     assert kept not in log
 
@@ -221,6 +223,14 @@ def test_a_line_that_broke_off_spoils_no_other(tmp_path: Path, lives: Lives, dra
     enrol(client, "alice", draw(1, 0))
     assert client.delete("/signers/alice").status_code == 204
     assert len(ErasureLog(log).read()) == 1
+
+
+def test_an_erasure_that_was_noted_twice_is_one(tmp_path: Path) -> None:
+    log = ErasureLog(tmp_path / "erasures")
+    stone = Erasure("signer", "digest", "key", now())
+    for _ in range(2):
+        log.append([stone])
+    assert log.read() == [stone]
 
 
 def test_the_bytes_are_out_of_the_files(
