@@ -2,9 +2,6 @@
 
 It holds what the table of tombstones holds, keyed digests that name nobody, and is what survives when the database
 is replaced by a backup. That works as far as the log itself is not replaced as well.
-
-An erasure may stand in it twice: whoever looks after the store makes up for one that was not noted, while its request
-is about to note it.
 """
 
 from __future__ import annotations
@@ -35,14 +32,24 @@ class ErasureLog:
         self.path = path
 
     def append(self, stones: Iterable[Erasure]) -> None:
-        """Add erasures; they are on disk when this returns. Raises OSError."""
-        lines = "".join(f"{json.dumps(_line(stone))}\n" for stone in stones).encode()
-        if not lines:
+        """Add those erasures that are not in it yet; all are on disk when this returns. Raises OSError.
+
+        One may come twice: whoever looks after the store makes up for what was not noted, while the request that
+        erased is about to note it.
+        """
+        wanted = list(stones)
+        if not wanted:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
+            noted = {stone.digest for stone in self.read()}
+            lines = "".join(
+                f"{json.dumps(_line(stone))}\n" for stone in wanted if stone.digest not in noted
+            ).encode()
+            if not lines:
+                return
             size = os.fstat(handle).st_size
             if size and os.pread(handle, 1, size - 1) != b"\n":
                 lines = b"\n" + lines  # a line that broke off, on a full disk, ends here
@@ -54,22 +61,21 @@ class ErasureLog:
             os.close(handle)
 
     def read(self) -> list[Erasure]:
-        """All erasures, each once; none without a file. Lines that broke off are passed over. Raises OSError."""
+        """All erasures; none when there is no file yet. Lines that broke off are passed over. Raises OSError."""
         try:
             lines = self.path.read_text("utf-8", "replace").splitlines()
         except FileNotFoundError:
             return []
-        found: dict[str, Erasure] = {}
+        found: list[Erasure] = []
         for number, line in enumerate(lines, 1):
             try:
                 item = json.loads(line)
                 at = datetime.fromisoformat(item["erased_at"])
-                stone = Erasure(str(item["kind"]), str(item["digest"]), str(item["key_id"]), at)
-                found.setdefault(stone.digest, stone)
+                found.append(Erasure(str(item["kind"]), str(item["digest"]), str(item["key_id"]), at))
             except (ValueError, KeyError, TypeError):
                 if line.strip():
                     _log.warning("%s, line %d is no erasure; it is passed over", self.path, number)
-        return list(found.values())
+        return found
 
 
 def _line(stone: Erasure) -> dict[str, str]:
