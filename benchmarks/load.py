@@ -225,14 +225,17 @@ class Loop:
         return Loop(self.done + other.done, self.seconds + other.seconds, self.cpu_s + other.cpu_s)
 
 
+NOTHING = Loop(0, 0.0, 0.0)
+
+
 class Alone:
     """What there is to serve, without a service: the network alone, and reading before it.
 
     Attributes
     ----------
-    one, batched : list of Loop
-        The network, one at a time and at the service's batch sizes.
-    both : list of Loop
+    one, batched : Loop
+        The network, one at a time and at the service's batch sizes, in all turns so far.
+    both : Loop
         Reading and network, at the service's batch sizes.
     """
 
@@ -241,16 +244,16 @@ class Alone:
         self._readers = Readers(processes, patience_s=60)
         self._canvases = np.stack([self._read(image) for image in images])
         embedder.warm_up()
-        self.one: list[Loop] = []
-        self.batched: list[Loop] = []
-        self.both: list[Loop] = []
+        self.one = NOTHING
+        self.batched = NOTHING
+        self.both = NOTHING
 
     def measure(self, batches: list[int], seconds: float) -> None:
         """Take a turn of so many seconds each."""
-        self.one.append(_loop(partial(self._embed, itertools.repeat(1)), seconds))
-        self.batched.append(_loop(partial(self._embed, itertools.cycle(batches)), seconds))
+        self.one += _loop(partial(self._embed, itertools.repeat(1)), seconds)
+        self.batched += _loop(partial(self._embed, itertools.cycle(batches)), seconds)
         group = max(1, round(float(np.mean(batches))))
-        self.both.append(_loop(partial(self._read_and_embed, group), seconds))
+        self.both += _loop(partial(self._read_and_embed, group), seconds)
 
     def close(self) -> None:
         """End the reading processes."""
@@ -368,9 +371,9 @@ def rows(seen: Seen, alone: Alone) -> Iterator[tuple[str, str]]:
     clock, processor = served / full.seconds, served / full.cpu_s
     calm_50, calm_99 = ms(calm.of(200), 0.5), ms(calm.of(200), 0.99)
     loops = {
-        "bare network, one at a time": reduce(operator.add, alone.one),
-        f"bare network, in batches of {np.mean(seen.batches):.1f}": reduce(operator.add, alone.batched),
-        "reading and network": reduce(operator.add, alone.both),
+        "bare network, one at a time": alone.one,
+        f"bare network, in batches of {np.mean(seen.batches):.1f}": alone.batched,
+        "reading and network": alone.both,
     }
     for what, loop in loops.items():
         yield f"{what}, in a loop", f"{loop.done / loop.seconds:.0f}/s"

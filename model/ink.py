@@ -224,11 +224,15 @@ def _moments(density: Grey) -> tuple[float, float, float, float]:
     columns = density.sum(axis=0, dtype=np.float64)
     rows = density.sum(axis=1, dtype=np.float64)
     total = max(1.0, float(columns.sum()))
-    x, y = np.arange(len(columns)), np.arange(len(rows))
-    mean_x, mean_y = float(columns @ x) / total, float(rows @ y) / total
-    sigma_x = float(np.sqrt(columns @ (x - mean_x) ** 2 / total))
-    sigma_y = float(np.sqrt(rows @ (y - mean_y) ** 2 / total))
-    return mean_x, mean_y, sigma_x, sigma_y
+    (mean_x, squares_x), (mean_y, squares_y) = _about_mean(columns, total), _about_mean(rows, total)
+    return mean_x, mean_y, float(np.sqrt(squares_x / total)), float(np.sqrt(squares_y / total))
+
+
+def _about_mean(profile: NDArray[np.float64], total: float) -> tuple[float, float]:
+    """Mean position of the ink that a row or column profile counts, and the sum of squares about it."""
+    at = np.arange(len(profile))
+    mean = float(profile @ at) / total
+    return mean, float(profile @ (at - mean) ** 2)
 
 
 @dataclass(frozen=True)
@@ -260,13 +264,13 @@ def _spread(mask: Grey) -> _Spread:
         raise TooLittleInk(A_SPECK)
     # Sums of at most 640 columns' numbers are exact in float32, and its products are BLAS'.
     dots = mask.astype(np.float32)
-    x, y = (np.arange(side, dtype=np.float32) for side in mask.shape[::-1])
+    height, width = mask.shape
+    x = np.arange(width, dtype=np.float32)
     in_row, times_x = (dots @ np.stack([np.ones_like(x), x], axis=1)).astype(np.float64).T
-    in_column = (np.ones_like(y) @ dots).astype(np.float64)
-    mean_x, mean_y = in_column @ x / ink, in_row @ y / ink
-    across = in_column @ (x - mean_x) ** 2
-    down = in_row @ (y - mean_y) ** 2
-    both = times_x @ (y - mean_y)
+    in_column = (np.ones(height, np.float32) @ dots).astype(np.float64)
+    _, across = _about_mean(in_column, ink)
+    mean_y, down = _about_mean(in_row, ink)
+    both = times_x @ (np.arange(height) - mean_y)
     least, most = np.linalg.eigvalsh(np.array([[across, both], [both, down]]) / (ink - 1))
     rows, columns = np.flatnonzero(in_row), np.flatnonzero(in_column)
     return _Spread(

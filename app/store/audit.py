@@ -17,7 +17,7 @@ from app.store.tables import SignerRow
 _FIELDS = tuple(field.name for field in fields(Entry))
 _ENTRIES = cast("Table", AuditRow.__table__)
 _HEADS = cast("Table", AuditHeadRow.__table__)
-_HEAD = (
+_LOCKED_HEAD = (
     select(_HEADS.c.sequence, _HEADS.c.hash)
     .where(_HEADS.c.tenant_id == bindparam("tenant_id"))
     .with_for_update()
@@ -38,7 +38,7 @@ def append(session: Session, entry: Entry, keys: ChainKeys) -> Entry:
     The head's row is locked until the transaction ends, so that entries of all processes follow each other. It is
     the last lock that a transaction takes: two of them never wait for each other.
     """
-    row = session.execute(_HEAD, {"tenant_id": entry.tenant_id}).one_or_none()
+    row = session.execute(_LOCKED_HEAD, {"tenant_id": entry.tenant_id}).one_or_none()
     head = start_of(entry.tenant_id) if row is None else Anchor(entry.tenant_id, row.sequence, row.hash)
     sealed = keys.sealed(entry, head)
     session.execute(_ADD, vars(sealed))

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from model.page import RULING_SLANT, Parts, _sheared_rows, percentiles
+from model.page import RULING_SLANT, Parts, _sheared_rows, percentiles, true_of_median
 
 Rng = np.random.Generator
 
@@ -22,6 +22,15 @@ def test_percentiles_are_numpy_s_to_the_bit(rng: Rng) -> None:
         for percent in (2, 50, 90, 99.5):
             assert percentiles(pixels, percent)[0] == float(np.percentile(pixels, percent))
         assert percentiles(pixels, 50)[0] == float(np.median(pixels))
+
+
+def test_what_is_true_of_the_median_is(rng: Rng) -> None:
+    for _ in range(300):
+        pixels = rng.integers(0, 9, rng.integers(1, 40)).astype(np.uint8)
+        for level in range(9):
+            if true_of_median(pixels <= level):
+                assert np.median(pixels) <= level
+        assert true_of_median(pixels < 9) or pixels.size == 1
 
 
 def test_sheared_rows_are_counted_right(rng: Rng) -> None:
