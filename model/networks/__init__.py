@@ -1,7 +1,8 @@
 """The networks, by name: ``build("article")`` gives an ``nn.Module``.
 
 Each takes ``(batch, 1, height, width) float32 in [0, 1], ink = 1`` and returns ``(batch, dimension) float32``.
-A new network is a module in this folder and one line in the table below.
+A new network is a module in this folder and one line in the table below. A batch normalisation is registered
+straight after the layer whose output it takes, so that `model.networks.folding` finds the two.
 """
 
 from __future__ import annotations

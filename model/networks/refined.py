@@ -97,5 +97,6 @@ def _zoomed(x: torch.Tensor, size: float) -> torch.Tensor:
     if size == 1.0:
         return x
     theta = torch.tensor([[1.0 / size, 0.0, 0.0], [0.0, 1.0 / size, 0.0]], device=x.device, dtype=x.dtype)
-    grid = functional.affine_grid(theta.expand(len(x), 2, 3), list(x.shape), align_corners=False)
+    grid = functional.affine_grid(theta[None], [1, *x.shape[1:]], align_corners=False)
+    grid = grid.expand(len(x), -1, -1, -1)  # the same for all: computed once
     return functional.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)

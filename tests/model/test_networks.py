@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from model.errors import DataError
-from model.networks import UnknownNetwork, build
+from model.networks import NETWORKS, UnknownNetwork, build
+from model.networks.folding import fold_norms
 from model.objectives import build_objective, label_rows
 
 
@@ -39,6 +40,32 @@ def test_our_network_keeps_layout_and_length() -> None:
 
 def test_signet_has_its_published_size() -> None:
     assert build("signet").eval()(torch.rand(1, 1, 150, 220)).shape == (1, 2048)
+
+
+SMALL = {"widths": [4, 6, 8, 10], "grid": [2, 4], "cell": 4}
+FOLDED = {
+    "article": ({}, (105, 105)),
+    "layout": (SMALL, (32, 64)),
+    "refined": ({"base": "layout", "options": SMALL, "dimension": 32, "sizes": (0.9, 1.0)}, (32, 64)),
+    "signet": ({"dimension": 64}, (150, 220)),
+}
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_folded_a_network_gives_the_same_embeddings_without_a_norm_after_a_convolution(name: str) -> None:
+    torch.manual_seed(3)
+    options, size = FOLDED[name]
+    network = build(name, **options).eval()
+    for norm in network.modules():
+        if isinstance(norm, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
+            for tensor in (norm.running_mean, norm.running_var, norm.weight, norm.bias):
+                tensor.data = torch.rand_like(tensor) + 0.5
+    ink = torch.rand(3, 1, *size)
+    with torch.inference_mode():
+        before = network(ink)
+        fold_norms(network)
+        assert torch.allclose(network(ink), before, atol=1e-5 * float(before.abs().max()))
+    assert not [norm for norm in network.modules() if isinstance(norm, torch.nn.BatchNorm2d)]
 
 
 def test_an_unknown_network_or_objective_is_refused() -> None:
