@@ -132,15 +132,15 @@ def locate(darkness: Grey) -> tuple[Parts, float]:
     floor = 255.0 * MIN_CONTRAST
     if not true_of_median(darkness <= int(floor / NOISE)):
         floor = max(floor, NOISE * percentiles(darkness, 50)[0])
-    candidates = darkness[darkness > floor]
+    candidates = darkness[darkness > int(floor)]  # whole numbers: numpy takes a tenth of the time
     if candidates.size == 0:
         raise BlankImage("Nothing is written on the image; upload a scan that shows the signature.")
     otsu, _ = cv2.threshold(candidates.reshape(-1, 1), 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     high = max(floor, 0.8 * float(otsu))
     low = max(0.6 * floor, 0.5 * high)
-    parts = Parts.of((darkness > low).view(np.uint8))
+    parts = Parts.of((darkness > int(low)).view(np.uint8))
     strong = np.zeros_like(parts.left)
-    strong[parts.labels[darkness > high]] = True
+    strong[parts.labels[darkness > int(high)]] = True
     parts = parts.only(strong)
     share = int(parts.stats[parts.left, cv2.CC_STAT_AREA].sum()) / darkness.size
     if not share:
