@@ -11,6 +11,7 @@ from model.errors import DataError
 from model.networks import NETWORKS, UnknownNetwork, build
 from model.networks.folding import fold_norms
 from model.objectives import build_objective, label_rows
+from tests.conftest import TINY
 
 
 def test_the_article_s_network_layer_by_layer() -> None:
@@ -32,7 +33,7 @@ def test_the_article_s_network_layer_by_layer() -> None:
 
 
 def test_our_network_keeps_layout_and_length() -> None:
-    network = build("layout", widths=[4, 6, 8, 10], grid=[4, 8], cell=4).eval()
+    network = build("layout", **TINY).eval()
     embedding = network(torch.rand(3, 1, 64, 128))
     assert embedding.shape == (3, 128)
     assert torch.allclose(embedding.norm(dim=1), torch.ones(3), atol=1e-5)
@@ -42,11 +43,10 @@ def test_signet_has_its_published_size() -> None:
     assert build("signet").eval()(torch.rand(1, 1, 150, 220)).shape == (1, 2048)
 
 
-SMALL = {"widths": [4, 6, 8, 10], "grid": [2, 4], "cell": 4}
 FOLDED = {
     "article": ({}, (105, 105)),
-    "layout": (SMALL, (32, 64)),
-    "refined": ({"base": "layout", "options": SMALL, "dimension": 32, "sizes": (0.9, 1.0)}, (32, 64)),
+    "layout": (TINY, (32, 64)),
+    "refined": ({"base": "layout", "options": TINY, "dimension": 128, "sizes": (0.9, 1.0)}, (32, 64)),
     "signet": ({"dimension": 64}, (150, 220)),
 }
 
