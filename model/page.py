@@ -132,7 +132,8 @@ def locate(darkness: Grey) -> tuple[Parts, float]:
     floor = 255.0 * MIN_CONTRAST
     if not true_of_median(darkness <= int(floor / NOISE)):
         floor = max(floor, NOISE * percentiles(darkness, 50)[0])
-    candidates = darkness[darkness > int(floor)]  # whole numbers: numpy takes a tenth of the time
+    # For whole numbers "> int(x)" is "> x", and numpy takes a tenth of the time.
+    candidates = darkness[darkness > int(floor)]
     if candidates.size == 0:
         raise BlankImage("Nothing is written on the image; upload a scan that shows the signature.")
     otsu, _ = cv2.threshold(candidates.reshape(-1, 1), 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
