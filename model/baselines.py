@@ -16,6 +16,7 @@ from model.card import Metric
 from model.data.specimens import Specimen
 from model.features import InkShelf
 from model.ink import Canvas, fit
+from model.protocol import Compare
 
 CANVAS = Canvas(64, 128, "moments", 0.8)
 
@@ -25,6 +26,7 @@ class Hog:
 
     name = "HOG"
     metric: Metric = "euclidean"
+    compare: Compare | None = None
 
     def __init__(self, shelf: InkShelf, canvas: Canvas = CANVAS) -> None:
         self._shelf = shelf

@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from model.ink import Canvas
 
 Terms = Literal["research", "permissive"]
-Metric = Literal["euclidean", "cosine"]
+Metric = Literal["euclidean", "cosine", "local"]
+"""How embeddings are compared; ``local`` is the network's own :class:`model.networks.matching.LocalMatching`."""
 
 
 class _Frozen(BaseModel):

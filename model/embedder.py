@@ -21,6 +21,8 @@ from model.card import Card
 from model.errors import CalibrationMissing, DeviceUnavailable, WeightsMismatched
 from model.ink import Canvas, Prepared, prepare
 from model.networks.folding import fold_norms
+from model.networks.local import LocalNetwork
+from model.scoring import distances
 from model.weights import load_card, load_network
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -28,6 +30,9 @@ Precision = Literal["float32", "bfloat16", "float16"]
 
 HALF_TOLERANCE = 0.005
 """Half precision is used when it moves no distance between probes by more than this share of the mean distance."""
+
+COMPARED_AT_ONCE = 64
+"""Pairs that local matching compares in one pass: their intermediate tables stay in the processor's cache."""
 
 _log = logging.getLogger(__name__)
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -49,7 +54,7 @@ class Embedder:
         ``name@`` and 12 digits of the weights' hash; templates carry it.
     dimension : int
         Length of an embedding.
-    metric : {"euclidean", "cosine"}
+    metric : {"euclidean", "cosine", "local"}
         The distance that embeddings are compared by.
     device : {"cpu", "cuda"}
     precision : {"float32", "bfloat16", "float16"}
@@ -92,6 +97,11 @@ class Embedder:
         """
         choose_device(device)
         card = load_card(folder)
+        if card.metric == "local":
+            raise WeightsMismatched(
+                f"{folder} is compared by local matching, which can be trained and evaluated but not served yet; "
+                "name the folder of other weights."
+            )
         network = load_network(folder, card)
         return cls(network, card, Calibration.load(folder, card.sha256), device)
 
@@ -141,6 +151,25 @@ class Embedder:
         if len(canvases) == 0:
             return np.empty((0, self.dimension), dtype=np.float32)
         return self._forward(canvases, self.precision)
+
+    def compare(
+        self, questioned: NDArray[np.floating], references: NDArray[np.floating]
+    ) -> NDArray[np.float64]:
+        """Distances by the card's metric: embeddings (n, d) and (k, d) to (n, k)."""
+        if not isinstance(self._network, LocalNetwork):
+            return distances(np.atleast_2d(questioned), references, self.metric)
+        a, b = (
+            torch.from_numpy(np.asarray(rows, dtype=np.float32)).to(self.device)
+            for rows in (questioned, references)
+        )
+        table = np.empty((len(a), len(b)), dtype=np.float64)
+        with torch.inference_mode():
+            for row, one in zip(table, a, strict=True):
+                for start in range(0, len(b), COMPARED_AT_ONCE):
+                    part = b[start : start + COMPARED_AT_ONCE]
+                    squares = self._network.matching.squared(one.expand(len(part), -1), part)
+                    row[start : start + len(part)] = squares.clamp_min(0.0).sqrt().cpu().numpy()
+        return table
 
     def warm_up(self) -> None:
         """Run single images and a batch, so that the first request does not pay for lazy initialisation."""

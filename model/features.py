@@ -19,7 +19,7 @@ from model.data.specimens import Dataset, Specimen
 from model.embedder import Device, Embedder
 from model.errors import DataError, UnusableSignature
 from model.ink import Ink, fit, isolate
-from model.protocol import Gallery, embedded
+from model.protocol import Compare, Gallery, embedded
 
 BATCH = 64
 
@@ -31,12 +31,15 @@ class Features(Protocol):
     ----------
     name : str
         For tables.
-    metric : {"euclidean", "cosine"}
+    metric : {"euclidean", "cosine", "local"}
         How two rows are compared.
+    compare : callable or None
+        Rows (a, dimension) and (b, dimension) to distances (a, b), where the metric does not say it all.
     """
 
     name: str
     metric: Metric
+    compare: Compare | None
 
     def embed(self, specimens: Sequence[Specimen]) -> NDArray[np.float32]:
         """(n, dimension) float32; a row of NaN where no usable signature was found."""
@@ -72,6 +75,7 @@ class WeightsFeatures:
         self.folder = folder
         self.name = name or self.embedder.card.name
         self.metric: Metric = self.embedder.metric
+        self.compare: Compare | None = self.embedder.compare if self.metric == "local" else None
         self._shelf = shelf
         self._canvas = self.embedder.card.canvas.canvas()
 
@@ -112,5 +116,6 @@ def gallery(features: Features, dataset: Dataset) -> Gallery:
         genuine=[specimen.genuine for specimen in specimens],
         embeddings=np.concatenate(rows),
         metric=features.metric,
+        compare=features.compare,
         terms=dataset.terms,
     )

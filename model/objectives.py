@@ -21,7 +21,7 @@ from torch import nn
 from torch.nn import functional
 
 from model.errors import DataError
-from model.set_objectives import ReferenceSet, SignatureSimilarity
+from model.set_objectives import MatchedSimilarity, ReferenceSet, SignatureSimilarity
 
 Forgeries = Literal["negatives", "own-class"]
 Similarity = Literal["euclidean", "cosine"]
@@ -205,6 +205,7 @@ PAIR_OBJECTIVES: dict[str, Callable[..., nn.Module]] = {
     "co-tuplet": CoTuplet,
     "signature-similarity": SignatureSimilarity,
     "reference-set": ReferenceSet,
+    "matched-similarity": MatchedSimilarity,
 }
 CLASS_OBJECTIVES: dict[str, Callable[..., nn.Module]] = {
     "normalised-softmax": _normalised_softmax,

@@ -20,6 +20,7 @@ from model.card import Metric, Terms
 from model.scoring import Floats, distances
 
 Indices = NDArray[np.intp]
+Compare = Callable[[NDArray[np.floating], NDArray[np.floating]], Floats]
 
 RANDOM_FORGERIES = 20
 
@@ -96,16 +97,20 @@ def embedded(
     genuine: Sequence[bool],
     embeddings: NDArray[np.floating],
     metric: Metric = "euclidean",
+    compare: Compare | None = None,
     terms: Terms = "research",
 ) -> Gallery:
     """A gallery of precomputed embeddings (n, d).
 
-    Rows that are not finite stand for specimens without a usable signature: they are listed as refused and left out.
+    ``compare`` replaces the metric's distances: embeddings (a, d) and (b, d) to (a, b). Rows that are not finite
+    stand for specimens without a usable signature: they are listed as refused and left out.
     """
     usable = np.isfinite(embeddings).all(axis=1)
     kept = np.asarray(embeddings[usable], dtype=np.float64)
 
     def between(a: Indices, b: Indices) -> Floats:
+        if compare is not None:
+            return compare(kept[a], kept[b])
         return distances(kept[a], kept[b], metric)
 
     return Gallery(

@@ -144,7 +144,15 @@ def distances(
     """Distances between embeddings: (d,) and (k, d) to (k,), or (n, d) and (k, d) to (n, k).
 
     Euclidean, or one minus the cosine, in [0, 2]. Both grow with difference.
+
+    Raises
+    ------
+    ValueError
+        The dimensions differ, or the metric is ``local``, which needs the network:
+        :meth:`model.embedder.Embedder.compare`.
     """
+    if metric == "local":
+        raise ValueError("local matching needs the network it was trained with")
     a = np.atleast_2d(np.asarray(questioned, dtype=np.float64))
     b = np.atleast_2d(np.asarray(references, dtype=np.float64))
     if a.shape[1] != b.shape[1]:

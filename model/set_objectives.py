@@ -6,6 +6,8 @@ of it 2i + 1. A forgery is never an anchor and never a positive: two forgeries n
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -102,3 +104,46 @@ def _soft_sum(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
     """``log(1 + sum exp(values))`` over the chosen of each row: ``(n, n), (n, n) bool`` to ``(n,)``."""
     zero = values.new_zeros(len(values), 1)
     return torch.logsumexp(torch.cat([values.masked_fill(~chosen, -torch.inf), zero], dim=1), dim=1)
+
+
+class MatchedSimilarity(nn.Module):
+    """:class:`SignatureSimilarity` on the distances of a network that compares by local matching.
+
+    A pair's similarity is ``1 - D / 2`` with D its squared distance. Distances are computed for all pairs of one
+    identity and, of the others, for the ``hardest`` of each genuine row by the plain inner product.
+    """
+
+    distance: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    """Squared distances of rows to rows; the trainer sets it to the network's own."""
+
+    def __init__(self, alpha: float = 8.0, beta: float = 40.0, base: float = 0.5, hardest: int = 4) -> None:
+        super().__init__()
+        self.alpha, self.beta, self.base, self.hardest = alpha, beta, base, hardest
+
+    def forward(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """``(n, dimension), (n,)`` to a scalar."""
+        identity, genuine = labels // 2, labels % 2 == 0
+        same = identity[:, None] == identity[None, :]
+        with torch.no_grad():
+            cells = embeddings[:, :-1]
+            likeness = (cells @ cells.T).masked_fill(same, -torch.inf)
+            near = likeness.topk(min(self.hardest, len(labels)), dim=1)
+            chosen = torch.zeros_like(same).scatter_(1, near.indices, near.values > -torch.inf)
+            wanted = (chosen | same) & genuine[:, None]
+            pairs = torch.nonzero((wanted | wanted.T).triu(1))
+        first, second = pairs.T
+        excess = 1.0 - 0.5 * self.distance(embeddings[first], embeddings[second]) - self.base
+        table = excess.new_full(same.shape, -torch.inf)
+        table = table.index_put((first, second), excess).index_put((second, first), excess)
+        known = torch.zeros_like(same).index_put((first, second), torch.tensor(data=True, device=same.device))
+        known = known | known.T
+        positive = same & genuine[None, :] & known
+        skilled = same & ~genuine[None, :] & known
+        random = ~same & known
+        table = torch.where(known, table, 0.0)
+        terms = (
+            _soft_sum(-self.alpha * table, positive) / self.alpha
+            + _soft_sum(self.beta * table, skilled) / self.beta
+            + _soft_sum(self.beta * table, random) / self.beta
+        )
+        return 2.0 * terms[genuine].mean()

@@ -39,10 +39,12 @@ from model.embedder import choose_device, to_tensor
 from model.errors import DataError
 from model.ink import Canvas
 from model.networks import UnknownNetwork, build
+from model.networks.local import LocalNetwork
 from model.networks.refined import Refined, whitening
 from model.objectives import build_objective, label_rows
 from model.optimisers import build_optimiser, l2_penalty, rate_factor
 from model.recipes import DataSpec, Recipe, RefinementSpec
+from model.set_objectives import MatchedSimilarity
 from model.validation import Rates, ValidationSet
 from model.weights import load_card, load_network, save
 
@@ -105,6 +107,13 @@ class Trainer:
             build_objective(spec.name, spec.options, self.dimension, self.sampler.identities)
             for spec in recipe.objectives
         ).to(self.device)
+        for objective in self.objectives:
+            if isinstance(objective, MatchedSimilarity):
+                if not isinstance(self.network, LocalNetwork):
+                    raise DataError(
+                        f"The objective matched-similarity needs the network local, not {recipe.network.name}."
+                    )
+                objective.distance = self.network.matching.squared
         self.optimiser = build_optimiser(recipe.optimiser, self.network, self.objectives)
         self.average = (
             copy.deepcopy(self.network).requires_grad_(requires_grad=False)

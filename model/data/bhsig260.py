@@ -1,7 +1,6 @@
-"""Reader for BHSig260: Bengali (100 writers) and Hindi (160), ``ROOT/W/B-S-W-{G,F}-N.tif``.
+"""Reader for BHSig260: Bengali (100 writers) and Hindi (160), ``ROOT/**/{B,H}-S-W-{G,F}-N.tif`` (or ``.png``).
 
-One script at a time: name the root ``.../Bengali`` or ``.../Hindi``; a root that holds both reads both, and signers
-are called ``B-001`` and ``H-001``.
+The corpus circulates with a thousand files that repeat another of the same writer; they are left out.
 """
 
 from __future__ import annotations
@@ -9,14 +8,25 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 from model.card import Terms
 from model.data.numbered import NumberedDataset
 from model.data.specimens import IMAGE_SUFFIXES
 
+Script = Literal["Bengali", "Hindi"]
+
 
 class BHSig260(NumberedDataset):
-    """24 genuine signatures and 30 forgeries of each writer."""
+    """Up to 24 genuine signatures and 30 forgeries of each writer; signers are named ``B-001`` and ``H-001``.
+
+    Parameters
+    ----------
+    root : Path
+        Files are looked for in it and in all folders below.
+    script : {"Bengali", "Hindi"}, optional
+        Only the writers of one script; both by default. The data set's name then carries it.
+    """
 
     name = "bhsig260"
     terms: Terms = "research"
@@ -26,8 +36,14 @@ class BHSig260(NumberedDataset):
     )
     expected = "{B,H}-S-W-{G,F}-N.tif"
 
+    def __init__(self, root: Path, script: Script | None = None) -> None:
+        self._initials = script[0] if script else "BH"
+        if script:
+            self.name = f"bhsig260-{script.lower()}"
+        super().__init__(root)
+
     def _scan(self, root: Path) -> Iterable[tuple[Path, str, int, bool]]:
         for path in sorted(root.rglob("*")):
             parts = re.fullmatch(r"([BH])-S-(\d+)-([GF])-(\d+)", path.stem)
-            if parts and path.suffix.lower() in IMAGE_SUFFIXES:
+            if parts and parts[1] in self._initials and path.suffix.lower() in IMAGE_SUFFIXES:
                 yield path, f"{parts[1]}-{int(parts[2]):03d}", int(parts[4]), parts[3] == "G"

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from model.card import Terms
-from model.data.specimens import Specimen, image_specimen, images_in, require_folder
+from model.data.specimens import Specimen, image_specimen, images_in, require_folder, without_repeats
 from model.errors import DataError
 
 
 class FolderDataset:
     """Signatures in ``ROOT/WRITER/genuine`` and, where there are any, ``ROOT/WRITER/forged``.
+
+    A file that repeats another of the same writer byte for byte is left out.
 
     Raises
     ------
@@ -48,7 +50,11 @@ class FolderDataset:
         return {p.name: p for p in root.iterdir() if p.is_dir() and images_in(p / "genuine")}
 
     def _specimens(self, signer: str, kind: str) -> tuple[Specimen, ...]:
+        folder = self._folders[signer]
+        files = {name: images_in(folder / name) for name in ("genuine", "forged")}
+        kept = without_repeats([*files["genuine"], *files["forged"]])
         return tuple(
             image_specimen(self._root, path, signer, genuine=kind == "genuine")
-            for path in images_in(self._folders[signer] / kind)
+            for path in files[kind]
+            if path in kept
         )

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from model.card import Terms
-from model.data.specimens import Specimen, image_specimen, require_folder
+from model.data.specimens import Specimen, image_specimen, require_folder, without_repeats
 from model.errors import DataError
 
 
@@ -31,6 +31,11 @@ class NumberedDataset:
         self._files: dict[str, list[tuple[bool, int, Path]]] = {}
         for path, signer, number, genuine in self._scan(root):
             self._files.setdefault(signer, []).append((genuine, number, path))
+        for signer, files in self._files.items():
+            kept = without_repeats(
+                [path for _, _, path in sorted(files, key=lambda file: (not file[0], file[1]))]
+            )
+            self._files[signer] = [file for file in files if file[2] in kept]
         if not self._files:
             raise DataError(f"{root} has no files {self.expected}.")
         orphans = sorted(s for s, files in self._files.items() if not any(genuine for genuine, _, _ in files))

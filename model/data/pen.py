@@ -6,6 +6,7 @@ which is what training does, anew in every epoch with another :class:`Pen`. Widt
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import cv2
@@ -179,6 +180,38 @@ def perturb(trajectory: Trajectory, rng: np.random.Generator, strength: float = 
 def smooth_noise(rng: np.random.Generator, n: int, knots: int) -> Floats:
     """Unit-variance noise at ``knots`` equidistant knots, interpolated to (n,) float64."""
     return np.interp(np.linspace(0.0, knots - 1.0, n), np.arange(knots), rng.normal(0.0, 1.0, knots))
+
+
+def evenly_spaced(trajectory: Trajectory, parts: int = 150) -> Trajectory:
+    """The same path with points at even distances, so that nothing depends on how densely a slow hand laid them.
+
+    Parameters
+    ----------
+    parts : int
+        Points to a length of the signature's diagonal.
+
+    Returns
+    -------
+    Trajectory
+        Times and pressures are interpolated; after each stroke there is a point with the pen lifted.
+    """
+    down = trajectory.pen_down
+    inked = trajectory.xy[down] if down.any() else trajectory.xy
+    spacing = float(np.hypot(*np.ptp(inked, axis=0))) / parts + 1e-9
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], down, [False]]).astype(int)))
+    columns = np.column_stack([trajectory.xy, trajectory.t, trajectory.pressure])
+    strokes, flags = [], []
+    for start, end in edges.reshape(-1, 2):
+        stroke = columns[start:end]
+        along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(stroke[:, :2], axis=0).T))])
+        at = np.linspace(0.0, along[-1], max(2, math.ceil(along[-1] / spacing) + 1))
+        even = np.column_stack([np.interp(at, along, column) for column in stroke.T])
+        strokes += [even, even[-1:]]
+        flags += [np.ones(len(even), dtype=bool), np.zeros(1, dtype=bool)]
+    if not strokes:
+        return trajectory
+    rows = np.concatenate(strokes)
+    return Trajectory(rows[:, :2], rows[:, 2], rows[:, 3], np.concatenate(flags))
 
 
 def _segments_down(trajectory: Trajectory) -> NDArray[np.bool_]:

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import cast, get_args
 
-from model.data.bhsig260 import BHSig260
+from model.data.bhsig260 import BHSig260, Script
 from model.data.cedar import Cedar
 from model.data.cross_media import CrossMediaChinese
 from model.data.folder import FolderDataset
+from model.data.sigcomp2009 import SigComp2009
 from model.data.sigcomp2011 import SigComp2011
 from model.data.specimens import Dataset
 from model.data.splits import Split, split
@@ -24,6 +25,19 @@ def _svc2004(root: Path) -> Dataset:
     from model.data.svc2004_dataset import SVC2004  # noqa: PLC0415  the renderer is not needed by other readers
 
     return SVC2004(root)
+
+
+def _susig(root: Path) -> Dataset:
+    from model.data.susig import SUSIG  # noqa: PLC0415  as above
+
+    return SUSIG(root)
+
+
+def _bhsig260_part(script: Script) -> Callable[[Path], Dataset]:
+    def read(root: Path) -> Dataset:
+        return BHSig260(root, script)
+
+    return read
 
 
 def _self30(root: Path) -> Dataset:
@@ -40,14 +54,22 @@ def _synthetic(root: Path) -> Dataset:
 
 READERS: dict[str, Callable[[Path], Dataset]] = {
     "bhsig260": BHSig260,
+    "bhsig260-bengali": _bhsig260_part("Bengali"),
+    "bhsig260-hindi": _bhsig260_part("Hindi"),
     "cedar": Cedar,
     "cross-media-chinese": CrossMediaChinese,
     "folder": FolderDataset,
     "self-30": _self30,
+    "sigcomp2009": SigComp2009,
     "sigcomp2011-dutch": SigComp2011,
+    "susig": _susig,
     "svc2004": _svc2004,
     "synthetic": _synthetic,
 }
+
+
+FOLDERS = {"bhsig260-bengali": "bhsig260", "bhsig260-hindi": "bhsig260"}
+"""Where a data set is a part of a corpus: the corpus's folder."""
 
 
 def data_root() -> Path:
@@ -74,7 +96,7 @@ def open_dataset(name: str, root: Path | None = None) -> Dataset:
     """
     base, _, part = name.partition("/")
     root = data_root() if root is None else root
-    below = root / base
+    below = root / FOLDERS.get(base, base)
     where = below if below.is_dir() else root
     if base in READERS:
         dataset = READERS[base](where)

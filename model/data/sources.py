@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from model.card import Terms, TrainingData
 from model.data.augment import Augmentation, age_scan, augment_crop, random_affine
 from model.data.packed import DEFAULT_CACHE, pack
-from model.data.pen import Pen, Trajectory, draw, perturb, random_pen
+from model.data.pen import Pen, Trajectory, draw, evenly_spaced, perturb, random_pen
 from model.data.pool import Population, open_pool
 from model.data.specimens import Dataset, Specimen
 from model.data.synthetic import Habits
@@ -169,7 +169,7 @@ def _trajectories(specimens: Sequence[Specimen]) -> list[Trajectory]:
     for specimen in specimens:
         if specimen.trajectory is None:
             raise DataError(f"{specimen.key} has no trajectory.")
-        found.append(specimen.trajectory())
+        found.append(evenly_spaced(specimen.trajectory()))
     return found
 
 

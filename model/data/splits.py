@@ -7,7 +7,10 @@ sigcomp2011-dutch      ``train/``, first 34        ``train/``, last 9      ``tes
 svc2004                persons 1 to 24             persons 25 to 30        persons 31 to 40
 cross-media-chinese    other writers               writer number % 10 = 0  none
 self-30                persons 1 to 25             persons 26 to 30        none
-synthetic              none (see sources)          all 120 invented        none
+susig                  other people                number % 6 = 3          number % 6 = 0
+bhsig260               other people                number % 6 = 3          number % 6 = 0
+sigcomp2009            other people                number % 6 = 3          number % 6 = 0
+synthetic              none (see sources)          all 120                 none
 any other              last sixth, at least 1, is validation               none
 =====================  ==========================  ======================  ======================
 
@@ -27,6 +30,9 @@ from model.errors import DataError
 
 DUTCH_FIRST_TEST_WRITER = 49
 """Writers 049 to 069 are the usual test writers of SigComp2011's Dutch part."""
+
+SIXTHS = frozenset({"bhsig260", "sigcomp2009", "susig"})
+"""Corpora whose people go by the remainder of their number on division by six; the parts of one corpus alike."""
 
 Split = Literal["train", "validation", "test", "full", "all"]
 
@@ -91,6 +97,8 @@ def _part_of(dataset: Dataset, signer: str) -> str:
         return _last_are_validation(others, signer, 9)
     if dataset.name == "svc2004":
         return "train" if number <= 24 else "validation" if number <= 30 else "test"
+    if dataset.name.partition("-")[0] in SIXTHS:
+        return {0: "test", 3: "validation"}.get(number % 6, "train")
     validation = {
         "cross-media-chinese": number % 10 == 0,
         "self-30": number > 25,

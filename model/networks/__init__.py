@@ -13,6 +13,7 @@ from torch import nn
 
 NETWORKS: dict[str, str] = {
     "article": "model.networks.article:ArticleNetwork",
+    "local": "model.networks.local:LocalNetwork",
     "layout": "model.networks.layout:LayoutNetwork",
     "refined": "model.networks.refined:Refined",
     "signet": "model.networks.signet:SigNet",

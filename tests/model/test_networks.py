@@ -44,6 +44,7 @@ def test_signet_has_its_published_size() -> None:
 
 
 FOLDED = {
+    "local": ({"widths": (8, 8, 16, 16), "canvas": (32, 64), "cell": 4}, (32, 64)),
     "article": ({}, (105, 105)),
     "layout": (TINY, (32, 64)),
     "refined": ({"base": "layout", "options": TINY, "dimension": 128, "sizes": (0.9, 1.0)}, (32, 64)),
