@@ -1,9 +1,9 @@
-"""Who is let in while there is much to do: a bound on the work in hand, decided before a body is read, and deadlines.
+"""Admission control: a bound on the work in hand, decided before a body is read, and deadlines.
 
-Requests that bring images (multipart bodies) are the service's work. At most so many of them, with so many bytes, are
-in hand at a time, from the first byte of the body to the answer: reading the body, decoding, isolating ink, the
-network, the store. One more is answered 503 with Retry-After at once. Everything else passes: health, metrics and
-listings answer under load, too.
+Requests that bring images (multipart bodies) are the service's work. At most so many of them are in hand at a time,
+and all bodies together, whatever their content type, hold at most so many bytes, from the first byte of a body to the
+answer: reading the body, decoding, isolating ink, the network, the store. One more is answered 503 with Retry-After
+at once. Requests without a body are not limited: health, metrics and listings answer under load, too.
 
 A body has to arrive within a time of its own (else 408), and from its last byte on the request has its deadline
 (`app.deadline`; else 503). Plain ASGI, as `app.middleware`.
@@ -12,7 +12,8 @@ A body has to arrive within a time of its own (else 408), and from its last byte
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -36,23 +37,32 @@ class Gate:
         self.requests = 0
         self.bytes = 0
 
-    def enter(self) -> None:
-        """Let a request in; raises Busy when there are as many as may be."""
+    @contextmanager
+    def request(self) -> Iterator[None]:
+        """Count a request while it is worked on; raises Busy when there are as many as may be."""
         if self.requests >= self._most_requests:
             raise Busy(f"{self.requests} requests are in hand already; try again in a moment.")
         self.requests += 1
+        try:
+            yield
+        finally:
+            self.requests -= 1
 
     def load(self, size: int) -> None:
-        """Take on `size` bytes of a request that was let in; raises Busy when they are too many."""
+        """Count `size` more bytes of a body; raises Busy when they are too many."""
         # One request alone may be as large as requests may be, or it would never be served.
         if self.bytes and self.bytes + size > self._most_bytes:
             raise Busy(f"Requests of {self.bytes:,} bytes are in hand already; try again in a moment.")
         self.bytes += size
 
-    def leave(self, size: int) -> None:
-        """Let a request and its bytes out."""
-        self.requests -= 1
+    def unload(self, size: int) -> None:
+        """No longer count `size` bytes: their request is answered."""
         self.bytes -= size
+
+
+def has_body(headers: Headers) -> bool:
+    """Whether a request announces a body (RFC 9112, section 6)."""
+    return "content-length" in headers or "transfer-encoding" in headers
 
 
 class Admission:
@@ -100,8 +110,12 @@ class Admission:
             await send(message)
 
         try:
-            if Headers(scope=scope).get("content-type", "").lower().startswith("multipart/"):
-                await self._admitted(scope, receive, watched_send)
+            headers = Headers(scope=scope)
+            if headers.get("content-type", "").lower().startswith("multipart/"):
+                with self._gate.request():
+                    await self._weighed(scope, receive, watched_send)
+            elif has_body(headers):
+                await self._weighed(scope, receive, watched_send)
             else:
                 await self._timed(scope, receive, watched_send)
         except (Busy, UploadTimeout, DeadlinePassed, NotReady) as error:
@@ -110,10 +124,9 @@ class Admission:
             self._refused(error.code)
             await of_error(error)(scope, receive, send)
 
-    async def _admitted(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _weighed(self, scope: Scope, receive: Receive, send: Send) -> None:
         declared = Headers(scope=scope).get("content-length", "")
         size = int(declared) if declared.isdecimal() else 0
-        self._gate.enter()
         loaded = 0
         try:
             self._gate.load(size)
@@ -131,12 +144,12 @@ class Admission:
 
             await self._timed(scope, weighed_receive, send)
         finally:
-            self._gate.leave(loaded)
+            self._gate.unload(loaded)
 
     async def _timed(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
         loop = asyncio.get_running_loop()
-        uploading = "content-length" in headers or "transfer-encoding" in headers
+        uploading = has_body(headers)
 
         async def timed_receive() -> Message:
             nonlocal uploading

@@ -9,6 +9,7 @@ themselves. A caller whose signatures do not fit into the queue gets `Busy` stra
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -23,6 +24,8 @@ from app.errors import Busy, NotReady
 
 Canvas = NDArray[np.uint8]
 Embedding = NDArray[np.float32]
+
+_log = logging.getLogger(__name__)
 
 
 class Embeds(Protocol):
@@ -105,6 +108,8 @@ class InferenceQueue:
         """
         if self._closing:
             raise NotReady("The service is shutting down; try again.")
+        if self._worker is not None and self._worker.done():
+            raise NotReady("The network's worker has ended; the process has to be restarted.")
         # An empty queue takes any request, or one larger than the whole queue would never be served.
         if self._waiting and len(self._waiting) + len(canvases) > self._capacity:
             raise Busy(
@@ -129,20 +134,23 @@ class InferenceQueue:
                 await self._run(batch)
 
     async def _run(self, batch: list[_Waiting]) -> None:
-        canvases = np.stack([entry.canvas for entry in batch])
         self._busy_since = begin = time.perf_counter()
         try:
+            canvases = np.stack([entry.canvas for entry in batch])
             embeddings = await asyncio.get_running_loop().run_in_executor(
                 self._thread, self._embedder.embed, canvases
             )
-        except Exception as error:  # noqa: BLE001 - belongs to the callers, the worker must live on
+            for entry, embedding in zip(batch, embeddings, strict=True):
+                if not entry.answer.done():
+                    entry.answer.set_result(embedding)
+        except Exception as error:  # noqa: BLE001 - the callers of this batch get it, and the worker goes on
             for entry in batch:
                 if not entry.answer.done():
                     entry.answer.set_exception(error)
             return
         finally:
             self._busy_since = None
-        for entry, embedding in zip(batch, embeddings, strict=True):
-            if not entry.answer.done():
-                entry.answer.set_result(embedding)
-        self._observe(Batch(tuple(begin - entry.since for entry in batch), time.perf_counter() - begin))
+        try:
+            self._observe(Batch(tuple(begin - entry.since for entry in batch), time.perf_counter() - begin))
+        except Exception:  # noqa: BLE001 - the answers are given: a fault of the metrics stops nothing
+            _log.exception("a batch could not be counted")

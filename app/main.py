@@ -22,7 +22,7 @@ from app.door import Door
 from app.errors import StartRefused
 from app.inference import InferenceQueue
 from app.limiting import Limits
-from app.middleware import RequestFrame
+from app.middleware import HeadAsGet, RequestFrame
 from app.problems import Problem
 from app.reader.pool import Readers
 from app.services.anchoring import Anchoring
@@ -167,6 +167,7 @@ async def _close(*parts: LiveKeys | Anchoring | Readers | Store) -> None:
 
 def _wrap(app: FastAPI, settings: Settings, metrics: Metrics, gate: Gate, keys: LiveKeys) -> None:
     """Put the layers around the application, the innermost first."""
+    app.add_middleware(HeadAsGet)
     # What was uploaded stays in memory, which the gate bounds: no scan is written to a temporary file.
     MultiPartParser.spool_max_size = 0
     app.add_middleware(

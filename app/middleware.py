@@ -20,6 +20,31 @@ from app.telemetry import Metrics
 _log = logging.getLogger("countersign.access")
 
 
+class HeadAsGet:
+    """Answers HEAD wherever GET is answered: the same status and headers, without the body (RFC 9110, 9.3.2)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection event."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+
+        async def without_body(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                message = {**message, "body": b""}
+            await send(message)
+
+        # In place, not in a copy: the layers around this one read the route that the router notes in the scope.
+        scope["method"] = "GET"
+        try:
+            await self._app(scope, receive, without_body)
+        finally:
+            scope["method"] = "HEAD"
+
+
 class RequestFrame:
     """The outermost layer of the service.
 

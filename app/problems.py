@@ -84,6 +84,7 @@ PROBLEMS: dict[str, ProblemKind] = {
     "unavailable": ProblemKind(503, "The service cannot answer now"),
 }
 
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _BY_STATUS = {400: "malformed-request", 404: "not-found", 405: "method-not-allowed", 413: "request-too-large"}
 
 
@@ -193,12 +194,13 @@ def install(app: FastAPI) -> None:
 
 def _methods(request: Request) -> set[str]:
     """Every method of this address (RFC 9110, 15.5.6); the framework names those of one route only."""
-    methods: set[str] = set()
-    for route in request.app.routes:
-        match, _ = route.matches(request.scope)
-        if match is not Match.NONE:
-            methods |= getattr(route, "methods", None) or set()
-    return methods
+    methods = {
+        method
+        for method in METHODS
+        for route in request.app.routes
+        if route.matches({**request.scope, "method": method})[0] is Match.FULL
+    }
+    return methods | {"HEAD"} if "GET" in methods else methods
 
 
 def documented(*codes: str) -> dict[int | str, dict[str, Any]]:

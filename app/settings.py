@@ -344,6 +344,15 @@ class Settings(BaseSettings):
         default=1.0, gt=0, le=1, description="Share of requests that are traced, unless their caller decided."
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _strip_line_ends(cls, values: dict[str, object]) -> dict[str, object]:
+        """Take off what Windows editors leave: a byte order mark in front, a carriage return behind."""
+        return {
+            name: value.lstrip("\ufeff").rstrip("\r\n") if isinstance(value, str) else value
+            for name, value in values.items()
+        }
+
     @field_validator("api_keys", mode="before")
     @classmethod
     def _parse_keys(cls, value: object) -> object:
@@ -456,7 +465,7 @@ class Settings(BaseSettings):
         """The secrets of the audit's chain; raise StartRefused when they cannot be read or are too short."""
         try:
             if self.audit_key_file is not None:
-                return ChainKeys.parse(self.audit_key_file.read_text(encoding="utf-8"))
+                return ChainKeys.parse(self.audit_key_file.read_text(encoding="utf-8-sig"))
             return ChainKeys.parse(self.audit_key.get_secret_value() if self.audit_key else "")
         except (OSError, UnicodeDecodeError) as error:
             raise StartRefused(f"COUNTERSIGN_AUDIT_KEY_FILE cannot be read: {error}.") from error

@@ -12,7 +12,9 @@ STALLED_S = 60.0
 
 
 def refuse_stalled(core: Core) -> None:
-    """Raise NotReady when the network has been over one batch for so long that only a restart helps."""
+    """Raise NotReady when only a restart helps: the network's worker has ended, or hangs in one batch."""
+    if not core.queue.alive:
+        raise NotReady("The worker that runs the network has ended; restart the service.")
     if core.queue.busy_s > STALLED_S:
         raise NotReady(f"The network has been busy with one batch for {core.queue.busy_s:.0f} s; restart.")
 
@@ -21,8 +23,6 @@ async def refuse_unready(core: Core, *, closing: bool) -> None:
     """Raise NotReady or StoreUnavailable when requests had better go elsewhere."""
     if closing:
         raise NotReady("The service is shutting down; send requests elsewhere.")
-    if not core.queue.alive:
-        raise NotReady("Nobody works on the queue in front of the network; restart the service.")
     refuse_stalled(core)
     try:
         async with asyncio.timeout(STORE_PATIENCE_S):

@@ -141,7 +141,7 @@ def _parsed(texts: Iterable[str], chosen: str | None) -> dict[str, DataKey]:
 
 def read_key_file(file: Path) -> list[str]:
     """The keys in a file, each ``ID:BASE64``, without comments. Raises OSError."""
-    lines = (line.partition("#")[0].strip() for line in file.read_text("ascii", "replace").splitlines())
+    lines = (line.partition("#")[0].strip() for line in file.read_text("utf-8-sig", "replace").splitlines())
     return [line for line in lines if line]
 
 

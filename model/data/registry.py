@@ -84,8 +84,9 @@ def open_dataset(name: str, root: Path | None = None) -> Dataset:
     Parameters
     ----------
     name : str
-        A name in :data:`READERS`, or ``NAME/SPLIT`` with a split of :mod:`model.data.splits`. Other names are read
-        as a plain folder ``root/NAME``, of research terms.
+        The path of a plain folder, absolute or beginning with a dot; a name in :data:`READERS`; or ``NAME/SPLIT``
+        with a split of :mod:`model.data.splits`. Other names are read as a plain folder ``root/NAME``, of research
+        terms.
     root : Path or None
         The folder that holds ``NAME``, or the corpus itself; None is :func:`data_root`.
 
@@ -94,6 +95,8 @@ def open_dataset(name: str, root: Path | None = None) -> Dataset:
     DataError
         No such folder or split, or the folder does not hold what the corpus should.
     """
+    if Path(name).is_absolute() or name.startswith("."):
+        return FolderDataset(Path(name), Path(name).resolve().name)
     base, _, part = name.partition("/")
     root = data_root() if root is None else root
     below = root / FOLDERS.get(base, base)

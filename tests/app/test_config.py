@@ -97,3 +97,20 @@ def test_a_pass_is_as_large_as_the_device_gains_from() -> None:
     settings = Settings(_env_file=None)
     assert (settings.batch("cpu"), settings.batch("cuda")) == (8, 32)
     assert Settings(_env_file=None, batch_size=5).batch("cuda") == 5
+
+
+def test_what_windows_editors_leave_at_the_ends_of_a_setting_is_stripped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COUNTERSIGN_DATABASE_URL", "sqlite:///s.sqlite3\r")
+    _, line = new_key("teller", ("verify",))
+    monkeypatch.setenv("COUNTERSIGN_API_KEYS", f"\ufeff{line}\r\n")
+    file = tmp_path / "audit.key"
+    file.write_bytes(b"\xef\xbb\xbf" + b"v1:" + b"k" * 43 + b"\r\n")
+    plain = tmp_path / "plain.key"
+    plain.write_bytes(b"v1:" + b"k" * 43 + b"\n")
+    settings = load_settings()
+    assert str(settings.database_url).endswith("s.sqlite3")
+    assert [key.name for key in settings.api_keys] == ["teller"]
+    of = [settings.model_copy(update={"audit_key_file": path}).chain_keys() for path in (file, plain)]
+    assert of[0].current == of[1].current is not None

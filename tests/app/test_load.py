@@ -114,7 +114,11 @@ def test_a_full_service_still_says_how_it_is(settings: Settings, draw: Draw) -> 
 
 
 async def raw(
-    app: Any, body: list[bytes], headers: dict[str, str], pause_s: float = 0.0
+    app: Any,
+    body: list[bytes],
+    headers: dict[str, str],
+    pause_s: float = 0.0,
+    call: tuple[str, str] = ("POST", "/verify"),
 ) -> tuple[int, dict[str, Any], int]:
     """Send a body piece by piece; the status, the answer, and how many pieces were asked for."""
     asked = 0
@@ -135,9 +139,9 @@ async def raw(
         "type": "http",
         "asgi": {"version": "3.0"},
         "http_version": "1.1",
-        "method": "POST",
-        "path": "/verify",
-        "raw_path": b"/verify",
+        "method": call[0],
+        "path": call[1],
+        "raw_path": call[1].encode(),
         "root_path": "",
         "scheme": "http",
         "query_string": b"",
@@ -395,3 +399,87 @@ def test_readiness_says_no_when_the_worker_or_the_network_is_stuck(
     assert client.get("/readyz").status_code == 200
     enrol(client, "a", draw(1, 0))
     assert verify(client, "a", draw(1, 1)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("kind", "declared"),
+    [
+        ("application/json", True),
+        ("application/json", False),
+        ("text/plain", True),
+        ("application/octet-stream", True),
+        ("", True),
+    ],
+)
+def test_bytes_of_every_content_type_are_bounded(
+    settings: Settings, draw: Draw, kind: str, declared: bool
+) -> None:
+    """A body of another type without a length is read where JSON is taken, and nowhere else."""
+
+    async def scenario() -> None:
+        body, _ = multipart(draw(1, 1))
+        other = b" " * len(body)
+        more = {"content-length": str(len(other))} if declared else {"transfer-encoding": "chunked"}
+        async with running(settings, max_bytes_in_hand=int(1.5 * len(body))) as (app, client):
+            await enrol_async(client, draw(1, 0))
+            slow_network(app, 0.3)
+            busy = asyncio.create_task(verify_async(client, draw(1, 1)))
+            await asyncio.sleep(0.1)
+            pieces = [other[at : at + 1000] for at in range(0, len(other), 1000)]
+            call = ("PATCH", "/signers/anna")
+            status, told, asked = await raw(app, pieces, {"content-type": kind, **more}, call=call)
+            assert (status, told["code"]) == (503, "busy"), told
+            assert asked == 0 if declared else asked < len(pieces)
+            assert (await busy).status_code == 200
+            assert idle(app)
+
+    asyncio.run(scenario())
+
+
+def test_the_worker_outlives_whatever_a_batch_raises(caplog: pytest.LogCaptureFixture) -> None:
+    class Short:
+        """Answers one signature too few, once."""
+
+        def __init__(self) -> None:
+            self.passes = 0
+
+        def embed(self, canvases: Any) -> Any:
+            self.passes += 1
+            return np.zeros((len(canvases) - (self.passes == 1), 2), np.float32)
+
+    def uncountable(_: Batch) -> None:
+        raise KeyError("no such label")
+
+    async def scenario() -> None:
+        queue = InferenceQueue(Short(), 8, 8, uncountable)
+        queue.start()
+        canvas = np.zeros((4, 4), np.uint8)
+        with pytest.raises(ValueError, match="zip"):
+            await queue.embed([canvas])
+        with pytest.raises(ValueError, match="shape"):
+            await queue.embed([canvas, np.zeros((5, 4), np.uint8)])  # cannot be stacked
+        assert (await queue.embed([canvas])).shape == (1, 2)
+        assert queue.alive
+        await queue.close()
+
+    asyncio.run(asyncio.wait_for(scenario(), 10.0))
+    assert "a batch could not be counted" in caplog.text
+
+
+def test_a_worker_that_has_ended_is_noticed_at_once(settings: Settings, draw: Draw) -> None:
+    async def scenario() -> None:
+        async with running(settings) as (app, client):
+            await enrol_async(client, draw(1, 0))
+            queue = app.state.core.queue
+            queue._worker.cancel()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            dead = await client.get("/livez")
+            assert (dead.status_code, dead.json()["code"]) == (503, "not-ready")
+            begin = time.perf_counter()
+            answer = await verify_async(client, draw(1, 1))
+            assert (answer.status_code, answer.json()["code"]) == (503, "not-ready")
+            assert time.perf_counter() - begin < 2.0
+            queue.start()  # so that closing can wait for it
+
+    asyncio.run(scenario())

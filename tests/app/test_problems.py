@@ -270,3 +270,40 @@ def test_every_code_of_the_table_was_provoked() -> None:
     weather = {"too-much-ink", "deadline-passed", "upload-timeout"}  # in test_ink and test_load
     weather |= {"stored-data-damaged", "data-key-missing", "image-not-kept"}  # in tests/app/store
     assert set(PROBLEMS) - bases - weather - SEEN == set()
+
+
+def test_every_405_names_the_methods_of_its_address(client: TestClient) -> None:
+    for path, methods in {
+        "/verify": {"POST"},
+        "/livez": {"GET", "HEAD"},
+        "/signers/anna": {"GET", "HEAD", "PATCH", "DELETE"},
+        "/signers/anna/references": {"GET", "HEAD", "POST"},
+        "/problems": {"GET", "HEAD"},
+    }.items():
+        refused = client.request("PUT", path)
+        check(refused, "method-not-allowed")
+        assert set(refused.headers["allow"].split(", ")) == methods, path
+
+
+def test_head_answers_wherever_get_does_without_a_body(client: TestClient, draw: Draw) -> None:
+    enrol(client, "anna", *(draw(1, n) for n in range(3)))
+    document = client.get("/openapi.json").json()
+    assert not [path for path, calls in document["paths"].items() if "head" in calls]
+    addresses = [path for path, calls in document["paths"].items() if "get" in calls and "{" not in path]
+    for path in (
+        *addresses,
+        "/signers/anna",
+        "/signers/anna/references",
+        "/signers/nobody",
+        "/docs",
+        "/problems",
+    ):
+        got, head = client.get(path), client.head(path)
+        assert head.status_code == got.status_code, path
+        assert head.content == b"", path
+        assert head.headers["content-type"] == got.headers["content-type"], path
+        if path != "/metrics":  # counts the request before it
+            assert head.headers.get("content-length") == got.headers.get("content-length"), path
+    check(client.get("/nowhere"), "not-found")
+    assert client.head("/nowhere").status_code == 404
+    assert client.head("/verify").status_code == 405

@@ -154,3 +154,13 @@ def test_widths_hide_which_of_two_pens_wrote() -> None:
     plain_gap = 4 * float(Canvas(112, 224).fill) / 2
     assert abs(np.mean(drawn[3]) - np.mean(drawn[7])) < 0.2 * plain_gap
     assert np.std(drawn[3]) > 0.4
+
+
+def test_a_plain_folder_is_opened_by_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image(tmp_path / "mine" / "anna" / "genuine" / "a.png", 60)
+    monkeypatch.chdir(tmp_path)
+    for name in (str(tmp_path / "mine"), "./mine", "../" + tmp_path.name + "/mine"):
+        dataset = open_dataset(name)
+        assert (dataset.name, tuple(dataset.signers())) == ("mine", ("anna",))
+    with pytest.raises(DataError, match="no folder"):
+        open_dataset(str(tmp_path / "absent"))
