@@ -7,7 +7,7 @@ mode and nothing in it is written to after loading.
 from __future__ import annotations
 
 import logging
-from itertools import pairwise
+from itertools import pairwise as neighbours
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +22,7 @@ from model.errors import CalibrationMissing, DeviceUnavailable, WeightsMismatche
 from model.ink import Canvas, Prepared, prepare
 from model.networks.folding import fold_norms
 from model.networks.local import LocalNetwork
-from model.scoring import distances
+from model.scoring import distances, pairwise
 from model.weights import load_card, load_network
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -97,11 +97,6 @@ class Embedder:
         """
         choose_device(device)
         card = load_card(folder)
-        if card.metric == "local":
-            raise WeightsMismatched(
-                f"{folder} is compared by local matching, which can be trained and evaluated but not served yet; "
-                "name the folder of other weights."
-            )
         network = load_network(folder, card)
         return cls(network, card, Calibration.load(folder, card.sha256), device)
 
@@ -142,7 +137,12 @@ class Embedder:
         return prepare(grey, self._canvas)
 
     def embed(self, canvases: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """``(n, height, width) uint8, ink = 255`` to ``(n, dimension) float32``; thread-safe."""
+        """``(n, height, width) uint8, ink = 255`` to ``(n, dimension) float32``; thread-safe.
+
+        Every number is one of half precision: that is what is stored of a template, and a signature has to be at the
+        same distance whether it has just been embedded or was read from the store. It moves a distance by less than a
+        thousandth of the mean distance between two genuine signatures.
+        """
         expected = (self._canvas.height, self._canvas.width)
         if canvases.ndim != 3 or canvases.shape[1:] != expected or canvases.dtype != np.uint8:
             raise ValueError(
@@ -150,26 +150,61 @@ class Embedder:
             )
         if len(canvases) == 0:
             return np.empty((0, self.dimension), dtype=np.float32)
-        return self._forward(canvases, self.precision)
+        return self._forward(canvases, self.precision).astype(np.float16).astype(np.float32)
 
     def compare(
         self, questioned: NDArray[np.floating], references: NDArray[np.floating]
     ) -> NDArray[np.float64]:
-        """Distances by the card's metric: embeddings (n, d) and (k, d) to (n, k)."""
-        if not isinstance(self._network, LocalNetwork):
+        """Distances by the card's metric: embeddings (n, d) and (k, d) to (n, k) float64; thread-safe.
+
+        Raises
+        ------
+        ValueError
+            The embeddings are of different dimensions.
+        """
+        network = self._network
+        if not isinstance(network, LocalNetwork):
             return distances(np.atleast_2d(questioned), references, self.metric)
-        a, b = (
-            torch.from_numpy(np.asarray(rows, dtype=np.float32)).to(self.device)
-            for rows in (questioned, references)
+        rows, columns = np.indices((len(questioned), len(references))).reshape(2, -1)
+        return self._matched(network, questioned, references, rows, columns).reshape(
+            len(questioned), len(references)
         )
-        table = np.empty((len(a), len(b)), dtype=np.float64)
+
+    def compare_among(self, references: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Distances among embeddings: (k, d) to (k, k) float64, symmetric, zeros on the diagonal."""
+        network = self._network
+        if not isinstance(network, LocalNetwork):
+            return pairwise(references, self.metric)
+        count = len(references)
+        table = np.zeros((count, count))
+        rows, columns = np.triu_indices(count, 1)
+        table[rows, columns] = self._matched(network, references, references, rows, columns)
+        return table + table.T
+
+    def _matched(
+        self,
+        network: LocalNetwork,
+        one: NDArray[np.floating],
+        other: NDArray[np.floating],
+        rows: NDArray[np.intp],
+        columns: NDArray[np.intp],
+    ) -> NDArray[np.float64]:
+        """Distances of the pairs (one[rows], other[columns]) by local matching: (pairs,) float64."""
+        if one.shape[1:] != (self.dimension,) or other.shape[1:] != (self.dimension,):
+            raise ValueError(
+                f"embeddings of {self.dimension} dimensions expected, got {one.shape} and {other.shape}"
+            )
+        a, b = (
+            torch.from_numpy(np.asarray(embeddings, dtype=np.float32)).to(self.device)
+            for embeddings in (one, other)
+        )
+        found = np.empty(len(rows), dtype=np.float64)
         with torch.inference_mode():
-            for row, one in zip(table, a, strict=True):
-                for start in range(0, len(b), COMPARED_AT_ONCE):
-                    part = b[start : start + COMPARED_AT_ONCE]
-                    squares = self._network.matching.squared(one.expand(len(part), -1), part)
-                    row[start : start + len(part)] = squares.clamp_min(0.0).sqrt().cpu().numpy()
-        return table
+            for start in range(0, len(rows), COMPARED_AT_ONCE):
+                part = slice(start, start + COMPARED_AT_ONCE)
+                squares = network.matching.squared(a[rows[part]], b[columns[part]])
+                found[part] = squares.clamp_min(0.0).sqrt().cpu().numpy()
+        return found
 
     def warm_up(self) -> None:
         """Run single images and a batch, so that the first request does not pay for lazy initialisation."""
@@ -187,10 +222,10 @@ class Embedder:
 
     def _fastest_equal_precision(self) -> Precision:
         probes = self._probes()
-        exact = _distance_matrix(self._forward(probes, "float32"))
+        exact = self.compare_among(self._forward(probes, "float32"))
         candidates: tuple[Precision, ...] = ("bfloat16", "float16")
         for precision in candidates:
-            moved = float(np.abs(_distance_matrix(self._forward(probes, precision)) - exact).max())
+            moved = float(np.abs(self.compare_among(self._forward(probes, precision)) - exact).max())
             if moved <= HALF_TOLERANCE * float(exact.mean()):
                 return precision
             _log.info("%s moves distances by up to %.4f: not used", precision, moved)
@@ -204,15 +239,10 @@ class Embedder:
         probes = np.zeros((8, height, width), dtype=np.uint8)
         for probe in probes:
             corners = rng.uniform(0.1, 0.9, size=(12, 2))
-            for start, end in pairwise(corners):
+            for start, end in neighbours(corners):
                 points = start + along[:, None] * (end - start)
                 probe[(points[:, 0] * height).astype(int), (points[:, 1] * width).astype(int)] = 255
         return probes
-
-
-def _distance_matrix(embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
-    e = embeddings.astype(np.float64)
-    return np.asarray(np.linalg.norm(e[:, None] - e[None], axis=2), dtype=np.float64)
 
 
 def choose_device(device: Device) -> Literal["cpu", "cuda"]:

@@ -102,15 +102,13 @@ def embedded(
 ) -> Gallery:
     """A gallery of precomputed embeddings (n, d).
 
-    ``compare`` replaces the metric's distances: embeddings (a, d) and (b, d) to (a, b). Rows that are not finite
-    stand for specimens without a usable signature: they are listed as refused and left out.
+    ``compare`` replaces the metric's distances: embeddings (a, d) and (b, d) to (a, b), symmetric. Rows that
+    are not finite stand for specimens without a usable signature: they are listed as refused and left out.
     """
     usable = np.isfinite(embeddings).all(axis=1)
     kept = np.asarray(embeddings[usable], dtype=np.float64)
 
     def between(a: Indices, b: Indices) -> Floats:
-        if compare is not None:
-            return compare(kept[a], kept[b])
         return distances(kept[a], kept[b], metric)
 
     return Gallery(
@@ -118,10 +116,26 @@ def embedded(
         keys=tuple(key for key, use in zip(keys, usable, strict=True) if use),
         signers=np.asarray(signers, dtype=np.str_)[usable],
         genuine=np.asarray(genuine, dtype=np.bool_)[usable],
-        between=between,
+        between=between if compare is None else _remembered(kept, compare),
         refused=tuple(key for key, use in zip(keys, usable, strict=True) if not use),
         terms=terms,
     )
+
+
+def _remembered(embeddings: NDArray[np.float64], compare: Compare) -> Callable[[Indices, Indices], Floats]:
+    """Distances that are each computed once: draws of references meet the same pairs again and again."""
+    # Zero stands for unknown. Pages that are never written to take no memory.
+    known = np.zeros((len(embeddings), len(embeddings)), dtype=np.float32)
+
+    def between(a: Indices, b: Indices) -> Floats:
+        block = known[np.ix_(a, b)]
+        for row in np.flatnonzero((block == 0.0).any(axis=1)):
+            lacking = np.flatnonzero(block[row] == 0.0)
+            found = compare(embeddings[a[[row]]], embeddings[b[lacking]])[0]
+            known[a[row], b[lacking]] = known[b[lacking], a[row]] = found
+        return np.asarray(known[np.ix_(a, b)], dtype=np.float64)
+
+    return between
 
 
 def draw_cases(

@@ -30,23 +30,25 @@ from tests.postgres import Postgres
 
 TEST_KEY = f"test:{base64.b64encode(bytes(range(32))).decode()}"
 """An encryption key for tests: everybody knows it."""
-TINY = {"widths": [4, 6, 8, 10], "grid": [4, 8], "cell": 4}
+LOCAL = {"widths": [4, 6, 8, 10], "canvas": [64, 128], "cell": 2}
+LAYOUT = {"widths": [4, 6, 8, 10], "grid": [4, 8], "cell": 4}
 Draw = Callable[..., bytes]
 
 
-def make_model(folder: Path, name: str, seed: int, specimens: Path) -> Path:
+def make_model(folder: Path, name: str, seed: int, specimens: Path, *, local: bool) -> Path:
     """A small untrained network (random convolutions see shape, too) with a calibration fitted on its distances."""
     torch.manual_seed(seed)
+    network, options = ("local", LOCAL) if local else ("layout", LAYOUT)
     card = save(
         folder,
-        build("layout", **TINY),
+        build(network, **options),
         {
             "name": name,
-            "network": "layout",
-            "network_options": TINY,
+            "network": network,
+            "network_options": options,
             "canvas": {"height": 64, "width": 128, "method": "moments", "fill": 0.8},
-            "dimension": 128,
-            "metric": "euclidean",
+            "dimension": 257 if local else 128,
+            "metric": "local" if local else "euclidean",
             "terms": "permissive",
         },
         f'name = "{name}"\n',
@@ -67,13 +69,13 @@ def specimens(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory: pytest.TempPathFactory, specimens: Path) -> Path:
     """A weights folder that loads in milliseconds."""
-    return make_model(tmp_path_factory.mktemp("weights") / "tiny", "tiny", 0, specimens)
+    return make_model(tmp_path_factory.mktemp("weights") / "tiny", "tiny", 0, specimens, local=True)
 
 
 @pytest.fixture(scope="session")
 def other_model_folder(tmp_path_factory: pytest.TempPathFactory, specimens: Path) -> Path:
-    """Another one, whose templates must never be compared with those of the first."""
-    return make_model(tmp_path_factory.mktemp("weights") / "other", "other", 1, specimens)
+    """One of another architecture, whose templates must never be compared with those of the first."""
+    return make_model(tmp_path_factory.mktemp("weights") / "other", "other", 1, specimens, local=False)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

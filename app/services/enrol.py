@@ -83,7 +83,7 @@ async def _unlike_others(
         old = np.zeros((0, templates.shape[1]), np.float32)
     everybody = np.concatenate([old, templates])
     return [
-        stands_apart(core, template, np.delete(everybody, len(old) + position, axis=0))
+        await stands_apart(core, template, np.delete(everybody, len(old) + position, axis=0))
         for position, template in enumerate(templates)
     ]
 

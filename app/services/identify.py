@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from app.domain import Note, Upload
+from app.domain import Note, Upload, Vector
 from app.errors import NobodyEnrolled, SignerNotFound
 from app.services.core import Core
-from app.services.judging import judged, policy
+from app.services.gallery import Entry
+from app.services.judging import judge_now, policy
 from app.services.notes import note
 from app.services.reading import read_signature
 from app.store import audit, signers
@@ -68,25 +70,8 @@ async def identify(
             if near.skipped
             else "No signer with references of the model in use is enrolled; enrol some first."
         )
-    found = []
-    for entry in near.entries:
-        if entry.templates is None:
-            continue
-        rule = policy(core, entry.target_far, entry.fixed_threshold)
-        verdict = judged(core, signature.template, entry.templates, rule).verdict
-        found.append(
-            Candidate(
-                entry.signer_id,
-                verdict.decision.value,
-                verdict.distance,
-                verdict.threshold,
-                verdict.log_likelihood_ratio,
-                len(entry.templates),
-            )
-        )
-    found.sort(key=lambda candidate: (candidate.distance, candidate.signer_id))
+    best = await asyncio.to_thread(_nearest, core, signature.template, near.entries, top_k)
     notes = (note("skipped-signers"),) if near.skipped else ()
-    best = tuple(found[:top_k])
     first = best[0]
     told = core.trail.entry(
         "identify",
@@ -107,3 +92,31 @@ async def identify(
     return Identification(
         best, first.decision == "accept", near.compared, signature.notes + notes, core.model_version
     )
+
+
+def _nearest(core: Core, question: Vector, entries: Sequence[Entry], top_k: int) -> tuple[Candidate, ...]:
+    """The `top_k` signers with the smallest exact distance, best first; only these are judged."""
+    measured = []
+    for entry in entries:
+        if entry.templates is not None:
+            to_references = core.embedder.compare(question[None], entry.templates)[0]
+            fitted = core.embedder.calibration.at(len(to_references))
+            measured.append(
+                (float(fitted.rule.distance(to_references)), entry.signer_id, entry, entry.templates)
+            )
+    measured.sort(key=lambda one: one[:2])
+    candidates = []
+    for _, _, entry, templates in measured[:top_k]:
+        rule = policy(core, entry.target_far, entry.fixed_threshold)
+        verdict = judge_now(core, question, templates, rule).verdict
+        candidates.append(
+            Candidate(
+                entry.signer_id,
+                verdict.decision.value,
+                verdict.distance,
+                verdict.threshold,
+                verdict.log_likelihood_ratio,
+                len(templates),
+            )
+        )
+    return tuple(candidates)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ from app.domain import Finding, Note, OperatingPoint, ReferenceDistance, Vector,
 from app.services.core import Core
 from app.services.notes import note
 from app.services.reading import Signature
-from model.scoring import Decision, Floats, Verdict, distances, judge, pairwise
+from model.scoring import Decision, Floats, Verdict, judge
 
 _NOTE_OF = {"suspiciously-close": "possible-copy"}
 
@@ -46,11 +47,19 @@ class Judgement:
     among_references: Floats
 
 
-def judged(core: Core, question: Vector, templates: Vector, rule: Policy) -> Judgement:
-    """Judge a template (dimension,) against references (k, dimension) of one signer."""
-    metric = core.embedder.metric
-    to_references = distances(question, templates, metric)
-    among = pairwise(templates, metric)
+async def judged(core: Core, question: Vector, templates: Vector, rule: Policy) -> Judgement:
+    """Judge a template (dimension,) against references (k, dimension) of one signer, in a worker thread.
+
+    Local matching takes some 0.2 ms for a pair, and k references make k (k + 1) / 2 pairs: too long for the event
+    loop.
+    """
+    return await asyncio.to_thread(judge_now, core, question, templates, rule)
+
+
+def judge_now(core: Core, question: Vector, templates: Vector, rule: Policy) -> Judgement:
+    """As :func:`judged`, on the calling thread."""
+    to_references = core.embedder.compare(question[None], templates)[0]
+    among = core.embedder.compare_among(templates)
     verdict = judge(
         to_references,
         among,
@@ -101,8 +110,8 @@ def finding(
     return result, basis
 
 
-def stands_apart(core: Core, question: Vector, others: Vector) -> bool:
+async def stands_apart(core: Core, question: Vector, others: Vector) -> bool:
     """Whether a new reference is further from the others (k, dimension) than even a reviewer would let pass."""
     if len(others) < 2:
         return False
-    return judged(core, question, others, policy(core)).verdict.decision is Decision.REJECT
+    return (await judged(core, question, others, policy(core))).verdict.decision is Decision.REJECT

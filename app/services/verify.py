@@ -46,7 +46,7 @@ async def verify(
         )
     signature = await read_signature(core, upload)
     rule = policy(core, known.signer.target_far, known.signer.fixed_threshold)
-    judgement = judged(core, signature.template, known.templates, rule)
+    judgement = await judged(core, signature.template, known.templates, rule)
     notes: list[Note] = []
     if signature.sha256 in known.sha256:
         notes.append(note("identical-image"))
@@ -92,7 +92,7 @@ async def compare(core: Core, uploads: Sequence[Upload], upload: Upload) -> Find
     """
     *shown, signature = await read_signatures(core, [*uploads, upload])
     rule = policy(core)
-    judgement: Judgement = judged(core, signature.template, np.stack([s.template for s in shown]), rule)
+    judgement: Judgement = await judged(core, signature.template, np.stack([s.template for s in shown]), rule)
     notes = [note("identical-image")] if signature.sha256 in {s.sha256 for s in shown} else []
     names = [str(position) for position in range(1, len(shown) + 1)]
     result = finding(core, signature, judgement, rule, names, notes)[0]

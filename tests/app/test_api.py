@@ -227,7 +227,7 @@ def test_the_model_says_what_it_is(client: TestClient) -> None:
     body = client.get("/model").json()
     assert body["device"] == "cpu"
     assert body["terms"] == "permissive"
-    assert body["card"]["network"] == "layout"
+    assert body["card"]["network"] == "local"
     assert {p["references"] for p in body["operating_points"]} == {1, 2, 3, 5, 10}
     assert body["calibration"]["fitted_on"]["writers"] == 8
 

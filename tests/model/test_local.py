@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from model.embedder import Embedder
-from model.errors import DataError, WeightsMismatched
+from model.errors import DataError
 from model.networks.local import LocalNetwork
 from model.networks.matching import LocalMatching
 from model.recipes import parse_recipe
 from model.set_objectives import MatchedSimilarity
 from model.train import train
+from model.weights import load_card, load_network
 
 TINY = LocalNetwork((8, 8, 16, 16), (32, 64), 4)
 RECIPE = """
@@ -104,19 +105,29 @@ def test_sides_that_are_no_multiples_of_sixteen_are_refused() -> None:
         LocalNetwork(canvas=(100, 224))
 
 
-def test_training_evaluates_and_is_not_served_yet(tmp_path: Path) -> None:
+def test_what_was_trained_is_compared_as_in_training(tmp_path: Path) -> None:
     card = train(parse_recipe(RECIPE), RECIPE, tmp_path)
     weights = tmp_path / "weights"
     embedder = Embedder.load_uncalibrated(weights)
     assert (card.metric, embedder.dimension) == ("local", 129)
-    probes = embedder.embed(np.random.default_rng(0).integers(0, 255, (3, 32, 64), dtype=np.uint8))
+    probes_seen = np.random.default_rng(0).integers(0, 255, (3, 32, 64), dtype=np.uint8)
+    probes = embedder.embed(probes_seen)
     table = embedder.compare(probes, probes)
     assert table.shape == (3, 3)
     assert np.allclose(np.diag(table), 0.0, atol=1e-3)
     assert np.allclose(table, table.T, atol=1e-4)
-    assert table[0, 1] > 0.0
-    with pytest.raises(WeightsMismatched, match="not served yet"):
-        Embedder.load(weights)
+    among = embedder.compare_among(probes)
+    assert np.allclose(among, table, atol=1e-4)
+    assert np.array_equal(among, among.T)
+    assert not np.diag(among).any()
+    assert among[0, 1] > 0.0
+    network = load_network(weights, load_card(weights)).eval()
+    with torch.inference_mode():
+        rows = network(torch.from_numpy(probes_seen).unsqueeze(1).float() / 255.0)
+        squares = network.matching.squared(rows[[0]], rows[[1]])
+    assert among[0, 1] == pytest.approx(float(squares.sqrt()), rel=1e-3)
+    with pytest.raises(ValueError, match="129 dimensions"):
+        embedder.compare(probes[:, :64], probes)
 
 
 def test_the_objective_needs_the_network(tmp_path: Path) -> None:
