@@ -100,7 +100,7 @@ def create_app(settings: Settings) -> FastAPI:
         queue = InferenceQueue(embedder, settings.batch(embedder.device), settings.queue_size, metrics.batch)
         metrics.watch(lambda: queue.depth, lambda: gate.requests, lambda: gate.bytes)
         queue.start()
-        gallery = Gallery(store, embedder.version, cosine=embedder.metric == "cosine")
+        gallery = Gallery(store, embedder.version, embedder.search_vectors)
         core = Core(
             settings,
             embedder,
@@ -130,7 +130,7 @@ def create_app(settings: Settings) -> FastAPI:
             app.state.core = None
             upkeep.cancel()
             await queue.close()
-            await _close(readers, keys, anchoring, store)
+            await _close(readers, gallery, keys, anchoring, store)
             if traces is not None:
                 traces.shutdown()
 
@@ -157,7 +157,7 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
-async def _close(*parts: LiveKeys | Anchoring | Readers | Store) -> None:
+async def _close(*parts: LiveKeys | Anchoring | Gallery | Readers | Store) -> None:
     """Close what was opened, the store last of all."""
     for part in parts:
         closing = part.close()

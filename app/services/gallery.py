@@ -1,29 +1,37 @@
 """Every enrolled template in memory, for identification; kept in step with the store.
 
-For each tenant the templates stand in one matrix, grouped by signer. Before each use the tenant's counter is read
-(`app.store.changes`): when it moved, by whichever process, the signers that changed are read again.
+For each tenant the search vectors of all templates stand in one matrix. Before each use the tenant's counter is read
+(`app.store.changes`): when it moved, by whichever process, the signers that changed are read again. The time this
+takes grows with the number of changed signers, not with the number of enrolled ones.
 """
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy.orm import Session
 
 from app.store import changes, references
+from app.store.references import Indexed
 from app.store.store import Store
 
 Matrix = NDArray[np.float32]
+SearchVectors = Callable[[Matrix], Matrix]
+"""(n, dimension) templates to (n, c) vectors whose Euclidean distances rank like those of the model."""
+
+PAGE = 500
+"""Signers read from the store in one statement while an index is brought up to date."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One signer in the gallery; `templates` is (k, dimension) float32, None when some are not to be had.
+    """One signer in the gallery; `templates` is (k, dimension) float16, None when some are not to be had.
 
     Another model made them, or they do not decrypt.
     """
@@ -31,19 +39,7 @@ class Entry:
     signer_id: str
     target_far: float | None
     fixed_threshold: float | None
-    templates: Matrix | None
-
-
-@dataclass
-class _Shelf:
-    """One tenant's signers, and the matrix made of them."""
-
-    seen: int = 0
-    entries: dict[str, Entry] = field(default_factory=dict)
-    order: list[Entry] = field(default_factory=list)
-    matrix: Matrix = field(default_factory=lambda: np.zeros((0, 0), np.float32))
-    squares: Matrix = field(default_factory=lambda: np.zeros(0, np.float32))
-    starts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    templates: NDArray[np.float16] | None
 
 
 @dataclass(frozen=True)
@@ -55,96 +51,175 @@ class Neighbours:
     skipped: int
 
 
+class _TenantIndex:
+    """One tenant's signers, and the matrix of their search vectors.
+
+    A signer that changes gets new rows at the end; the old ones are given an infinite distance, and taken out once
+    they are half of all. Use under :attr:`lock`.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.seen = 0
+        self._slots: dict[str, int] = {}  # of signer keys, in _entries
+        self._entries: list[Entry | None] = []
+        self._rows: list[slice] = []  # of each slot, in the arrays below
+        self._vectors: Matrix = np.zeros((0, 0), np.float32)
+        self._squares: Matrix = np.zeros(0, np.float32)
+        self._owners: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._used = 0
+        self._stale = 0
+
+    def replace(self, key: str, entry: Entry | None, vectors: Matrix) -> None:
+        """Set what is known of a signer; `entry` None removes it. `vectors` (k, c) are its search vectors."""
+        slot = self._slots.pop(key, None)
+        if slot is not None:
+            rows = self._rows[slot]
+            self._squares[rows] = np.inf
+            self._entries[slot] = None
+            self._stale += rows.stop - rows.start
+        if entry is not None:
+            slot = self._slots[key] = len(self._entries)
+            self._entries.append(entry)
+            self._rows.append(self._append(slot, vectors))
+
+    def compact(self) -> None:
+        """Take out the rows of signers that changed or were removed, once they are half of all rows."""
+        if 2 * self._stale <= self._used and 2 * len(self._slots) >= len(self._entries):
+            return
+        kept = [self._rows[slot] for slot in self._slots.values()]
+        sizes = [rows.stop - rows.start for rows in kept]
+        vectors = np.concatenate([self._vectors[:0], *(self._vectors[rows] for rows in kept)])
+        entries = [self._entries[s] for s in self._slots.values()]
+        ends = np.cumsum(sizes, dtype=np.int64)
+        self._vectors = vectors
+        self._squares = np.einsum("ij,ij->i", vectors, vectors)
+        self._owners = np.repeat(np.arange(len(sizes)), sizes)
+        self._used, self._stale = len(vectors), 0
+        self._rows = [slice(int(end) - size, int(end)) for end, size in zip(ends, sizes, strict=True)]
+        self._entries = entries
+        self._slots = {key: position for position, key in enumerate(self._slots)}
+
+    def nearest(self, vector: Matrix, count: int, among: Collection[str] | None) -> Neighbours:
+        """The `count` signers with the reference nearest to a search vector (c,), among some or all."""
+        known = [
+            (slot, entry)
+            for slot, entry in enumerate(self._entries)
+            if entry is not None and (among is None or entry.signer_id in among)
+        ]
+        compared = [(slot, entry) for slot, entry in known if entry.templates is not None]
+        skipped = len(known) - len(compared)
+        if not compared:
+            return Neighbours((), 0, skipped)
+        used = slice(0, self._used)
+        # |a - b|^2 = |b|^2 - 2 a.b + const: enough to rank by; the nearest are measured exactly afterwards.
+        away = self._squares[used] - 2.0 * (self._vectors[used] @ vector)
+        by_slot = np.full(len(self._entries), np.inf, np.float32)
+        np.minimum.at(by_slot, self._owners[used], away)
+        distances = by_slot[[slot for slot, _ in compared]]
+        wanted = min(count, len(compared))
+        best = np.argpartition(distances, wanted - 1)[:wanted] if wanted else np.zeros(0, np.int64)
+        best = best[np.argsort(distances[best], kind="stable")]
+        return Neighbours(tuple(compared[i][1] for i in best), len(compared), skipped)
+
+    def _append(self, slot: int, vectors: Matrix) -> slice:
+        end = self._used + len(vectors)
+        if len(vectors) and end > len(self._squares):
+            room = max(end, 2 * self._used, 64)
+            grown = np.zeros((room, vectors.shape[1]), np.float32)
+            grown[: self._used] = self._vectors[: self._used] if self._used else 0.0
+            self._vectors = grown
+            self._squares = np.concatenate(
+                [self._squares[: self._used], np.zeros(room - self._used, np.float32)]
+            )
+            self._owners = np.concatenate([self._owners[: self._used], np.zeros(room - self._used, np.int64)])
+        rows = slice(self._used, end)
+        if len(vectors):
+            self._vectors[rows] = vectors
+            self._squares[rows] = np.einsum("ij,ij->i", vectors, vectors)
+            self._owners[rows] = slot
+        self._used = end
+        return rows
+
+
 class Gallery:
     """All signers of all tenants.
+
+    It works on a thread of its own, so that bringing a large index up to date takes no thread from writes; tenants
+    do not wait for each other's index while it is read from the store.
 
     Parameters
     ----------
     store : Store
     model_version : str
         Only templates of this model are compared.
-    cosine : bool
-        Whether templates are compared by cosine instead of Euclidean distance.
+    search_vectors : callable
+        :meth:`model.embedder.Embedder.search_vectors`.
+    threads : int
+        Searches and refreshes that run at a time.
     """
 
-    def __init__(self, store: Store, model_version: str, *, cosine: bool) -> None:
+    def __init__(
+        self, store: Store, model_version: str, search_vectors: SearchVectors, threads: int = 2
+    ) -> None:
         self._store = store
         self._model_version = model_version
-        self._cosine = cosine
-        self._shelves: dict[str, _Shelf] = {}
-        self._lock = threading.Lock()
+        self._search_vectors = search_vectors
+        self._indexes: dict[str, _TenantIndex] = {}
+        self._lock = threading.Lock()  # of the dictionary alone
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="gallery")
 
     async def nearest(
         self, tenant_id: str, template: Matrix, count: int, among: Collection[str] | None = None
     ) -> Neighbours:
-        """The `count` signers with the reference nearest to `template` (dimension,), among some or all."""
-        return await self._store.run(lambda: self._nearest(tenant_id, template, count, among))
+        """The `count` signers with the reference nearest to `template` (dimension,), among some or all.
+
+        Every change that was committed before this call is taken into account.
+        """
+        return await asyncio.get_running_loop().run_in_executor(
+            self._threads, self._nearest, tenant_id, template, count, among
+        )
+
+    def close(self) -> None:
+        """Let running searches finish."""
+        self._threads.shutdown(wait=True)
 
     def _nearest(
         self, tenant_id: str, template: Matrix, count: int, among: Collection[str] | None
     ) -> Neighbours:
-        shelf = self._fresh(tenant_id)
-        skipped = sum(
-            entry.templates is None
-            for entry in shelf.entries.values()
-            if among is None or entry.signer_id in among
-        )
-        if not shelf.order:
-            return Neighbours((), 0, skipped)
-        question = template / max(float(np.linalg.norm(template)), 1e-12) if self._cosine else template
-        # |a - b|^2 = |b|^2 - 2 a.b + const: enough to rank by; whoever is near is measured exactly afterwards.
-        away = shelf.squares - 2.0 * (shelf.matrix @ question)
-        nearest = np.minimum.reduceat(away, shelf.starts)
-        if among is not None:
-            allowed = np.fromiter((e.signer_id in among for e in shelf.order), bool, len(shelf.order))
-            nearest = np.where(allowed, nearest, np.inf)
-        else:
-            allowed = np.ones(len(shelf.order), bool)
-        compared = int(allowed.sum())
-        wanted = min(count, compared)
-        best = np.argpartition(nearest, wanted - 1)[:wanted] if wanted else np.zeros(0, np.int64)
-        best = best[np.argsort(nearest[best], kind="stable")]
-        return Neighbours(tuple(shelf.order[i] for i in best), compared, skipped)
-
-    def _fresh(self, tenant_id: str) -> _Shelf:
-        """The tenant's shelf, with every change that was committed before this call."""
+        vector = self._search_vectors(template[None])[0]
         with self._lock:
-            shelf = self._shelves.setdefault(tenant_id, _Shelf())
-            sequence = self._store.read_now(changes.sequence, tenant_id)
-            if sequence == shelf.seen:
-                return shelf
-            fresh = self._store.read_now(self._changed, tenant_id, shelf)
-            self._shelves[tenant_id] = fresh
-            return fresh
+            index = self._indexes.setdefault(tenant_id, _TenantIndex())
+        with index.lock:
+            self._refresh(tenant_id, index)
+            return index.nearest(vector, count, among)
 
-    def _changed(self, session: Session, tenant_id: str, shelf: _Shelf) -> _Shelf:
-        """A new shelf with the changes since `shelf`; the old one stays whole for whoever still reads it."""
-        sequence = changes.sequence(session, tenant_id)
-        keys: Sequence[str] | None = None
-        entries: dict[str, Entry] = {}
-        if shelf.seen:
-            keys = changes.changed_since(session, tenant_id, shelf.seen)
-            entries = {key: entry for key, entry in shelf.entries.items() if key not in set(keys)}
-        rows = references.for_index(session, tenant_id, self._model_version, keys)
-        for key, group in groupby(rows, key=lambda row: row.key):
-            mine = list(group)
-            known = [row.template for row in mine if row.template is not None]
-            entries[key] = Entry(
-                mine[0].signer_id,
-                mine[0].target_far,
-                mine[0].fixed_threshold,
-                np.stack(known) if len(known) == len(mine) else None,
+    def _refresh(self, tenant_id: str, index: _TenantIndex) -> None:
+        sequence = self._store.read_now(changes.sequence, tenant_id)
+        if sequence == index.seen:
+            return
+        # Changes committed while this runs have a larger number and are read the next time, some of them again.
+        keys = self._store.read_now(changes.changed_since, tenant_id, index.seen)
+        for start in range(0, len(keys), PAGE):
+            page = keys[start : start + PAGE]
+            rows = self._store.read_now(references.for_index, tenant_id, self._model_version, page)
+            by_key = {key: list(group) for key, group in groupby(rows, key=lambda row: row.key)}
+            for key in page:
+                self._replace(index, key, by_key.get(key, []))
+        index.compact()
+        index.seen = sequence
+
+    def _replace(self, index: _TenantIndex, key: str, rows: Sequence[Indexed]) -> None:
+        known = [row.template for row in rows if row.template is not None]
+        complete = len(known) == len(rows) > 0
+        templates = np.stack(known) if complete else None
+        vectors = np.zeros((0, 0), np.float32) if templates is None else self._search_vectors(templates)
+        entry = None
+        if rows:
+            entry = Entry(
+                rows[0].signer_id,
+                rows[0].target_far,
+                rows[0].fixed_threshold,
+                None if templates is None else templates.astype(np.float16),
             )
-        return self._arranged(sequence, entries)
-
-    def _arranged(self, sequence: int, entries: dict[str, Entry]) -> _Shelf:
-        order = [entry for entry in entries.values() if entry.templates is not None]
-        if not order:
-            return _Shelf(sequence, entries)
-        blocks = [entry.templates for entry in order if entry.templates is not None]
-        matrix = np.concatenate(blocks)
-        if self._cosine:
-            matrix = matrix / np.maximum(np.linalg.norm(matrix, axis=1, keepdims=True), 1e-12)
-        starts = np.cumsum([0] + [len(block) for block in blocks[:-1]])
-        squares = np.einsum("ij,ij->i", matrix, matrix)
-        return _Shelf(sequence, entries, order, matrix, squares, starts)
+        index.replace(key, entry, vectors)

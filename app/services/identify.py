@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from sqlalchemy.orm import Session
 
 from app.domain import Note, Upload, Vector
@@ -96,10 +97,11 @@ async def identify(
 
 def _nearest(core: Core, question: Vector, entries: Sequence[Entry], top_k: int) -> tuple[Candidate, ...]:
     """The `top_k` signers with the smallest exact distance, best first; only these are judged."""
-    measured = []
+    measured: list[tuple[float, str, Entry, Vector]] = []
     for entry in entries:
         if entry.templates is not None:
-            to_references = core.embedder.compare(question[None], entry.templates)[0]
+            own = entry.templates.astype(np.float32)
+            to_references = core.embedder.compare(question[None], own)[0]
             fitted = core.embedder.calibration.at(len(to_references))
             measured.append(
                 (float(fitted.rule.distance(to_references)), entry.signer_id, entry, entry.templates)

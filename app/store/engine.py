@@ -122,6 +122,10 @@ def reading(engine: Engine) -> Engine:
     return engine.execution_options(writes=False)
 
 
+_SPARE = 2
+"""Connections beyond those of the store's own threads: for the threads of the gallery."""
+
+
 def _connected(url: URL, connections: int) -> Engine:
     return (_sqlite if url.get_backend_name() == "sqlite" else _server)(url, connections)
 
@@ -135,7 +139,7 @@ def _server(url: URL, connections: int) -> Engine:
     return create_engine(
         url,
         pool_size=connections,
-        max_overflow=0,
+        max_overflow=_SPARE,
         pool_pre_ping=True,
         connect_args=options,
         hide_parameters=True,  # or errors in the log would hold images
@@ -146,7 +150,7 @@ def _sqlite(url: URL, connections: int) -> Engine:
     engine = create_engine(
         url,
         pool_size=connections,
-        max_overflow=0,
+        max_overflow=_SPARE,
         connect_args={"timeout": BUSY_TIMEOUT_S},
         hide_parameters=True,  # or errors in the log would hold images
     )
