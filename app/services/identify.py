@@ -103,9 +103,7 @@ def _nearest(core: Core, question: Vector, entries: Sequence[Entry], top_k: int)
             own = entry.templates.astype(np.float32)
             to_references = core.embedder.compare(question[None], own)[0]
             fitted = core.embedder.calibration.at(len(to_references))
-            measured.append(
-                (float(fitted.rule.distance(to_references)), entry.signer_id, entry, entry.templates)
-            )
+            measured.append((float(fitted.rule.distance(to_references)), entry.signer_id, entry, own))
     measured.sort(key=lambda one: one[:2])
     candidates = []
     for _, _, entry, templates in measured[:top_k]:
