@@ -85,7 +85,9 @@ def create_app(settings: Settings) -> FastAPI:
         trail = Trail(settings.chain_keys())
         store = open_store(settings)
         patience_s = max(READING_PATIENCE_S, settings.deadline_s)
-        readers = Readers(settings.workers[0], patience_s, metrics.reader_deaths.inc)
+        readers = Readers(
+            settings.workers[0], patience_s, metrics.reader_deaths.inc, settings.reader_memory_mb
+        )
         try:
             await keys.open(store)
             settings.refuse_open_door(keys=keys.live > 0)

@@ -36,8 +36,10 @@ from app.keys import Key
 from app.limiting import parse_limit
 
 ROOT = Path(__file__).resolve().parent.parent
-RELEASED_WEIGHTS = ROOT / "weights" / "countersign-2-free"
-"""The model that is served unless another one is named."""
+RELEASED_WEIGHTS = ROOT / "weights" / "countersign-3"
+"""The model that is served unless another one is named; its terms are research."""
+PERMISSIVE_WEIGHTS = ROOT / "weights" / "countersign-3-free"
+"""The model that is served instead where `allowed_terms` is permissive and no other is named."""
 SECRETS = Path("/run/secrets")
 
 PREFIX = "COUNTERSIGN_"
@@ -170,7 +172,9 @@ class Settings(BaseSettings):
 
     # The model
     weights: Path = Field(
-        default=RELEASED_WEIGHTS, description="Folder of the weights, their card and their calibration."
+        default=RELEASED_WEIGHTS,
+        description="Folder of the weights, their card and their calibration. Where it is not set and "
+        "`allowed_terms` is permissive, the released weights of permissive terms are taken.",
     )
     allowed_terms: Literal["any", "permissive"] = Field(
         default="any",
@@ -204,6 +208,12 @@ class Settings(BaseSettings):
         le=64,
         description="Processes that decode images and isolate ink, some 50 MB each; 0: one for each core that a pass "
         "of the network leaves, at most 8.",
+    )
+    reader_memory_mb: int = Field(
+        default=3072,
+        ge=0,
+        description="MiB of memory that a process which decodes images may allocate; an image that needs more is "
+        "refused with `too-many-pixels`. An image of `max_pixels` needs some 30 bytes for each pixel. 0: no limit.",
     )
 
     # Load
@@ -352,6 +362,13 @@ class Settings(BaseSettings):
             name: value.lstrip("\ufeff").rstrip("\r\n") if isinstance(value, str) else value
             for name, value in values.items()
         }
+
+    @model_validator(mode="before")
+    @classmethod
+    def _choose_weights(cls, values: dict[str, object]) -> dict[str, object]:
+        if values.get("allowed_terms") == "permissive":
+            return {"weights": PERMISSIVE_WEIGHTS} | values
+        return values
 
     @field_validator("api_keys", mode="before")
     @classmethod

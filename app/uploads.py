@@ -70,7 +70,6 @@ _DECODER_ERRORS = (
     AssertionError,
     RecursionError,
     RuntimeError,
-    MemoryError,
     struct.error,
 )
 

@@ -7,6 +7,7 @@ which still wants its last uploads read.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import resource
 import signal
@@ -18,18 +19,23 @@ from typing import Any
 
 import cv2
 
-from app.errors import UploadRefused
+from app.errors import TooManyPixels, UploadRefused
 from app.reader.frames import put, take
 from app.uploads import UploadLimits, hush_libtiff, read_upload
 from model.errors import UnusableSignature
 from model.ink import Canvas, prepare
 
+_TOO_MUCH_MEMORY = "Reading the image takes more memory than one image may use; send it with fewer pixels."
+
 
 def main() -> None:
-    """Answer one upload after the other."""
+    """Answer one upload after the other, each within the limits given: MiB of memory, seconds of processor time."""
+    memory_mb, processor_s = map(int, sys.argv[1:])
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash must not put an image on the disk
+    if memory_mb:
+        resource.setrlimit(resource.RLIMIT_DATA, (memory_mb << 20, memory_mb << 20))
     cv2.setNumThreads(1)
     hush_libtiff()
     answers = os.fdopen(os.dup(1), "wb")
@@ -38,7 +44,16 @@ def main() -> None:
         put(answers, {"ready": True})
         while True:
             asked, data = take(sys.stdin.buffer, 1 << 32)
+            if processor_s:
+                _allow(processor_s)
             put(answers, *answer(asked, data))
+
+
+def _allow(processor_s: int) -> None:
+    """From now on, so much processor time; beyond it the kernel ends the process with SIGXCPU."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    soft = math.ceil(used.ru_utime + used.ru_stime) + processor_s
+    resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))
 
 
 def answer(asked: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
@@ -50,7 +65,9 @@ def answer(asked: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
         prepared = prepare(grey, Canvas(**asked["canvas"]))
     except (UploadRefused, UnusableSignature) as error:
         return {"refused": error.code, "why": str(error)}, b""
-    except Exception:  # noqa: BLE001 - told to the service, which raises it there
+    except Exception as error:  # noqa: BLE001 - told to the service, which raises it there
+        if isinstance(error, MemoryError) or getattr(error, "code", None) == cv2.Error.StsNoMem:
+            return {"refused": TooManyPixels.code, "why": _TOO_MUCH_MEMORY}, b""
         return {"failed": traceback.format_exc()}, b""
     times = {"decode": decoded - begin, "isolate": time.perf_counter() - decoded}
     return {"seconds": times, "quality": asdict(prepared.quality)}, prepared.canvas.tobytes()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
+import signal
 import subprocess  # nosec B404 - starts this program
 import sys
 import threading
@@ -33,8 +35,12 @@ _OF_ITS_OWN = {
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
 }
-_DIED = (OSError, EOFError, ValueError, KeyError, TypeError)
-"""What is raised when a process is gone, or says what no process of ours says."""
+START_PATIENCE_S = 60.0
+"""Seconds that a process has to start: on a machine under load, importing the decoders alone takes some."""
+_GONE = (OSError, EOFError)
+"""What is raised when a process is gone."""
+_NO_ANSWER = (ValueError, KeyError, TypeError)
+"""What is raised for an answer that no process of ours gives."""
 _REFUSALS: dict[str, type[UploadRefused] | type[UnusableSignature]] = {
     kind.code: kind for base in (UploadRefused, UnusableSignature) for kind in (base, *base.__subclasses__())
 }
@@ -48,6 +54,10 @@ class Reading:
     seconds: dict[str, float]
 
 
+class ReaderFault(RuntimeError):
+    """Reading failed through a fault of the service, not of the upload; answered with 500 and logged."""
+
+
 class Readers:
     """Processes that decode uploads and isolate their ink, each at the hands of a thread.
 
@@ -55,7 +65,10 @@ class Readers:
     ----------
     processes : int
     patience_s : float
-        Seconds after which a process that is still busy with one upload is killed.
+        Seconds after which a process that is still busy with one upload is killed; it is also the processor time
+        that one upload may take.
+    memory_mb : int
+        Memory in MiB that a process may allocate, 0 for any.
     died : callable
         Called for each process that died or was killed over an upload.
 
@@ -65,12 +78,21 @@ class Readers:
         As many threads as processes, to call :meth:`read` on.
     """
 
-    def __init__(self, processes: int, patience_s: float, died: Callable[[], object] = lambda: None) -> None:
+    def __init__(
+        self,
+        processes: int,
+        patience_s: float,
+        died: Callable[[], object] = lambda: None,
+        memory_mb: int = 0,
+    ) -> None:
         self.threads = ThreadPoolExecutor(processes, thread_name_prefix="reading")
         self._patience_s = patience_s
         self._died = died
         try:
-            self._all = [_Process() for _ in range(processes)]
+            self._all = [
+                _Process(lambda: _start(memory_mb, math.ceil(patience_s)), patience_s)
+                for _ in range(processes)
+            ]
         except OSError as error:
             raise StartRefused(f"A process that reads images cannot be started: {error}.") from error
         self._idle: SimpleQueue[_Process] = SimpleQueue()
@@ -84,7 +106,7 @@ class Readers:
         try:
             for process in self._all:
                 process.begin()
-        except _DIED as error:
+        except (*_GONE, *_NO_ANSWER) as error:
             raise StartRefused(
                 "A process that reads images cannot be started (`python -m app.reader`): "
                 f"{str(error) or 'it ended at once'}."
@@ -96,20 +118,31 @@ class Readers:
         Raises
         ------
         UploadRefused, UnusableSignature
-            The subclass says why; `DamagedImage` also when two processes died over it, or one took too long.
+            The subclass says why; `DamagedImage` also when it took too long, `TooManyPixels` when it took too much
+            memory.
+        ReaderFault
+            Two processes died over it, or one gave an answer that makes no sense.
         Busy
             No process can be started.
         """
         process = self._idle.get()
         try:
-            # The first may be killed for want of memory, through no fault of the upload.
-            for _ in range(2):
+            for is_last in (False, True):
                 self._begin(process)
                 try:
                     return process.read(data, name, page, limits, canvas)
-                except _DIED:
-                    self._bury(process)
-            raise DamagedImage("The image is broken and cannot be decoded; save or scan it again.")
+                except _GONE as error:
+                    status = self._ended(process)
+                    # The first may have been killed for want of memory, through no fault of the upload.
+                    if is_last:
+                        raise ReaderFault(
+                            f"two reading processes died over an upload of {len(data):,} bytes, the second with exit "
+                            f"status {status}"
+                        ) from error
+                except _NO_ANSWER as error:
+                    self._ended(process)
+                    raise ReaderFault("a reading process gave an answer that makes no sense") from error
+            raise AssertionError("unreachable")
         finally:
             self._idle.put(process)
 
@@ -123,67 +156,79 @@ class Readers:
     def _begin(self, process: _Process) -> None:
         try:
             process.begin()
-        except _DIED as error:
+        except (*_GONE, *_NO_ANSWER) as error:
             process.kill()
             raise Busy("No process can be started to read the image; try again in a moment.") from error
 
-    def _bury(self, process: _Process) -> None:
-        process.kill()
+    def _ended(self, process: _Process) -> int:
+        """Make sure that a process has ended, and count it; its exit status. Raises DamagedImage for a time limit."""
+        status = process.kill()
         self._died()
-        _log.warning("a reading process %s over an upload", "was killed" if process.late else "died")
-        if process.late:
+        slow = process.late or status == -signal.SIGXCPU
+        _log.warning(
+            "a reading process %s over an upload (exit status %s)", "was killed" if slow else "died", status
+        )
+        if slow:
             raise DamagedImage(
                 f"The image cannot be decoded within {self._patience_s:g} seconds; save or scan it again."
             )
+        return status
 
     def _watch(self) -> None:
         while not self._closed.wait(min(1.0, self._patience_s / 4)):
             for process in self._all:
-                process.kill_if_busy_since(time.monotonic() - self._patience_s)
+                process.kill_if_late()
 
 
 class _Process:
     """One reading process; started again when it is needed and gone."""
 
-    def __init__(self) -> None:
+    def __init__(self, start: Callable[[], subprocess.Popen[bytes]], patience_s: float) -> None:
         self.late = False
-        self._busy_since: float | None = None
+        self._start = start
+        self._patience_s = patience_s
+        self._due: float | None = None  # when it is killed, unless it has answered
         self._lock = threading.Lock()  # between whoever reads and whoever watches
         self._ready = False
-        self._child = _start()
+        self._child = start()
 
     def begin(self) -> None:
         """See that it is up; raises OSError, EOFError or ValueError when it cannot be started."""
         if self._child.poll() is not None:
             self.kill()
-            self._child = _start()
+            self._child = self._start()
             self._ready = False
         if not self._ready:
-            with self._watched():
+            with self._watched(START_PATIENCE_S):
                 take(self._child.stdout, 0)  # type: ignore[arg-type]  # a pipe
             self._ready = True
 
     def read(self, data: bytes, name: str | None, page: int, limits: UploadLimits, canvas: Canvas) -> Reading:
         asked = {"name": name, "page": page, "limits": asdict(limits), "canvas": asdict(canvas)}
-        with self._watched():
+        with self._watched(self._patience_s):
             put(self._child.stdin, asked, data)  # type: ignore[arg-type]  # a pipe
             told, pixels = take(self._child.stdout, canvas.height * canvas.width)  # type: ignore[arg-type]
         if "refused" in told:
             raise _REFUSALS[told["refused"]](told["why"])
         if "failed" in told:
-            raise RuntimeError(f"reading an upload failed:\n{told['failed']}")
+            raise ReaderFault(f"reading an upload failed:\n{told['failed']}")
         return _reading(told, pixels, canvas)
 
-    def kill_if_busy_since(self, moment: float) -> None:
+    def kill_if_late(self) -> None:
         with self._lock:
-            if self._busy_since is not None and self._busy_since < moment:
+            if self._due is not None and self._due < time.monotonic():
                 self.late = True
                 self._child.kill()
 
-    def kill(self) -> None:
-        self._child.kill()
-        self._child.wait()
+    def kill(self) -> int:
+        """End it at once, where it has not ended; its exit status, negative for a signal."""
+        try:
+            status = self._child.wait(0.2)  # one that is dying gives the status it dies with
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            status = self._child.wait()
         self._close_pipes()
+        return status
 
     def end(self) -> None:
         self._close_pipes()
@@ -193,15 +238,15 @@ class _Process:
             self.kill()
 
     @contextmanager
-    def _watched(self) -> Iterator[None]:
+    def _watched(self, patience_s: float) -> Iterator[None]:
         with self._lock:
             self.late = False
-            self._busy_since = time.monotonic()
+            self._due = time.monotonic() + patience_s
         try:
             yield
         finally:
             with self._lock:
-                self._busy_since = None
+                self._due = None
 
     def _close_pipes(self) -> None:
         for pipe in (self._child.stdin, self._child.stdout):
@@ -209,10 +254,10 @@ class _Process:
                 pipe.close()  # type: ignore[union-attr]
 
 
-def _start() -> subprocess.Popen[bytes]:
+def _start(memory_mb: int, processor_s: int) -> subprocess.Popen[bytes]:
     environment = {name: os.environ[name] for name in _HANDED_ON if name in os.environ}  # no key, no address
-    return subprocess.Popen(  # nosec B603 - fixed arguments
-        [sys.executable, "-m", "app.reader"],
+    return subprocess.Popen(  # noqa: S603 # nosec B603 - our own program and two numbers
+        [sys.executable, "-m", "app.reader", str(memory_mb), str(processor_s)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=environment | _OF_ITS_OWN,

@@ -17,9 +17,9 @@ import psutil
 import pytest
 from fastapi.testclient import TestClient
 
-from app.errors import Busy, DamagedImage, NoSuchPage, StartRefused, UploadTooLarge
+from app.errors import Busy, DamagedImage, NoSuchPage, StartRefused, TooManyPixels, UploadTooLarge
 from app.reader import pool
-from app.reader.pool import Readers, Reading
+from app.reader.pool import ReaderFault, Readers, Reading
 from app.uploads import UploadLimits, read_upload
 from model.errors import BlankImage
 from model.ink import Canvas, fit, isolate
@@ -121,30 +121,77 @@ def speaking(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
             [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
 
-    monkeypatch.setattr(pool, "_start", start)
+    monkeypatch.setattr(pool, "_start", lambda *_: start())
 
 
 @pytest.mark.parametrize(
-    "code",
+    ("code", "deaths_counted", "message"),
     [
-        "take(sys.stdin.buffer, 10**7); os.kill(os.getpid(), 11)",
-        "take(sys.stdin.buffer, 10**7); out.write(b'no frame at all'); out.flush(); time.sleep(9)",
-        "take(sys.stdin.buffer, 10**7); put(out, {'seconds': {}, 'quality': {}}, b'too small'); time.sleep(9)",
-        "take(sys.stdin.buffer, 10**7); put(out, {'refused': 'start-refused', 'why': ''}); time.sleep(9)",
+        (
+            "take(sys.stdin.buffer, 10**7); os.kill(os.getpid(), 11)",
+            2,
+            "died over an upload.*exit status -11",
+        ),
+        ("take(sys.stdin.buffer, 10**7); os.kill(os.getpid(), 9)", 2, "died over an upload.*exit status -9"),
+        (
+            "take(sys.stdin.buffer, 10**7); out.write(b'no frame at all'); out.flush(); time.sleep(9)",
+            1,
+            "no sense",
+        ),
+        (
+            "take(sys.stdin.buffer, 10**7); put(out, {'seconds': {}, 'quality': {}}, b'small'); time.sleep(9)",
+            1,
+            "no s",
+        ),
+        (
+            "take(sys.stdin.buffer, 10**7); put(out, {'refused': 'start-refused', 'why': ''}); time.sleep(9)",
+            1,
+            "no s",
+        ),
     ],
 )
-def test_an_upload_that_breaks_two_processes_is_refused_and_the_next_is_read(
-    monkeypatch: pytest.MonkeyPatch, draw: Draw, deaths: list[None], code: str
+def test_a_fault_of_the_reading_processes_is_not_blamed_on_the_upload(
+    monkeypatch: pytest.MonkeyPatch,
+    draw: Draw,
+    deaths: list[None],
+    code: str,
+    deaths_counted: int,
+    message: str,
 ) -> None:
     with monkeypatch.context() as patched:
         speaking(patched, code)
         readers = Readers(1, patience_s=20, died=lambda: deaths.append(None))
-        with pytest.raises(DamagedImage, match="broken"):
+        with pytest.raises(ReaderFault, match=message):
             read(readers, draw(1, 0))
-        assert len(deaths) == 2
+        assert len(deaths) == deaths_counted
+    readers = Readers(1, patience_s=20, died=lambda: deaths.append(None))
     assert read(readers, draw(1, 0)).prepared.canvas.any()
     readers.close()
-    assert len(deaths) == 2
+    assert len(deaths) == deaths_counted
+
+
+def test_an_image_that_takes_too_much_memory_is_refused(draw: Draw, deaths: list[None]) -> None:
+    readers = Readers(1, patience_s=20, died=lambda: deaths.append(None), memory_mb=192)
+    limits = UploadLimits(max_bytes=10**8, max_pixels=4 * 10**7)
+    with pytest.raises(TooManyPixels, match="more memory"):
+        readers.read(picture(np.full((6000, 5000), 255, np.uint8)), None, 0, limits, CANVAS)
+    assert read(readers, draw(1, 0)).prepared.canvas.any(), "by the same process"
+    assert not deaths
+    readers.close()
+
+
+def test_an_image_that_takes_too_much_processor_time_is_refused(
+    monkeypatch: pytest.MonkeyPatch, draw: Draw, deaths: list[None]
+) -> None:
+    speaking(
+        monkeypatch,
+        "from app.reader.__main__ import _allow\ntake(sys.stdin.buffer, 10**7); _allow(1)\nwhile True: pass",
+    )
+    readers = Readers(1, patience_s=60, died=lambda: deaths.append(None))
+    with pytest.raises(DamagedImage, match="within"):
+        read(readers, draw(1, 0))
+    assert len(deaths) == 1
+    readers.close()
 
 
 def test_a_process_that_never_ends_is_killed(draw: Draw, deaths: list[None]) -> None:
@@ -207,13 +254,17 @@ def test_a_process_has_no_secret_and_ends_with_the_service(
     assert psutil.wait_procs([reader], timeout=5)[1] == []
 
 
-def test_deaths_are_counted(client: TestClient, draw: Draw, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_deaths_are_counted_and_logged(
+    client: TestClient, draw: Draw, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     enrol(client, "a", draw(1, 0))
     for process in reading_processes():
         process.kill()
     speaking(monkeypatch, "take(sys.stdin.buffer, 10**7); os.kill(os.getpid(), 11)")
     time.sleep(0.2)
-    answer = verify(client, "a", draw(1, 1))
-    assert answer.status_code == 400, answer.text
-    assert answer.json()["code"] == "damaged-image"
+    with caplog.at_level("ERROR"):
+        answer = verify(client, "a", draw(1, 1))
+    assert answer.status_code == 500, answer.text
+    assert answer.json()["code"] == "internal-error"
+    assert "ReaderFault: two reading processes died" in caplog.text, "with a traceback"
     assert "countersign_reader_deaths_total 2.0" in client.get("/metrics").text
