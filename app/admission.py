@@ -1,6 +1,6 @@
 """Admission control: a bound on the work in hand, decided before a body is read, and deadlines.
 
-Requests that bring images (multipart bodies) are the service's work. At most so many of them are in hand at a time,
+Requests that bring images (POST with a body) are the service's work. At most so many of them are in hand at a time,
 and all bodies together, whatever their content type, hold at most so many bytes, from the first byte of a body to the
 answer: reading the body, decoding, isolating ink, the network, the store. One more is answered 503 with Retry-After
 at once. Requests without a body are not limited: health, metrics and listings answer under load, too.
@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.deadline import stop, too_late, wind
-from app.errors import Busy, DeadlinePassed, NotReady, UploadTimeout
+from app.deadline import current, deadline_of_request, too_late
+from app.errors import AnswerLost, Busy, DeadlinePassed, NotReady, UploadTimeout
 from app.problems import of_error
 
 
@@ -106,19 +106,20 @@ class Admission:
             nonlocal begun
             if not begun:
                 begun = True
-                stop()  # an answer that has begun is sent to its end
+                if (deadline := current()) is not None:
+                    deadline.disarm()  # an answer that has begun is sent to its end
             await send(message)
 
         try:
             headers = Headers(scope=scope)
-            if headers.get("content-type", "").lower().startswith("multipart/"):
+            if scope["method"] == "POST" and has_body(headers):
                 with self._gate.request():
                     await self._weighed(scope, receive, watched_send)
             elif has_body(headers):
                 await self._weighed(scope, receive, watched_send)
             else:
                 await self._timed(scope, receive, watched_send)
-        except (Busy, UploadTimeout, DeadlinePassed, NotReady) as error:
+        except (AnswerLost, Busy, UploadTimeout, DeadlinePassed, NotReady) as error:
             if begun:
                 raise  # half an answer is out; only a broken connection can tell the caller
             self._refused(error.code)
@@ -147,32 +148,40 @@ class Admission:
             self._gate.unload(loaded)
 
     async def _timed(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = Headers(scope=scope)
-        loop = asyncio.get_running_loop()
-        uploading = has_body(headers)
+        uploading = has_body(Headers(scope=scope))
+        with deadline_of_request() as deadline:
 
-        async def timed_receive() -> Message:
-            nonlocal uploading
-            message = await receive()
-            if uploading and not message.get("more_body", False) and not clock.expired():
-                uploading = False
-                clock.reschedule(loop.time() + self._deadline_s)
-            return message
+            async def timed_receive() -> Message:
+                nonlocal uploading
+                message = await receive()
+                if uploading and not message.get("more_body", False):
+                    uploading = False
+                    deadline.set(self._deadline_s)
+                return message
 
-        try:
-            async with asyncio.timeout(self._upload_timeout_s if uploading else self._deadline_s) as clock:
-                wind(clock)
+            deadline.set(self._upload_timeout_s if uploading else self._deadline_s)
+            try:
                 await self._app(scope, timed_receive, send)
-        except TimeoutError:
-            if not clock.expired():
-                raise  # somebody else's timeout
-            if not uploading:
-                raise too_late() from None
-            raise UploadTimeout(
-                f"The request did not arrive in full within {self._upload_timeout_s:g} s; send it again."
-            ) from None
-        except asyncio.CancelledError as error:
-            # The server's patience at shutdown has run out: an answer is better than a connection that breaks.
-            raise NotReady("The service shut down before the answer was ready; try again.") from error
-        finally:
-            wind(None)
+            except asyncio.CancelledError as error:
+                _keep_running()  # an answer is better than a connection that breaks
+                if deadline.expired and uploading:
+                    raise UploadTimeout(
+                        f"The request did not arrive in full within {self._upload_timeout_s:g} s; send it again."
+                    ) from None
+                if deadline.expired:
+                    raise too_late() from None
+                if deadline.drop():
+                    raise NotReady(
+                        "The service shut down before the answer was ready; nothing was stored. Try again."
+                    ) from error
+                raise AnswerLost(
+                    "The request was carried out, but the service shut down before it could answer. Repeat it with "
+                    "the same Idempotency-Key to get the answer; without one, look at what is stored first."
+                ) from error
+
+
+def _keep_running() -> None:
+    """Take back the cancellation of the running task that has just been delivered."""
+    task = asyncio.current_task()
+    if task is not None:
+        task.uncancel()

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import Depends, Request, Security
-from fastapi.security import APIKeyHeader
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
 from app.callers import Caller, Scope
 from app.door import HEADER_NAME
@@ -20,10 +20,19 @@ HEADER = APIKeyHeader(
 )
 
 
+BEARER = HTTPBearer(
+    auto_error=False, description="The same key, for clients that send keys in the standard header."
+)
+
+
 def allow(scope: Scope) -> Callable[..., Awaitable[Caller]]:
     """Build the dependency that lets callers with `scope` in and tells who they are."""
 
-    async def admit(request: Request, _: Annotated[str | None, Security(HEADER)] = None) -> Caller:
+    async def admit(
+        request: Request,
+        _: Annotated[str | None, Security(HEADER)] = None,
+        __: Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)] = None,
+    ) -> Caller:
         caller = request.scope.get("state", {}).get("caller")
         if not isinstance(caller, Caller):  # nobody gets here around the door
             raise Unauthenticated(f"The header {HEADER_NAME} is missing.")

@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from app.callers import COMMAND_LINE, Caller
 
 _request_id: ContextVar[str] = ContextVar("request_id", default="-")
+_prefix: ContextVar[str] = ContextVar("prefix", default="")
 _caller: ContextVar[Caller] = ContextVar("caller", default=COMMAND_LINE)
 _ACCEPTED = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -18,8 +19,14 @@ def request_id() -> str:
     return _request_id.get()
 
 
-def begin_request(offered: str | None) -> str:
+def prefix() -> str:
+    """The path at which a proxy publishes the service, without a slash at the end; empty where there is none."""
+    return _prefix.get()
+
+
+def begin_request(offered: str | None, root_path: str = "") -> str:
     """Take over the caller's request id when it is a sound one, else make one; return it."""
+    _prefix.set(root_path.rstrip("/"))
     rid = offered if offered and _ACCEPTED.fullmatch(offered) else uuid.uuid4().hex
     _request_id.set(rid)
     return rid

@@ -1,43 +1,101 @@
-"""How long a request may take, and from when on it must not be stopped any more.
+"""How long a request may take, and from when on it is not stopped any more.
 
-The clock of a request is one `asyncio.Timeout` around the whole of its handling (`app.admission` winds it). While the
-request waits or is computed, running out of time drops it. Just before something is written for it, the use case
-calls :func:`point_of_no_return`: in time, the clock stops, and what is stored will also be told; too late, nothing is
-stored at all. So a caller who got a 503 knows that nothing happened.
+`app.admission` gives each request a :class:`Deadline`. While the request waits or is computed, a deadline that
+passes, or a server that shuts down, stops it. The thread that runs its write transaction first calls
+:meth:`Deadline.begin_write`: in time, the request is no longer stopped, and is answered with what it did; too late,
+nothing is stored at all. So a caller who gets a 503 knows that nothing was stored.
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
+from enum import Enum
 
 from app.errors import DeadlinePassed
 
-_clock: ContextVar[asyncio.Timeout | None] = ContextVar("deadline", default=None)
+_current: ContextVar[Deadline | None] = ContextVar("deadline", default=None)
 
 
-def wind(clock: asyncio.Timeout | None) -> None:
-    """Make `clock` the one of the request in hand; None: there is none."""
-    _clock.set(clock)
+class _State(Enum):
+    OPEN = "open"
+    DROPPED = "dropped"
+    WRITING = "writing"
 
 
-def point_of_no_return() -> None:
-    """Stop the clock of the request in hand; raises DeadlinePassed when it has run out already."""
-    clock = _clock.get()
-    if clock is None or clock.when() is None:
-        return
-    if clock.expired() or (clock.when() or 0.0) <= asyncio.get_running_loop().time():
-        raise too_late()
-    clock.reschedule(None)
+class Deadline:
+    """The deadline of the request that the running task serves.
+
+    :meth:`begin_write` and :meth:`drop` may be called on any thread, the rest on the event loop's.
+
+    Attributes
+    ----------
+    expired : bool
+        Whether the deadline has passed and has stopped the task.
+    """
+
+    def __init__(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - made by a coroutine that runs  # nosec B101
+        self.expired = False
+        self._task = task
+        self._state = _State.OPEN
+        self._lock = threading.Lock()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def set(self, seconds: float) -> None:
+        """Let the deadline pass so many seconds from now, instead of when it was set for before."""
+        self.disarm()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self.expire)
+
+    def disarm(self) -> None:
+        """Let it never pass."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def expire(self) -> None:
+        """Stop the request, unless it writes already."""
+        if self.drop():
+            self.expired = True
+            self._task.cancel()
+
+    def drop(self) -> bool:
+        """Keep the request from writing; False when it has begun to, or has written already."""
+        with self._lock:
+            if self._state is _State.WRITING:
+                return False
+            self._state = _State.DROPPED
+            return True
+
+    def begin_write(self) -> None:
+        """Keep the request from being stopped; raises DeadlinePassed when it has been."""
+        with self._lock:
+            if self._state is _State.DROPPED:
+                raise too_late()
+            self._state = _State.WRITING
 
 
-def stop() -> None:
-    """Stop the clock of the request in hand, if it has not run out: its answer is on the way."""
-    clock = _clock.get()
-    if clock is not None and not clock.expired():
-        clock.reschedule(None)
+def current() -> Deadline | None:
+    """The deadline of the request that the running task serves, None outside of requests."""
+    return _current.get()
+
+
+@contextmanager
+def deadline_of_request() -> Iterator[Deadline]:
+    """A deadline, not set yet, which is the :func:`current` one inside of the block."""
+    deadline = Deadline()
+    token = _current.set(deadline)
+    try:
+        yield deadline
+    finally:
+        deadline.disarm()
+        _current.reset(token)
 
 
 def too_late() -> DeadlinePassed:
-    """What is answered when the time has run out."""
+    """What is answered when the deadline has passed."""
     return DeadlinePassed("The answer was not ready in time and was dropped; nothing was stored. Try again.")

@@ -5,11 +5,13 @@ Whoever looks for what goes over the wire finds it in `app.schemas`; for what is
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -51,6 +53,11 @@ class Upload:
     field: str = "signature"
     position: int = 1
     page: int = 0
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 of the bytes, hex; computed once. Megabytes take milliseconds: ask on a worker thread first."""
+        return hashlib.sha256(self.data).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from app.local import refuse_unless_local
 from app.problems import of_error
 
 HEADER_NAME = "X-API-Key"
-OPEN = frozenset({"/livez", "/readyz", "/docs", "/openapi.json", "/problems"})
+OPEN = frozenset({"/", "/livez", "/readyz", "/docs", "/openapi.json", "/problems"})
 OPEN_FOLDERS = ("/static-offline-docs/",)
 _log = logging.getLogger("countersign.door")
 
@@ -51,17 +51,23 @@ class Door:
         What is inside.
     keys : KeysInUse
     limits : Limits
-    local_names : collection of str
+    local_names, origins : collection of str
         See `app.local`.
     """
 
     def __init__(
-        self, app: ASGIApp, keys: KeysInUse, limits: Limits, local_names: Collection[str] = ()
+        self,
+        app: ASGIApp,
+        keys: KeysInUse,
+        limits: Limits,
+        local_names: Collection[str] = (),
+        origins: Collection[str] = (),
     ) -> None:
         self._app = app
         self._keys = keys
         self._limits = limits
         self._local_names = frozenset(local_names)
+        self._origins = frozenset(origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection event."""
@@ -77,18 +83,26 @@ class Door:
         await self._app(scope, receive, send)
 
     async def _caller(self, scope: Scope) -> Caller:
-        if self._keys.keyless:
-            refuse_unless_local(scope, self._local_names)
+        texts = _texts(scope)
+        if self._keys.keyless and not texts:
+            refuse_unless_local(scope, self._local_names, self._origins)
             return NOBODY
-        texts = Headers(scope=scope).getlist(HEADER_NAME)
         if len(texts) != 1:
             self._limits.count_failure(_address(scope))
-            raise Unauthenticated(f"The header {HEADER_NAME} must be there once.")
+            raise Unauthenticated(
+                f"The request bears {len(texts)} different keys; send one."
+                if texts
+                else f"A key is needed, in the header {HEADER_NAME} or as `Authorization: Bearer KEY`, once."
+            )
         key = await self._keys.find(texts[0])
         if key is None or not key.live(now()):
             _log.warning("key refused", extra={"fields": {"client": _address(scope), **_why(key)}})
             self._limits.count_failure(_address(scope))
-            raise Unauthenticated(f"The key in {HEADER_NAME} is not valid; ask the operator for one that is.")
+            raise Unauthenticated(
+                "The key is not valid; the service has no keys yet and needs none from its own machine: leave it out."
+                if self._keys.keyless
+                else "The key is not valid; ask the operator for one that is."
+            )
         self._keys.used(key)
         return key.caller
 
@@ -97,6 +111,19 @@ def is_open(scope: Scope) -> bool:
     """Whether a request needs no caller: probes, the docs page and the explanation of problems."""
     path: str = scope["path"].removeprefix(scope.get("root_path", ""))
     return scope["method"] in {"GET", "HEAD"} and (path in OPEN or path.startswith(OPEN_FOLDERS))
+
+
+def _texts(scope: Scope) -> list[str]:
+    """The keys that a request bears, each once; a header that comes twice is two keys."""
+    headers = Headers(scope=scope)
+    own, standard = headers.getlist(HEADER_NAME), []
+    for value in headers.getlist("authorization"):
+        scheme, _, text = value.strip().partition(" ")
+        if scheme.lower() == "bearer":
+            standard.append(text.strip())
+    if len(own) > 1 or len(standard) > 1:
+        return [*own, *standard]
+    return list(dict.fromkeys(own + standard))
 
 
 def _address(scope: Scope) -> str | None:

@@ -22,6 +22,7 @@
     │   ├── DuplicateReference
     │   ├── TooManyReferences
     │   ├── UnsupportedRate        an error rate that the calibration's data cannot tell
+    │   ├── SignerErased           while the request was worked on
     │   ├── ModelVersionMismatch   templates made by another model than the one that is loaded
     │   └── IdempotencyConflict    the same Idempotency-Key with another body
     ├── RequestTooLarge            the body as a whole
@@ -36,6 +37,9 @@
     │   ├── DamagedImage           truncated or broken
     │   └── NoSuchPage
     ├── FileRefused                any of these, or `UnusableSignature`, with the file it is about
+    ├── AnswerLost                 carried out, and stopped before it was answered
+    ├── OutcomeUnknown             carried out or not: the database broke off while it committed
+    ├── ErasureNotLogged           erased, and the erasure log could not be written
     ├── StoredDataDamaged          a stored image or template does not decrypt
     ├── TooManyRequests            beyond a rate limit; `retry_after_s` says when the next one is taken
     └── Unavailable                try again later; `retry_after_s` says when
@@ -179,6 +183,12 @@ class UnsupportedRate(Conflict):
     """An error rate was asked for that the loaded calibration's data cannot tell."""
 
     code = "unsupported-rate"
+
+
+class SignerErased(Conflict):
+    """The signer was erased while the request was worked on; nothing was stored."""
+
+    code = "signer-erased"
 
 
 class ModelVersionMismatch(Conflict):
@@ -327,6 +337,24 @@ class DeadlinePassed(Unavailable):
 
     code = "deadline-passed"
     retry_after_s = 2
+
+
+class AnswerLost(CountersignError):
+    """The request was carried out, and stopped before it was answered."""
+
+    code = "answer-lost"
+
+
+class OutcomeUnknown(CountersignError):
+    """The database broke off while it committed: the request was carried out as a whole, or not at all."""
+
+    code = "outcome-unknown"
+
+
+class ErasureNotLogged(CountersignError):
+    """Something was erased, and the erasure log could not be written."""
+
+    code = "erasure-not-logged"
 
 
 class NotReady(Unavailable):

@@ -2,8 +2,8 @@
 
 While no key was ever made the service trusts whoever is on its own machine. Three things look like that and are not:
 
-- a reverse proxy on the same machine: all the world then has a loopback address. Whatever bears a proxy's headers,
-  or speaks HTTP/1.0 as proxies do by default and hardly anything else does, is refused;
+- a reverse proxy on the same machine: all the world then has a loopback address. Whatever bears a proxy's headers is
+  refused, and so is HTTP/1.0 with a `Connection` header, as nginx sends it by default;
 - a web page in a browser on this machine that sends requests here: browsers say so in `Sec-Fetch-Site` and `Origin`;
 - DNS rebinding, a stranger's name that resolves to 127.0.0.1: the `Host` header then names the stranger.
 
@@ -26,7 +26,7 @@ _FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-p
 _REMEDY = "`python -m app keys create` makes a key, and with one this is allowed."
 
 
-def refuse_unless_local(scope: Scope, names: Collection[str]) -> None:
+def refuse_unless_local(scope: Scope, names: Collection[str], origins: Collection[str] = ()) -> None:
     """Raise Forbidden unless a request comes from this machine and was meant for it.
 
     Parameters
@@ -34,12 +34,15 @@ def refuse_unless_local(scope: Scope, names: Collection[str]) -> None:
     scope : ASGI scope
     names : collection of str
         Names of this machine that the `Host` header may bear beside the loopback ones.
+    origins : collection of str
+        Origins of web pages that may send requests (`cors_origins`); ``*`` stands for none here.
     """
     client = scope.get("client")
     if not is_loopback(client[0] if client else None):
         raise Forbidden(f"No API key was made yet, so the service answers its own machine only; {_REMEDY}")
     headers = Headers(scope=scope)
-    if any(name in headers for name in _FORWARDED) or scope.get("http_version") == "1.0":
+    old_proxy = scope.get("http_version") == "1.0" and "connection" in headers
+    if any(name in headers for name in _FORWARDED) or old_proxy:
         raise Forbidden(
             f"The request came through a proxy, and no API key was made yet: behind a proxy everybody looks like "
             f"this machine; {_REMEDY}"
@@ -47,9 +50,10 @@ def refuse_unless_local(scope: Scope, names: Collection[str]) -> None:
     hosts = headers.getlist("host")
     if len(hosts) != 1 or not _is_own_name(hosts[0], names):
         raise Forbidden(f"Without API keys the service answers to names of its own machine only; {_REMEDY}")
-    if headers.get("sec-fetch-site", "none") not in {"none", "same-origin"} or not _is_own_origin(
-        headers.get("origin"), hosts[0]
-    ):
+    origin = headers.get("origin")
+    allowed = origin is not None and origin in origins
+    from_own_page = headers.get("sec-fetch-site", "none") in {"none", "same-origin"}
+    if not allowed and not (from_own_page and _is_own_origin(origin, hosts[0])):
         raise Forbidden(f"A web page of another origin sent this, and no API key was made yet; {_REMEDY}")
 
 

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import cv2
 import torch
-from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
+from fastapi import FastAPI, Request
+from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 from starlette.formparsers import MultiPartParser
+from starlette.middleware.cors import CORSMiddleware
 
 from app import problems
+from app.addresses import Addresses
 from app.admission import Admission, Gate
 from app.api import audit, compare, health, identify, model, signers, verifications, verify
-from app.door import Door
+from app.door import HEADER_NAME, Door
 from app.errors import StartRefused
 from app.inference import InferenceQueue
 from app.limiting import Limits
 from app.middleware import HeadAsGet, RequestFrame
-from app.problems import Problem
+from app.openapi import document_of
 from app.reader.pool import Readers
 from app.services.anchoring import Anchoring
 from app.services.core import Core
@@ -45,6 +46,9 @@ from model.errors import DeviceUnavailable, WeightsError
 
 _log = logging.getLogger(__name__)
 VERSION = "0.1.0"
+ROUTERS = tuple(
+    part.router for part in (verify, compare, identify, signers, verifications, model, audit, health)
+)
 READING_PATIENCE_S = 10.0
 """A reading process gets as long for one upload, however soon its caller goes away: replacing it costs more."""
 DESCRIPTION = """
@@ -82,59 +86,15 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        trail = Trail(settings.chain_keys())
-        store = open_store(settings)
-        patience_s = max(READING_PATIENCE_S, settings.deadline_s)
-        readers = Readers(
-            settings.workers[0], patience_s, metrics.reader_deaths.inc, settings.reader_memory_mb
-        )
-        try:
-            await keys.open(store)
-            settings.refuse_open_door(keys=keys.live > 0)
-            embedder = load_embedder(settings)
-            await _tell_of_unmoved(store, embedder.version)
-            readers.check()
-        except BaseException:
-            await _close(readers, keys, store)
-            raise
-        anchoring = Anchoring(store, trail, settings.audit_anchor_s)
-        await anchoring.open()
-        queue = InferenceQueue(embedder, settings.batch(embedder.device), settings.queue_size, metrics.batch)
-        metrics.watch(lambda: queue.depth, lambda: gate.requests, lambda: gate.bytes)
-        queue.start()
-        gallery = Gallery(store, embedder.version, embedder.search_vectors)
-        core = Core(
-            settings,
-            embedder,
-            queue,
-            store,
-            gallery,
-            readers,
-            metrics,
-            embedder.calibration.identifier,
-            LiveRates(store, metrics, embedder.version, settings.outcome_days),
-            trail,
-        )
-        app.state.core = core
-        upkeep = asyncio.create_task(keep_up(core))
-        _log.info(
-            "ready: %s (terms: %s, of its calibration: %s) on %s, %s",
-            embedder.version,
-            embedder.card.terms,
-            embedder.calibration.fitted_on.terms,
-            embedder.device,
-            "no keys: this machine only" if keys.keyless else "keys are asked for",
-        )
-        try:
-            yield
-        finally:
-            app.state.closing = True
-            app.state.core = None
-            upkeep.cancel()
-            await queue.close()
-            await _close(readers, gallery, keys, anchoring, store)
-            if traces is not None:
-                traces.shutdown()
+        async with _running(settings, metrics, gate, keys) as core:
+            app.state.core = core
+            try:
+                yield
+            finally:
+                app.state.closing = True
+                app.state.core = None
+        if traces is not None:
+            traces.shutdown()
 
     app = FastAPIOffline(
         docs_url="/docs",
@@ -149,22 +109,68 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.metrics = metrics
     app.state.closing = False
-    for part in (verify, compare, identify, signers, verifications, model, audit, health):
-        app.include_router(part.router)
+    for router in ROUTERS:
+        app.include_router(router)
     problems.install(app)
+    app.add_api_route("/", _to_the_docs, include_in_schema=False)
     _wrap(app, settings, metrics, gate, keys)
     if traces is not None:
         app.add_middleware(TraceFrame, provider=traces)
-    app.openapi = _openapi(app, settings.max_files)  # type: ignore[method-assign]  # FastAPI's documented way to amend the schema
+    app.openapi = document_of(app, ROUTERS, settings.max_files)  # type: ignore[method-assign]  # FastAPI's documented way to amend the schema
     return app
 
 
-async def _close(*parts: LiveKeys | Anchoring | Gallery | Readers | Store) -> None:
-    """Close what was opened, the store last of all."""
-    for part in parts:
-        closing = part.close()
-        if closing is not None:
-            await closing
+@asynccontextmanager
+async def _running(settings: Settings, metrics: Metrics, gate: Gate, keys: LiveKeys) -> AsyncIterator[Core]:
+    """Open everything that serves requests, and close it at the end."""
+    # What was opened is closed in the reverse order, the store last, also when the start fails half-way.
+    async with AsyncExitStack() as opened:
+        trail = Trail(settings.chain_keys())
+        store = open_store(settings)
+        opened.callback(store.close)
+        anchoring = Anchoring(store, trail, settings.audit_anchor_s)
+        opened.push_async_callback(anchoring.close)
+        opened.push_async_callback(keys.close)
+        await keys.open(store)
+        settings.refuse_open_door(keys=keys.live > 0)
+        patience_s = max(READING_PATIENCE_S, settings.deadline_s)
+        readers = Readers(
+            settings.workers[0], patience_s, metrics.reader_deaths.inc, settings.reader_memory_mb
+        )
+        opened.callback(readers.close)
+        embedder = load_embedder(settings)
+        await _tell_of_unmoved(store, embedder.version)
+        readers.check()
+        await anchoring.open()
+        gallery = Gallery(store, embedder.version, embedder.search_vectors)
+        opened.callback(gallery.close)
+        queue = InferenceQueue(embedder, settings.batch(embedder.device), settings.queue_size, metrics.batch)
+        metrics.watch(lambda: queue.depth, lambda: gate.requests, lambda: gate.bytes)
+        queue.start()
+        opened.push_async_callback(queue.close)
+        core = Core(
+            settings,
+            embedder,
+            queue,
+            store,
+            gallery,
+            readers,
+            metrics,
+            embedder.calibration.identifier,
+            LiveRates(store, metrics, embedder.version, settings.outcome_days),
+            trail,
+        )
+        upkeep = asyncio.create_task(keep_up(core))
+        opened.callback(upkeep.cancel)
+        _log.info(
+            "ready: %s (terms: %s, of its calibration: %s) on %s, %s",
+            embedder.version,
+            embedder.card.terms,
+            embedder.calibration.fitted_on.terms,
+            embedder.device,
+            "no keys: this machine only" if keys.keyless else "keys are asked for",
+        )
+        yield core
 
 
 def _wrap(app: FastAPI, settings: Settings, metrics: Metrics, gate: Gate, keys: LiveKeys) -> None:
@@ -185,8 +191,23 @@ def _wrap(app: FastAPI, settings: Settings, metrics: Metrics, gate: Gate, keys: 
         keys=keys,
         limits=Limits(settings.rate_limit, settings.failed_key_limit),
         local_names=settings.local_names,
+        origins=settings.cors_origins,
     )
+    # Outside of the authentication: a browser's preflight request bears no key.
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", HEADER_NAME, "X-Request-ID"],
+            expose_headers=["Content-Disposition", "Retry-After", "WWW-Authenticate", "X-Request-ID"],
+        )
     app.add_middleware(RequestFrame, metrics=metrics, max_bytes=settings.max_request_bytes)
+    app.add_middleware(Addresses)
+
+
+async def _to_the_docs(request: Request) -> RedirectResponse:
+    return RedirectResponse(f"{request.scope.get('root_path', '').rstrip('/')}/docs")
 
 
 async def _tell_of_unmoved(store: Store, model_version: str) -> None:
@@ -197,45 +218,3 @@ async def _tell_of_unmoved(store: Store, model_version: str) -> None:
             "`python -m app reembed` has moved them, while the service runs",
             model_version,
         )
-
-
-def _openapi(app: FastAPI, most_files: int) -> Callable[[], dict[str, Any]]:
-    """The schema, with problems in place of the framework's own 422, which this service never sends."""
-
-    def schema() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            made = get_openapi(
-                title=app.title,
-                version=app.version,
-                description=app.description,
-                routes=app.routes,
-                license_info=app.license_info,
-            )
-            components = made.setdefault("components", {}).setdefault("schemas", {})
-            for component in components.values():
-                _describe_files(component, most_files)
-            components["Problem"] = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-            for name in ("HTTPValidationError", "ValidationError"):
-                components.pop(name, None)
-            for methods in made["paths"].values():
-                for call in methods.values():
-                    content = call["responses"].get("422", {}).get("content", {})
-                    if "application/json" in content:
-                        del call["responses"]["422"]
-            app.openapi_schema = made
-        return app.openapi_schema
-
-    return schema
-
-
-def _describe_files(schema: dict[str, Any], most: int) -> None:
-    """Say of uploaded files what the framework does not: that they are binary, and how many may come at once."""
-    files = {
-        name: field
-        for name, field in schema.get("properties", {}).items()
-        if field.get("items", field).get("contentMediaType") == "application/octet-stream"
-    }
-    for field in files.values():
-        field.get("items", field)["format"] = "binary"  # what client generators know
-        if "items" in field:
-            field["maxItems"] = most - (len(files) - 1)

@@ -68,7 +68,7 @@ class RequestFrame:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        rid = begin_request(headers.get("x-request-id"))
+        rid = begin_request(headers.get("x-request-id"), scope.get("root_path", ""))
         begin = time.perf_counter()
         status = 0
 

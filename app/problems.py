@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from app.context import request_id
+from app.context import prefix, request_id
 from app.errors import CountersignError, FileRefused, TooManyRequests, Unavailable
 from model.errors import ModelError
 
@@ -59,6 +59,7 @@ PROBLEMS: dict[str, ProblemKind] = {
     "unsupported-rate": ProblemKind(409, "The calibration cannot tell such an error rate"),
     "model-version-mismatch": ProblemKind(409, "References have no template of the model in use yet"),
     "idempotency-conflict": ProblemKind(409, "The Idempotency-Key was used for another request"),
+    "signer-erased": ProblemKind(409, "The signer was erased while the request was worked on"),
     "conflict": ProblemKind(409, "The request is at odds with what is stored"),
     "request-too-large": ProblemKind(413, "The request is too large"),
     "upload-too-large": ProblemKind(413, "A file is too large"),
@@ -75,6 +76,9 @@ PROBLEMS: dict[str, ProblemKind] = {
     # The service
     "too-many-requests": ProblemKind(429, "Too many requests in too short a time"),
     "internal-error": ProblemKind(500, "The service failed"),
+    "answer-lost": ProblemKind(500, "The request was carried out, but not answered in time"),
+    "outcome-unknown": ProblemKind(500, "The request was carried out as a whole, or not at all"),
+    "erasure-not-logged": ProblemKind(500, "It is erased, but the erasure log could not be written"),
     "stored-data-damaged": ProblemKind(500, "What is stored does not decrypt"),
     "busy": ProblemKind(503, "The service has as much work as it takes on"),
     "deadline-passed": ProblemKind(503, "The answer was not ready in time"),
@@ -116,7 +120,7 @@ def problem(
     kind = PROBLEMS[code]
     rid = request_id()
     body = {
-        "type": f"/problems#{code}",
+        "type": f"{prefix()}/problems#{code}",
         "title": kind.title,
         "status": status or kind.status,
         "detail": detail,
@@ -149,8 +153,9 @@ def internal() -> JSONResponse:
     """The answer to anything nobody foresaw; the reason is in the log, not on the wire."""
     return problem(
         "internal-error",
-        "Something failed that should not have; nothing was stored for this request. "
-        "Quote the request id when you report it.",
+        "The service failed through a fault of its own. A request that writes was carried out as a whole or not at "
+        "all: repeat it with the same Idempotency-Key, or look at what is stored. Quote the request id when you "
+        "report it.",
     )
 
 

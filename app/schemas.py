@@ -8,17 +8,36 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import Path
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from app.addresses import decoded_segment
 from app.domain import Finding, Note, Reference, Signer, Verification
 from app.errors import InvalidCursor
 from app.services.identify import Identification
+from app.signer_ids import signer_id
+from model.scoring import DISTANCE_DIGITS, LLR_DIGITS, RATE_DIGITS
 
-SIGNER_ID = r"^[A-Za-z0-9][A-Za-z0-9._@:+-]{0,127}$"
-SignerId = Annotated[str, Field(pattern=SIGNER_ID, description="Yours: letters, digits and . _ @ : + -")]
-SignerPath = Annotated[
-    str, Path(pattern=SIGNER_ID, description="The caller's id of the signer.", examples=["writer-001"])
+SignerId = Annotated[
+    str,
+    AfterValidator(signer_id),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 128,
+            "format": "signer-id",
+            "description": "Yours: 1 to 128 printable characters, normalised to NFC; percent-encoded in a path.",
+        }
+    ),
 ]
+SignerPath = Annotated[
+    SignerId,
+    BeforeValidator(decoded_segment),
+    Path(description="The caller's id of the signer, percent-encoded.", examples=["writer-001"]),
+]
+Distance = Annotated[float, AfterValidator(lambda value: round(value, DISTANCE_DIGITS))]
+Rate = Annotated[float, AfterValidator(lambda value: round(value, RATE_DIGITS))]
+Llr = Annotated[float, AfterValidator(lambda value: round(value, LLR_DIGITS))]
 Outcome = Literal["genuine", "forged", "undetermined"]
 _EXAMPLE_ID = "019ab3c4-5d6e-7f80-9a1b-2c3d4e5f6071"
 _EXAMPLE_TIME = "2026-01-15T09:30:00Z"
@@ -43,37 +62,37 @@ class WarningOut(_Out):
 class OperatingPointOut(_Out):
     """Error rates at the applied threshold, measured on people the model never saw; shares in [0, 1]."""
 
-    far_skilled: float | None = Field(description="Skilled forgeries accepted.", examples=[0.05])
-    far_random: float | None = Field(description="Other people's signatures accepted.", examples=[0.004])
-    frr: float | None = Field(description="Genuine signatures not accepted.", examples=[0.21])
+    far_skilled: Rate | None = Field(description="Skilled forgeries accepted.", examples=[0.05])
+    far_random: Rate | None = Field(description="Other people's signatures accepted.", examples=[0.004])
+    frr: Rate | None = Field(description="Genuine signatures not accepted.", examples=[0.21])
 
 
 class ReferenceDistanceOut(_Out):
     """How far the questioned signature is from one reference."""
 
     reference_id: str = Field(examples=[_EXAMPLE_ID])
-    distance: float = Field(examples=[0.61])
+    distance: Distance = Field(examples=[0.61])
 
 
 class VerdictOut(_Out):
     """What the comparison says: `accept` when `distance <= threshold`."""
 
     decision: Literal["accept", "review", "reject"] = Field(examples=["accept"])
-    distance: float = Field(description="Grows with difference.", examples=[0.64])
+    distance: Distance = Field(description="Grows with difference.", examples=[0.64])
     threshold: float = Field(
         description="This signer's; widened by how much their references vary.", examples=[0.77]
     )
     review_threshold: float | None = Field(
         description="Up to here the decision is `review`.", examples=[0.86]
     )
-    log_likelihood_ratio: float = Field(
+    log_likelihood_ratio: Llr = Field(
         description="log10 of how much more likely the distances are if genuine than if a skilled forgery.",
         examples=[0.9],
     )
     operating_point: OperatingPointOut
     references: list[ReferenceDistanceOut]
     warnings: list[WarningOut]
-    model_version: str = Field(examples=["countersign-2-free@0a1b2c3d4e5f"])
+    model_version: str = Field(examples=["countersign-3@0a1b2c3d4e5f"])
     created_at: datetime = Field(examples=[_EXAMPLE_TIME])
 
 
@@ -173,7 +192,7 @@ class ReferenceOut(_Out):
     sha256: str
     quality: dict[str, Any]
     warnings: list[WarningOut]
-    model_version: str = Field(examples=["countersign-2-free@0a1b2c3d4e5f"])
+    model_version: str = Field(examples=["countersign-3@0a1b2c3d4e5f"])
     created_at: datetime = Field(examples=[_EXAMPLE_TIME])
 
     @classmethod
@@ -205,9 +224,9 @@ class CandidateOut(_Out):
 
     signer_id: str = Field(examples=["writer-001"])
     decision: Literal["accept", "review", "reject"] = Field(examples=["accept"])
-    distance: float = Field(examples=[0.64])
+    distance: Distance = Field(examples=[0.64])
     threshold: float = Field(examples=[0.77])
-    log_likelihood_ratio: float = Field(examples=[0.9])
+    log_likelihood_ratio: Llr = Field(examples=[0.9])
     references: int = Field(examples=[3])
 
 
@@ -218,7 +237,7 @@ class IdentificationOut(_Out):
     candidates: list[CandidateOut]
     compared: int = Field(description="Signers that were compared.", examples=[5])
     warnings: list[WarningOut]
-    model_version: str = Field(examples=["countersign-2-free@0a1b2c3d4e5f"])
+    model_version: str = Field(examples=["countersign-3@0a1b2c3d4e5f"])
 
     @classmethod
     def of(cls, found: Identification) -> IdentificationOut:
@@ -256,7 +275,7 @@ class VerificationsPage(_Out):
 class ModelOut(_Out):
     """What is running: the weights, their card, their calibration and its operating points."""
 
-    version: str = Field(examples=["countersign-2-free@0a1b2c3d4e5f"])
+    version: str = Field(examples=["countersign-3@0a1b2c3d4e5f"])
     device: str = Field(examples=["cpu"])
     precision: str = Field(examples=["float32"])
     terms: Literal["research", "permissive"]

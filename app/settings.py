@@ -102,7 +102,13 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535, description="TCP port to listen on.")
     root_path: str = Field(
         default="",
-        description="Path under which a proxy publishes the service, for the docs page. Needs a key.",
+        description="Path under which a proxy publishes the service, such as /countersign: links and redirects begin "
+        "with it, whether the proxy strips it or not. Needs a key.",
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Comma-separated origins of web pages whose scripts may call the service, such as "
+        "https://review.bank.example; * for any. None: browsers keep pages of other origins out (CORS).",
     )
     trusted_proxies: str = Field(
         default="",
@@ -376,6 +382,20 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(ApiKey.parse(part) for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _parse_origins(cls, value: object) -> object:
+        origins = value.split(",") if isinstance(value, str) else value
+        if not isinstance(origins, list | tuple):
+            return value
+        origins = tuple(str(part).strip().lower().rstrip("/") for part in origins if str(part).strip())
+        for origin in origins:
+            if origin != "*" and not re.fullmatch(r"https?://[^/?#@*]+", origin):
+                raise ValueError(
+                    f"{origin!r} is no origin, such as https://review.bank.example or http://localhost:3000"
+                )
+        return origins
 
     @field_validator("local_names", mode="before")
     @classmethod

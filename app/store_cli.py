@@ -131,10 +131,10 @@ def apply(
     """Erase again what a restored backup brought back; the service does this at every start, too."""
     with _opened() as store:
         note = _trail().erased_again
-        back = upkeep.reapply_erasures(store, store.erasure_log, note)
+        back = upkeep.ErasureWatch(store, note).look()
         if log is not None:
             store.write_now(tombstones.add_all, ErasureLog(log).read())
-            back += upkeep.reapply_erasures(store, store.erasure_log, note)
+            back += upkeep.ErasureWatch(store, note).look()
         standing = len(store.read_now(tombstones.everything))
         lost = store.read_now(tombstones.unknown_keys)
     typer.echo(

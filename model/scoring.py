@@ -135,6 +135,9 @@ class Verdict:
     warnings: tuple[str, ...] = ()
 
 
+DISTANCE_DIGITS, LLR_DIGITS, RATE_DIGITS = 5, 3, 5
+"""Decimals of the numbers in a verdict. Embeddings of half precision are worth no more."""
+
 INCONSISTENT_SPREAD = 2.0  # times the population's mean distance between two genuine signatures
 
 
@@ -229,16 +232,18 @@ def judge(
             f"expected (k,) and (k, k) with k >= 1, got {to_references.shape} and {among_references.shape}"
         )
     fitted = calibration.at(count)
-    distance = float(fitted.rule.distance(to_references))
+    # Rounded before they are compared: whoever compares the numbers of a verdict comes to its decision.
+    distance = round(float(fitted.rule.distance(to_references)), DISTANCE_DIGITS)
     spread = fitted.rule.spread(among_references)
     allowance = fitted.rule.spread_weight * spread
 
     threshold = fixed_threshold
     if threshold is None:
-        threshold = calibration.threshold(target_far, count) + allowance
+        threshold = round(calibration.threshold(target_far, count) + allowance, DISTANCE_DIGITS)
     review_threshold = None
     if review_far is not None:
-        review_threshold = max(threshold, calibration.threshold(review_far, count) + allowance)
+        allowed = calibration.threshold(review_far, count) + allowance
+        review_threshold = max(threshold, round(allowed, DISTANCE_DIGITS))
 
     if distance <= threshold:
         decision = Decision.ACCEPT
@@ -262,10 +267,18 @@ def judge(
         distance=distance,
         threshold=threshold,
         review_threshold=review_threshold,
-        log_likelihood_ratio=calibration.log_likelihood_ratio(distance - allowance, count),
-        operating_point=calibration.operating_point(applied, count),
-        spread=spread,
+        log_likelihood_ratio=round(calibration.log_likelihood_ratio(distance - allowance, count), LLR_DIGITS),
+        operating_point=_rounded(calibration.operating_point(applied, count)),
+        spread=round(spread, DISTANCE_DIGITS),
         warnings=tuple(warnings),
+    )
+
+
+def _rounded(point: OperatingPoint) -> OperatingPoint:
+    return OperatingPoint(
+        round(point.far_skilled, RATE_DIGITS),
+        round(point.far_random, RATE_DIGITS),
+        round(point.frr, RATE_DIGITS),
     )
 
 

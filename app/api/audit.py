@@ -15,7 +15,7 @@ from app.auth import Administering
 from app.chain import Entry
 from app.domain import Page
 from app.problems import documented
-from app.schemas import SIGNER_ID
+from app.schemas import SignerId
 from app.store import audit
 from app.trail import Action
 
@@ -82,7 +82,7 @@ async def get_audit(
     action: Annotated[
         Action | None, Query(description=f"Only of this kind: {', '.join(get_args(Action))}.")
     ] = None,
-    signer_id: Annotated[str | None, Query(pattern=SIGNER_ID, description="Only of this signer.")] = None,
+    signer_id: Annotated[SignerId | None, Query(description="Only of this signer.")] = None,
     limit: Limit = 50,
     cursor: Annotated[
         str | None,

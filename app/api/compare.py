@@ -6,13 +6,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, File, UploadFile
 
+from app.api.bodies import ImageRoute
 from app.api.parts import ALWAYS, ON_FILES, Running, SignatureFile, received
 from app.auth import Verifying
 from app.problems import documented
 from app.schemas import VerdictOut, verdict_out
 from app.services.verify import compare
 
-router = APIRouter(tags=["verification"])
+router = APIRouter(tags=["verification"], route_class=ImageRoute)
 
 
 @router.post(

@@ -6,13 +6,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Form
 
+from app.api.bodies import ImageRoute
 from app.api.parts import ALWAYS, ON_FILES, PageField, Running, SignatureFile, received
 from app.auth import Verifying
 from app.problems import documented
 from app.schemas import IdentificationOut, SignerId
 from app.services.identify import identify
 
-router = APIRouter(tags=["verification"])
+router = APIRouter(tags=["verification"], route_class=ImageRoute)
 
 
 @router.post(

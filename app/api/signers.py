@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, File, Path, Response, UploadFile
 
+from app.api.bodies import ImageRoute
 from app.api.parts import (
     ALWAYS,
     IMAGE_RESPONSE,
@@ -36,7 +37,7 @@ from app.services import records
 from app.services.enrol import enrol
 from app.services.idempotency import once
 
-router = APIRouter(prefix="/signers", tags=["signers"])
+router = APIRouter(prefix="/signers", tags=["signers"], route_class=ImageRoute)
 ReferencePath = Annotated[str, Path(max_length=64, description="As returned at enrolment.")]
 _NOBODY = (*ALWAYS, "signer-not-found")
 
@@ -73,7 +74,7 @@ async def post_references(
     ```
     """
     uploads = [await received(file, "files", position, page) for position, file in enumerate(files, 1)]
-    request = once(caller.tenant_id, idempotency_key, "enrol", signer_id, uploads)
+    request = await once(caller.tenant_id, idempotency_key, "enrol", signer_id, uploads)
 
     def answer(kept: tuple[Reference, ...]) -> dict[str, Any]:
         out = EnrolledOut(signer_id=signer_id, references=[ReferenceOut.of(reference) for reference in kept])

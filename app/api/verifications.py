@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Query, Response
 from app.api.parts import ALWAYS, IMAGE_RESPONSE, Cursor, Limit, Running, as_uploaded
 from app.auth import Reading, Verifying
 from app.problems import documented
-from app.schemas import SIGNER_ID, OutcomeIn, VerificationRecord, VerificationsPage, after_of, cursor_of
+from app.schemas import OutcomeIn, SignerId, VerificationRecord, VerificationsPage, after_of, cursor_of
 from app.services import records
 
 router = APIRouter(prefix="/verifications", tags=["record"])
@@ -25,7 +25,7 @@ VerificationPath = Annotated[str, Path(max_length=64, description="As returned b
 async def list_verifications(
     core: Running,
     caller: Reading,
-    signer_id: Annotated[str | None, Query(pattern=SIGNER_ID, description="Only of this signer.")] = None,
+    signer_id: Annotated[SignerId | None, Query(description="Only of this signer.")] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> VerificationsPage:

@@ -6,14 +6,15 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Form
 
+from app.api.bodies import ImageRoute
 from app.api.parts import ALWAYS, ON_FILES, PageField, Repeatable, Running, SignatureFile, received
 from app.auth import Verifying
 from app.problems import documented
-from app.schemas import SIGNER_ID, VerificationOut
+from app.schemas import SignerId, VerificationOut
 from app.services.idempotency import once
 from app.services.verify import verify
 
-router = APIRouter(tags=["verification"])
+router = APIRouter(tags=["verification"], route_class=ImageRoute)
 
 
 @router.post(
@@ -34,7 +35,7 @@ async def post_verify(
     caller: Verifying,
     signature: SignatureFile,
     signer_id: Annotated[
-        str, Form(pattern=SIGNER_ID, description="Whose signature it claims to be.", examples=["writer-001"])
+        SignerId, Form(description="Whose signature it claims to be.", examples=["writer-001"])
     ],
     page: PageField = 0,
     idempotency_key: Repeatable = None,
@@ -49,7 +50,7 @@ async def post_verify(
     ```
     """
     upload = await received(signature, "signature", page=page)
-    request = once(caller.tenant_id, idempotency_key, "verify", signer_id, [upload])
+    request = await once(caller.tenant_id, idempotency_key, "verify", signer_id, [upload])
     return await verify(
         core,
         caller.tenant_id,

@@ -15,7 +15,7 @@ from app.services.idempotency import Once
 from app.services.judging import stands_apart
 from app.services.notes import note
 from app.services.reading import Signature, media_type, read_signatures
-from app.store import audit, references
+from app.store import audit, references, signers
 
 Answer = dict[str, Any]
 
@@ -37,11 +37,12 @@ async def enrol(
 
     Raises
     ------
-    FileRefused, DuplicateReference, TooManyReferences, IdempotencyConflict
+    FileRefused, DuplicateReference, TooManyReferences, IdempotencyConflict, SignerErased
         And nothing was stored.
     """
     if once is not None and (earlier := await core.store.read(once.earlier)) is not None:
         return earlier
+    known = await core.store.read(signers.key_of, tenant_id, signer_id)
     signatures = await read_signatures(core, uploads)
     _refuse_twins(signatures)
     apart = await _unlike_others(core, tenant_id, signer_id, signatures)
@@ -56,6 +57,8 @@ async def enrol(
     def keep(session: Session) -> Answer:
         if once is not None and (earlier := once.claim(session)) is not None:
             return earlier
+        if known is not None:
+            signers.hold(session, known, signer_id)
         kept = answer(references.add(session, tenant_id, signer_id, new, now(), core.settings.max_references))
         if once is not None:
             once.keep(session, kept)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -41,15 +42,19 @@ class Once:
         retries.keep(session, self.tenant_id, self.key, self.signer_id, answer)
 
 
-def once(
+async def once(
     tenant_id: str, key: str | None, call: str, signer_id: str, uploads: Iterable[Upload]
 ) -> Once | None:
     """What identifies a request: the call, its signer and its files, byte for byte; None without a key."""
     if key is None:
         return None
+    return Once(tenant_id, key, signer_id, await asyncio.to_thread(_fingerprint, (call, signer_id), uploads))
+
+
+def _fingerprint(words: Iterable[str], uploads: Iterable[Upload]) -> str:
     digest = hashlib.sha256()
-    for word in (call, signer_id):
+    for word in words:
         digest.update(len(word.encode()).to_bytes(8, "big") + word.encode())
     for upload in uploads:
-        digest.update(hashlib.sha256(upload.data).digest() + upload.page.to_bytes(8, "big", signed=True))
-    return Once(tenant_id, key, signer_id, digest.hexdigest())
+        digest.update(bytes.fromhex(upload.sha256) + upload.page.to_bytes(8, "big", signed=True))
+    return digest.hexdigest()

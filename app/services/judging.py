@@ -11,7 +11,7 @@ from app.domain import Finding, Note, OperatingPoint, ReferenceDistance, Vector,
 from app.services.core import Core
 from app.services.notes import note
 from app.services.reading import Signature
-from model.scoring import Decision, Floats, Verdict, judge
+from model.scoring import DISTANCE_DIGITS, Decision, Floats, Verdict, judge
 
 _NOTE_OF = {"suspiciously-close": "possible-copy"}
 
@@ -91,7 +91,7 @@ def finding(
         log_likelihood_ratio=verdict.log_likelihood_ratio,
         operating_point=OperatingPoint(point.far_skilled, point.far_random, point.frr),
         references=tuple(
-            ReferenceDistance(key, float(value))
+            ReferenceDistance(key, round(float(value), DISTANCE_DIGITS))
             for key, value in zip(reference_ids, judgement.to_references, strict=True)
         ),
         warnings=warned,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from collections.abc import Sequence
 from contextvars import copy_context
@@ -103,7 +102,7 @@ def _read(core: Core, upload: Upload, since: float) -> _ReadUpload:
     except (CountersignError, UnusableSignature) as error:
         raise FileRefused(error, upload.field, upload.position, upload.name) from error
     core.metrics.stages_elsewhere(read.seconds)
-    return _ReadUpload(hashlib.sha256(upload.data).hexdigest(), read.prepared)
+    return _ReadUpload(upload.sha256, read.prepared)
 
 
 def _signature(upload: Upload, read: _ReadUpload, template: NDArray[np.float32]) -> Signature:

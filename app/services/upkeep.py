@@ -16,15 +16,16 @@ _log = logging.getLogger(__name__)
 
 async def keep_up(core: Core) -> None:
     """Purge what is overdue and bring tombstones into step, until cancelled; failures are logged and tried again."""
+    watch = upkeep.ErasureWatch(core.store, core.trail.erased_again, compared=True)
     while True:
         try:
-            await core.store.run(lambda: _once(core))
+            await core.store.run(lambda: _once(core, watch))
         except (CountersignError, OSError) as error:
             _log.warning("upkeep of the store is put off: %s", error)
         await asyncio.sleep(EVERY_S * random.uniform(0.9, 1.1))  # noqa: S311 # nosec B311 - so that replicas take turns
 
 
-def _once(core: Core) -> None:
+def _once(core: Core, watch: upkeep.ErasureWatch) -> None:
     settings = core.settings
     upkeep.purge(core.store, settings.keep_questioned_days, settings.keep_answers_hours)
-    upkeep.reapply_erasures(core.store, core.store.erasure_log, core.trail.erased_again)
+    watch.look()

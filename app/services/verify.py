@@ -16,7 +16,7 @@ from app.services.idempotency import Once
 from app.services.judging import Judgement, finding, judged, policy
 from app.services.notes import note
 from app.services.reading import media_type, read_signature, read_signatures
-from app.store import questioned, references, verifications
+from app.store import questioned, references, signers, verifications
 
 Answer = dict[str, Any]
 
@@ -33,7 +33,7 @@ async def verify(
 
     Raises
     ------
-    FileRefused, SignerNotFound, TooFewReferences, ModelVersionMismatch, IdempotencyConflict
+    FileRefused, SignerNotFound, TooFewReferences, ModelVersionMismatch, IdempotencyConflict, SignerErased
     """
     if once is not None and (earlier := await core.store.read(once.earlier)) is not None:
         return earlier
@@ -59,6 +59,7 @@ async def verify(
     def keep(session: Session) -> Answer:
         if once is not None and (earlier := once.claim(session)) is not None:
             return earlier
+        signers.hold(session, known.signer.key, signer_id)
         verifications.add(session, tenant_id, verification)
         if core.settings.keep_questioned_days:
             questioned.add(

@@ -60,6 +60,14 @@ class ErasureLog:
         finally:
             os.close(handle)
 
+    def state(self) -> tuple[int, int] | None:
+        """Something that changes whenever the log does; None when there is no file yet. Raises OSError."""
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_size, found.st_mtime_ns
+
     def read(self) -> list[Erasure]:
         """All erasures; none when there is no file yet. Lines that broke off are passed over. Raises OSError."""
         try:

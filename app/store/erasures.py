@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, func, insert, select
 from sqlalchemy.orm import Session
 
 from app.domain import now
@@ -71,6 +71,11 @@ def add_all(session: Session, stones: Iterable[Erasure]) -> int:
             ],
         )
     return len(wanted)
+
+
+def count(session: Session) -> int:
+    """How many tombstones stand."""
+    return session.scalar(select(func.count()).select_from(TombstoneRow)) or 0
 
 
 def everything(session: Session) -> list[Erasure]:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 PROBE_EVERY_S = 10.0
 PROBE_BYTES = 1 << 20
+LOOKS_PER_PROBE = 10
+"""Values that did not decrypt and are tried again at one look; the others keep their turn."""
 _SHOWN = 3
 
 
@@ -35,6 +37,7 @@ class Condition:
         self.lock = threading.Lock()
         self.failed = False
         self.probed_at = float("-inf")
+        self.tried: dict[Place, float] = {}
 
     def write_failed(self) -> None:
         """Leave the mark."""
@@ -49,7 +52,7 @@ def faults(store: Store, condition: Condition) -> list[str]:
         except CountersignError as error:
             condition.failed = True
             return [str(error)]
-    return _unreadable(store)
+        return _unreadable(store, condition)
 
 
 def _probe(store: Store, condition: Condition) -> None:
@@ -71,15 +74,18 @@ def _write(session: Session, size: int) -> None:
         session.add(ProbeRow(probe_id=1, written_at=now(), filler=filler))
 
 
-def _unreadable(store: Store) -> list[str]:
-    left: list[str] = []
-    for place, why in store.cipher.unreadable.items():
+def _unreadable(store: Store, condition: Condition) -> list[str]:
+    known = store.cipher.unreadable
+    condition.tried = {place: at for place, at in condition.tried.items() if place in known}
+    longest_ago = sorted(known, key=lambda place: condition.tried.get(place, float("-inf")))
+    for place in longest_ago[:LOOKS_PER_PROBE]:
+        condition.tried[place] = time.monotonic()
         if store.read_now(reencryption.opens, place):
             store.cipher.forget(place)
+            del known[place]
             if place.kind == "template":
                 store.write_now(_look_again, place)
-        else:
-            left.append(f"{place.kind} {place.row_id} cannot be read: {why}")
+    left = [f"{place.kind} {place.row_id} cannot be read: {why}" for place, why in known.items()]
     if len(left) > _SHOWN:
         left = [*left[:_SHOWN], f"and {len(left) - _SHOWN} more"]
     if left:

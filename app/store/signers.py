@@ -9,7 +9,7 @@ from sqlalchemy import Row, bindparam, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from app.domain import Page, Signer, new_id
-from app.errors import SignerNotFound
+from app.errors import SignerErased, SignerNotFound
 from app.store import changes, erasures, questioned, retries
 from app.store.erasures import Erasure
 from app.store.tables import ReferenceRow, SignerRow
@@ -59,6 +59,33 @@ def unknown(session: Session, tenant_id: str, signer_ids: list[str]) -> list[str
     return [signer_id for signer_id in signer_ids if signer_id not in known]
 
 
+def hold(session: Session, key: str, signer_id: str) -> None:
+    """Keep a signer from being erased until this transaction ends.
+
+    A transaction that writes something of a signer begins with this or with :func:`ensure`. What it writes is on disk
+    before an erasure begins, which then finds it, or it is not written.
+
+    Raises
+    ------
+    SignerErased
+        The signer with this key is gone; one of the same id that was enrolled since is another.
+    """
+    # FOR KEY SHARE: it keeps an erasure waiting, and no other verification.
+    held = select(SignerRow.key).where(SignerRow.key == key).with_for_update(read=True, key_share=True)
+    if session.scalar(held) is None:
+        raise SignerErased(
+            f"Signer {signer_id!r} was erased while this request was worked on; nothing was stored. To continue, "
+            "enrol them anew."
+        )
+
+
+def key_of(session: Session, tenant_id: str, signer_id: str) -> str | None:
+    """The key of a signer, None when nobody is enrolled under this id."""
+    return session.scalar(
+        select(SignerRow.key).where(SignerRow.tenant_id == tenant_id, SignerRow.signer_id == signer_id)
+    )
+
+
 def ensure(session: Session, tenant_id: str, signer_id: str, at: datetime) -> str:
     """The signer's key; the signer is made when new."""
     key = session.scalar(
@@ -88,9 +115,7 @@ def erase(session: Session, tenant_id: str, signer_id: str) -> Erasure | None:
     References, images and templates go, the images of questioned signatures, and the answers kept for repetitions;
     verifications stay on record, without images.
     """
-    key = session.scalar(
-        select(SignerRow.key).where(SignerRow.tenant_id == tenant_id, SignerRow.signer_id == signer_id)
-    )
+    key = key_of(session, tenant_id, signer_id)
     if key is None:
         return None
     gone = delete(SignerRow).where(SignerRow.key == key).returning(SignerRow.key)

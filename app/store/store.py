@@ -19,11 +19,11 @@ from functools import partial
 from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from app.deadline import point_of_no_return
-from app.errors import MalformedRequest, StoreUnavailable
+from app import deadline
+from app.errors import ErasureNotLogged, MalformedRequest, OutcomeUnknown
 from app.store import health
 from app.store.cipher import Cipher, carry
 from app.store.engine import BUSY_TIMEOUT_S, compact, forget_erased, open_engine, reading
@@ -80,13 +80,16 @@ class Store:
     async def write(self, work: Work[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run `work` in a transaction that writes; it is on disk, as a whole, when this returns.
 
+        Once `work` has begun it is not stopped any more: a request that is cancelled then goes on and is answered.
+
         Raises
         ------
         DeadlinePassed
-            When the request's time is over; once `work` has begun it is not stopped any more.
+            When the deadline of the request passed before `work` began; nothing was stored.
+        OutcomeUnknown
+            When the database broke off while it committed.
         """
-        point_of_no_return()
-        return await self._run(partial(self.write_now, work, *args, **kwargs))
+        return await self._to_the_end(lambda begin: self._write(begin, work, *args, **kwargs))
 
     async def erase(
         self, work: Work[P, Erasure | None], /, *args: P.args, **kwargs: P.kwargs
@@ -95,14 +98,20 @@ class Store:
 
         Raises
         ------
-        StoreUnavailable
-            Also when it was erased and could not be noted in the log; that is made up for later.
+        ErasureNotLogged
+            When it was erased and could not be noted in the log; upkeep makes up for that.
         """
-        erased = await self.write(work, *args, **kwargs)
-        if erased is not None and self.erasure_log is not None:
-            await self._run(partial(self._note, self.erasure_log, erased))
-        await self._run(self.sweep)
-        return erased
+
+        def erase(begin: Callable[[], None]) -> Erasure | None:
+            erased = self._write(begin, work, *args, **kwargs)
+            try:
+                if erased is not None and self.erasure_log is not None:
+                    self._note(self.erasure_log, erased)
+            finally:
+                self.sweep()
+            return erased
+
+        return await self._to_the_end(erase)
 
     def read_now(self, work: Work[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Like `read`, on the calling thread."""
@@ -115,22 +124,34 @@ class Store:
             raise unavailable(error) from error
 
     def write_now(self, work: Work[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Like `write`, on the calling thread.
+        """Like `write`, on the calling thread."""
+        return self._write(lambda: None, work, *args, **kwargs)
+
+    def _write(self, begin: Callable[[], None], work: Work[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run `work` in a transaction that writes, after `begin`.
 
         Two requests that make the same row at the same moment, or lock each other out, are the database's to tell:
         the one that was refused runs again, and now finds what the other one made.
         """
         for attempt in range(1, ATTEMPTS + 1):
+            committing = False
             try:
-                with (
-                    self._in_turn(),
-                    Session(self._writer, info=carry(self.cipher)) as session,
-                    session.begin(),
-                ):
-                    return work(session, *args, **kwargs)
+                with self._in_turn(), Session(self._writer, info=carry(self.cipher)) as session:
+                    begin()
+                    with session.begin():
+                        result = work(session, *args, **kwargs)
+                        session.flush()
+                        committing = True
+                    return result
             except DataError as error:
                 raise _not_storable() from error
             except SQLAlchemyError as error:
+                if committing and isinstance(error, DBAPIError) and error.connection_invalidated:
+                    self._condition.write_failed()
+                    raise OutcomeUnknown(
+                        "The connection to the database broke while it stored the request. Repeat it with the same "
+                        "Idempotency-Key; without one, look at what is stored before you repeat it."
+                    ) from error
                 lost_race = isinstance(error, IntegrityError) or repeatable(error)
                 if not lost_race or attempt == ATTEMPTS:
                     self._condition.write_failed()
@@ -174,6 +195,21 @@ class Store:
     async def _run(self, work: Callable[[], R]) -> R:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
+    async def _to_the_end(self, job: Callable[[Callable[[], None]], R]) -> R:
+        """Run a job that writes, which calls its argument when it begins to, and wait for it also when cancelled."""
+        request = deadline.current()
+        begin = (lambda: None) if request is None else request.begin_write
+        future = asyncio.get_running_loop().run_in_executor(self._threads, job, begin)
+        while True:
+            try:
+                return await asyncio.shield(future)
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if future.cancelled() or task is None or request is None or request.drop():
+                    future.cancel()
+                    raise
+                task.uncancel()
+
     @contextmanager
     def _in_turn(self) -> Iterator[None]:
         """Let one thread at a time write to SQLite.
@@ -194,8 +230,9 @@ class Store:
             log.append([erased])
         except OSError as error:
             _log.error("an erasure could not be noted in %s: %s", log.path, error)
-            raise StoreUnavailable(
-                "It is erased, but could not be noted in the erasure log; that will be tried again."
+            raise ErasureNotLogged(
+                "It is erased, but could not be noted in the erasure log; the service will try again. Until then, a "
+                "backup that is restored may bring it back."
             ) from error
 
 

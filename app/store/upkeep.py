@@ -39,41 +39,64 @@ def encrypt_plain(store: Store) -> int:
     return done
 
 
-def reapply_erasures(
-    store: Store, log: ErasureLog | None, note: Callable[[Session, erasures.Returned], None]
-) -> int:
-    """Bring tombstones and log into step, and erase again what has a tombstone; how many things came back.
+class ErasureWatch:
+    """Keeps the table of tombstones and the erasure log in step, without reading either while they do not change.
+
+    Something that was erased comes back with a backup. Then the table lacks tombstones that the log has: only then,
+    and the first time, are all signers and references compared with the tombstones.
 
     Parameters
     ----------
+    store : Store
     note : callable
         Puts an erasure on record, as the last step of its transaction.
-
-    Raises
-    ------
-    OSError
-        When the log cannot be read or written.
+    compared : bool
+        Whether everything has been compared just now, so that the first time it is not.
     """
-    if log is not None:
-        stones = store.read_now(erasures.everything)
-        logged = log.read()
-        known = {stone.digest for stone in logged}
-        log.append(stone for stone in stones if stone.digest not in known)
-        standing = {stone.digest for stone in stones}
-        if fresh := [stone for stone in logged if stone.digest not in standing]:
-            store.write_now(erasures.add_all, fresh)
-    back = store.read_now(erasures.returned)
 
-    def erase(session: Session, one: erasures.Returned) -> None:
-        erasures.erase_again(session, one)
-        note(session, one)
+    def __init__(
+        self, store: Store, note: Callable[[Session, erasures.Returned], None], *, compared: bool = False
+    ) -> None:
+        self._store = store
+        self._note = note
+        self._seen: tuple[int, tuple[int, int] | None] | None = (-1, None) if compared else None
 
-    for one in back:
-        store.write_now(erase, one)
-    if back:
-        _log.warning("erased %d signers and references again that a backup had brought back", len(back))
-        store.sweep()
-    return len(back)
+    def look(self) -> int:
+        """Bring table and log into step, and erase again what came back; how much did. Raises OSError."""
+        log = self._store.erasure_log
+        state = self._state(log)
+        if state == self._seen:
+            return 0
+        missing = False
+        if log is not None:
+            stones = self._store.read_now(erasures.everything)
+            logged = log.read()
+            known = {stone.digest for stone in logged}
+            log.append(stone for stone in stones if stone.digest not in known)
+            standing = {stone.digest for stone in stones}
+            if fresh := [stone for stone in logged if stone.digest not in standing]:
+                self._store.write_now(erasures.add_all, fresh)
+                missing = True
+        back = self._erase_what_came_back() if missing or self._seen is None else 0
+        self._seen = state  # what has changed since, by this look too, is looked at the next time
+        return back
+
+    def _state(self, log: ErasureLog | None) -> tuple[int, tuple[int, int] | None]:
+        return self._store.read_now(erasures.count), None if log is None else log.state()
+
+    def _erase_what_came_back(self) -> int:
+        back = self._store.read_now(erasures.returned)
+
+        def erase(session: Session, one: erasures.Returned) -> None:
+            erasures.erase_again(session, one)
+            self._note(session, one)
+
+        for one in back:
+            self._store.write_now(erase, one)
+        if back:
+            _log.warning("erased %d signers and references again that a backup had brought back", len(back))
+            self._store.sweep()
+        return len(back)
 
 
 def purge(store: Store, keep_questioned_days: float, keep_answers_hours: float) -> Purged:

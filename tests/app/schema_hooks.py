@@ -12,6 +12,7 @@ from PIL import Image
 from schemathesis.generation.case import Case
 from schemathesis.transport.serialization import Binary
 
+from app.signer_ids import signer_id
 from model.data.synthetic import Writer
 
 
@@ -30,6 +31,11 @@ SCANS = [
 
 # A file of the form data is a scan; bytes that are none are the business of test_fuzz.
 schemathesis.openapi.format("binary", st.sampled_from(SCANS).map(Binary))
+# In JSON it is base64 of one.
+schemathesis.openapi.format("byte", st.sampled_from(SCANS).map(lambda scan: base64.b64encode(scan).decode()))
+schemathesis.openapi.format(
+    "signer-id", st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=20).map(signer_id)
+)
 # Digits suit every listing: the audit's cursors stand for numbers, the others' for names.
 schemathesis.openapi.format(
     "cursor",

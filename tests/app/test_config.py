@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from app.__main__ import cli
 from app.errors import StartRefused
 from app.keys import new_key
-from app.settings import Settings, load_settings, usable_cores
+from app.settings import PERMISSIVE_WEIGHTS, RELEASED_WEIGHTS, Settings, load_settings, usable_cores
 
 
 @pytest.fixture(autouse=True)
@@ -114,3 +114,9 @@ def test_what_windows_editors_leave_at_the_ends_of_a_setting_is_stripped(
     assert [key.name for key in settings.api_keys] == ["teller"]
     of = [settings.model_copy(update={"audit_key_file": path}).chain_keys() for path in (file, plain)]
     assert of[0].current == of[1].current is not None
+
+
+def test_permissive_terms_choose_the_permissive_release_unless_weights_are_named(tmp_path: Path) -> None:
+    assert Settings(_env_file=None).weights == RELEASED_WEIGHTS
+    assert Settings(_env_file=None, allowed_terms="permissive").weights == PERMISSIVE_WEIGHTS
+    assert Settings(_env_file=None, allowed_terms="permissive", weights=tmp_path).weights == tmp_path

@@ -1,5 +1,7 @@
 """The set rule and the verdict: by hand, and as properties that no input may break."""
 
+import json
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 import numpy as np
@@ -201,3 +203,23 @@ def test_the_order_of_references_changes_nothing(
     assert other.threshold == pytest.approx(one.threshold)
     assert other.log_likelihood_ratio == pytest.approx(one.log_likelihood_ratio)
     assert other.warnings == one.warnings
+
+
+@given(st.data(), st.integers(-30, 30), st.sampled_from([0.05, 0.2]))
+def test_the_numbers_of_a_verdict_are_short_and_agree_with_its_decision(
+    data: st.DataObject, off: int, review: float
+) -> None:
+    """Also where the distance lies within a digit of a threshold, and after the numbers went over the wire."""
+    threshold = CALIBRATION.threshold(data.draw(st.sampled_from([0.05, review])), 1)
+    to_references = np.array([threshold + off * 3e-7])
+    verdict = judge(to_references, np.zeros((1, 1)), CALIBRATION, 0.05, review if review > 0.05 else None)
+    sent = json.loads(json.dumps(asdict(verdict)))
+    said = Decision.ACCEPT if sent["distance"] <= sent["threshold"] else Decision.REJECT
+    if said is Decision.REJECT and sent["review_threshold"] is not None:
+        said = Decision.REVIEW if sent["distance"] <= sent["review_threshold"] else Decision.REJECT
+    assert sent["decision"] == said
+    numbers = [
+        sent[name] for name in ("distance", "threshold", "review_threshold", "log_likelihood_ratio", "spread")
+    ]
+    for number in (*numbers, *sent["operating_point"].values()):
+        assert number is None or len(repr(number).partition(".")[2]) <= 5

@@ -207,7 +207,7 @@ def test_an_erasure_that_cannot_be_logged_is_told_and_made_up_for(
     log = tmp_path / "erasures"
     log.mkdir()
     response = client.delete("/signers/alice")
-    assert (response.status_code, response.json()["code"]) == (503, "store-unavailable")
+    assert (response.status_code, response.json()["code"]) == (500, "erasure-not-logged")
     assert "erased" in response.json()["detail"]
     assert client.get("/signers/alice").status_code == 404
     lives.end()

@@ -1,0 +1,432 @@
+"""What a status promises: erased is erased, 503 means that nothing was stored, and what is stored is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+from sqlalchemy import func, select
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from app import deadline
+from app.errors import StartRefused
+from app.services import enrol as enrolling
+from app.services import verify as verifying
+from app.settings import Settings
+from app.store import changes, erasures, questioned, reencryption, references, signers, templates, upkeep
+from app.store.cipher import Place
+from app.store.tables import (
+    ImageRow,
+    QuestionedRow,
+    ReferenceRow,
+    RetryRow,
+    SignerRow,
+    TemplateRow,
+    VerificationRow,
+)
+from tests.app.test_load import enrol_async, multipart, running
+
+Draw = Callable[..., bytes]
+BIOMETRIC = (ReferenceRow, ImageRow, TemplateRow, QuestionedRow)
+
+
+def rows(app: Any, table: type) -> int:
+    def count(session: Session) -> int:
+        return session.scalar(select(func.count()).select_from(table)) or 0
+
+    found: int = app.state.core.store.read_now(count)
+    return found
+
+
+def kept_answers(app: Any) -> int:
+    def count(session: Session) -> int:
+        query = select(func.count()).select_from(RetryRow).where(RetryRow.sealed.is_not(None))
+        return session.scalar(query) or 0
+
+    found: int = app.state.core.store.read_now(count)
+    return found
+
+
+@asynccontextmanager
+async def enrolled(
+    settings: Settings, draw: Draw, **changes: object
+) -> AsyncIterator[tuple[Any, httpx.AsyncClient]]:
+    """A service that keeps questioned images, with signer ``a``."""
+    async with running(settings, keep_questioned_days=30, **changes) as (app, client):
+        await enrol_async(client, draw(1, 0))
+        yield app, client
+
+
+# Erasure
+
+REQUESTS: dict[str, Callable[[httpx.AsyncClient, Draw], Any]] = {
+    "verify": lambda client, draw: client.post(
+        "/verify", data={"signer_id": "a"}, files={"signature": draw(1, 1)}, headers={"Idempotency-Key": "k"}
+    ),
+    "enrol": lambda client, draw: client.post(
+        "/signers/a/references", files={"files": draw(1, 2)}, headers={"Idempotency-Key": "k"}
+    ),
+}
+
+
+@pytest.mark.both_databases
+@pytest.mark.parametrize("back", [False, True], ids=["erased", "erased and enrolled anew"])
+@pytest.mark.parametrize("call", REQUESTS)
+def test_nothing_is_written_of_a_signer_who_was_erased_meanwhile(
+    settings: Settings, draw: Draw, monkeypatch: pytest.MonkeyPatch, call: str, back: bool
+) -> None:
+    """The signer is erased, acknowledged, when the request has read everything and has written nothing."""
+
+    async def scenario() -> None:
+        async with enrolled(settings, draw) as (app, client):
+            module = {"verify": verifying, "enrol": enrolling}[call]
+            reading = "read_signature" if call == "verify" else "read_signatures"
+            read = getattr(module, reading)
+
+            async def read_then_erase(*args: Any) -> Any:
+                found = await read(*args)
+                monkeypatch.setattr(module, reading, read)
+                assert (await client.delete("/signers/a")).status_code == 204
+                if back:
+                    await enrol_async(client, draw(1, 5))
+                return found
+
+            monkeypatch.setattr(module, reading, read_then_erase)
+            answer = await REQUESTS[call](client, draw)
+            assert (answer.status_code, answer.json()["code"]) == (409, "signer-erased"), answer.text
+            assert [rows(app, table) for table in BIOMETRIC] == ([1, 1, 1, 0] if back else [0] * 4)
+            assert (rows(app, VerificationRow), rows(app, RetryRow)) == (0, 0)
+            assert (await client.get("/signers/a")).status_code == (200 if back else 404)
+
+    asyncio.run(scenario())
+
+
+def write_verification(session: Session, key: str, other: str) -> None:
+    """What `app.services.verify` writes of a signer, in its order."""
+    signers.hold(session, key, "a")
+    verification = session.scalar(select(VerificationRow))
+    assert verification is not None
+    session.add(
+        VerificationRow(
+            **{
+                column.name: getattr(verification, column.name)
+                for column in VerificationRow.__table__.columns
+                if column.name != "verification_id"
+            },
+            verification_id=other,
+        )
+    )
+    questioned.add(session, "default", "a", other, b"image", "image/png", verification.created_at)
+
+
+def write_reference(session: Session, key: str, other: str) -> None:
+    """What `app.services.enrol` does for a signer that it has seen."""
+    signers.hold(session, key, "a")
+    reference = session.scalar(select(ReferenceRow))
+    assert reference is not None
+    session.add(
+        ReferenceRow(
+            **{
+                column.name: getattr(reference, column.name)
+                for column in ReferenceRow.__table__.columns
+                if column.name not in {"reference_id", "sha256"}
+            },
+            reference_id=other,
+            sha256="0" * 64,
+        )
+    )
+    session.flush()
+    changes.touch(session, "default", key)
+
+
+def write_template(session: Session, key: str, other: str) -> None:
+    """What re-embedding does."""
+    waiting = templates.lacking_of(session, templates.Owner(key, "default", "a"), other)
+    templates.add(
+        session,
+        templates.Owner(key, "default", "a"),
+        other,
+        {one.reference_id: references.templates_so_far(session, "default", "a", "none") for one in waiting},
+    )
+
+
+@pytest.mark.both_databases
+@pytest.mark.parametrize("write", [write_verification, write_reference, write_template])
+@pytest.mark.parametrize("first", ["the write", "the erasure"])
+def test_an_erasure_and_a_write_at_the_same_moment_leave_nothing(
+    settings: Settings, draw: Draw, write: Callable[[Session, str, str], None], first: str
+) -> None:
+    """Two transactions overlap: the second begins while the first has done its work and has not committed."""
+
+    async def scenario() -> None:
+        async with enrolled(settings, draw) as (app, client):
+            await REQUESTS["verify"](client, draw)
+            store = app.state.core.store
+            key = store.read_now(signers.key_of, "default", "a")
+            started, go_on = threading.Event(), threading.Event()
+
+            def slowly(work: Callable[[Session], Any]) -> Callable[[Session], Any]:
+                def slow(session: Session) -> Any:
+                    done = work(session)
+                    session.flush()
+                    started.set()
+                    assert go_on.wait(20)
+                    return done
+
+                return slow
+
+            def erase(session: Session) -> Any:
+                return signers.erase(session, "default", "a")
+
+            def write_it(session: Session) -> None:
+                write(session, key, "01a20000-0000-7000-8000-000000000000")
+
+            one, two = (write_it, erase) if first == "the write" else (erase, write_it)
+            slow = asyncio.create_task(asyncio.to_thread(store.write_now, slowly(one)))
+            await asyncio.to_thread(started.wait, 20)
+            quick = asyncio.create_task(asyncio.to_thread(store.write_now, two))
+            await asyncio.sleep(0.3)
+            assert not quick.done(), "the second waits for the first"
+            go_on.set()
+            await asyncio.gather(slow, quick, return_exceptions=True)
+            assert [rows(app, table) for table in (SignerRow, *BIOMETRIC)] == [0] * 5
+            assert kept_answers(app) == 0
+
+    asyncio.run(scenario())
+
+
+# What 503 and 500 promise
+
+
+class Interrupted(Coroutine[Any, Any, Any]):
+    """A coroutine whose task is interrupted at its n-th suspension, while it waits."""
+
+    def __init__(self, inner: Coroutine[Any, Any, Any], position: int, how: str) -> None:
+        self._inner, self._position, self._how = inner, position, how
+        self.suspensions = 0
+
+    def send(self, value: Any) -> Any:
+        waiting_for = self._inner.send(value)
+        self.suspensions += 1
+        if self.suspensions == self._position:
+            task, request = asyncio.current_task(), deadline.current()
+            assert task is not None
+            interrupt = request.expire if self._how == "deadline" and request is not None else task.cancel
+            asyncio.get_running_loop().call_soon(interrupt)
+        return waiting_for
+
+    def throw(self, *error: Any) -> Any:
+        return self._inner.throw(*error)
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def __await__(self) -> Any:
+        return self._inner.__await__()
+
+
+async def interrupted(
+    app: Any, request: httpx.Request, position: int, how: str
+) -> tuple[int | None, str | None, bool]:
+    """Status and problem code of the answer, None where the connection broke, and whether it was interrupted."""
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=("127.0.0.1", 1))
+    coroutine = Interrupted(transport.handle_async_request(request), position, how)
+    try:
+        response = await asyncio.create_task(coroutine)
+        await response.aread()
+    except asyncio.CancelledError:
+        return None, None, True
+    code = response.json().get("code") if response.content else None
+    return response.status_code, code, coroutine.suspensions >= position
+
+
+CALLS: dict[str, tuple[Callable[[Draw, int], httpx.Request], type, int]] = {
+    "verify": (
+        lambda draw, n: httpx.Request(
+            "POST", "http://localhost/verify", data={"signer_id": "a"}, files={"signature": draw(1, 1)}
+        ),
+        VerificationRow,
+        1,
+    ),
+    "enrol": (
+        lambda draw, n: httpx.Request(
+            "POST", f"http://localhost/signers/new-{n}/references", files={"files": draw(1, 2)}
+        ),
+        ReferenceRow,
+        1,
+    ),
+    "erase": (lambda draw, n: httpx.Request("DELETE", "http://localhost/signers/b"), SignerRow, -1),
+}
+
+
+@pytest.mark.parametrize("how", ["shutdown", "deadline"])
+@pytest.mark.parametrize("call", CALLS)
+def test_status_and_store_agree_wherever_a_request_is_interrupted(
+    settings: Settings, draw: Draw, call: str, how: str
+) -> None:
+    make, table, step = CALLS[call]
+
+    async def scenario() -> set[tuple[int | None, str | None]]:
+        seen = set()
+        async with enrolled(settings, draw) as (app, client):
+            for position in range(1, 200):
+                if call == "erase":
+                    files = {"files": draw(2, 0)}
+                    assert (await client.post("/signers/b/references", files=files)).status_code in {201, 409}
+                before = rows(app, table)
+                status, code, was_interrupted = await interrupted(app, make(draw, position), position, how)
+                # A write that was not waited for would end after its request: let it.
+                app.state.core.store._threads.submit(lambda: None).result(20)
+                await asyncio.sleep(0.05)
+                written = rows(app, table) - before
+                where = f"{call}, interrupted at suspension {position}: {status} {code}, {written} rows more"
+                if status is None or code == "answer-lost":
+                    assert how == "shutdown", where
+                if code == "answer-lost" or (status is not None and status < 300):
+                    assert written == step, where
+                if status == 503:
+                    assert written == 0, where
+                assert status in {None, 200, 201, 204, 503} or code == "answer-lost", where
+                seen.add((status, code))
+                if not was_interrupted:
+                    assert status in {200, 201, 204}, where
+                    return seen
+        raise AssertionError("never got to the end")
+
+    seen = asyncio.run(scenario())
+    if call != "erase":  # which writes at once
+        assert (503, "not-ready" if how == "shutdown" else "deadline-passed") in seen
+
+
+def test_a_write_that_waits_for_its_turn_still_has_a_deadline(settings: Settings, draw: Draw) -> None:
+    async def scenario() -> None:
+        async with enrolled(settings, draw, deadline_s=1.0, shutdown_grace_s=5.0) as (app, client):
+            store = app.state.core.store
+            release = threading.Event()
+            body, headers = multipart(draw(1, 1))
+            read = verifying.judged
+
+            async def occupy(*args: Any) -> Any:
+                for _ in range(store._threads._max_workers):
+                    store._threads.submit(release.wait, 20)
+                return await read(*args)
+
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr(verifying, "judged", occupy)
+                late = await client.post("/verify", content=body, headers=headers)
+            release.set()
+            assert (late.status_code, late.json()["code"]) == (503, "deadline-passed")
+            store._threads.submit(lambda: None).result(20)
+            assert rows(app, VerificationRow) == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_commit_that_breaks_off_is_not_said_to_have_stored_nothing(
+    settings: Settings, draw: Draw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        async with enrolled(settings, draw) as (_, client):
+
+            def commit(*_: Any) -> None:
+                raise OperationalError("COMMIT", {}, Exception("gone"), connection_invalidated=True)
+
+            with monkeypatch.context() as patched:
+                patched.setattr("sqlalchemy.engine.default.DefaultDialect.do_commit", commit)
+                answer = await REQUESTS["verify"](client, draw)
+            assert (answer.status_code, answer.json()["code"]) == (500, "outcome-unknown"), answer.text
+
+    asyncio.run(scenario())
+
+
+# What the service does by itself
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        "app.services.keyring.LiveKeys.open",
+        "app.main.Readers",
+        "app.main.load_embedder",
+        "app.main.Readers.check",
+        "app.services.auditing.Anchoring.open",
+        "app.main.InferenceQueue.start",
+    ],
+)
+def test_a_start_that_fails_half_way_leaves_nothing_open(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise StartRefused("no")
+
+    monkeypatch.setattr(stage, fails)
+    threads = set(threading.enumerate())
+    children = set(psutil.Process().children())
+
+    async def scenario() -> None:
+        with pytest.raises(StartRefused, match="no"):
+            async with running(settings):
+                pass
+
+    asyncio.run(scenario())
+    assert set(psutil.Process().children()) == children
+    left = [thread.name for thread in set(threading.enumerate()) - threads if "watch" not in thread.name]
+    assert not left
+    database = settings.database_url.removeprefix("sqlite:///")
+    assert database not in {file.path for file in psutil.Process().open_files()}
+
+
+def test_upkeep_compares_everything_with_the_tombstones_only_when_a_backup_may_be_back(
+    settings: Settings, draw: Draw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared = []
+    returned = erasures.returned
+    monkeypatch.setattr(erasures, "returned", lambda session: compared.append(1) or returned(session))
+
+    async def scenario() -> None:
+        async with enrolled(settings, draw) as (app, client):
+            store = app.state.core.store
+            watch = upkeep.ErasureWatch(store, app.state.core.trail.erased_again)
+            compared.clear()
+            assert (watch.look(), watch.look(), len(compared)) == (0, 0, 1), "the first time"
+            await enrol_async(client, draw(2, 0))
+            key = store.read_now(signers.key_of, "default", "a")
+            stone = store.read_now(lambda session: erasures.bury(session, "signer", key))  # in the log alone
+            assert (await client.delete("/signers/none")).status_code == 204
+            assert (watch.look(), len(compared)) == (0, 1)
+            store.erasure_log.append([stone])
+            assert (watch.look(), len(compared)) == (1, 2), "as after a backup"
+            assert (await client.get("/signers/a")).status_code == 404
+            monkeypatch.setattr(store.erasure_log, "read", lambda: pytest.fail("nothing has changed"))
+            watch.look()
+
+    asyncio.run(scenario())
+
+
+def test_a_probe_of_readiness_decrypts_a_few_rows_and_gets_to_all(
+    settings: Settings, draw: Draw, monkeypatch: Any
+) -> None:
+    async def scenario() -> None:
+        async with enrolled(settings, draw) as (app, client):
+            cipher = app.state.core.store.cipher
+            for number in range(95):
+                cipher._unreadable[Place("template", "default", "a", f"r{number:02d}", "m")] = "damaged"
+            tried: list[Place] = []
+            monkeypatch.setattr(reencryption, "opens", lambda _, place: tried.append(place))
+            for probe in range(1, 11):
+                assert (await client.get("/readyz")).status_code == 503
+                assert len(tried) == min(10 * probe, 100)
+            assert len(set(tried)) == 95
+            monkeypatch.setattr(reencryption, "opens", lambda _, place: True)
+            for _ in range(10):
+                answer = await client.get("/readyz")
+            assert answer.status_code == 200
+
+    asyncio.run(scenario())
