@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -63,7 +64,8 @@ def reembed(
         raise StartRefused(
             "--follow is for replicas that serve the old model, and --drop-old for when there are none."
         )
-    from app.main import load_embedder  # noqa: PLC0415 - torch comes with it
+    from app.main import READING_PATIENCE_S, load_embedder  # noqa: PLC0415 - torch comes with it
+    from app.reader.pool import Readers  # noqa: PLC0415
     from app.services.reembed import Reembedding  # noqa: PLC0415
     from model.weights import load_card  # noqa: PLC0415
 
@@ -73,9 +75,10 @@ def reembed(
             f"COUNTERSIGN_WEIGHTS is {served}, which needs the templates that --drop-old would delete. Set "
             f"COUNTERSIGN_WEIGHTS={target.weights} for every replica, start them anew, and run it then."
         )
-    with opened() as (store, trail):
+    readers = Readers(threads, READING_PATIENCE_S, memory_mb=settings.reader_memory_mb)
+    with closing(readers), opened() as (store, trail):
         by = operator(settings.operator_tenant)
-        job = Reembedding(store, trail, embedder, by, threads)
+        job = Reembedding(store, trail, embedder, by, readers)
         if repair:
             _through("looking", job.present()[0], job.repair())
         _move(job, follow)

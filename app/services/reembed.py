@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
@@ -24,11 +23,12 @@ from sqlalchemy.orm import Session
 from app.callers import Caller
 from app.domain import Vector
 from app.errors import CountersignError, DataKeyMissing, StoredDataDamaged
+from app.reader.pool import ReaderFault, Readers
 from app.store import templates
 from app.store.store import Store
 from app.store.templates import Owner, Waiting
 from app.trail import Trail
-from app.uploads import UploadLimits, read_upload
+from app.uploads import UploadLimits
 from model.embedder import Embedder
 from model.errors import UnusableSignature
 
@@ -85,16 +85,16 @@ class Reembedding:
         Of the model that references are moved to.
     by : Caller
         Who does it; the tenant is each signer's own.
-    threads : int
-        Images that are decoded and isolated at once.
+    readers : Readers
+        The processes that decode the images and isolate their ink, with the limits that they have for uploads.
     """
 
-    def __init__(self, store: Store, trail: Trail, embedder: Embedder, by: Caller, threads: int = 1) -> None:
+    def __init__(self, store: Store, trail: Trail, embedder: Embedder, by: Caller, readers: Readers) -> None:
         self._store = store
         self._trail = trail
         self._embedder = embedder
         self._by = by
-        self._threads = threads
+        self._readers = readers
         self._version = embedder.version
         self.outcome = Outcome()
 
@@ -110,16 +110,15 @@ class Reembedding:
         StoreUnavailable
             What was moved stays moved; the next run does the rest.
         """
-        with ThreadPoolExecutor(self._threads, thread_name_prefix="reembed") as pool:
-            while True:
-                before = self.outcome.moved
-                for owner in self._owners(templates.owners_lacking):
-                    waiting = self._store.read_now(templates.lacking_of, owner, self._version)
-                    yield from self._move(
-                        pool, owner, [w for w in waiting if w.reference_id not in self.outcome.failed]
-                    )
-                if self.outcome.moved == before:
-                    return
+        while True:
+            before = self.outcome.moved
+            for owner in self._owners(templates.owners_lacking):
+                waiting = self._store.read_now(templates.lacking_of, owner, self._version)
+                yield from self._move(
+                    owner, [w for w in waiting if w.reference_id not in self.outcome.failed]
+                )
+            if self.outcome.moved == before:
+                return
 
     def present(self) -> tuple[int, int]:
         """How many templates there are of the model, and of all others."""
@@ -130,15 +129,14 @@ class Reembedding:
     def repair(self) -> Iterator[int]:
         """Make templates of the model anew that do not open; yields how many were looked at."""
         after: str | None = ""
-        with ThreadPoolExecutor(self._threads, thread_name_prefix="reembed") as pool:
-            while after is not None:
-                damaged, seen, after = self._store.read_now(
-                    templates.damaged_after, self._version, self._embedder.dimension, after, PAGE
-                )
-                for owner, group in groupby(sorted(damaged, key=lambda d: d[0].key), key=lambda d: d[0]):
-                    for _ in self._move(pool, owner, [waiting for _, waiting in group]):
-                        pass
-                yield seen
+        while after is not None:
+            damaged, seen, after = self._store.read_now(
+                templates.damaged_after, self._version, self._embedder.dimension, after, PAGE
+            )
+            for owner, group in groupby(sorted(damaged, key=lambda d: d[0].key), key=lambda d: d[0]):
+                for _ in self._move(owner, [waiting for _, waiting in group]):
+                    pass
+            yield seen
 
     def drop_others(self) -> Iterator[int]:
         """Delete the templates of other models, of signers who moved entirely; yields how many after each one."""
@@ -157,21 +155,19 @@ class Reembedding:
             yield from owners
             after = owners[-1].key
 
-    def _move(self, pool: ThreadPoolExecutor, owner: Owner, waiting: Sequence[Waiting]) -> Iterator[int]:
+    def _move(self, owner: Owner, waiting: Sequence[Waiting]) -> Iterator[int]:
         for chunk in chunks(waiting):
-            made = self._embedded(pool, owner, chunk)
+            made = self._embedded(owner, chunk)
             failed = sum(one.reference_id in self.outcome.failed for one in chunk)
             moved = self._store.write_now(self._keep, owner, made) if made else []
             self.outcome.moved += len(moved)
             self.outcome.passed_over += len(chunk) - len(moved) - failed
             yield len(chunk)
 
-    def _embedded(
-        self, pool: ThreadPoolExecutor, owner: Owner, chunk: Sequence[Waiting]
-    ) -> dict[str, Vector]:
+    def _embedded(self, owner: Owner, chunk: Sequence[Waiting]) -> dict[str, Vector]:
         """Templates of a chunk by reference, without those that are gone and those that fail."""
         images = [(one, image) for one in chunk if (image := self._image(owner, one)) is not None]
-        prepared = list(pool.map(lambda pair: self._prepared(owner, *pair), images))
+        prepared = list(self._readers.threads.map(lambda pair: self._prepared(owner, *pair), images))
         sound = [
             (one.reference_id, canvas)
             for (one, _), canvas in zip(images, prepared, strict=True)
@@ -194,8 +190,9 @@ class Reembedding:
 
     def _prepared(self, owner: Owner, one: Waiting, image: bytes) -> NDArray[np.uint8] | None:
         try:
-            return self._embedder.prepare(read_upload(image, None, _AS_ENROLLED, one.page)).canvas
-        except (CountersignError, UnusableSignature) as error:
+            read = self._readers.read(image, None, one.page, _AS_ENROLLED, self._embedder.canvas)
+            return read.prepared.canvas
+        except (CountersignError, UnusableSignature, ReaderFault) as error:
             self._fail(owner, one, str(error))
             return None
 

@@ -23,6 +23,7 @@ from fastapi.testclient import TestClient
 
 from app.commands.opened import operator
 from app.main import load_embedder
+from app.reader.pool import ReaderFault, Readers
 from app.services.reembed import CHUNK, CHUNK_BYTES, Reembedding, chunks
 from app.settings import Settings
 from app.store.opening import open_store
@@ -372,3 +373,25 @@ def test_no_chunk_is_large() -> None:
     large = [Waiting(str(n), size, 0) for n, size in enumerate([half, half, CHUNK_BYTES * 2, 1, 1])]
     assert [len(chunk) for chunk in chunks(large)] == [1, 1, 1, 2]
     assert list(chunks([])) == []
+
+
+def test_images_are_decoded_by_the_reading_processes_and_one_that_breaks_them_fails_alone(
+    serve: Serve, draw: Draw, move: Any, new: str, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people(serve(), draw, count=2)
+    bad = draw(1, 0)
+    read_by_a_process = Readers.read
+    read = []
+
+    def breaks(self: Readers, data: bytes, *rest: Any) -> Any:
+        read.append(data)
+        if data == bad:
+            raise ReaderFault("two reading processes died")
+        return read_by_a_process(self, data, *rest)
+
+    monkeypatch.setattr(Readers, "read", breaks)
+    result = move()
+    assert result.exit_code == 1
+    assert "two reading processes died" in result.output
+    assert set(read) == {draw(writer, n) for writer in range(2) for n in range(2)}
+    assert templates_by_model(sql)[new] == 3
