@@ -216,10 +216,10 @@ class Settings(BaseSettings):
         "of the network leaves, at most 8.",
     )
     reader_memory_mb: int = Field(
-        default=3072,
+        default=2048,
         ge=0,
         description="MiB of memory that a process which decodes images may allocate; an image that needs more is "
-        "refused with `too-many-pixels`. An image of `max_pixels` needs some 30 bytes for each pixel. 0: no limit.",
+        "refused with `too-many-pixels`. Reading takes some 9 bytes for each pixel. 0: no limit.",
     )
 
     # Load

@@ -335,12 +335,12 @@ def test_the_docs_page_knows_where_the_key_goes(serve: Serve, commands: Commands
     client = serve(**FAST)
     assert client.get("/docs").status_code == 200
     document = client.get("/openapi.json").json()
-    (name, scheme), *others = document["components"]["securitySchemes"].items()
-    assert not others
+    (name, scheme), (other, bearer) = document["components"]["securitySchemes"].items()
     assert (scheme["type"], scheme["in"], scheme["name"]) == ("apiKey", "header", "X-API-Key")
+    assert (bearer["type"], bearer["scheme"]) == ("http", "bearer")
     for path, methods in document["paths"].items():
         for method, call in methods.items():
             open_to_all = path in {"/livez", "/readyz"}
-            assert call.get("security", []) == ([] if open_to_all else [{name: []}]), (method, path)
+            assert call.get("security", []) == ([] if open_to_all else [{name: []}, {other: []}]), (method, path)
     # what Authorize makes the page send
     assert client.get("/signers", headers={scheme["name"]: key["X-API-Key"]}).status_code == 200

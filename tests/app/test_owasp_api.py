@@ -103,7 +103,8 @@ def test_api2_broken_authentication(serve: Serve, commands: Commands, draw: Draw
             {"X-API-Key": new_text()},
             {"X-API-Key": text.lower()},
             {"X-API-Key": f"{text} "[::-1]},
-            {"Authorization": f"Bearer {text}"},
+            {"Authorization": f"Basic {text}"},
+            {"Authorization": f"Bearer {new_text()}"},
             {"Cookie": f"X-API-Key={text}"},
         ):
             response = client.request(

@@ -116,7 +116,7 @@ def test_malformed_requests(client: TestClient, draw: Draw) -> None:
     body = check(client.post("/verify", data={"signer_id": "a"}), "malformed-request")
     assert body["errors"][0]["field"] == "signature"
     check(client.post("/verify", files={"signature": draw(1, 0)}), "malformed-request")
-    check(verify(client, "../etc/passwd", draw(1, 0)), "malformed-request")
+    check(verify(client, "..", draw(1, 0)), "malformed-request")
     check(client.get("/signers", params={"limit": 0}), "malformed-request")
     check(client.get("/signers", params={"cursor": "%%%"}), "invalid-cursor")
     check(
@@ -268,7 +268,8 @@ def test_every_code_of_the_table_was_provoked() -> None:
     """Runs last in this module: a code that no test provokes is a code that nobody knows to work."""
     bases = {"upload-refused", "conflict", "unusable-signature", "unavailable"}  # never raised themselves
     weather = {"too-much-ink", "deadline-passed", "upload-timeout"}  # in test_ink and test_load
-    weather |= {"stored-data-damaged", "data-key-missing", "image-not-kept"}  # in tests/app/store
+    weather |= {"answer-lost", "outcome-unknown", "signer-erased"}  # in test_promises
+    weather |= {"erasure-not-logged", "stored-data-damaged", "data-key-missing", "image-not-kept"}  # in tests/app/store
     assert set(PROBLEMS) - bases - weather - SEEN == set()
 
 

@@ -108,8 +108,11 @@ def test_a_kill_at_any_moment_loses_nothing_that_was_acknowledged(
     acknowledged: dict[str, list[str]] = {}
     for moment in (0.15, 0.4):
         service = start().ready()
+        answered = threading.Event()
 
-        def enrol(thread: int, url: str = service.url, moment: float = moment) -> None:
+        def enrol(
+            thread: int, url: str = service.url, moment: float = moment, answered: threading.Event = answered
+        ) -> None:
             for n in range(thread, len(images), 4):
                 signer = f"s{moment}-{n}"
                 files = [("files", images[n]), ("files", images[(n + 1) % 40])]
@@ -119,10 +122,12 @@ def test_a_kill_at_any_moment_loses_nothing_that_was_acknowledged(
                     return
                 if answer.status_code == 201:
                     acknowledged[signer] = [r["sha256"] for r in answer.json()["references"]]
+                    answered.set()
 
         threads = [threading.Thread(target=enrol, args=(n,)) for n in range(4)]
         for thread in threads:
             thread.start()
+        assert answered.wait(60)  # a machine under load takes its time
         time.sleep(moment)
         service.finish(signal.SIGKILL)
         for thread in threads:
