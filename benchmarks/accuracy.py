@@ -14,6 +14,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from model.baselines import Hog
 from model.calibrate import VALIDATION
 from model.calibration import FILE, Calibration
@@ -25,7 +27,14 @@ from model.measure import NearestThree, Result, Rule, ServiceRule, measure
 from model.report import PROTOCOL, number, percent, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
-SETS = ("sigcomp2011-dutch/test", "svc2004/test")
+SETS = (
+    "sigcomp2011-dutch/test",
+    "svc2004/test",
+    "susig/test",
+    "sigcomp2009/test",
+    "bhsig260-hindi/test",
+    "bhsig260-bengali/test",
+)
 REFERENCES = (1, 5, 10)
 
 
@@ -66,6 +75,7 @@ def main() -> None:
         print(f"{system.name} done", file=sys.stderr, flush=True)
     command = shlex.join(["python", "benchmarks/accuracy.py", *sys.argv[1:]])
     print(f"`{command}`\n\n{PROTOCOL}\n")
+    print(_summary(results, sets))
     for name in sets:
         print(_error_table([r for r in results if r.dataset == name], name))
         print(_decision_table([r for r in results if r.dataset == name], name, args.target_far))
@@ -108,6 +118,35 @@ def _calibration(system: Features, data: Path | None) -> Calibration:
         sha256 = "none"
     galleries = [gallery(system, open_dataset(name, data)) for name in VALIDATION["research"]]
     return fit_calibration(galleries, sha256, system.metric)
+
+
+def _summary(results: Sequence[Result], sets: Sequence[str]) -> str:
+    """EER on skilled forgeries by the service's rule: the mean over the sets and each set's own, in per cent."""
+    lines = [
+        "### EER on skilled forgeries in % with 1 / 5 / 10 references, set rule",
+        "",
+        "| system | " + " | ".join(["mean of the sets", *sets, "random, 10"]) + " |",
+        "|---|" + "---:|" * (len(sets) + 2),
+    ]
+    for system in dict.fromkeys(r.features for r in results):
+        own = {
+            (r.dataset, r.references): r
+            for r in results
+            if r.features == system and r.far_skilled is not None
+        }
+        rates = {key: r.eer_skilled.value for key, r in own.items() if r.eer_skilled is not None}
+        random = [
+            r.eer_random.value
+            for (_, k), r in own.items()
+            if k == REFERENCES[-1] and r.eer_random is not None
+        ]
+        means = [np.mean([rates[name, k] for name in sets if (name, k) in rates]) for k in REFERENCES]
+        cells = [" / ".join(f"{100 * mean:.1f}" for mean in means)]
+        for name in sets:
+            shown = [rates.get((name, k)) for k in REFERENCES]
+            cells.append(" / ".join("-" if rate is None else f"{100 * rate:.1f}" for rate in shown))
+        lines.append(f"| {system} | " + " | ".join([*cells, f"{100 * float(np.mean(random)):.1f}"]) + " |")
+    return "\n".join([*lines, ""])
 
 
 def _error_table(results: Sequence[Result], name: str) -> str:

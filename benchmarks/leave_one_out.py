@@ -25,6 +25,8 @@ from pydantic import TypeAdapter
 from benchmarks.derived import RUNS, derive, trained
 from model.baselines import Hog
 from model.data.registry import open_dataset
+from model.data.specimens import Dataset
+from model.data.splits import Subset
 from model.features import Features, InkShelf, WeightsFeatures, gallery
 from model.fitting import fit_calibration
 from model.measure import Result, ServiceRule, measure
@@ -49,7 +51,16 @@ def main() -> None:
     )
     parser.add_argument("--without", action="append", choices=LEFT_OUT, help="only this data set, repeatable")
     parser.add_argument("--epochs", type=int, default=0, help="of each run; the recipe's by default")
+    parser.add_argument(
+        "--threads", type=int, default=0, help="of each run; with 1, several sets can be trained side by side"
+    )
     parser.add_argument("--data", type=Path, default=None, help="folder of the data sets (SIGNATURE_DATA)")
+    parser.add_argument(
+        "--writers",
+        type=int,
+        default=0,
+        help="most writers of the set left out, evenly spaced; all by default",
+    )
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--samples", type=int, default=500, help="of the bootstrap")
     parser.add_argument("--target-far", type=float, default=0.05)
@@ -65,7 +76,8 @@ def main() -> None:
         if args.recipe is not None:
             recipe, text = read_recipe(args.recipe)
             name = f"{recipe.name}-without-{left_out}"
-            weights = trained(derive(text, name, {}, without=left_out, epochs=args.epochs), args.data)
+            changes = {"training.threads": args.threads} if args.threads else {}
+            weights = trained(derive(text, name, changes, without=left_out, epochs=args.epochs), args.data)
             systems.append(WeightsFeatures(weights, shelf, name=f"{recipe.name}, trained without the set"))
         for system in systems:
             measured = (
@@ -73,7 +85,7 @@ def main() -> None:
             )
             identity = {
                 "weights": system.embedder.card.sha256 if isinstance(system, WeightsFeatures) else "none",
-                "arguments": [args.draws, args.samples, args.target_far],
+                "arguments": [args.writers, args.draws, args.samples, args.target_far],
             }
             results += kept(measured, identity) or keep(measured, identity, _measured(system, left_out, args))
             print(f"{system.name} without {left_out}: done", file=sys.stderr, flush=True)
@@ -81,7 +93,7 @@ def main() -> None:
     print(f"`{command}`\n\n{PROTOCOL} Decisions at a target FAR of {100 * args.target_far:g} %.\n")
     print(error_table(results))
     print(decision_table(results))
-    write_json(RUNS / "leave-one-out.json", results, command)
+    write_json(RUNS / "leave-one-out" / "results.json", results, command)
 
 
 def has_seen(system: WeightsFeatures, left_out: str) -> bool:
@@ -111,9 +123,17 @@ def _measured(system: Features, left_out: str, args: argparse.Namespace) -> list
     others = [gallery(system, open_dataset(name, args.data)) for name in names]
     sha256 = system.embedder.card.sha256 if isinstance(system, WeightsFeatures) else "none"
     calibration = fit_calibration(others, sha256, system.metric)
-    own = gallery(system, open_dataset(f"{left_out}/all", args.data))
+    everybody = open_dataset(f"{left_out}/all", args.data)
+    own = gallery(system, evenly_spaced(everybody, args.writers) if args.writers else everybody)
     rule = ServiceRule(calibration, args.target_far)
     return [measure(own, system.name, rule, k, args.draws, samples=args.samples) for k in REFERENCES]
+
+
+def evenly_spaced(dataset: Dataset, writers: int) -> Dataset:
+    """At most so many of a data set's writers whose signature was forged, the same whenever it is called."""
+    forged = [signer for signer in dataset.signers() if dataset.forgeries(signer)]
+    places = np.linspace(0, len(forged) - 1, min(writers, len(forged))).round().astype(int)
+    return Subset(dataset, [forged[place] for place in places], "all")
 
 
 def error_table(results: Sequence[Result]) -> str:

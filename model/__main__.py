@@ -32,7 +32,7 @@ def require_training() -> None:
 
 @cli.command()
 def train(
-    recipe: Annotated[Path, typer.Argument(help="A TOML file, such as recipes/countersign-2-free.toml.")],
+    recipe: Annotated[Path, typer.Argument(help="A TOML file, such as recipes/countersign-3.toml.")],
     out: Annotated[Path | None, typer.Option(help="The run's folder; runs/NAME by default.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")] = False,
     data: Annotated[

@@ -341,6 +341,9 @@ def test_the_docs_page_knows_where_the_key_goes(serve: Serve, commands: Commands
     for path, methods in document["paths"].items():
         for method, call in methods.items():
             open_to_all = path in {"/livez", "/readyz"}
-            assert call.get("security", []) == ([] if open_to_all else [{name: []}, {other: []}]), (method, path)
+            assert call.get("security", []) == ([] if open_to_all else [{name: []}, {other: []}]), (
+                method,
+                path,
+            )
     # what Authorize makes the page send
     assert client.get("/signers", headers={scheme["name"]: key["X-API-Key"]}).status_code == 200

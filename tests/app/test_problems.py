@@ -269,7 +269,12 @@ def test_every_code_of_the_table_was_provoked() -> None:
     bases = {"upload-refused", "conflict", "unusable-signature", "unavailable"}  # never raised themselves
     weather = {"too-much-ink", "deadline-passed", "upload-timeout"}  # in test_ink and test_load
     weather |= {"answer-lost", "outcome-unknown", "signer-erased"}  # in test_promises
-    weather |= {"erasure-not-logged", "stored-data-damaged", "data-key-missing", "image-not-kept"}  # in tests/app/store
+    weather |= {
+        "erasure-not-logged",
+        "stored-data-damaged",
+        "data-key-missing",
+        "image-not-kept",
+    }  # in tests/app/store
     assert set(PROBLEMS) - bases - weather - SEEN == set()
 
 
