@@ -15,7 +15,8 @@ import argparse
 import json
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from model.features import Features, InkShelf, WeightsFeatures, gallery
 from model.fitting import fit_calibration
 from model.measure import Result, ServiceRule, measure
 from model.metrics import Estimate
+from model.protocol import Gallery
 from model.recipes import read_recipe
 from model.report import PROTOCOL, number, percent, write_json
 
@@ -49,6 +51,7 @@ def main() -> None:
     parser.add_argument(
         "--weights", type=Path, action="append", default=[], help="a weights folder, repeatable"
     )
+    parser.add_argument("--alone", action="store_true", help="measure nothing beside what is trained")
     parser.add_argument("--without", action="append", choices=LEFT_OUT, help="only this data set, repeatable")
     parser.add_argument("--epochs", type=int, default=0, help="of each run; the recipe's by default")
     parser.add_argument(
@@ -66,13 +69,17 @@ def main() -> None:
     parser.add_argument("--target-far", type=float, default=0.05)
     args = parser.parse_args()
     shelf = InkShelf()
+    beside: list[Features] = []
+    if not args.alone:
+        folders = args.weights or [card.parent for card in sorted(RELEASED.glob("*/card.json"))]
+        beside = [
+            *([] if args.weights else [Hog(shelf)]),
+            *(WeightsFeatures(folder, shelf) for folder in folders),
+        ]
+    embedded = cache(lambda system, name: gallery(system, open_dataset(name, args.data)))
     results: list[Result] = []
     for left_out in args.without or LEFT_OUT:
-        systems: list[Features] = [] if args.weights else [Hog(shelf)]
-        folders = args.weights or [card.parent for card in sorted(RELEASED.glob("*/card.json"))]
-        systems += [
-            own for folder in folders if not has_seen(own := WeightsFeatures(folder, shelf), left_out)
-        ]
+        systems = [system for system in beside if not has_seen(system, left_out)]
         if args.recipe is not None:
             recipe, text = read_recipe(args.recipe)
             name = f"{recipe.name}-without-{left_out}"
@@ -87,7 +94,9 @@ def main() -> None:
                 "weights": system.embedder.card.sha256 if isinstance(system, WeightsFeatures) else "none",
                 "arguments": [args.writers, args.draws, args.samples, args.target_far],
             }
-            results += kept(measured, identity) or keep(measured, identity, _measured(system, left_out, args))
+            results += kept(measured, identity) or keep(
+                measured, identity, _measured(system, left_out, args, embedded)
+            )
             print(f"{system.name} without {left_out}: done", file=sys.stderr, flush=True)
     command = shlex.join(["python", "-m", "benchmarks.leave_one_out", *sys.argv[1:]])
     print(f"`{command}`\n\n{PROTOCOL} Decisions at a target FAR of {100 * args.target_far:g} %.\n")
@@ -96,8 +105,10 @@ def main() -> None:
     write_json(RUNS / "leave-one-out" / "results.json", results, command)
 
 
-def has_seen(system: WeightsFeatures, left_out: str) -> bool:
-    """Whether the weights were trained on a part of the data set, or on a set that contains it."""
+def has_seen(system: Features, left_out: str) -> bool:
+    """Whether a system was trained on a part of the data set, or on a set that contains it."""
+    if not isinstance(system, WeightsFeatures):
+        return False
     names = {data.name.partition("/")[0] for data in system.embedder.card.datasets}
     return any(left_out == name or left_out.startswith(f"{name}-") for name in names)
 
@@ -118,9 +129,11 @@ def keep(path: Path, identity: dict[str, Any], results: list[Result]) -> list[Re
     return results
 
 
-def _measured(system: Features, left_out: str, args: argparse.Namespace) -> list[Result]:
+def _measured(
+    system: Features, left_out: str, args: argparse.Namespace, embedded: Callable[[Features, str], Gallery]
+) -> list[Result]:
     names = [f"{name}/validation" for name in (*LEFT_OUT, "synthetic") if name != left_out]
-    others = [gallery(system, open_dataset(name, args.data)) for name in names]
+    others = [embedded(system, name) for name in names]
     sha256 = system.embedder.card.sha256 if isinstance(system, WeightsFeatures) else "none"
     calibration = fit_calibration(others, sha256, system.metric)
     everybody = open_dataset(f"{left_out}/all", args.data)

@@ -13,6 +13,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -90,6 +91,7 @@ def measure(
     features: Features, dataset: Dataset
 ) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64], int]]:
     """Cost and movement of each changed signature, and how many of them were refused."""
+    compare = features.compare or partial(distances, metric=features.metric)
     costs: dict[str, list[float]] = {change: [] for change in CHANGES}
     moves: dict[str, list[float]] = {change: [] for change in CHANGES}
     refused = dict.fromkeys(CHANGES, 0)
@@ -98,9 +100,9 @@ def measure(
         _, forged = _usable(features, dataset.forgeries(signer))
         if len(genuine) < 3 or not len(forged):
             continue
-        among = distances(genuine, genuine, features.metric)
+        among = compare(genuine, genuine)
         own = among.sum(axis=1) / (len(genuine) - 1)
-        of_forgery = float(distances(forged, genuine, features.metric).mean())
+        of_forgery = float(compare(forged, genuine).mean())
         gap = of_forgery - float(own.mean())
         if gap <= 0:  # forgeries that are nearer than genuine signatures are no measure of cost
             continue
@@ -110,7 +112,7 @@ def measure(
                 if not np.isfinite(changed).all():
                     refused[change] += 1
                     continue
-                to = distances(changed, genuine, features.metric)
+                to = compare(changed[None], genuine)[0]
                 rest = np.delete(to, index)
                 costs[change].append(float(rest.mean() - own[index]) / gap)
                 moves[change].append(float(to[index]) / of_forgery)

@@ -124,12 +124,21 @@ def _checked(form: FormData, fields: dict[str, Field]) -> FormData:
 def _from_json(body: bytes, fields: dict[str, Field]) -> FormData:
     """The form that a JSON object stands for; raises MalformedRequest."""
     try:
-        content = json.loads(body)
+        content = json.loads(body, object_pairs_hook=_each_once)
     except (ValueError, RecursionError) as error:
         raise MalformedRequest(f"The body is not JSON: {str(error).rstrip('.')}.") from None
     if not isinstance(content, dict):
         raise MalformedRequest("The body has to be a JSON object, with a member for each field.")
     return FormData(list(_items(content, fields)))
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise MalformedRequest(f"The member {name!r} came several times; send it once.")
+        found[name] = value
+    return found
 
 
 def _items(content: dict[str, Any], fields: dict[str, Field]) -> Iterator[tuple[str, UploadFile | str]]:

@@ -126,6 +126,7 @@ def test_json_that_is_not_taken_says_why(client: TestClient, content: object, wo
     [
         ("application/json", b"{", ["not JSON"]),
         ("application/json", b"[" * 100_000, ["not JSON"]),
+        ("application/json", b'{"signer_id": "a", "signer_id": "b"}', ["'signer_id'", "several times"]),
         ("text/plain", b"x", ["text/plain", "multipart/form-data", "application/json"]),
         ("", b"x", ["no content type"]),
         ("multipart/form-data", b"x", ["boundary"]),
