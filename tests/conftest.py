@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import os
+import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ TEST_KEY = f"test:{base64.b64encode(bytes(range(32))).decode()}"
 """An encryption key for tests: everybody knows it."""
 LOCAL = {"widths": [4, 6, 8, 10], "canvas": [64, 128], "cell": 2}
 LAYOUT = {"widths": [4, 6, 8, 10], "grid": [4, 8], "cell": 4}
+MEMORY = Path("/dev/shm")
 Draw = Callable[..., bytes]
 
 
@@ -76,6 +78,17 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory, specimens: Path) -> P
 def other_model_folder(tmp_path_factory: pytest.TempPathFactory, specimens: Path) -> Path:
     """One of another architecture, whose templates must never be compared with those of the first."""
     return make_model(tmp_path_factory.mktemp("weights") / "other", "other", 1, specimens, local=False)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep temporary files in memory where there is room: a commit that waits for a disk takes milliseconds.
+
+    What is promised to survive is the death of a process, not of the machine.
+    """
+    if "PYTEST_DEBUG_TEMPROOT" in os.environ or config.option.basetemp or not MEMORY.is_dir():
+        return
+    if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 2 << 30:
+        os.environ["PYTEST_DEBUG_TEMPROOT"] = str(MEMORY)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

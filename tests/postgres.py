@@ -6,6 +6,7 @@ had the tests that need it fail and say so.
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import os
 import pwd
@@ -15,6 +16,7 @@ import subprocess
 import tempfile
 import time
 import uuid
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -60,14 +62,12 @@ class Postgres:
 
     def __init__(self) -> None:
         self.process: subprocess.Popen[bytes] | None = None
-        self.folder = Path(tempfile.mkdtemp(prefix="countersign-pg-"))
-        self._who = self._somebody_else()
-        if self._who is not None:
-            os.chown(self.folder, self._who.pw_uid, self._who.pw_gid)
-        self._binaries = self._usable(find_binaries())
-        options = ("--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C", "--wal-segsize=1")
-        made = self._run("initdb", "-D", "data", "-U", OWNER, *options)
-        assert made.returncode == 0, made.stderr
+        self._binaries, cluster = _prepared()
+        self.folder = _own_folder()
+        shutil.copytree(cluster, self.folder / "data")
+        if (who := _somebody_else()) is not None:
+            for path in (self.folder / "data", *(self.folder / "data").rglob("*")):
+                os.chown(path, who.pw_uid, who.pw_gid)
 
     def url(self, database: str) -> str:
         return f"postgresql://{OWNER}@/{database}?host={self.folder}"
@@ -78,11 +78,11 @@ class Postgres:
         self.process = subprocess.Popen(
             [str(self._binaries / "postgres"), "-D", "data", "-k", str(self.folder), *options],
             cwd=self.folder,
-            env=self._environment(),
+            env=_environment(self.folder),
             stdout=log,
             stderr=log,
             preexec_fn=_die_with_parent,  # noqa: PLW1509 - one system call
-            **self._identity(),
+            **_identity(),
         )
         log.close()
         deadline = time.monotonic() + 30
@@ -124,53 +124,82 @@ class Postgres:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         for pid in (str(self.process.pid), *children):
             words = ["prlimit", "--pid", pid, f"--fsize={size}:"]
-            done = subprocess.run(words, capture_output=True, text=True, check=False, **self._identity())
+            done = subprocess.run(words, capture_output=True, text=True, check=False, **_identity())
             gone = not Path(f"/proc/{pid}").exists()
             assert done.returncode == 0 or gone, done.stderr
 
-    def _run(self, name: str, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [str(self._binaries / name), *words],
-            cwd=self.folder,
-            env=self._environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-            **self._identity(),
-        )
 
-    def _environment(self) -> dict[str, str]:
-        return {"PATH": "/usr/bin:/bin", "HOME": str(self.folder), "LC_ALL": "C", "TZ": "UTC"}
+@cache
+def _prepared() -> tuple[Path, Path]:
+    """The binaries where whoever runs them may read them, and an empty cluster to copy: made once in a process."""
+    programs = Path(tempfile.mkdtemp(prefix="countersign-pg-programs-"))  # not in memory: that may be noexec
+    programs.chmod(0o755)
+    atexit.register(shutil.rmtree, programs, ignore_errors=True)
+    binaries = _usable(find_binaries(), programs)
+    folder = _own_folder()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    options = ("--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C", "--wal-segsize=1")
+    made = _run(binaries / "initdb", folder, "-D", "data", "-U", OWNER, *options)
+    assert made.returncode == 0, made.stderr
+    return binaries, folder / "data"
 
-    def _somebody_else(self) -> pwd.struct_passwd | None:
-        """Whom to run it as: PostgreSQL refuses to run as root."""
-        if os.geteuid() != 0:
-            return None
-        others = {entry.pw_name: entry for entry in pwd.getpwall() if entry.pw_uid != 0}
-        return next(others[name] for name in ("nobody", "daemon", *others) if name in others)
 
-    def _identity(self) -> dict[str, object]:
-        if self._who is None:
-            return {}
-        return {"user": self._who.pw_uid, "group": self._who.pw_gid, "extra_groups": []}
+def _own_folder() -> Path:
+    """A new folder that belongs to whom the server runs as, where the tests' temporary files are."""
+    folder = Path(tempfile.mkdtemp(prefix="countersign-pg-", dir=os.environ.get("PYTEST_DEBUG_TEMPROOT")))
+    if (who := _somebody_else()) is not None:
+        os.chown(folder, who.pw_uid, who.pw_gid)
+    return folder
 
-    def _usable(self, binaries: Path) -> Path:
-        """The binaries where whoever runs them may read them: a virtual environment may lie in root's home."""
-        self._binaries = binaries
-        try:
-            if self._run("postgres", "--version").returncode == 0:
-                return binaries
-        except PermissionError:
-            pass
-        # A wheel's libraries lie beside its package, and are looked for from the binaries upwards.
-        package, copy = binaries.parent.parent, self.folder / "install"
-        shutil.copytree(package, copy / package.name, symlinks=True)
-        libraries = package.with_name(f"{package.name}.libs")
-        if libraries.is_dir():
-            shutil.copytree(libraries, copy / libraries.name)
-        for folder in (copy, copy / package.name, copy / package.name / binaries.parent.name):
-            folder.chmod(0o755)
-        return copy / package.name / binaries.parent.name / "bin"
+
+def _usable(binaries: Path, place: Path) -> Path:
+    """The binaries, or a copy at `place` where they lie in root's home and root may not run them."""
+    try:
+        if _run(binaries / "postgres", place, "--version").returncode == 0:
+            return binaries
+    except PermissionError:
+        pass
+    # A wheel's libraries lie beside its package, and are looked for from the binaries upwards.
+    package, copy = binaries.parent.parent, place / "install"
+    shutil.copytree(package, copy / package.name, symlinks=True)
+    libraries = package.with_name(f"{package.name}.libs")
+    if libraries.is_dir():
+        shutil.copytree(libraries, copy / libraries.name)
+    for folder in (copy, copy / package.name, copy / package.name / binaries.parent.name):
+        folder.chmod(0o755)
+    return copy / package.name / binaries.parent.name / "bin"
+
+
+def _run(program: Path, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(program), *words],
+        cwd=folder,
+        env=_environment(folder),
+        capture_output=True,
+        text=True,
+        check=False,
+        **_identity(),
+    )
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    return {"PATH": "/usr/bin:/bin", "HOME": str(folder), "LC_ALL": "C", "TZ": "UTC"}
+
+
+@cache
+def _somebody_else() -> pwd.struct_passwd | None:
+    """Whom to run it as: PostgreSQL refuses to run as root."""
+    if os.geteuid() != 0:
+        return None
+    others = {entry.pw_name: entry for entry in pwd.getpwall() if entry.pw_uid != 0}
+    return next(others[name] for name in ("nobody", "daemon", *others) if name in others)
+
+
+def _identity() -> dict[str, object]:
+    who = _somebody_else()
+    if who is None:
+        return {}
+    return {"user": who.pw_uid, "group": who.pw_gid, "extra_groups": []}
 
 
 def _die_with_parent() -> None:

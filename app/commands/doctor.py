@@ -26,10 +26,8 @@ from app.store.opening import look_at_store
 from app.store.reencryption import SHELVES
 from app.store.store import Store
 from app.trail import Trail
-from model.calibration import Calibration
 from model.card import Card
 from model.errors import ModelError
-from model.weights import load_card, load_network
 
 MIGRATE = "python -m app migrate"
 
@@ -126,6 +124,10 @@ def _mend_missing(name: str, file: Path) -> str:
 
 
 def _model(settings: Settings) -> Iterator[tuple[Finding, Card | None]]:
+    # Imported here: PyTorch and SciPy take over a second to load, and no other command of `app` should wait for them.
+    from model.calibration import Calibration  # noqa: PLC0415
+    from model.weights import load_card, load_network  # noqa: PLC0415
+
     folder = settings.weights
     restore = f"git checkout -- {folder}, or set COUNTERSIGN_WEIGHTS to a released folder"
     try:

@@ -15,7 +15,6 @@ import uvicorn
 
 from app.protocol import BoundedHeadProtocol
 from app.settings import load_settings
-from app.telemetry import configure_logging
 
 GIL_SWITCH_S = 0.001
 """Seconds after which a thread in Python lets another one in. The network's asks for the lock anew after each of its
@@ -29,9 +28,10 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Instead of COUNTERSIGN_PORT.")] = None,
 ) -> None:
     """Load the weights, open the store and serve until SIGTERM."""
+    settings = load_settings()  # before what takes long to import: a wrong setting is told at once
     from app.main import create_app  # noqa: PLC0415 - torch comes with it, and no other command needs that
+    from app.telemetry import configure_logging  # noqa: PLC0415 - SciPy comes with it
 
-    settings = load_settings()
     given = {key: value for key, value in {"host": host, "port": port}.items() if value is not None}
     settings = settings.model_copy(update=given)
     configure_logging(settings.log_level, settings.log_format)
