@@ -191,8 +191,8 @@ def decision_table(results: Sequence[Result]) -> str:
     for r in results:
         loss = "-" if r.cllr is None or r.cllr_min is None else f"{r.cllr.value - r.cllr_min.value:.3f}"
         lines.append(
-            f"| {r.features}, {r.rule} | {r.dataset} | {r.references} | {percent(r.far_skilled)} | {percent(r.far_random)} "
-            f"| {percent(r.frr)} | {number(r.cllr)} | {loss} |"
+            f"| {r.features}, {r.rule} | {r.dataset} | {r.references} | {percent(r.far_skilled)} "
+            f"| {percent(r.far_random)} | {percent(r.frr)} | {number(r.cllr)} | {loss} |"
         )
     return "\n".join([*lines, ""])
 
