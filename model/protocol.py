@@ -128,11 +128,13 @@ def _remembered(embeddings: NDArray[np.float64], compare: Compare) -> Callable[[
     known = np.zeros((len(embeddings), len(embeddings)), dtype=np.float32)
 
     def between(a: Indices, b: Indices) -> Floats:
-        block = known[np.ix_(a, b)]
-        for row in np.flatnonzero((block == 0.0).any(axis=1)):
-            lacking = np.flatnonzero(block[row] == 0.0)
-            found = compare(embeddings[a[[row]]], embeddings[b[lacking]])[0]
-            known[a[row], b[lacking]] = known[b[lacking], a[row]] = found
+        lacking = known[np.ix_(a, b)] == 0.0
+        if lacking.any():
+            # One call for many pairs, also where it computes some again: a call costs as much as several pairs.
+            rows, columns = a[lacking.any(axis=1)], b[lacking.any(axis=0)]
+            found = compare(embeddings[rows], embeddings[columns])
+            known[np.ix_(rows, columns)] = found
+            known[np.ix_(columns, rows)] = found.T
         return np.asarray(known[np.ix_(a, b)], dtype=np.float64)
 
     return between
