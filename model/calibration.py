@@ -138,7 +138,8 @@ class Calibration(_Frozen):
         One over the number of distinct signatures (or pairs of people) behind each curve: smaller rates are never
         stated.
     copy_distance : float
-        Half the smallest distance seen between two signatures by one hand; anything closer looks like a copy.
+        Half the smallest distance between two signatures by one hand, the closest pairs of one signer in fifty aside;
+        anything closer looks like a copy.
     levels : tuple of float
         Shares, increasing, in (0, 1), at which the curves' scores are given.
     parameters : tuple of Parameters
