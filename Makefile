@@ -7,6 +7,7 @@ PYTHON := $(shell for p in python3.13 python3.12 python3.11 python3; do \
 HOST ?= 127.0.0.1
 PORT ?= 8000
 WEIGHTS ?= weights/countersign-3
+TEST_WORKERS ?= $(shell n=$$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN); echo $$((n > 4 ? 4 : n)))
 
 .PHONY: help setup serve test fuzz lint audit lock clean benchmark-accuracy benchmark-serving benchmark-load \
 	benchmark-robustness
@@ -31,8 +32,9 @@ setup: $(VENV)/complete ## install everything into .venv
 serve: $(VENV)/serving ## serve on http://127.0.0.1:8000 with the released weights and an SQLite file in var/
 	$(BIN)/python -m app serve --host $(HOST) --port $(PORT)
 
-test: $(VENV)/complete ## run the tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+test: $(VENV)/complete ## run the tests, on up to 4 cores (TEST_WORKERS=n for another number)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup -m "not alone"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m alone
 
 fuzz: $(VENV)/complete ## send 20,000 broken requests (FUZZ_SEED=n for others)
 	OMP_NUM_THREADS=1 FUZZ_CASES=20000 FUZZ_SECONDS=3600 $(BIN)/python -m pytest tests/app/test_fuzz.py -s --timeout 3600

@@ -10,13 +10,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from model import plots
 from model.baselines import Hog
 from model.calibration import FILE, Calibration
 from model.data.registry import open_dataset
@@ -28,6 +27,9 @@ from model.metrics import identification_rate
 from model.protocol import Gallery, Kind, draw_cases, one_shot
 from model.report import PROTOCOL, table, write_json
 from model.scoring import Floats
+
+if TYPE_CHECKING:
+    from model.plots import WorstError
 
 WORST = 10
 
@@ -134,6 +136,8 @@ def run(
 
 def draw_plots(folder: Path, evaluation: Evaluation, name: str, dataset: Dataset) -> None:
     """DET curves, histograms, the calibration of the LLR and the worst errors, under the last rule."""
+    from model import plots  # noqa: PLC0415 - Matplotlib takes half a second, also of `--help`
+
     if not evaluation.pools:
         return
     last = list(evaluation.pools)[-1][0]
@@ -164,11 +168,13 @@ def draw_plots(folder: Path, evaluation: Evaluation, name: str, dataset: Dataset
     plots.worst_errors(folder / "worst-errors.png", errors, f"{where}, {_references(middle)}: worst errors")
 
 
-def worst(trials: Pool, own: Gallery, dataset: Dataset, count: int = WORST) -> list[plots.WorstError]:
+def worst(trials: Pool, own: Gallery, dataset: Dataset, count: int = WORST) -> list[WorstError]:
     """The genuine signatures with the highest and the forgeries with the lowest scores, half of each.
 
     No specimen appears twice, and the images are the scans themselves, not what the network saw.
     """
+    from model.plots import WorstError  # noqa: PLC0415 - as above
+
     specimens: dict[str, Specimen] = {}
     for signer in dataset.signers():
         specimens |= {s.key: s for s in (*dataset.genuine(signer), *dataset.forgeries(signer))}
@@ -188,7 +194,7 @@ def worst(trials: Pool, own: Gallery, dataset: Dataset, count: int = WORST) -> l
             seen.add(questioned)
             references = tuple(_image(specimens[own.keys[int(i)]]) for i in case.references[:3])
             title = f"{word}\n{own.keys[questioned]}"
-            errors.append(plots.WorstError(title, references, _image(specimens[own.keys[questioned]])))
+            errors.append(WorstError(title, references, _image(specimens[own.keys[questioned]])))
     return errors
 
 

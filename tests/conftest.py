@@ -27,7 +27,7 @@ from model.features import InkShelf, WeightsFeatures, gallery
 from model.fitting import fit_calibration
 from model.networks import build
 from model.weights import save
-from tests.postgres import Postgres
+from tests.postgres import Postgres, clean_up
 
 TEST_KEY = f"test:{base64.b64encode(bytes(range(32))).decode()}"
 """An encryption key for tests: everybody knows it."""
@@ -89,6 +89,11 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 2 << 30:
         os.environ["PYTEST_DEBUG_TEMPROOT"] = str(MEMORY)
+
+
+def pytest_unconfigure() -> None:
+    """Remove what servers of PostgreSQL were copied from."""
+    clean_up()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

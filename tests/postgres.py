@@ -6,7 +6,6 @@ had the tests that need it fail and say so.
 
 from __future__ import annotations
 
-import atexit
 import ctypes
 import os
 import pwd
@@ -129,15 +128,24 @@ class Postgres:
             assert done.returncode == 0 or gone, done.stderr
 
 
+_prepared_folders: list[Path] = []
+
+
+def clean_up() -> None:
+    """Remove what was prepared for all servers of this process."""
+    for folder in _prepared_folders:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 @cache
 def _prepared() -> tuple[Path, Path]:
     """The binaries where whoever runs them may read them, and an empty cluster to copy: made once in a process."""
     programs = Path(tempfile.mkdtemp(prefix="countersign-pg-programs-"))  # not in memory: that may be noexec
     programs.chmod(0o755)
-    atexit.register(shutil.rmtree, programs, ignore_errors=True)
+    _prepared_folders.append(programs)
     binaries = _usable(find_binaries(), programs)
     folder = _own_folder()
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    _prepared_folders.append(folder)
     options = ("--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C", "--wal-segsize=1")
     made = _run(binaries / "initdb", folder, "-D", "data", "-U", OWNER, *options)
     assert made.returncode == 0, made.stderr

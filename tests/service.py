@@ -44,13 +44,14 @@ class Service:
 
     def ready(self) -> Service:
         deadline = time.monotonic() + 120  # a machine that has much else to do
-        while time.monotonic() < deadline and self.process.poll() is None:
-            try:
-                if httpx.get(f"{self.url}/readyz").status_code == 200:
-                    return self
-            except httpx.TransportError:
-                pass
-            time.sleep(0.05)
+        with httpx.Client(timeout=30) as client:  # one for all tries: each loads the certificates anew
+            while time.monotonic() < deadline and self.process.poll() is None:
+                try:
+                    if client.get(f"{self.url}/readyz").status_code == 200:
+                        return self
+                except httpx.TransportError:
+                    pass
+                time.sleep(0.05)
         if self.process.poll() is None:
             self.process.kill()
         raise AssertionError(f"not ready: {self.finish()}")

@@ -10,7 +10,6 @@ import typer
 from PIL import Image
 from rich.progress import Progress
 
-from model.data.synthetic import Writer
 from model.errors import DataError
 
 FORGERS = 3
@@ -33,6 +32,8 @@ def write_folder(
     DataError
         ``out`` is not an empty folder.
     """
+    from model.data.synthetic import Writer  # noqa: PLC0415 - SciPy comes with it, which no other command waits for
+
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out} is not an empty folder; name another or empty it first.")
     for index in range(writers):

@@ -158,6 +158,7 @@ def test_a_key_that_makes_no_sense_is_refused_with_the_reason(
     assert reason in commands.refused("keys", "create", *words)
 
 
+@pytest.mark.alone
 def test_a_key_is_found_in_the_same_time_however_close_a_guess_is() -> None:
     def key(shown: str) -> Key:
         return Key(new_id(), "k", "default", sha256(shown), frozenset({"read"}))

@@ -69,6 +69,7 @@ async def enrol_async(client: httpx.AsyncClient, image: bytes) -> None:
     (await client.post("/signers/a/references", files={"files": image})).raise_for_status()
 
 
+@pytest.mark.alone
 def test_more_than_can_be_in_hand_is_refused_at_once_and_the_rest_is_answered(
     settings: Settings, draw: Draw
 ) -> None:
@@ -196,6 +197,7 @@ def test_bytes_are_bounded_whether_their_number_is_declared_or_not(
     asyncio.run(scenario())
 
 
+@pytest.mark.alone
 def test_a_body_that_trickles_is_given_up(settings: Settings, draw: Draw) -> None:
     async def scenario() -> None:
         body, headers = multipart(draw(1, 1))
@@ -211,6 +213,7 @@ def test_a_body_that_trickles_is_given_up(settings: Settings, draw: Draw) -> Non
     asyncio.run(scenario())
 
 
+@pytest.mark.alone
 def test_what_waited_too_long_is_dropped_and_nothing_is_stored(settings: Settings, draw: Draw) -> None:
     async def scenario() -> None:
         async with running(settings, deadline_s=3.0, batch_size=1) as (app, client):
@@ -262,6 +265,7 @@ def test_once_it_is_being_stored_an_answer_is_told_however_late(
     asyncio.run(scenario())
 
 
+@pytest.mark.alone
 def test_the_event_loop_stays_free_while_large_scans_are_read(settings: Settings, draw: Draw) -> None:
     page = np.full((3000, 4000), 255, np.uint8)
     signature = np.asarray(Image.open(io.BytesIO(draw(1, 1))).convert("L"))
@@ -317,6 +321,7 @@ def test_signatures_that_wait_together_go_in_one_pass() -> None:
     asyncio.run(scenario())
 
 
+@pytest.mark.alone
 def test_a_shutdown_answers_everything_that_was_accepted(start: Callable[..., Service], draw: Draw) -> None:
     service = start(max_requests="200").ready()
     httpx.post(f"{service.url}/signers/a/references", files={"files": draw(1, 0)}).raise_for_status()
@@ -354,6 +359,7 @@ def test_a_shutdown_answers_everything_that_was_accepted(start: Callable[..., Se
     assert len(told) >= 20
 
 
+@pytest.mark.alone
 def test_while_it_drains_it_is_not_ready_and_still_serves(start: Callable[..., Service], draw: Draw) -> None:
     service = start(drain_s="1.5").ready()
     httpx.post(f"{service.url}/signers/a/references", files={"files": draw(1, 0)}).raise_for_status()

@@ -220,7 +220,7 @@ def test_kill_9_at_any_moment_and_it_goes_on_where_it_stopped(
             if templates_by_model(sql).get(new, 0) >= mark:
                 time.sleep(chance.uniform(0, 0.05))
                 break
-            time.sleep(0.002)
+            time.sleep(0.01)  # each look is a query
         process.kill()
         told, _ = process.communicate()
         moved = templates_by_model(sql).get(new, 0)

@@ -26,6 +26,7 @@ from model.recipes import parse_recipe
 from model.train import train
 from model.weights import load_card
 
+pytestmark = pytest.mark.xdist_group("training")  # they share one trained network
 RECIPE = """
 name = "tiny"
 seed = 3

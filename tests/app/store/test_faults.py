@@ -53,6 +53,13 @@ class Clerk:
         self.images = images
         self.acknowledged: dict[str, dict[str, Any]] = {}
         self.refused: list[str] = []
+        self._told = threading.Condition()
+
+    def wait_for(self, count: int, hands: list[threading.Thread]) -> None:
+        """Wait until `count` are acknowledged, or no hand is at work any more."""
+        with self._told:
+            while len(self.acknowledged) < count and any(hand.is_alive() for hand in hands):
+                self._told.wait(0.5)
 
     def pair(self, n: int) -> tuple[bytes, bytes]:
         return self.images[n % len(self.images)], self.images[(n + 1) % len(self.images)]
@@ -70,6 +77,8 @@ class Clerk:
                         return
                     if answer.status_code == 201:
                         self.acknowledged[name] = answer.json()
+                        with self._told:
+                            self._told.notify_all()
                     else:
                         self.refused.append(answer.text)
 
@@ -91,8 +100,7 @@ def test_kill_9_amid_200_enrolments_loses_nothing_and_leaves_nothing_half(
     for mark in marks:
         service = start().ready()
         hands = clerk.work(service.url)
-        while len(clerk.acknowledged) < mark and any(hand.is_alive() for hand in hands):
-            time.sleep(0.001)
+        clerk.wait_for(mark, hands)
         time.sleep(chance.uniform(0, 0.05))
         service.process.kill()
         service.finish()

@@ -109,6 +109,7 @@ def test_pens_are_varied() -> None:
     assert max(widths) > 2.0 * min(widths)
 
 
+@pytest.mark.alone
 def test_drawing_is_fast_beside_inverting_a_matrix() -> None:
     """Hundreds a second: a specimen with its scan costs less than twenty inversions of a 200 x 200 matrix."""
     matrix = np.random.default_rng(0).normal(size=(200, 200))
