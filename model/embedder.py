@@ -32,7 +32,7 @@ HALF_TOLERANCE = 0.005
 """Half precision is used when it moves no distance between probes by more than this share of the mean distance."""
 
 COMPARED_AT_ONCE = 64
-"""Pairs that local matching compares in one pass: their intermediate tables stay in the processor's cache."""
+"""Rows and columns that local matching compares in one pass: its intermediate tables take some megabytes."""
 
 _log = logging.getLogger(__name__)
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -162,23 +162,31 @@ class Embedder:
         ValueError
             The embeddings are of different dimensions.
         """
-        network = self._network
-        if not isinstance(network, LocalNetwork):
+        if not isinstance(self._network, LocalNetwork):
             return distances(np.atleast_2d(questioned), references, self.metric)
-        rows, columns = np.indices((len(questioned), len(references))).reshape(2, -1)
-        return self._matched(network, questioned, references, rows, columns).reshape(
-            len(questioned), len(references)
+        if questioned.shape[1:] != (self.dimension,) or references.shape[1:] != (self.dimension,):
+            raise ValueError(
+                f"embeddings of {self.dimension} dimensions expected, got {questioned.shape} and {references.shape}"
+            )
+        matching = self._network.matching
+        a, b = (
+            torch.from_numpy(np.asarray(rows, dtype=np.float32)).to(self.device)
+            for rows in (questioned, references)
         )
+        table = np.empty((len(a), len(b)), dtype=np.float64)
+        with torch.inference_mode():
+            for row in range(0, len(a), COMPARED_AT_ONCE):
+                for column in range(0, len(b), COMPARED_AT_ONCE):
+                    part = slice(row, row + COMPARED_AT_ONCE), slice(column, column + COMPARED_AT_ONCE)
+                    squares = matching.table(a[part[0]], b[part[1]])
+                    table[part] = squares.clamp_min(0.0).sqrt().cpu().numpy()
+        return table
 
     def compare_among(self, references: NDArray[np.floating]) -> NDArray[np.float64]:
         """Distances among embeddings: (k, d) to (k, k) float64, symmetric, zeros on the diagonal."""
-        network = self._network
-        if not isinstance(network, LocalNetwork):
+        if not isinstance(self._network, LocalNetwork):
             return pairwise(references, self.metric)
-        count = len(references)
-        table = np.zeros((count, count))
-        rows, columns = np.triu_indices(count, 1)
-        table[rows, columns] = self._matched(network, references, references, rows, columns)
+        table = np.triu(self.compare(references, references), 1)
         return table + table.T
 
     def search_vectors(self, embeddings: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -196,31 +204,6 @@ class Embedder:
         if self.metric == "cosine":
             vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.float32(1e-12))
         return np.asarray(vectors, dtype=np.float32)
-
-    def _matched(
-        self,
-        network: LocalNetwork,
-        one: NDArray[np.floating],
-        other: NDArray[np.floating],
-        rows: NDArray[np.intp],
-        columns: NDArray[np.intp],
-    ) -> NDArray[np.float64]:
-        """Distances of the pairs (one[rows], other[columns]) by local matching: (pairs,) float64."""
-        if one.shape[1:] != (self.dimension,) or other.shape[1:] != (self.dimension,):
-            raise ValueError(
-                f"embeddings of {self.dimension} dimensions expected, got {one.shape} and {other.shape}"
-            )
-        a, b = (
-            torch.from_numpy(np.asarray(embeddings, dtype=np.float32)).to(self.device)
-            for embeddings in (one, other)
-        )
-        found = np.empty(len(rows), dtype=np.float64)
-        with torch.inference_mode():
-            for start in range(0, len(rows), COMPARED_AT_ONCE):
-                part = slice(start, start + COMPARED_AT_ONCE)
-                squares = network.matching.squared(a[rows[part]], b[columns[part]])
-                found[part] = squares.clamp_min(0.0).sqrt().cpu().numpy()
-        return found
 
     def warm_up(self) -> None:
         """Run single images and a batch, so that the first request does not pay for lazy initialisation."""

@@ -50,8 +50,7 @@ class Judgement:
 async def judged(core: Core, question: Vector, templates: Vector, rule: Policy) -> Judgement:
     """Judge a template (dimension,) against references (k, dimension) of one signer, in a worker thread.
 
-    Local matching takes some 0.2 ms for a pair, and k references make k (k + 1) / 2 pairs: too long for the event
-    loop.
+    Local matching takes milliseconds, which is too long for the event loop.
     """
     return await asyncio.to_thread(judge_now, core, question, templates, rule)
 

@@ -60,6 +60,10 @@ def test_the_distance_is_the_formula_s() -> None:
         )
         assert torch.allclose(found, matching.squared(rows[3:], rows[:3]), rtol=1e-5)
         assert matching.squared(rows, rows).abs().max() < 1e-5
+        table = matching.table(rows, rows[:4])
+        pairs = [(i, j) for i in range(6) for j in range(4)]
+        one, other = (rows[list(part)] for part in zip(*pairs, strict=True))
+        assert torch.allclose(table.flatten(), matching.squared(one, other), rtol=1e-4, atol=1e-4)
 
 
 def test_writing_that_lies_one_cell_off_costs_the_price_alone() -> None:
