@@ -38,7 +38,7 @@ from app.limiting import parse_limit
 ROOT = Path(__file__).resolve().parent.parent
 RELEASED_WEIGHTS = ROOT / "weights" / "countersign-3"
 """The model that is served unless another one is named; its terms are research."""
-PERMISSIVE_WEIGHTS = ROOT / "weights" / "countersign-3-free"
+PERMISSIVE_WEIGHTS = ROOT / "weights" / "countersign-2-free"
 """The model that is served instead where `allowed_terms` is permissive and no other is named."""
 SECRETS = Path("/run/secrets")
 

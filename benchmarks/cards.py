@@ -16,7 +16,7 @@ from model.weights import load_card, write_card
 WEIGHTS = Path("weights")
 LIMITATIONS = (
     "signatures of one or two strokes: whoever has a pen can copy their shape",
-    "forgers who could watch it being written: countersign-2-free states 5 % and lets 11 to 12 % of SVC2004's pass",
+    "forgers who could watch the signature being written (SVC2004): more of theirs pass than is stated",
     "people who sign in two ways, when the references show only one",
     "writing over guilloche or print: neither training nor test data has any",
 )

@@ -135,7 +135,7 @@ class Verdict:
     warnings: tuple[str, ...] = ()
 
 
-DISTANCE_DIGITS, LLR_DIGITS, RATE_DIGITS = 5, 3, 5
+DISTANCE_DIGITS, LLR_DIGITS, RATE_DIGITS = 5, 3, 4
 """Decimals of the numbers in a verdict. Embeddings of half precision are worth no more."""
 
 INCONSISTENT_SPREAD = 2.0  # times the population's mean distance between two genuine signatures

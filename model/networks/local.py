@@ -41,6 +41,9 @@ class LocalNetwork(nn.Module):
         Residual blocks of the stages at an eighth and at a sixteenth of the resolution.
     reach : two ints
         How many cells a match may lie off, vertically and horizontally.
+    scale : bool
+        Whether a scale is learned; without it, the last number is 0. A scale that was learned on some data sets made
+        more errors on the others (``benchmarks/README.md``).
     """
 
     def __init__(
@@ -50,6 +53,8 @@ class LocalNetwork(nn.Module):
         cell: int = 16,
         depth: Sequence[int] = (2, 2),
         reach: Sequence[int] = (1, 1),
+        *,
+        scale: bool = True,
     ) -> None:
         super().__init__()
         height, width = canvas
@@ -71,9 +76,10 @@ class LocalNetwork(nn.Module):
         self.coarse = _stage(third, fourth, depth[1])
         self.describe_fine = _descriptor(third, cell)
         self.describe_coarse = _descriptor(fourth, cell)
-        self.scale = nn.Linear(third + fourth, 1)
-        nn.init.zeros_(self.scale.weight)
-        nn.init.zeros_(self.scale.bias)
+        self.scale = nn.Linear(third + fourth, 1) if scale else None
+        if self.scale is not None:
+            nn.init.zeros_(self.scale.weight)
+            nn.init.zeros_(self.scale.bias)
         self.matching = LocalMatching((height // STRIDE, width // STRIDE), cell, reach)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -84,8 +90,11 @@ class LocalNetwork(nn.Module):
             self.describe_coarse(coarse), scale_factor=2.0, mode="bilinear", align_corners=False
         )
         rows = cells.permute(0, 2, 3, 1).flatten(1)
-        pooled = torch.cat([fine.mean(dim=(2, 3)), coarse.mean(dim=(2, 3))], dim=1)
-        scale = torch.tanh(self.scale(pooled))
+        if self.scale is None:
+            scale = rows.new_zeros(len(rows), 1)
+        else:
+            pooled = torch.cat([fine.mean(dim=(2, 3)), coarse.mean(dim=(2, 3))], dim=1)
+            scale = torch.tanh(self.scale(pooled))
         return torch.cat([functional.normalize(rows.float(), dim=1), scale.float()], dim=1)
 
 
