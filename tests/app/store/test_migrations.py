@@ -68,7 +68,7 @@ def test_a_plaintext_store_of_the_first_release_is_encrypted_without_loss(
     upgrade(engine, "0001")
     model = serve(database_url=f"sqlite:///{settings.erasure_log}.other").app.state.core.model_version
     images = [draw(1, n) for n in range(25)]
-    vectors = np.random.default_rng(0).normal(size=(len(images), 128)).astype("<f4")
+    vectors = np.random.default_rng(0).normal(size=(len(images), 257)).astype("<f4")
     ids = [new_id() for _ in images]
     at = "2026-01-01 00:00:00+00:00" if not empty.is_sqlite else "2026-01-01 00:00:00"
     answer = {"signer_id": "alice", "references": ["ALICES-ANSWER"]}
