@@ -78,6 +78,11 @@ class Deadline:
                 raise too_late()
             self._state = _State.WRITING
 
+    def take_back(self) -> None:
+        """Let the request be stopped again: of what it began to write nothing is stored."""
+        with self._lock:
+            self._state = _State.OPEN
+
 
 def current() -> Deadline | None:
     """The deadline of the request that the running task serves, None outside of requests."""

@@ -86,15 +86,15 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with _running(settings, metrics, gate, keys) as core:
-            app.state.core = core
+        async with AsyncExitStack() as opened:
+            if traces is not None:
+                opened.callback(traces.shutdown)
+            app.state.core = await opened.enter_async_context(_running(settings, metrics, gate, keys))
             try:
                 yield
             finally:
                 app.state.closing = True
                 app.state.core = None
-        if traces is not None:
-            traces.shutdown()
 
     app = FastAPIOffline(
         docs_url="/docs",

@@ -9,7 +9,7 @@ import html
 import http
 import logging
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -26,12 +26,17 @@ MEDIA_TYPE = "application/problem+json"
 _log = logging.getLogger(__name__)
 
 
+Stored = Literal["nothing", "everything", "unknown"]
+"""What remains of a request that was answered with a problem. Unknown: everything or nothing, never a part."""
+
+
 @dataclass(frozen=True)
 class ProblemKind:
     """What is the same for all problems of one code."""
 
     status: int
     title: str
+    stored: Stored = "nothing"
 
 
 PROBLEMS: dict[str, ProblemKind] = {
@@ -75,10 +80,12 @@ PROBLEMS: dict[str, ProblemKind] = {
     "unusable-signature": ProblemKind(422, "The image holds no usable signature"),
     # The service
     "too-many-requests": ProblemKind(429, "Too many requests in too short a time"),
-    "internal-error": ProblemKind(500, "The service failed"),
-    "answer-lost": ProblemKind(500, "The request was carried out, but not answered in time"),
-    "outcome-unknown": ProblemKind(500, "The request was carried out as a whole, or not at all"),
-    "erasure-not-logged": ProblemKind(500, "It is erased, but the erasure log could not be written"),
+    "internal-error": ProblemKind(500, "The service failed", "unknown"),
+    "answer-lost": ProblemKind(500, "The request was carried out, but not answered in time", "everything"),
+    "outcome-unknown": ProblemKind(500, "The request was carried out as a whole, or not at all", "unknown"),
+    "erasure-not-logged": ProblemKind(
+        500, "It is erased, but the erasure log could not be written", "everything"
+    ),
     "stored-data-damaged": ProblemKind(500, "What is stored does not decrypt"),
     "busy": ProblemKind(503, "The service has as much work as it takes on"),
     "deadline-passed": ProblemKind(503, "The answer was not ready in time"),
@@ -252,12 +259,16 @@ async def _page() -> str:
     return (
         "<!doctype html><meta charset=utf-8><title>Countersign: problems</title>"
         "<style>body{font:16px/1.5 system-ui;margin:2rem;max-width:60rem}td{padding:.2rem 1rem .2rem 0}</style>"
-        f"<h1>Problems</h1><p>Every error code of the API.</p><table>{rows}</table>"
+        "<h1>Problems</h1><p>Every error code of the API, and what is stored of a request that was answered with it. "
+        "Unknown means as a whole or not at all. Repeating a request with the same Idempotency-Key is always safe: "
+        "what was carried out is not done again, and its answer is given. DELETE, PATCH and PUT may be repeated as "
+        "they are.</p><table><tr><th>Status<th>Code<th>Title<th>Stored</tr>"
+        f"{rows}</table>"
     )
 
 
 def _row(code: str, kind: ProblemKind) -> str:
     return (
         f'<tr id="{html.escape(code)}"><td>{kind.status}</td>'
-        f"<td><code>{html.escape(code)}</code></td><td>{html.escape(kind.title)}</td></tr>"
+        f"<td><code>{html.escape(code)}</code></td><td>{html.escape(kind.title)}</td><td>{kind.stored}</td></tr>"
     )

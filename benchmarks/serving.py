@@ -24,7 +24,7 @@ from PIL import Image
 from app.domain import NewReference, new_id, now
 from app.main import create_app
 from app.settings import RELEASED_WEIGHTS, Settings
-from app.store import references
+from app.store import holding, references
 from app.uploads import UploadLimits, read_upload
 from model.data.synthetic import Writer
 from model.embedder import Embedder
@@ -64,7 +64,8 @@ async def fill(core: object, signers: int, dimension: int) -> None:
                     )  # type: ignore[attr-defined]
                     for k, v in enumerate(vectors)
                 ]
-                references.add(session, "default", f"s{n}", new, now(), 50)  # type: ignore[arg-type]
+                held = holding.hold_or_make(session, "default", f"s{n}", None, now())  # type: ignore[arg-type]
+                references.add(session, held, new, now(), 50)  # type: ignore[arg-type]
 
         await core.store.write(add)  # type: ignore[attr-defined]
 

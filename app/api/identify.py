@@ -20,7 +20,7 @@ router = APIRouter(tags=["verification"], route_class=ImageRoute)
     "/identify",
     summary="Find the closest signers",
     response_model=IdentificationOut,
-    responses=documented(*ALWAYS, *ON_FILES, "signer-not-found", "nobody-enrolled"),
+    responses=documented(*ALWAYS, *ON_FILES, "signer-not-found", "nobody-enrolled", "signer-erased"),
 )
 async def post_identify(
     core: Running,

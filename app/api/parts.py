@@ -21,6 +21,8 @@ ALWAYS = (
     "not-ready",
     "deadline-passed",
     "internal-error",
+    "answer-lost",
+    "outcome-unknown",
 )
 ON_FILES = (
     "empty-upload",

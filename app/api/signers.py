@@ -53,6 +53,7 @@ _NOBODY = (*ALWAYS, "signer-not-found")
         "too-many-files",
         "duplicate-reference",
         "too-many-references",
+        "signer-erased",
         "idempotency-conflict",
     ),
 )
@@ -133,7 +134,12 @@ async def patch_signer(
     return SignerOut.of(await records.set_policy(core, caller.tenant_id, signer_id, given))
 
 
-@router.delete("/{signer_id}", summary="Erase a signer", status_code=204, responses=documented(*ALWAYS))
+@router.delete(
+    "/{signer_id}",
+    summary="Erase a signer",
+    status_code=204,
+    responses=documented(*ALWAYS, "erasure-not-logged"),
+)
 async def delete_signer(core: Running, caller: Enrolling, signer_id: SignerPath) -> Response:
     """Erase a signer with all reference images and templates, for good. Verifications stay on record, without images.
 
@@ -206,7 +212,7 @@ async def get_image(
     "/{signer_id}/references/{reference_id}",
     summary="Erase a reference",
     status_code=204,
-    responses=documented(*ALWAYS),
+    responses=documented(*ALWAYS, "erasure-not-logged"),
 )
 async def delete_reference(
     core: Running, caller: Enrolling, signer_id: SignerPath, reference_id: ReferencePath

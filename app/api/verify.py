@@ -27,6 +27,7 @@ router = APIRouter(tags=["verification"], route_class=ImageRoute)
         "signer-not-found",
         "too-few-references",
         "model-version-mismatch",
+        "signer-erased",
         "idempotency-conflict",
     ),
 )

@@ -15,7 +15,7 @@ from app.services.idempotency import Once
 from app.services.judging import stands_apart
 from app.services.notes import note
 from app.services.reading import Signature, media_type, read_signatures
-from app.store import audit, references, signers
+from app.store import holding, references, signers
 
 Answer = dict[str, Any]
 
@@ -57,12 +57,12 @@ async def enrol(
     def keep(session: Session) -> Answer:
         if once is not None and (earlier := once.claim(session)) is not None:
             return earlier
-        if known is not None:
-            signers.hold(session, known, signer_id)
-        kept = answer(references.add(session, tenant_id, signer_id, new, now(), core.settings.max_references))
+        at = now()
+        held = holding.hold_or_make(session, tenant_id, signer_id, known, at)
+        kept = answer(references.add(session, held, new, at, core.settings.max_references))
         if once is not None:
-            once.keep(session, kept)
-        core.trail.append(session, entry, audit.subject_of(session, tenant_id, signer_id))
+            once.keep(session, held, kept)
+        core.trail.append(session, entry, held.key)
         return kept
 
     with core.metrics.stage("store"):

@@ -33,9 +33,10 @@ PAGE = 500
 class Entry:
     """One signer in the gallery; `templates` is (k, dimension) float16, None when some are not to be had.
 
-    Another model made them, or they do not decrypt.
+    Another model made them, or they do not decrypt. `key` tells the signer from others who had the same id before.
     """
 
+    key: str
     signer_id: str
     target_far: float | None
     fixed_threshold: float | None
@@ -217,6 +218,7 @@ class Gallery:
         entry = None
         if rows:
             entry = Entry(
+                key,
                 rows[0].signer_id,
                 rows[0].target_far,
                 rows[0].fixed_threshold,

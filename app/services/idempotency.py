@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from app.domain import Upload, now
 from app.store import retries
+from app.store.holding import Held
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,9 @@ class Once:
             retries.claim(session, self.tenant_id, self.key, self.fingerprint, self.signer_id, now())
         return earlier
 
-    def keep(self, session: Session, answer: dict[str, Any]) -> None:
-        """Keep the answer, in the transaction that did what it tells of."""
-        retries.keep(session, self.tenant_id, self.key, self.signer_id, answer)
+    def keep(self, session: Session, held: Held, answer: dict[str, Any]) -> None:
+        """Keep the answer, in the transaction that did what it tells of its signer."""
+        retries.keep(session, held, self.key, answer)
 
 
 async def once(

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 from sqlalchemy.orm import Session
 
 from app.domain import Note, Upload, Vector
-from app.errors import NobodyEnrolled, SignerNotFound
+from app.errors import NobodyEnrolled, SignerErased, SignerNotFound
 from app.services.core import Core
 from app.services.gallery import Entry
 from app.services.judging import judge_now, policy
 from app.services.notes import note
-from app.services.reading import read_signature
-from app.store import audit, signers
+from app.services.reading import Signature, read_signature
+from app.store import holding, signers
 
 SPARE = 20  # candidates beyond top_k that are measured exactly
+RANKINGS = 3
 
 
 @dataclass(frozen=True)
@@ -49,21 +51,34 @@ async def identify(
 ) -> Identification:
     """Rank signers by their distance to a questioned signature; only the audit keeps that it was done.
 
+    When the nearest is erased meanwhile, the others are ranked again.
+
     Raises
     ------
     FileRefused, SignerNotFound
     NobodyEnrolled
         When there is nobody to compare with.
+    SignerErased
+        When the nearest was erased at each of several rankings.
     """
     if signer_ids:
         unknown = await core.store.read(signers.unknown, tenant_id, list(signer_ids))
         if unknown:
             raise SignerNotFound(f"No signer {unknown[0]!r} is enrolled; leave it out of `signer_ids`.")
     signature = await read_signature(core, upload)
+    among = frozenset(signer_ids) if signer_ids else None
+    for _ in range(RANKINGS - 1):
+        with suppress(SignerErased):
+            return await _ranked(core, tenant_id, signature, top_k, among)
+    return await _ranked(core, tenant_id, signature, top_k, among)
+
+
+async def _ranked(
+    core: Core, tenant_id: str, signature: Signature, top_k: int, among: frozenset[str] | None
+) -> Identification:
+    """Rank the signers that are enrolled now and put it on the audit; raises SignerErased, and it is not."""
     with core.metrics.stage("index"):
-        near = await core.gallery.nearest(
-            tenant_id, signature.template, top_k + SPARE, frozenset(signer_ids) if signer_ids else None
-        )
+        near = await core.gallery.nearest(tenant_id, signature.template, top_k + SPARE, among)
     if not near.entries:
         raise NobodyEnrolled(
             f"None of {near.skipped} enrolled signers can be compared with: their references were enrolled with "
@@ -71,9 +86,10 @@ async def identify(
             if near.skipped
             else "No signer with references of the model in use is enrolled; enrol some first."
         )
-    best = await asyncio.to_thread(_nearest, core, signature.template, near.entries, top_k)
+    ranked = await asyncio.to_thread(_nearest, core, signature.template, near.entries, top_k)
+    best = tuple(candidate for _, candidate in ranked)
     notes = (note("skipped-signers"),) if near.skipped else ()
-    first = best[0]
+    key, first = ranked[0]
     told = core.trail.entry(
         "identify",
         decision=first.decision,
@@ -87,7 +103,8 @@ async def identify(
     )
 
     def keep(session: Session) -> None:
-        core.trail.append(session, told, audit.subject_of(session, tenant_id, first.signer_id))
+        held = holding.hold(session, tenant_id, first.signer_id, key)
+        core.trail.append(session, told, held.key)
 
     await core.store.write(keep)
     return Identification(
@@ -95,8 +112,10 @@ async def identify(
     )
 
 
-def _nearest(core: Core, question: Vector, entries: Sequence[Entry], top_k: int) -> tuple[Candidate, ...]:
-    """The `top_k` signers with the smallest exact distance, best first; only these are judged."""
+def _nearest(
+    core: Core, question: Vector, entries: Sequence[Entry], top_k: int
+) -> list[tuple[str, Candidate]]:
+    """The keys of the `top_k` signers with the smallest exact distance, best first; only these are judged."""
     measured: list[tuple[float, str, Entry, Vector]] = []
     for entry in entries:
         if entry.templates is not None:
@@ -105,18 +124,17 @@ def _nearest(core: Core, question: Vector, entries: Sequence[Entry], top_k: int)
             fitted = core.embedder.calibration.at(len(to_references))
             measured.append((float(fitted.rule.distance(to_references)), entry.signer_id, entry, own))
     measured.sort(key=lambda one: one[:2])
-    candidates = []
+    ranked = []
     for _, _, entry, templates in measured[:top_k]:
         rule = policy(core, entry.target_far, entry.fixed_threshold)
         verdict = judge_now(core, question, templates, rule).verdict
-        candidates.append(
-            Candidate(
-                entry.signer_id,
-                verdict.decision.value,
-                verdict.distance,
-                verdict.threshold,
-                verdict.log_likelihood_ratio,
-                len(templates),
-            )
+        candidate = Candidate(
+            entry.signer_id,
+            verdict.decision.value,
+            verdict.distance,
+            verdict.threshold,
+            verdict.log_likelihood_ratio,
+            len(templates),
         )
-    return tuple(candidates)
+        ranked.append((entry.key, candidate))
+    return ranked

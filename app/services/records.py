@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 from app.domain import Page, Reference, ReferenceImage, Signer, Verification, now
 from app.errors import UnsupportedRate
 from app.services.core import Core
-from app.store import audit, questioned, references, signers, verifications
+from app.store import audit, holding, questioned, references, signers, verifications
 from app.store.erasures import Erasure
 
 
@@ -32,8 +32,9 @@ async def set_policy(core: Core, tenant_id: str, signer_id: str, policy: dict[st
     entry = core.trail.entry("policy", policy=policy)
 
     def change(session: Session) -> Signer:
-        changed = signers.set_policy(session, tenant_id, signer_id, policy)
-        core.trail.append(session, entry, changed.key)
+        held = holding.hold_present(session, tenant_id, signer_id)
+        changed = signers.set_policy(session, held, policy)
+        core.trail.append(session, entry, held.key)
         return changed
 
     return await core.store.write(change)
@@ -44,10 +45,11 @@ async def erase_signer(core: Core, tenant_id: str, signer_id: str) -> bool:
     entry = core.trail.entry("erase-signer")
 
     def erase(session: Session) -> Erasure | None:
-        subject = audit.subject_of(session, tenant_id, signer_id)
-        erased = signers.erase(session, tenant_id, signer_id)
-        if erased is not None:
-            core.trail.append(session, entry, subject)
+        held = holding.hold_to_erase(session, tenant_id, signer_id)
+        if held is None:
+            return None
+        erased = signers.erase(session, held)
+        core.trail.append(session, entry, held.key)
         return erased
 
     return await core.store.erase(erase) is not None
@@ -70,8 +72,9 @@ async def reference_image(core: Core, tenant_id: str, signer_id: str, reference_
     entry = core.trail.entry("view-image", record_id=reference_id)
 
     def view(session: Session) -> ReferenceImage:
+        held = holding.hold_present(session, tenant_id, signer_id)
         image = references.image(session, tenant_id, signer_id, reference_id)
-        core.trail.append(session, entry, audit.subject_of(session, tenant_id, signer_id))
+        core.trail.append(session, entry, held.key)
         return image
 
     return await core.store.write(view)

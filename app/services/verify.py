@@ -16,7 +16,7 @@ from app.services.idempotency import Once
 from app.services.judging import Judgement, finding, judged, policy
 from app.services.notes import note
 from app.services.reading import media_type, read_signature, read_signatures
-from app.store import questioned, references, signers, verifications
+from app.store import holding, questioned, references, verifications
 
 Answer = dict[str, Any]
 
@@ -59,13 +59,12 @@ async def verify(
     def keep(session: Session) -> Answer:
         if once is not None and (earlier := once.claim(session)) is not None:
             return earlier
-        signers.hold(session, known.signer.key, signer_id)
-        verifications.add(session, tenant_id, verification)
+        held = holding.hold(session, tenant_id, signer_id, known.signer.key)
+        verifications.add(session, held, verification)
         if core.settings.keep_questioned_days:
             questioned.add(
                 session,
-                tenant_id,
-                signer_id,
+                held,
                 verification.verification_id,
                 upload.data,
                 media_type(upload.data),
@@ -73,8 +72,8 @@ async def verify(
             )
         told = answer(verification)
         if once is not None:
-            once.keep(session, told)
-        core.trail.append(session, entry, known.signer.key)
+            once.keep(session, held, told)
+        core.trail.append(session, entry, held.key)
         return told
 
     with core.metrics.stage("store"):

@@ -49,8 +49,12 @@ def open_engine(url: str, connections: int) -> Engine:
             if not str(file).startswith("file:"):
                 file.touch(mode=0o600)  # what SQLite makes itself, others may read
         engine = _connected(parsed, connections)
-        _upgrade(engine)
-        _probe(engine)
+        try:
+            _upgrade(engine)
+            _probe(engine)
+        except BaseException:
+            engine.dispose()
+            raise
         return engine
 
 
@@ -142,6 +146,8 @@ def _server(url: URL, connections: int) -> Engine:
         max_overflow=_SPARE,
         pool_pre_ping=True,
         connect_args=options,
+        # Whatever the server's default is: an erasure that waited for a write has to see what it wrote.
+        isolation_level="READ COMMITTED",
         hide_parameters=True,  # or errors in the log would hold images
     )
 

@@ -119,15 +119,23 @@ def returned(session: Session, logged: Iterable[Erasure] = ()) -> list[Returned]
     ]
 
 
-def erase_again(session: Session, one: Returned) -> None:
-    """Erase what came back, as it was erased the first time."""
+def erase_again(session: Session, one: Returned) -> bool:
+    """Erase what came back, as it was erased the first time; False when another process was quicker."""
     if one.kind == "signer":
-        session.execute(delete(SignerRow).where(SignerRow.key == one.signer_key))
+        gone = delete(SignerRow).where(SignerRow.key == one.signer_key).returning(SignerRow.key)
+    else:
+        gone = (
+            delete(ReferenceRow)
+            .where(ReferenceRow.reference_id == one.reference_id)
+            .returning(ReferenceRow.reference_id)
+        )
+    if session.scalar(gone) is None:
+        return False
+    if one.kind == "signer":
         questioned.erase_of(session, one.tenant_id, one.signer_id)
         retries.forget_signer(session, one.tenant_id, one.signer_id)
-    else:
-        session.execute(delete(ReferenceRow).where(ReferenceRow.reference_id == one.reference_id))
     changes.touch(session, one.tenant_id, one.signer_key)
+    return True
 
 
 def _standing(session: Session, digests: list[str]) -> Iterator[str]:

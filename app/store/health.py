@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 PROBE_EVERY_S = 10.0
 PROBE_BYTES = 1 << 20
+WELL_FOR_S = 1.0
+"""A look that found nothing answers for so long."""
 LOOKS_PER_PROBE = 10
 """Values that did not decrypt and are tried again at one look; the others keep their turn."""
 _SHOWN = 3
@@ -38,10 +40,21 @@ class Condition:
         self.failed = False
         self.probed_at = float("-inf")
         self.tried: dict[Place, float] = {}
+        self.well_at = float("-inf")
+
+    @property
+    def well(self) -> bool:
+        """Whether a look found nothing a moment ago, and nothing has failed since."""
+        return time.monotonic() - self.well_at < WELL_FOR_S
+
+    def read_failed(self) -> None:
+        """Have the next one who asks look again."""
+        self.well_at = float("-inf")
 
     def write_failed(self) -> None:
         """Leave the mark."""
         self.failed = True
+        self.well_at = float("-inf")
 
 
 def faults(store: Store, condition: Condition) -> list[str]:
@@ -52,7 +65,10 @@ def faults(store: Store, condition: Condition) -> list[str]:
         except CountersignError as error:
             condition.failed = True
             return [str(error)]
-        return _unreadable(store, condition)
+        found = _unreadable(store, condition)
+        if not found and not condition.failed:
+            condition.well_at = time.monotonic()
+        return found
 
 
 def _probe(store: Store, condition: Condition) -> None:

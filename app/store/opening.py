@@ -33,12 +33,11 @@ def open_store(settings: Settings) -> Store:
     )
     try:
         _bring_up_to_date(store, Trail(settings.chain_keys()))
-    except StartRefused:
+    except BaseException as error:
         store.close()
+        if isinstance(error, StoreUnavailable | OSError):
+            raise StartRefused(f"The store cannot be brought up to date: {error}") from error
         raise
-    except (StoreUnavailable, OSError) as error:
-        store.close()
-        raise StartRefused(f"The store cannot be brought up to date: {error}") from error
     return store
 
 

@@ -11,6 +11,7 @@ from app.domain import ReferenceImage
 from app.errors import ImageNotKept
 from app.store import sealing, verifications
 from app.store.cipher import cipher_of
+from app.store.holding import Held
 from app.store.tables import QuestionedRow, VerificationRow
 
 BATCH = 200
@@ -18,8 +19,7 @@ BATCH = 200
 
 def add(
     session: Session,
-    tenant_id: str,
-    signer_id: str,
+    held: Held,
     verification_id: str,
     data: bytes,
     media_type: str,
@@ -27,7 +27,8 @@ def add(
 ) -> None:
     """Keep the image of a questioned signature; its verification is on record already."""
     session.flush()
-    sealed = cipher_of(session).seal(sealing.questioned_place(tenant_id, signer_id, verification_id), data)
+    place = sealing.questioned_place(held.tenant_id, held.signer_id, verification_id)
+    sealed = cipher_of(session).seal(place, data)
     session.add(
         QuestionedRow(
             verification_id=verification_id,

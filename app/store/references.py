@@ -22,6 +22,7 @@ from app.errors import (
 )
 from app.store import changes, erasures, sealing, signers
 from app.store.erasures import Erasure
+from app.store.holding import Held
 from app.store.sealing import StoredTemplate
 from app.store.tables import ImageRow, ReferenceRow, SignerRow, TemplateRow
 
@@ -57,9 +58,9 @@ class Indexed:
 
 
 def add(
-    session: Session, tenant_id: str, signer_id: str, new: Sequence[NewReference], at: datetime, most: int
+    session: Session, held: Held, new: Sequence[NewReference], at: datetime, most: int
 ) -> tuple[Reference, ...]:
-    """Keep references of one signer, all or none; the signer is made when new.
+    """Keep references of one signer who is held alone, all or none.
 
     Raises
     ------
@@ -68,7 +69,7 @@ def add(
     TooManyReferences
         When the signer would have more than `most`.
     """
-    key = signers.ensure(session, tenant_id, signer_id, at)
+    tenant_id, signer_id, key = held.tenant_id, held.signer_id, held.key
     present = session.execute(
         select(ReferenceRow.reference_id, ReferenceRow.sha256, ReferenceRow.page).where(
             ReferenceRow.signer_key == key

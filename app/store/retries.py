@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from app.errors import IdempotencyConflict
 from app.store.cipher import cipher_of
+from app.store.holding import Held
 from app.store.sealing import answer_place
 from app.store.tables import RetryRow
 
@@ -62,13 +63,13 @@ def claim(session: Session, tenant_id: str, key: str, fingerprint: str, signer_i
     session.flush()
 
 
-def keep(session: Session, tenant_id: str, key: str, signer_id: str, answer: dict[str, Any]) -> None:
-    """Keep the answer under a key that this transaction has claimed."""
-    place = answer_place(tenant_id, signer_id, key)
+def keep(session: Session, held: Held, key: str, answer: dict[str, Any]) -> None:
+    """Keep the answer, which tells of a signer, under a key that this transaction has claimed."""
+    place = answer_place(held.tenant_id, held.signer_id, key)
     sealed = cipher_of(session).seal(place, json.dumps(answer).encode())
     session.execute(
         update(RetryRow)
-        .where(RetryRow.tenant_id == tenant_id, RetryRow.idempotency_key == key)
+        .where(RetryRow.tenant_id == held.tenant_id, RetryRow.idempotency_key == key)
         .values(sealed=sealed.data, key_id=sealed.key_id)
     )
 

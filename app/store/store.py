@@ -19,7 +19,7 @@ from functools import partial
 from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app import deadline
@@ -29,7 +29,7 @@ from app.store.cipher import Cipher, carry
 from app.store.engine import BUSY_TIMEOUT_S, compact, forget_erased, open_engine, reading
 from app.store.erasure_log import ErasureLog
 from app.store.erasures import Erasure
-from app.store.faults import repeatable, unavailable
+from app.store.faults import repeatable, unavailable, unsure
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -61,6 +61,7 @@ class Store:
         self._one_writer = engine.dialect.name == "sqlite"
         self._turn = threading.Lock()
         self._condition = health.Condition()
+        self._look: asyncio.Task[list[str]] | None = None
         self._unswept = False
         self.cipher = cipher
         self.erasure_log = erasure_log
@@ -121,6 +122,7 @@ class Store:
         except DataError as error:
             raise _not_storable() from error
         except SQLAlchemyError as error:
+            self._condition.read_failed()
             raise unavailable(error) from error
 
     def write_now(self, work: Work[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -137,8 +139,9 @@ class Store:
             committing = False
             try:
                 with self._in_turn(), Session(self._writer, info=carry(self.cipher)) as session:
-                    begin()
                     with session.begin():
+                        session.connection()  # waits for a connection, and with SQLite for its lock
+                        begin()
                         result = work(session, *args, **kwargs)
                         session.flush()
                         committing = True
@@ -146,11 +149,11 @@ class Store:
             except DataError as error:
                 raise _not_storable() from error
             except SQLAlchemyError as error:
-                if committing and isinstance(error, DBAPIError) and error.connection_invalidated:
+                if committing and unsure(error):
                     self._condition.write_failed()
                     raise OutcomeUnknown(
-                        "The connection to the database broke while it stored the request. Repeat it with the same "
-                        "Idempotency-Key; without one, look at what is stored before you repeat it."
+                        "The database broke off while it stored the request, as a whole or not at all. Repeat it "
+                        "with the same Idempotency-Key; without one, look at what is stored before you repeat it."
                     ) from error
                 lost_race = isinstance(error, IntegrityError) or repeatable(error)
                 if not lost_race or attempt == ATTEMPTS:
@@ -180,8 +183,16 @@ class Store:
             raise unavailable(error) from error
 
     async def faults(self) -> list[str]:
-        """What keeps the store from serving, in sentences; empty when it can be read and written and all opens."""
-        return await self._run(partial(health.faults, self, self._condition))
+        """What keeps the store from serving, in sentences; empty when it can be read and written and all opens.
+
+        All who ask at the same time get one look's result, and a look that found nothing answers for a second more,
+        unless something fails meanwhile: whoever asks often keeps no thread from the requests.
+        """
+        if self._condition.well and not self.cipher.unreadable:
+            return []
+        if self._look is None or self._look.done():
+            self._look = asyncio.create_task(self._run(partial(health.faults, self, self._condition)))
+        return await asyncio.shield(self._look)
 
     async def run(self, work: Callable[[], R]) -> R:
         """Run `work`, which reads the store by `read_now`, on one of the store's threads."""
@@ -209,6 +220,12 @@ class Store:
                     future.cancel()
                     raise
                 task.uncancel()
+            except (OutcomeUnknown, ErasureNotLogged):
+                raise
+            except Exception:
+                if request is not None:
+                    request.take_back()
+                raise
 
     @contextmanager
     def _in_turn(self) -> Iterator[None]:

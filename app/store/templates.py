@@ -16,8 +16,8 @@ from sqlalchemy import ColumnElement, Exists, and_, delete, exists, func, select
 from sqlalchemy.orm import Session
 
 from app.domain import Vector
-from app.errors import DataKeyMissing, StoredDataDamaged
-from app.store import changes, sealing
+from app.errors import DataKeyMissing, SignerErased, StoredDataDamaged
+from app.store import changes, holding, sealing
 from app.store.cipher import cipher_of
 from app.store.sealing import StoredTemplate
 from app.store.tables import ImageRow, ReferenceRow, SignerRow, TemplateRow
@@ -148,8 +148,9 @@ def add(session: Session, owner: Owner, model_version: str, made: Mapping[str, V
     Those that were erased meanwhile get none, nor do those that somebody else gave a sound one. A damaged template is
     replaced.
     """
-    locked = select(SignerRow.key).where(SignerRow.key == owner.key).with_for_update()
-    if session.scalar(locked) is None:
+    try:
+        holding.hold_alone(session, owner.tenant_id, owner.signer_id, owner.key)
+    except SignerErased:
         return []
     standing = session.scalars(
         select(ReferenceRow.reference_id)
@@ -193,8 +194,9 @@ def drop_others(session: Session, owner: Owner, model_version: str) -> dict[str,
 
     None, and nothing is deleted, when a reference has no template of this model yet: the old ones are all it has.
     """
-    locked = select(SignerRow.key).where(SignerRow.key == owner.key).with_for_update()
-    if session.scalar(locked) is None:
+    try:
+        holding.hold_alone(session, owner.tenant_id, owner.signer_id, owner.key)
+    except SignerErased:
         return {}
     mine = select(ReferenceRow.reference_id).where(ReferenceRow.signer_key == owner.key)
     if session.scalar(mine.where(~_has_template(model_version)).limit(1)) is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -67,29 +67,30 @@ class ErasureWatch:
         state = self._state(log)
         if state == self._seen:
             return 0
-        missing = False
+        missing: list[erasures.Erasure] = []
         if log is not None:
             stones = self._store.read_now(erasures.everything)
             logged = log.read()
             known = {stone.digest for stone in logged}
             log.append(stone for stone in stones if stone.digest not in known)
             standing = {stone.digest for stone in stones}
-            if fresh := [stone for stone in logged if stone.digest not in standing]:
-                self._store.write_now(erasures.add_all, fresh)
-                missing = True
-        back = self._erase_what_came_back() if missing or self._seen is None else 0
+            missing = [stone for stone in logged if stone.digest not in standing]
+        back = self._erase_what_came_back(missing) if missing or self._seen is None else 0
+        if missing:
+            # Last of all: as long as the table lacks them, any process will finish what this one did not.
+            self._store.write_now(erasures.add_all, missing)
         self._seen = state  # what has changed since, by this look too, is looked at the next time
         return back
 
     def _state(self, log: ErasureLog | None) -> tuple[int, tuple[int, int] | None]:
         return self._store.read_now(erasures.count), None if log is None else log.state()
 
-    def _erase_what_came_back(self) -> int:
-        back = self._store.read_now(erasures.returned)
+    def _erase_what_came_back(self, missing: Sequence[erasures.Erasure]) -> int:
+        back = self._store.read_now(erasures.returned, missing)
 
         def erase(session: Session, one: erasures.Returned) -> None:
-            erasures.erase_again(session, one)
-            self._note(session, one)
+            if erasures.erase_again(session, one):
+                self._note(session, one)
 
         for one in back:
             self._store.write_now(erase, one)

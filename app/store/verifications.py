@@ -11,20 +11,21 @@ from sqlalchemy.orm import Session
 
 from app.domain import Finding, Note, OperatingPoint, Page, ReferenceDistance, Verification
 from app.errors import VerificationNotFound
+from app.store.holding import Held
 from app.store.tables import VerificationRow
 
 _ADD = insert(cast("Table", VerificationRow.__table__))
 
 
-def add(session: Session, tenant_id: str, verification: Verification) -> None:
-    """Put a verification on record."""
+def add(session: Session, held: Held, verification: Verification) -> None:
+    """Put a verification of a signer on record."""
     finding = verification.finding
     session.execute(
         _ADD,
         {
             "verification_id": verification.verification_id,
-            "tenant_id": tenant_id,
-            "signer_id": verification.signer_id,
+            "tenant_id": held.tenant_id,
+            "signer_id": held.signer_id,
             "created_at": finding.created_at,
             "decision": finding.decision,
             "distance": finding.distance,

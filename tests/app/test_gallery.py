@@ -96,7 +96,7 @@ def test_any_order_of_changes_ranks_like_a_plain_search(seed: int) -> None:
         else:
             vectors = rng.normal(size=(int(rng.integers(1, 4)), 3)).astype(np.float32)
             truth[key] = vectors
-            index.replace(key, Entry(key, None, None, vectors.astype(np.float16)), vectors)
+            index.replace(key, Entry(key, key, None, None, vectors.astype(np.float16)), vectors)
         if rng.random() < 0.2:
             index.compact()
         question = rng.normal(size=3).astype(np.float32)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import sqlite3
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
+from unittest.mock import Mock
 
 import httpx
 import psutil
@@ -16,11 +20,26 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from app import deadline
-from app.errors import StartRefused
+from app.admission import Admission, Gate
+from app.errors import StartRefused, StoreUnavailable
+from app.problems import PROBLEMS
 from app.services import enrol as enrolling
+from app.services import identify as identifying
 from app.services import verify as verifying
 from app.settings import Settings
-from app.store import changes, erasures, questioned, reencryption, references, signers, templates, upkeep
+from app.store import (
+    changes,
+    erasures,
+    health,
+    holding,
+    questioned,
+    reencryption,
+    references,
+    signers,
+    templates,
+    upkeep,
+)
+from app.store import store as store_module
 from app.store.cipher import Place
 from app.store.tables import (
     ImageRow,
@@ -32,6 +51,7 @@ from app.store.tables import (
     VerificationRow,
 )
 from tests.app.test_load import enrol_async, multipart, running
+from tests.postgres import Postgres
 
 Draw = Callable[..., bytes]
 BIOMETRIC = (ReferenceRow, ImageRow, TemplateRow, QuestionedRow)
@@ -110,7 +130,7 @@ def test_nothing_is_written_of_a_signer_who_was_erased_meanwhile(
 
 def write_verification(session: Session, key: str, other: str) -> None:
     """What `app.services.verify` writes of a signer, in its order."""
-    signers.hold(session, key, "a")
+    held = holding.hold(session, "default", "a", key)
     verification = session.scalar(select(VerificationRow))
     assert verification is not None
     session.add(
@@ -123,12 +143,12 @@ def write_verification(session: Session, key: str, other: str) -> None:
             verification_id=other,
         )
     )
-    questioned.add(session, "default", "a", other, b"image", "image/png", verification.created_at)
+    questioned.add(session, held, other, b"image", "image/png", verification.created_at)
 
 
 def write_reference(session: Session, key: str, other: str) -> None:
     """What `app.services.enrol` does for a signer that it has seen."""
-    signers.hold(session, key, "a")
+    holding.hold_alone(session, "default", "a", key)
     reference = session.scalar(select(ReferenceRow))
     assert reference is not None
     session.add(
@@ -146,6 +166,12 @@ def write_reference(session: Session, key: str, other: str) -> None:
     changes.touch(session, "default", key)
 
 
+def write_policy(session: Session, key: str, other: str) -> None:
+    """What ``PATCH /signers/a`` does."""
+    held = holding.hold_present(session, "default", "a")
+    signers.set_policy(session, held, {"target_far": 0.05})
+
+
 def write_template(session: Session, key: str, other: str) -> None:
     """What re-embedding does."""
     waiting = templates.lacking_of(session, templates.Owner(key, "default", "a"), other)
@@ -158,7 +184,7 @@ def write_template(session: Session, key: str, other: str) -> None:
 
 
 @pytest.mark.both_databases
-@pytest.mark.parametrize("write", [write_verification, write_reference, write_template])
+@pytest.mark.parametrize("write", [write_verification, write_reference, write_policy, write_template])
 @pytest.mark.parametrize("first", ["the write", "the erasure"])
 def test_an_erasure_and_a_write_at_the_same_moment_leave_nothing(
     settings: Settings, draw: Draw, write: Callable[[Session, str, str], None], first: str
@@ -183,7 +209,9 @@ def test_an_erasure_and_a_write_at_the_same_moment_leave_nothing(
                 return slow
 
             def erase(session: Session) -> Any:
-                return signers.erase(session, "default", "a")
+                held = holding.hold_to_erase(session, "default", "a")
+                assert held is not None
+                return signers.erase(session, held)
 
             def write_it(session: Session) -> None:
                 write(session, key, "01a20000-0000-7000-8000-000000000000")
@@ -198,6 +226,106 @@ def test_an_erasure_and_a_write_at_the_same_moment_leave_nothing(
             await asyncio.gather(slow, quick, return_exceptions=True)
             assert [rows(app, table) for table in (SignerRow, *BIOMETRIC)] == [0] * 5
             assert kept_answers(app) == 0
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.both_databases
+@pytest.mark.parametrize("back", [False, True], ids=["erased", "erased and enrolled anew"])
+def test_who_is_erased_amid_an_identification_is_not_on_its_record(
+    settings: Settings, draw: Draw, monkeypatch: pytest.MonkeyPatch, back: bool
+) -> None:
+    """The nearest signer is erased after the ranking; the others are ranked again."""
+
+    async def scenario() -> None:
+        async with enrolled(settings, draw) as (app, client):
+            await client.post("/signers/b/references", files={"files": draw(2, 0)})
+            rank = identifying._nearest
+            loop = asyncio.get_running_loop()
+
+            async def erase() -> None:
+                assert (await client.delete("/signers/a")).status_code == 204
+                if back:
+                    await client.post("/signers/a/references", files={"files": draw(3, 0)})
+
+            def rank_then_erase(*args: Any) -> Any:
+                found = rank(*args)
+                assert found[0][1].signer_id == "a"
+                monkeypatch.setattr(identifying, "_nearest", rank)
+                asyncio.run_coroutine_threadsafe(erase(), loop).result(20)
+                return found
+
+            monkeypatch.setattr(identifying, "_nearest", rank_then_erase)
+            answer = await client.post("/identify", files={"signature": draw(1, 0)})
+            assert answer.status_code == 200, answer.text
+            (entry,) = (await client.get("/audit?action=identify")).json()["entries"]
+            first = answer.json()["candidates"][0]["signer_id"]
+            assert entry["signer_id"] == first
+            assert entry["subject"] == app.state.core.store.read_now(signers.key_of, "default", first)
+            assert back or first == "b"
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.both_databases
+def test_enrolments_of_one_signer_at_the_same_moment_do_not_lock_each_other_out(
+    settings: Settings, draw: Draw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both_hold = threading.Barrier(2, timeout=1)
+    add, may_repeat = references.add, store_module.repeatable
+    lost: list[bool] = []
+
+    def add_together(*args: Any) -> Any:
+        with suppress(
+            threading.BrokenBarrierError
+        ):  # one waits for the other before it gets here, as it should
+            both_hold.wait()
+        return add(*args)
+
+    def repeatable(error: Any) -> bool:
+        lost.append(may_repeat(error))
+        return lost[-1]
+
+    async def scenario() -> None:
+        async with enrolled(settings, draw) as (app, client):
+            monkeypatch.setattr(references, "add", add_together)
+            monkeypatch.setattr(store_module, "repeatable", repeatable)
+            answers = await asyncio.gather(
+                *(client.post("/signers/a/references", files={"files": draw(1, n)}) for n in (2, 3))
+            )
+            assert [answer.status_code for answer in answers] == [201, 201]
+            assert lost == []
+            assert rows(app, ReferenceRow) == 3
+
+    asyncio.run(scenario())
+
+
+def test_an_erasure_sees_what_it_waited_for_whatever_the_server_s_isolation_level_is(
+    settings: Settings, draw: Draw, postgres: Postgres
+) -> None:
+    name = postgres.new_database()
+    postgres.execute(f"ALTER DATABASE {name} SET default_transaction_isolation = 'repeatable read'")
+
+    async def scenario() -> None:
+        async with enrolled(settings, draw, database_url=postgres.url(name)) as (app, client):
+            await REQUESTS["verify"](client, draw)
+            store = app.state.core.store
+            key = store.read_now(signers.key_of, "default", "a")
+            started, go_on = threading.Event(), threading.Event()
+
+            def write(session: Session) -> None:
+                write_verification(session, key, "01a20000-0000-7000-8000-000000000000")
+                started.set()
+                assert go_on.wait(20)
+
+            writing = asyncio.create_task(asyncio.to_thread(store.write_now, write))
+            await asyncio.to_thread(started.wait, 20)
+            erasing = asyncio.create_task(client.delete("/signers/a"))
+            await asyncio.sleep(0.3)
+            go_on.set()
+            await writing
+            assert (await erasing).status_code == 204
+            assert [rows(app, table) for table in (SignerRow, *BIOMETRIC)] == [0] * 5
 
     asyncio.run(scenario())
 
@@ -250,14 +378,21 @@ async def interrupted(
 CALLS: dict[str, tuple[Callable[[Draw, int], httpx.Request], type, int]] = {
     "verify": (
         lambda draw, n: httpx.Request(
-            "POST", "http://localhost/verify", data={"signer_id": "a"}, files={"signature": draw(1, 1)}
+            "POST",
+            "http://localhost/verify",
+            data={"signer_id": "a"},
+            files={"signature": draw(1, 1)},
+            headers={"Idempotency-Key": f"verify-{n}"},
         ),
         VerificationRow,
         1,
     ),
     "enrol": (
         lambda draw, n: httpx.Request(
-            "POST", f"http://localhost/signers/new-{n}/references", files={"files": draw(1, 2)}
+            "POST",
+            f"http://localhost/signers/new-{n}/references",
+            files={"files": draw(1, 2)},
+            headers={"Idempotency-Key": f"enrol-{n}"},
         ),
         ReferenceRow,
         1,
@@ -294,6 +429,9 @@ def test_status_and_store_agree_wherever_a_request_is_interrupted(
                 if status == 503:
                     assert written == 0, where
                 assert status in {None, 200, 201, 204, 503} or code == "answer-lost", where
+                again = await client.send(make(draw, position))
+                assert again.status_code in {200, 201, 204}, f"{where}; repeated: {again.text}"
+                assert rows(app, table) - before == step, f"{where}; repeated, it is done once"
                 seen.add((status, code))
                 if not was_interrupted:
                     assert status in {200, 201, 204}, where
@@ -303,6 +441,125 @@ def test_status_and_store_agree_wherever_a_request_is_interrupted(
     seen = asyncio.run(scenario())
     if call != "erase":  # which writes at once
         assert (503, "not-ready" if how == "shutdown" else "deadline-passed") in seen
+
+
+@pytest.mark.parametrize("told", [False, True], ids=["the server says nothing", "the server raises"])
+def test_a_client_that_goes_away_leaves_everything_or_nothing(
+    settings: Settings, draw: Draw, told: bool
+) -> None:
+    """It is gone before any piece of the body, or after the last one, when the answer finds nobody."""
+
+    async def scenario() -> None:
+        body, headers = multipart(draw(1, 1))
+        pieces = [body[at : at + len(body) // 4 + 1] for at in range(0, len(body), len(body) // 4 + 1)]
+        async with enrolled(settings, draw) as (app, client):
+            for stays_for in range(len(pieces) + 1):
+                key = {"Idempotency-Key": f"k{stays_for}"}
+                before, came = rows(app, VerificationRow), iter(pieces[:stays_for])
+
+                async def receive(came: Any = came) -> dict[str, Any]:
+                    if (piece := next(came, None)) is None:
+                        return {"type": "http.disconnect"}
+                    return {"type": "http.request", "body": piece, "more_body": piece is not pieces[-1]}
+
+                async def send(_: Any) -> None:
+                    if told:
+                        raise OSError("the client is gone")
+
+                scope = {
+                    "type": "http",
+                    "asgi": {"version": "3.0"},
+                    "http_version": "1.1",
+                    "method": "POST",
+                    "path": "/verify",
+                    "raw_path": b"/verify",
+                    "root_path": "",
+                    "scheme": "http",
+                    "query_string": b"",
+                    "headers": [
+                        (name.lower().encode(), value.encode())
+                        for name, value in {
+                            "host": "localhost",
+                            "content-length": str(len(body)),
+                            **headers,
+                            **key,
+                        }.items()
+                    ],
+                    "client": ("127.0.0.1", 1),
+                    "server": ("localhost", 80),
+                }
+                with suppress(OSError):
+                    await app(scope, receive, send)
+                written = rows(app, VerificationRow) - before
+                assert written == (1 if stays_for == len(pieces) else 0), stays_for
+                again = await client.post("/verify", content=body, headers=headers | key)
+                assert again.status_code == 200, again.text
+                assert rows(app, VerificationRow) - before == 1, "it is done once"
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("written", "status", "code"), [(True, 500, "answer-lost"), (False, 503, "not-ready")]
+)
+def test_a_shutdown_between_the_write_and_the_answer_is_told_truly(
+    written: bool, status: int, code: str
+) -> None:
+    async def application(*_: Any) -> None:
+        request = deadline.current()
+        assert request is not None
+        request.begin_write()
+        if not written:
+            request.take_back()
+        await asyncio.sleep(20)
+
+    async def scenario() -> None:
+        out: list[Any] = []
+
+        async def send(message: Any) -> None:
+            out.append(message)
+
+        admission = Admission(application, Gate(1, 1), 10.0, 10.0)
+        scope = {"type": "http", "method": "DELETE", "path": "/", "headers": []}
+        task = asyncio.create_task(admission(scope, Any, send))  # type: ignore[arg-type]
+        await asyncio.sleep(0.05)
+        task.cancel()
+        await task
+        assert (out[0]["status"], json.loads(out[1]["body"])["code"]) == (status, code)
+
+    asyncio.run(scenario())
+
+
+def test_a_write_that_is_refused_is_not_said_to_have_been_carried_out(settings: Settings, draw: Draw) -> None:
+    async def scenario() -> None:
+        async with enrolled(settings, draw) as (app, _):
+
+            def refused(_: Session) -> None:
+                raise StartRefused("no")
+
+            with deadline.deadline_of_request() as request:
+                with pytest.raises(StartRefused):
+                    await app.state.core.store.write(refused)
+                assert request.drop(), "as if it had not begun"
+
+    asyncio.run(scenario())
+
+
+def test_a_write_that_waits_for_the_lock_of_the_database_still_has_a_deadline(
+    settings: Settings, draw: Draw
+) -> None:
+    async def scenario() -> None:
+        async with enrolled(settings, draw, deadline_s=2.0) as (app, client):
+            other = sqlite3.connect(settings.database_url.removeprefix("sqlite:///"), isolation_level=None)
+            other.execute("BEGIN IMMEDIATE")
+            late = await REQUESTS["verify"](client, draw)
+            other.execute("ROLLBACK")
+            other.close()
+            assert (late.status_code, late.json()["code"]) == (503, "deadline-passed")
+            app.state.core.store.write_now(lambda session: None)  # after the one that came too late
+            assert (rows(app, VerificationRow), rows(app, RetryRow)) == (0, 0)
+
+    asyncio.run(scenario())
 
 
 def test_a_write_that_waits_for_its_turn_still_has_a_deadline(settings: Settings, draw: Draw) -> None:
@@ -329,19 +586,37 @@ def test_a_write_that_waits_for_its_turn_still_has_a_deadline(settings: Settings
     asyncio.run(scenario())
 
 
-def test_a_commit_that_breaks_off_is_not_said_to_have_stored_nothing(
-    settings: Settings, draw: Draw, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("name", "broken", "status", "code"),
+    [
+        ("", True, 500, "outcome-unknown"),
+        ("SQLITE_IOERR_FSYNC", False, 500, "outcome-unknown"),
+        ("SQLITE_FULL", False, 503, "store-unavailable"),
+    ],
+)
+def test_a_commit_that_fails_says_whether_something_may_be_stored(
+    settings: Settings,
+    draw: Draw,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    broken: bool,
+    status: int,
+    code: str,
 ) -> None:
     async def scenario() -> None:
         async with enrolled(settings, draw) as (_, client):
 
             def commit(*_: Any) -> None:
-                raise OperationalError("COMMIT", {}, Exception("gone"), connection_invalidated=True)
+                cause = sqlite3.OperationalError("gone")
+                cause.sqlite_errorname = name
+                raise OperationalError("COMMIT", {}, cause, connection_invalidated=broken)
 
             with monkeypatch.context() as patched:
                 patched.setattr("sqlalchemy.engine.default.DefaultDialect.do_commit", commit)
                 answer = await REQUESTS["verify"](client, draw)
-            assert (answer.status_code, answer.json()["code"]) == (500, "outcome-unknown"), answer.text
+            assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
+            assert ("nothing was stored" in answer.json()["detail"]) == (status == 503)
+            assert PROBLEMS[code].stored == ("nothing" if status == 503 else "unknown")
 
     asyncio.run(scenario())
 
@@ -352,6 +627,8 @@ def test_a_commit_that_breaks_off_is_not_said_to_have_stored_nothing(
 @pytest.mark.parametrize(
     "stage",
     [
+        "app.store.engine._probe",
+        "app.store.upkeep.encrypt_plain",
         "app.services.keyring.LiveKeys.open",
         "app.main.Readers",
         "app.main.load_embedder",
@@ -363,19 +640,24 @@ def test_a_commit_that_breaks_off_is_not_said_to_have_stored_nothing(
 def test_a_start_that_fails_half_way_leaves_nothing_open(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
+    refusal = StartRefused if "store" not in stage else RuntimeError  # whatever it is that fails
+
     def fails(*_: Any, **__: Any) -> None:
-        raise StartRefused("no")
+        raise refusal("no")
 
     monkeypatch.setattr(stage, fails)
+    traces = Mock()
+    monkeypatch.setattr("app.main.open_traces", lambda *_: traces)
     threads = set(threading.enumerate())
     children = set(psutil.Process().children())
 
     async def scenario() -> None:
-        with pytest.raises(StartRefused, match="no"):
-            async with running(settings):
+        with pytest.raises(refusal, match="no"):
+            async with running(settings, otlp_endpoint="http://localhost:4318"):
                 pass
 
     asyncio.run(scenario())
+    traces.shutdown.assert_called_once()
     assert set(psutil.Process().children()) == children
     left = [thread.name for thread in set(threading.enumerate()) - threads if "watch" not in thread.name]
     assert not left
@@ -388,7 +670,7 @@ def test_upkeep_compares_everything_with_the_tombstones_only_when_a_backup_may_b
 ) -> None:
     compared = []
     returned = erasures.returned
-    monkeypatch.setattr(erasures, "returned", lambda session: compared.append(1) or returned(session))
+    monkeypatch.setattr(erasures, "returned", lambda *args: compared.append(1) or returned(*args))
 
     async def scenario() -> None:
         async with enrolled(settings, draw) as (app, client):
@@ -407,6 +689,66 @@ def test_upkeep_compares_everything_with_the_tombstones_only_when_a_backup_may_b
             watch.look()  # which sees what the look before has done
             monkeypatch.setattr(store.erasure_log, "read", lambda: pytest.fail("nothing has changed"))
             watch.look()
+
+    asyncio.run(scenario())
+
+
+def test_what_came_back_is_erased_also_where_the_first_attempt_failed(
+    settings: Settings, draw: Draw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By whichever process looks next, as its own start has compared everything already."""
+    erase = erasures.erase_again
+
+    def fails(*_: Any) -> None:
+        raise StoreUnavailable("The store cannot be used at the moment.")
+
+    async def scenario() -> None:
+        async with enrolled(settings, draw) as (app, client):
+            store, note = app.state.core.store, app.state.core.trail.erased_again
+            one, two = (upkeep.ErasureWatch(store, note, compared=True) for _ in range(2))
+            key = store.read_now(signers.key_of, "default", "a")
+            store.erasure_log.append([store.read_now(lambda session: erasures.bury(session, "signer", key))])
+            monkeypatch.setattr(erasures, "erase_again", fails)
+            with pytest.raises(StoreUnavailable):
+                one.look()
+            monkeypatch.setattr(erasures, "erase_again", erase)
+            assert (two.look(), one.look()) == (1, 0)
+            assert (await client.get("/signers/a")).status_code == 404
+            assert [rows(app, table) for table in BIOMETRIC] == [0] * 4
+
+    asyncio.run(scenario())
+
+
+def test_readiness_that_is_asked_for_often_looks_once(
+    settings: Settings, draw: Draw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[bool] = []
+    look = health.faults
+
+    def counted(*args: Any) -> list[str]:
+        looks.append(True)
+        time.sleep(1.0)  # until all have asked
+        return look(*args)
+
+    async def scenario() -> None:
+        async with enrolled(settings, draw) as (app, client):
+            monkeypatch.setattr(health, "faults", counted)
+            monkeypatch.setattr(health, "WELL_FOR_S", 30.0)
+
+            async def ask() -> set[int]:
+                answers = await asyncio.gather(*(client.get("/readyz") for _ in range(20)))
+                return {answer.status_code for answer in answers}
+
+            assert (await ask(), await ask(), len(looks)) == ({200}, {200}, 1)
+            cipher = app.state.core.store.cipher
+            place = Place("template", "default", "a", "r", "m")
+            cipher._unreadable[place] = "damaged"
+            monkeypatch.setattr(reencryption, "opens", lambda *_: False)
+            assert (await ask(), len(looks)) == ({503}, 2), "what is damaged is told at once"
+            cipher.forget(place)
+            assert (await ask(), len(looks)) == ({200}, 2)
+            app.state.core.store._condition.write_failed()
+            assert (await ask(), len(looks)) == ({200}, 3), "a failure has it look again"
 
     asyncio.run(scenario())
 

@@ -21,13 +21,14 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
-from sqlalchemy import text
+from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.orm import Session
 
 from app.settings import Settings
 from app.store import engine as store_engine
 from app.store import reencryption
 from app.store.store import Store
+from tests.app.keyed import until
 from tests.app.store.conftest import Draw, Sql, enrol, verify
 from tests.conftest import Database
 from tests.postgres import Postgres
@@ -329,6 +330,43 @@ def test_a_file_that_another_program_locks_is_busy(
     intruder.close()
     assert enrol(client, "b", draw(2, 0)).status_code == 201
     assert client.get("/readyz").status_code == 200
+
+
+@both
+def test_a_shutdown_answers_what_is_being_written_and_nothing_else(
+    start: Start, draw: Draw, sql: Sql, database: Database
+) -> None:
+    """Another program keeps the write waiting until the service's patience at shutdown is over.
+
+    On PostgreSQL it keeps a row that the transaction needs: the write has begun, is waited for and answered. On
+    SQLite it keeps the whole database: the write has not begun, and never does.
+    """
+    service = start(shutdown_grace_s="4", deadline_s="4").ready()
+    with httpx.Client(base_url=service.url, timeout=60) as client:
+        assert enrol(client, "a", draw(1, 0)).status_code == 201
+        url = make_url(database.url)
+        intruder = create_engine(url if database.is_sqlite else url.set(drivername="postgresql+psycopg"))
+        with intruder.connect() as connection, ThreadPoolExecutor(1) as caller:
+            if database.is_sqlite:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            else:
+                connection.execute(text("SELECT 1 FROM signers FOR UPDATE"))
+            answer = caller.submit(verify, client, "a", draw(1, 1))
+            time.sleep(0.7)
+            if not database.is_sqlite:
+                until(lambda: sql("SELECT 1 FROM pg_locks WHERE NOT granted"), 20)
+            service.process.send_signal(signal.SIGTERM)
+            time.sleep(6)
+            connection.rollback()
+            told = answer.result(60)
+        intruder.dispose()
+    status, output = service.finish()
+    assert status in {0, -signal.SIGTERM}, output
+    kept = len(sql("SELECT 1 FROM verifications"))
+    if database.is_sqlite:
+        assert (told.status_code, kept) == (503, 0), (told.text, output)
+    else:
+        assert (told.status_code, kept) == (200, 1), (told.text, output)
 
 
 def test_writers_of_one_process_wait_their_turn_instead_of_giving_up(

@@ -14,7 +14,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.domain import new_id, now
-from app.store import changes, signers
+from app.store import changes, holding
 from app.store.engine import open_engine
 from tests.app.store.conftest import Draw, Sql, enrol, verify
 from tests.conftest import Database
@@ -101,14 +101,14 @@ def test_a_change_is_numbered_only_when_all_before_it_are_there(opened: Callable
     entered, may_go = threading.Event(), threading.Event()
 
     def slow(session: Any) -> int:
-        key = signers.ensure(session, "t", "slow", now())
+        key = holding.hold_or_make(session, "t", "slow", None, now()).key
         changes.touch(session, "t", key)
         entered.set()
         may_go.wait(20)
         return changes.sequence(session, "t")
 
     def quick(session: Any) -> int:
-        key = signers.ensure(session, "t", "quick", now())
+        key = holding.hold_or_make(session, "t", "quick", None, now()).key
         changes.touch(session, "t", key)
         return changes.sequence(session, "t")
 
