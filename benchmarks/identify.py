@@ -1,0 +1,100 @@
+"""What bringing the identification index up to date costs: ``python -m benchmarks.identify [--signers N ...]``.
+
+For each number of signers an SQLite store with that many is made, of three made-up references each, and the index is
+read from it whole; then all of them change and it is brought up to date. The time for each signer should not grow
+with their number. No data is needed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from app.domain import NewReference, new_id, now
+from app.services.gallery import Gallery
+from app.settings import Settings
+from app.store import references, signers
+from app.store.opening import open_store
+from app.store.store import Store
+
+DIMENSION = 512
+REFERENCES = 3
+BATCH = 200
+TENANT, VERSION = "default", "benchmark@0"
+
+
+def enrol(store: Store, count: int) -> None:
+    """Enrol made-up templates: what they look like does not matter to the time."""
+    rng = np.random.default_rng(0)
+    for first in range(0, count, BATCH):
+
+        def add(session: object, first: int = first) -> None:
+            for n in range(first, min(first + BATCH, count)):
+                new = [
+                    NewReference(
+                        new_id(), b"x", f"{n:032d}{k:032d}", "image/png", 0, {}, (), VERSION, template
+                    )
+                    for k, template in enumerate(rng.normal(size=(REFERENCES, DIMENSION)).astype(np.float32))
+                ]
+                references.add(session, TENANT, f"s{n}", new, now(), REFERENCES)  # type: ignore[arg-type]
+
+        store.write_now(add)
+
+
+def change(store: Store, count: int) -> None:
+    """Change the policy of every signer."""
+
+    def policies(session: object) -> None:
+        for n in range(count):
+            signers.set_policy(session, TENANT, f"s{n}", {"target_far": 0.05})  # type: ignore[arg-type]
+
+    store.write_now(policies)
+
+
+async def refreshed(gallery: Gallery) -> float:
+    """Seconds that a search takes, with what it has to read first."""
+    start = time.perf_counter()
+    await gallery.nearest(TENANT, np.zeros(DIMENSION, np.float32), 1)
+    return time.perf_counter() - start
+
+
+async def measure(count: int) -> tuple[float, float, float]:
+    """Seconds of the first search among so many signers, of one after all changed, and of one after no change."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Settings(_env_file=None, database_url=f"sqlite:///{Path(folder) / 'bench.db'}")  # type: ignore[call-arg]
+        store = open_store(settings)
+        gallery = Gallery(store, VERSION, lambda templates: templates)
+        try:
+            enrol(store, count)
+            first = await refreshed(gallery)
+            change(store, count)
+            return first, await refreshed(gallery), await refreshed(gallery)
+        finally:
+            gallery.close()
+            store.close()
+
+
+def main() -> None:
+    """Parse the command line and print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--signers", type=int, nargs="+", default=[1_000, 10_000])
+    args = parser.parse_args()
+    print(
+        f"`python -m benchmarks.identify`, {REFERENCES} references of {DIMENSION} dimensions each, SQLite\n"
+    )
+    print("| signers | read whole, s | all changed, s | for each changed signer, ms | nothing changed, s |")
+    print("|---:|---:|---:|---:|---:|")
+    for count in args.signers:
+        whole, changed, idle = asyncio.run(measure(count))
+        print(f"| {count:,} | {whole:.2f} | {changed:.2f} | {1e3 * changed / count:.3f} | {idle:.3f} |")
+
+
+if __name__ == "__main__":
+    main()
