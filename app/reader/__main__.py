@@ -55,7 +55,7 @@ def _allow(processor_s: int) -> None:
 
 
 def answer(asked: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
-    """What is said to an upload: times, quality and the canvas' pixels; or why it is refused or not to be read here."""
+    """What is said to an upload: times, quality and the canvas' pixels; or why it is not read."""
     begin = time.perf_counter()
     try:
         grey = read_upload(data, asked["name"], UploadLimits(**asked["limits"]), asked["page"])

@@ -332,11 +332,10 @@ def test_an_error_of_our_own_code_is_no_damaged_image(
 def test_an_error_of_a_decoder_is_a_damaged_image(
     monkeypatch: pytest.MonkeyPatch, draw: Draw, kind: type[Exception]
 ) -> None:
-    class Broken:
-        def decode(self, *_: object) -> None:
-            raise kind("Pillow's")
+    def broken(*_: object) -> None:
+        raise kind("Pillow's")
 
-    monkeypatch.setattr(Image, "_getdecoder", lambda *_: Broken().decode())
+    monkeypatch.setattr(Image, "_getdecoder", broken)
     with pytest.raises(DamagedImage):
         read_upload(draw(1, 0), None, LIMITS)
 
