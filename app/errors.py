@@ -32,6 +32,7 @@
     │   ├── EmptyUpload
     │   ├── UploadTooLarge         bytes
     │   ├── TooManyPixels          a decompression bomb, or simply a huge scan
+    │   ├── TooExpensive           reading it takes more memory or processor time than one image may use
     │   ├── NotAnImage             a script, text, an archive, whatever its name says
     │   ├── UnsupportedImage       an image or document of a kind that is not read (PDF, GIF, SVG, HEIC)
     │   ├── DamagedImage           truncated or broken
@@ -243,6 +244,12 @@ class TooManyPixels(UploadRefused):
     """The image has, or claims to have, more pixels than the service decodes."""
 
     code = "too-many-pixels"
+
+
+class TooExpensive(UploadRefused):
+    """Reading the image takes more memory or processor time than one image may use."""
+
+    code = "too-expensive"
 
 
 class NotAnImage(UploadRefused):

@@ -69,6 +69,7 @@ PROBLEMS: dict[str, ProblemKind] = {
     "request-too-large": ProblemKind(413, "The request is too large"),
     "upload-too-large": ProblemKind(413, "A file is too large"),
     "too-many-pixels": ProblemKind(413, "An image has too many pixels"),
+    "too-expensive": ProblemKind(413, "An image takes too much memory or processor time to read"),
     "not-an-image": ProblemKind(415, "A file is not an image"),
     "unsupported-image": ProblemKind(415, "A file is of a kind that is not read"),
     # The signature

@@ -15,7 +15,6 @@ from app.domain import Finding, Note, Reference, Signer, Verification
 from app.errors import InvalidCursor
 from app.services.identify import Identification
 from app.signer_ids import signer_id
-from model.scoring import DISTANCE_DIGITS, LLR_DIGITS, RATE_DIGITS
 
 SignerId = Annotated[
     str,
@@ -35,9 +34,21 @@ SignerPath = Annotated[
     BeforeValidator(decoded_segment),
     Path(description="The caller's id of the signer, percent-encoded.", examples=["writer-001"]),
 ]
-Distance = Annotated[float, AfterValidator(lambda value: round(value, DISTANCE_DIGITS))]
-Rate = Annotated[float, AfterValidator(lambda value: round(value, RATE_DIGITS))]
-Llr = Annotated[float, AfterValidator(lambda value: round(value, LLR_DIGITS))]
+SIGNIFICANT_DIGITS = 6
+
+
+def _short(value: Any) -> Any:
+    """Every float within JSON data to :data:`SIGNIFICANT_DIGITS`."""
+    if isinstance(value, dict):
+        return {key: _short(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_short(one) for one in value]
+    return float(f"{value:.{SIGNIFICANT_DIGITS}g}") if isinstance(value, float) else value
+
+
+# Not for verdicts: their numbers are rounded before they are compared, stored and signed (`model.scoring.judge`), and
+# rounding those of a verdict on record once more could contradict its decision.
+Short = Annotated[dict[str, Any], AfterValidator(_short)]
 Outcome = Literal["genuine", "forged", "undetermined"]
 _EXAMPLE_ID = "019ab3c4-5d6e-7f80-9a1b-2c3d4e5f6071"
 _EXAMPLE_TIME = "2026-01-15T09:30:00Z"
@@ -62,30 +73,30 @@ class WarningOut(_Out):
 class OperatingPointOut(_Out):
     """Error rates at the applied threshold, measured on people the model never saw; shares in [0, 1]."""
 
-    far_skilled: Rate | None = Field(description="Skilled forgeries accepted.", examples=[0.05])
-    far_random: Rate | None = Field(description="Other people's signatures accepted.", examples=[0.004])
-    frr: Rate | None = Field(description="Genuine signatures not accepted.", examples=[0.21])
+    far_skilled: float | None = Field(description="Skilled forgeries accepted.", examples=[0.05])
+    far_random: float | None = Field(description="Other people's signatures accepted.", examples=[0.004])
+    frr: float | None = Field(description="Genuine signatures not accepted.", examples=[0.21])
 
 
 class ReferenceDistanceOut(_Out):
     """How far the questioned signature is from one reference."""
 
     reference_id: str = Field(examples=[_EXAMPLE_ID])
-    distance: Distance = Field(examples=[0.61])
+    distance: float = Field(examples=[0.61])
 
 
 class VerdictOut(_Out):
     """What the comparison says: `accept` when `distance <= threshold`."""
 
     decision: Literal["accept", "review", "reject"] = Field(examples=["accept"])
-    distance: Distance = Field(description="Grows with difference.", examples=[0.64])
+    distance: float = Field(description="Grows with difference.", examples=[0.64])
     threshold: float = Field(
         description="This signer's; widened by how much their references vary.", examples=[0.77]
     )
     review_threshold: float | None = Field(
         description="Up to here the decision is `review`.", examples=[0.86]
     )
-    log_likelihood_ratio: Llr = Field(
+    log_likelihood_ratio: float = Field(
         description="log10 of how much more likely the distances are if genuine than if a skilled forgery.",
         examples=[0.9],
     )
@@ -224,9 +235,9 @@ class CandidateOut(_Out):
 
     signer_id: str = Field(examples=["writer-001"])
     decision: Literal["accept", "review", "reject"] = Field(examples=["accept"])
-    distance: Distance = Field(examples=[0.64])
+    distance: float = Field(examples=[0.64])
     threshold: float = Field(examples=[0.77])
-    log_likelihood_ratio: Llr = Field(examples=[0.9])
+    log_likelihood_ratio: float = Field(examples=[0.9])
     references: int = Field(examples=[3])
 
 
@@ -279,9 +290,9 @@ class ModelOut(_Out):
     device: str = Field(examples=["cpu"])
     precision: str = Field(examples=["float32"])
     terms: Literal["research", "permissive"]
-    calibration: dict[str, Any]
+    calibration: Short
     operating_points: list[dict[str, float | int]]
-    card: dict[str, Any]
+    card: Short
 
 
 class HealthOut(_Out):

@@ -219,7 +219,7 @@ class Settings(BaseSettings):
         default=2048,
         ge=0,
         description="MiB of memory that a process which decodes images may allocate; an image that needs more is "
-        "refused with `too-many-pixels`. Reading takes some 9 bytes for each pixel. 0: no limit.",
+        "refused with `too-expensive`. Reading takes some 9 bytes for each pixel. 0: no limit.",
     )
 
     # Load

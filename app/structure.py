@@ -65,6 +65,8 @@ def tiff_page(data: bytes, page: int) -> bytes:
     DamagedImage
         The chain of pages is broken or longer than any scan's.
     """
+    if len(data) < 8:
+        raise DamagedImage("The TIFF image breaks off in its header; save or scan it again.")
     order = "<" if data[:2] == b"II" else ">"
     seen: set[int] = set()
     wanted = None

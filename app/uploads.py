@@ -1,8 +1,8 @@
 """Bytes that somebody sent to a grey image: what they are, whether they are taken, and why not.
 
 Everything cheap is checked first: size, magic bytes, the file's outline (`app.structure`), then the header's
-dimensions; pixels are decoded only when all of that is in order, by Pillow's decoder for that one format. Whatever a
-decoder raises becomes a refusal.
+dimensions; pixels are decoded only when all of that is in order, by Pillow's decoder for that one format. Whatever
+Pillow raises becomes a refusal; what our own code raises does not.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import io
 import struct
+import traceback
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,9 +133,17 @@ def read_upload(data: bytes, name: str | None, limits: UploadLimits, page: int =
             "upload a crop or a smaller resolution."
         ) from error
     except _DECODER_ERRORS as error:
+        if not _by_pillow(error):
+            raise  # a fault of our own code, not of the file
         raise DamagedImage(
             f"The {decoder} image breaks off or is broken and cannot be decoded; save or scan it again."
         ) from error
+
+
+def _by_pillow(error: BaseException) -> bool:
+    """Whether an error was raised inside of Pillow, or by what it called."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(frame.f_globals.get("__name__", "").partition(".")[0] == "PIL" for frame, _ in frames)
 
 
 def _decoder(data: bytes, name: str | None) -> str:

@@ -14,6 +14,7 @@ the score at which the demanded share of skilled forgeries is accepted. Everythi
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -99,6 +100,14 @@ class OperatingPoint:
     far_random: float
     frr: float
 
+    def rounded(self) -> OperatingPoint:
+        """The same to the digits that are shown."""
+        return OperatingPoint(
+            round(self.far_skilled, RATE_DIGITS),
+            round(self.far_random, RATE_DIGITS),
+            round(self.frr, RATE_DIGITS),
+        )
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -136,7 +145,10 @@ class Verdict:
 
 
 DISTANCE_DIGITS, LLR_DIGITS, RATE_DIGITS = 5, 3, 4
-"""Decimals of the numbers in a verdict. Embeddings of half precision are worth no more."""
+"""Decimals of the numbers in a verdict. Embeddings of half precision are worth no more.
+
+They are rounded here, before they are compared, and nowhere else: what is stored, signed and answered is the same.
+"""
 
 INCONSISTENT_SPREAD = 2.0  # times the population's mean distance between two genuine signatures
 
@@ -232,18 +244,19 @@ def judge(
             f"expected (k,) and (k, k) with k >= 1, got {to_references.shape} and {among_references.shape}"
         )
     fitted = calibration.at(count)
-    # Rounded before they are compared: whoever compares the numbers of a verdict comes to its decision.
+    # Rounded before they are compared: whoever compares the numbers of a verdict comes to its decision. Thresholds
+    # are rounded down, or the share of forgeries accepted there would be more than was asked for.
     distance = round(float(fitted.rule.distance(to_references)), DISTANCE_DIGITS)
     spread = fitted.rule.spread(among_references)
     allowance = fitted.rule.spread_weight * spread
 
     threshold = fixed_threshold
     if threshold is None:
-        threshold = round(calibration.threshold(target_far, count) + allowance, DISTANCE_DIGITS)
+        threshold = round_down(calibration.threshold(target_far, count) + allowance, DISTANCE_DIGITS)
     review_threshold = None
     if review_far is not None:
         allowed = calibration.threshold(review_far, count) + allowance
-        review_threshold = max(threshold, round(allowed, DISTANCE_DIGITS))
+        review_threshold = max(threshold, round_down(allowed, DISTANCE_DIGITS))
 
     if distance <= threshold:
         decision = Decision.ACCEPT
@@ -268,18 +281,15 @@ def judge(
         threshold=threshold,
         review_threshold=review_threshold,
         log_likelihood_ratio=round(calibration.log_likelihood_ratio(distance - allowance, count), LLR_DIGITS),
-        operating_point=_rounded(calibration.operating_point(applied, count)),
+        operating_point=calibration.operating_point(applied, count).rounded(),
         spread=round(spread, DISTANCE_DIGITS),
         warnings=tuple(warnings),
     )
 
 
-def _rounded(point: OperatingPoint) -> OperatingPoint:
-    return OperatingPoint(
-        round(point.far_skilled, RATE_DIGITS),
-        round(point.far_random, RATE_DIGITS),
-        round(point.frr, RATE_DIGITS),
-    )
+def round_down(value: float, digits: int) -> float:
+    """The largest number of so many decimals that is not above `value`, but for the last bit of a float."""
+    return round(math.floor(value * 10.0**digits) / 10.0**digits, digits)
 
 
 def _unit(vectors: Floats) -> Floats:

@@ -8,6 +8,7 @@ from app.api.parts import ALWAYS, Running
 from app.auth import Reading
 from app.problems import documented
 from app.schemas import ModelOut
+from model.scoring import RATE_DIGITS, round_down
 
 router = APIRouter(tags=["model"])
 _FARS = (0.01, 0.02, 0.05, 0.10, 0.20)
@@ -28,7 +29,7 @@ async def get_model(core: Running, _: Reading) -> ModelOut:
     for parameters in calibration.parameters:
         for target in (far for far in _FARS if low <= far <= high):
             score = calibration.threshold(target, parameters.references)
-            point = calibration.operating_point(score, parameters.references)
+            point = calibration.operating_point(score, parameters.references).rounded()
             points.append(
                 {
                     "references": parameters.references,
@@ -47,7 +48,8 @@ async def get_model(core: Running, _: Reading) -> ModelOut:
             "id": core.calibration_id,
             "created": calibration.created.isoformat(),
             "fitted_on": calibration.fitted_on.model_dump(mode="json"),
-            "far_range": [low, high],
+            # Inwards, so that both ends can be asked for.
+            "far_range": [-round_down(-low, RATE_DIGITS), round_down(high, RATE_DIGITS)],
         },
         operating_points=points,
         card=embedder.card.model_dump(mode="json"),

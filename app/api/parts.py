@@ -30,6 +30,7 @@ ON_FILES = (
     "no-such-page",
     "upload-too-large",
     "too-many-pixels",
+    "too-expensive",
     "request-too-large",
     "not-an-image",
     "unsupported-image",

@@ -19,13 +19,11 @@ from typing import Any
 
 import cv2
 
-from app.errors import TooManyPixels, UploadRefused
+from app.errors import UploadRefused
 from app.reader.frames import put, take
 from app.uploads import UploadLimits, hush_libtiff, read_upload
 from model.errors import UnusableSignature
 from model.ink import Canvas, prepare
-
-_TOO_MUCH_MEMORY = "Reading the image takes more memory than one image may use; send it with fewer pixels."
 
 
 def main() -> None:
@@ -57,7 +55,7 @@ def _allow(processor_s: int) -> None:
 
 
 def answer(asked: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
-    """What is said to an upload: times, quality and the canvas' pixels; or why it is refused; or what failed here."""
+    """What is said to an upload: times, quality and the canvas' pixels; or why it is not read."""
     begin = time.perf_counter()
     try:
         grey = read_upload(data, asked["name"], UploadLimits(**asked["limits"]), asked["page"])
@@ -67,7 +65,7 @@ def answer(asked: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
         return {"refused": error.code, "why": str(error)}, b""
     except Exception as error:  # noqa: BLE001 - told to the service, which raises it there
         if isinstance(error, MemoryError) or getattr(error, "code", None) == cv2.Error.StsNoMem:
-            return {"refused": TooManyPixels.code, "why": _TOO_MUCH_MEMORY}, b""
+            return {"memory": True}, b""
         return {"failed": traceback.format_exc()}, b""
     times = {"decode": decoded - begin, "isolate": time.perf_counter() - decoded}
     return {"seconds": times, "quality": asdict(prepared.quality)}, prepared.canvas.tobytes()

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from app.errors import Busy, DamagedImage, StartRefused, UploadRefused
+from app.errors import Busy, StartRefused, TooExpensive, UploadRefused
 from app.reader.frames import put, take
 from app.settings import ROOT
 from app.uploads import UploadLimits
@@ -37,6 +37,9 @@ _OF_ITS_OWN = {
 }
 START_PATIENCE_S = 60.0
 """Seconds that a process has to start: on a machine under load, importing the decoders alone takes some."""
+_CLOCK = 2.0
+"""Time by the clock that an upload gets, as a multiple of its processor time: longer, so that an upload that costs
+too much is told from a machine that is too busy."""
 _GONE = (OSError, EOFError)
 """What is raised when a process is gone."""
 _NO_ANSWER = (ValueError, KeyError, TypeError)
@@ -58,6 +61,10 @@ class ReaderFault(RuntimeError):
     """Reading failed through a fault of the service, not of the upload; answered with 500 and logged."""
 
 
+class _MemoryShort(Exception):
+    """A process may not allocate what an upload needs."""
+
+
 class Readers:
     """Processes that decode uploads and isolate their ink, each at the hands of a thread.
 
@@ -65,8 +72,8 @@ class Readers:
     ----------
     processes : int
     patience_s : float
-        Seconds after which a process that is still busy with one upload is killed; it is also the processor time
-        that one upload may take.
+        Seconds of processor time that one upload may take. A process that is still busy after twice as long by the
+        clock is killed.
     memory_mb : int
         Memory in MiB that a process may allocate, 0 for any.
     died : callable
@@ -90,7 +97,7 @@ class Readers:
         self._died = died
         try:
             self._all = [
-                _Process(lambda: _start(memory_mb, math.ceil(patience_s)), patience_s)
+                _Process(lambda: _start(memory_mb, math.ceil(patience_s)), _CLOCK * patience_s)
                 for _ in range(processes)
             ]
         except OSError as error:
@@ -118,19 +125,28 @@ class Readers:
         Raises
         ------
         UploadRefused, UnusableSignature
-            The subclass says why; `DamagedImage` also when it took too long, `TooManyPixels` when it took too much
-            memory.
+            The subclass says why; `TooExpensive` when it took too much processor time, or more memory than a process
+            has that read nothing before.
         ReaderFault
-            Two processes died over it, or one gave an answer that makes no sense.
+            Reading failed in a process, two processes died over it, or one gave an answer that makes no sense.
         Busy
-            No process can be started.
+            No process can be started, or it took too long while the processor did other work.
         """
         process = self._idle.get()
         try:
             for is_last in (False, True):
                 self._begin(process)
+                is_new = process.is_new
                 try:
                     return process.read(data, name, page, limits, canvas)
+                except _MemoryShort as error:
+                    if is_new:
+                        raise TooExpensive(
+                            "Reading the image takes more memory than one image may use; send it with fewer pixels."
+                        ) from error
+                    # Earlier uploads may have used it up.
+                    _log.warning("a reading process is out of memory; the upload is read by a new one")
+                    process.kill()
                 except _GONE as error:
                     status = self._ended(process)
                     # The first may have been killed for want of memory, through no fault of the upload.
@@ -161,17 +177,33 @@ class Readers:
             raise Busy("No process can be started to read the image; try again in a moment.") from error
 
     def _ended(self, process: _Process) -> int:
-        """Make sure that a process has ended, and count it; its exit status. Raises DamagedImage for a time limit."""
+        """Make sure that a process has ended, and count it; its exit status.
+
+        Raises
+        ------
+        TooExpensive
+            The upload used up its processor time.
+        Busy
+            It took too long by the clock alone, which is no fault of the upload.
+        """
         status = process.kill()
         self._died()
-        slow = process.late or status == -signal.SIGXCPU
-        _log.warning(
-            "a reading process %s over an upload (exit status %s)", "was killed" if slow else "died", status
-        )
-        if slow:
-            raise DamagedImage(
-                f"The image cannot be decoded within {self._patience_s:g} seconds; save or scan it again."
+        if status == -signal.SIGXCPU:
+            _log.warning("a reading process used up the processor time of an upload")
+            raise TooExpensive(
+                f"Reading the image takes more than {self._patience_s:g} seconds of processor time; send it with "
+                "fewer pixels, or save or scan it again."
             )
+        if process.late:
+            _log.error(
+                "a reading process was killed %g seconds after it got an upload, with processor time left",
+                _CLOCK * self._patience_s,
+                exc_info=True,
+            )
+            raise Busy(
+                "The image was not read in time, as the service had too little processor time; try again."
+            )
+        _log.warning("a reading process died over an upload (exit status %s)", status)
         return status
 
     def _watch(self) -> None:
@@ -185,6 +217,7 @@ class _Process:
 
     def __init__(self, start: Callable[[], subprocess.Popen[bytes]], patience_s: float) -> None:
         self.late = False
+        self.is_new = True  # has read nothing yet
         self._start = start
         self._patience_s = patience_s
         self._due: float | None = None  # when it is killed, unless it has answered
@@ -198,18 +231,22 @@ class _Process:
             self.kill()
             self._child = self._start()
             self._ready = False
+            self.is_new = True
         if not self._ready:
             with self._watched(START_PATIENCE_S):
                 take(self._child.stdout, 0)  # type: ignore[arg-type]  # a pipe
             self._ready = True
 
     def read(self, data: bytes, name: str | None, page: int, limits: UploadLimits, canvas: Canvas) -> Reading:
+        self.is_new = False
         asked = {"name": name, "page": page, "limits": asdict(limits), "canvas": asdict(canvas)}
         with self._watched(self._patience_s):
             put(self._child.stdin, asked, data)  # type: ignore[arg-type]  # a pipe
             told, pixels = take(self._child.stdout, canvas.height * canvas.width)  # type: ignore[arg-type]
         if "refused" in told:
             raise _REFUSALS[told["refused"]](told["why"])
+        if "memory" in told:
+            raise _MemoryShort
         if "failed" in told:
             raise ReaderFault(f"reading an upload failed:\n{told['failed']}")
         return _reading(told, pixels, canvas)

@@ -8,7 +8,6 @@ takes grows with the number of changed signers, not with the number of enrolled 
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -56,11 +55,11 @@ class _TenantIndex:
     """One tenant's signers, and the matrix of their search vectors.
 
     A signer that changes gets new rows at the end; the old ones are given an infinite distance, and taken out once
-    they are half of all. Use under :attr:`lock`.
+    they are half of all. Use under :attr:`lock`, by one thread at a time.
     """
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = asyncio.Lock()
         self.seen = 0
         self._slots: dict[str, int] = {}  # of signer keys, in _entries
         self._entries: list[Entry | None] = []
@@ -146,8 +145,9 @@ class _TenantIndex:
 class Gallery:
     """All signers of all tenants.
 
-    It works on a thread of its own, so that bringing a large index up to date takes no thread from writes; tenants
-    do not wait for each other's index while it is read from the store.
+    It works on threads of its own, so that bringing a large index up to date takes no thread from writes. A tenant
+    has one of them at most: those who wait for a tenant's index wait on the event loop, so that the other threads
+    stay free for other tenants. Use from one event loop.
 
     Parameters
     ----------
@@ -157,7 +157,7 @@ class Gallery:
     search_vectors : callable
         :meth:`model.embedder.Embedder.search_vectors`.
     threads : int
-        Searches and refreshes that run at a time.
+        Tenants whose index is searched or brought up to date at a time.
     """
 
     def __init__(
@@ -167,7 +167,6 @@ class Gallery:
         self._model_version = model_version
         self._search_vectors = search_vectors
         self._indexes: dict[str, _TenantIndex] = {}
-        self._lock = threading.Lock()  # of the dictionary alone
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="gallery")
 
     async def nearest(
@@ -177,23 +176,29 @@ class Gallery:
 
         Every change that was committed before this call is taken into account.
         """
-        return await asyncio.get_running_loop().run_in_executor(
-            self._threads, self._nearest, tenant_id, template, count, among
-        )
+        index = self._indexes.setdefault(tenant_id, _TenantIndex())
+        await index.lock.acquire()
+        try:
+            work = asyncio.get_running_loop().run_in_executor(
+                self._threads, self._nearest, tenant_id, index, template, count, among
+            )
+        except BaseException:
+            index.lock.release()
+            raise
+        # The thread goes on when the caller goes away, and has the index until it ends.
+        work.add_done_callback(lambda _: index.lock.release())
+        return await asyncio.shield(work)
 
     def close(self) -> None:
         """Let running searches finish."""
         self._threads.shutdown(wait=True)
 
     def _nearest(
-        self, tenant_id: str, template: Matrix, count: int, among: Collection[str] | None
+        self, tenant_id: str, index: _TenantIndex, template: Matrix, count: int, among: Collection[str] | None
     ) -> Neighbours:
         vector = self._search_vectors(template[None])[0]
-        with self._lock:
-            index = self._indexes.setdefault(tenant_id, _TenantIndex())
-        with index.lock:
-            self._refresh(tenant_id, index)
-            return index.nearest(vector, count, among)
+        self._refresh(tenant_id, index)
+        return index.nearest(vector, count, among)
 
     def _refresh(self, tenant_id: str, index: _TenantIndex) -> None:
         sequence = self._store.read_now(changes.sequence, tenant_id)

@@ -103,7 +103,9 @@ def finding(
         "fixed_threshold": rule.fixed_threshold,
         "calibration": core.calibration_id,
         "spread": verdict.spread,
-        "among_references": [[round(float(v), 6) for v in row] for row in judgement.among_references],
+        "among_references": [
+            [round(float(v), DISTANCE_DIGITS) for v in row] for row in judgement.among_references
+        ],
         "quality": signature.quality,
     }
     return result, basis

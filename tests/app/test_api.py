@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+
+from app.domain import Finding, OperatingPoint, Verification, new_id, now
+from app.schemas import VerificationRecord
 
 Draw = Callable[..., bytes]
 pytestmark = pytest.mark.both_databases
@@ -240,3 +244,66 @@ def test_health_metrics_and_docs_answer(client: TestClient) -> None:
     assert "swagger-ui" in page
     assert "//cdn" not in page
     assert client.get("/static-offline-docs/swagger-ui-bundle.js").status_code == 200
+
+
+def numbers(answer: Any) -> list[float]:
+    """Every float within a JSON answer."""
+    parts = answer.values() if isinstance(answer, dict) else answer if isinstance(answer, list) else []
+    return [answer] if isinstance(answer, float) else [number for part in parts for number in numbers(part)]
+
+
+def test_no_answer_has_a_number_longer_than_it_is_worth(enrolled: TestClient, draw: Draw) -> None:
+    told = verify(enrolled, "writer-1", draw(1, 7)).json()
+    answers = [
+        told,
+        enrolled.get(f"/verifications/{told['verification_id']}").json(),
+        enrolled.post("/identify", files={"signature": draw(2, 7)}).json(),
+        enrolled.post("/compare", files=[("references", draw(1, 0)), ("signature", draw(1, 5))]).json(),
+        enrolled.get("/signers/writer-1/references").json(),
+        enrolled.get("/model").json(),
+    ]
+    for answer in answers:
+        assert numbers(answer)
+        for number in numbers(answer):
+            assert len(f"{number!r}".lower().partition("e")[0].replace(".", "").strip("-0")) <= 7, number
+    low, high = answers[-1]["calibration"]["far_range"]
+    for target in (low, high):
+        assert enrolled.patch("/signers/writer-1", json={"target_far": target}).status_code == 200
+
+
+def test_the_audit_and_the_record_have_the_numbers_of_the_answer(enrolled: TestClient, draw: Draw) -> None:
+    told = verify(enrolled, "writer-1", draw(1, 7)).json()
+    record = enrolled.get(f"/verifications/{told['verification_id']}").json()
+    (entry,) = [e for e in enrolled.get("/audit").json()["entries"] if e["action"] == "verify"]
+    for name in ("distance", "threshold", "log_likelihood_ratio"):
+        assert told[name] == record[name] == entry["details"][name]
+
+
+def test_a_record_of_an_earlier_release_keeps_the_numbers_that_its_decision_rests_on() -> None:
+    """Rounded to five digits its distance would be at the threshold, and the decision wrong."""
+    point = OperatingPoint(0.05, 0.004, 0.21)
+    found = Finding("reject", 0.6400041, 0.6400039, None, 0.9, point, (), (), "m@0", now())
+    record = VerificationRecord.of(Verification(new_id(), "a", found, "0" * 64))
+    assert (record.distance, record.threshold) == (0.6400041, 0.6400039)
+
+
+def test_an_upload_is_hashed_once_and_never_on_the_event_loop(
+    client: TestClient, draw: Draw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large one takes tens of milliseconds, in which the loop would answer nobody."""
+    sha256 = hashlib.sha256
+    uploads = [draw(1, n) for n in range(3)]
+    hashed: list[int] = []
+
+    def counting(data: bytes = b"", **more: Any) -> Any:
+        if data in uploads:
+            hashed.append(uploads.index(data))
+            with pytest.raises(RuntimeError, match="no running event loop"):
+                asyncio.get_running_loop()
+        return sha256(data, **more)
+
+    monkeypatch.setattr(hashlib, "sha256", counting)
+    headers = {"Idempotency-Key": "once"}
+    assert enrol(client, "a", *uploads[:2], headers=headers).status_code == 201
+    assert verify(client, "a", uploads[2], headers=headers | {"Idempotency-Key": "again"}).status_code == 200
+    assert sorted(hashed) == [0, 1, 2]

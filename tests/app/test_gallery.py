@@ -105,7 +105,7 @@ def test_any_order_of_changes_ranks_like_a_plain_search(seed: int) -> None:
     assert index._used <= 2 * sum(len(v) for v in truth.values()) + 64  # stale rows do not pile up
 
 
-def test_a_large_refresh_keeps_no_other_tenant_waiting() -> None:
+def test_a_large_refresh_with_many_who_wait_for_it_keeps_no_other_tenant_waiting() -> None:
     store = FakeStore()
     store.put("large", "a", [0.0, 0.0])
     store.put("small", "b", [0.0, 0.0])
@@ -120,8 +120,14 @@ def test_a_large_refresh_keeps_no_other_tenant_waiting() -> None:
     gallery = opened(store)
 
     async def both() -> list[str]:
-        large = asyncio.create_task(gallery.nearest("large", np.float32([0.0, 0.0]), 1))
+        large, gone, *waiting = [
+            asyncio.create_task(gallery.nearest("large", np.float32([0.0, 0.0]), 1)) for _ in range(6)
+        ]
         await asyncio.to_thread(reading.wait, 10)
+        gone.cancel()
+        large.cancel()  # its thread goes on
+        await asyncio.sleep(0)
+        large = waiting.pop()
         small = await asyncio.wait_for(gallery.nearest("small", np.float32([0.0, 0.0]), 1), 10)
         assert not large.done()
         go_on.set()
@@ -129,3 +135,39 @@ def test_a_large_refresh_keeps_no_other_tenant_waiting() -> None:
 
     assert asyncio.run(both()) == ["signer-b", "signer-a"]
     gallery.close()
+
+
+class CountedKey(str):
+    """A signer's key that counts how often any of its kind is hashed or compared."""
+
+    operations = 0
+
+    def __hash__(self) -> int:
+        CountedKey.operations += 1
+        return super().__hash__()
+
+    def __eq__(self, other: object) -> bool:
+        CountedKey.operations += 1
+        return super().__eq__(other)
+
+
+def test_the_work_of_a_refresh_is_linear_in_the_changed_signers() -> None:
+    """Operations on keys are counted: time would depend on the machine, too."""
+
+    def operations(changed: int) -> tuple[int, int]:
+        store = FakeStore()
+        gallery = opened(store)
+        counted = []
+        for _ in ("enrolled", "changed"):
+            for number in range(changed):
+                store.put("t", CountedKey(f"{number:05d}"), [float(number), 0.0])
+            CountedKey.operations = 0
+            assert found(gallery, "t", [3.1, 0.0], 1) == ["signer-00003"]
+            counted.append(CountedKey.operations)
+        gallery.close()
+        return counted[0], counted[1]
+
+    few, many = operations(PAGE), operations(8 * PAGE)
+    assert few[0] >= PAGE
+    assert many[0] <= 8.1 * few[0]
+    assert many[1] <= 8.1 * few[1]

@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.special import ndtr
 
 from model.calibration import Calibration, FittedOn, Parameters, UnsupportedOperatingPoint
-from model.scoring import Decision, SetRule, distances, judge, pairwise, statistics
+from model.scoring import Decision, SetRule, distances, judge, pairwise, round_down, statistics
 
 LEVELS = tuple(ndtr(np.linspace(-3, 3, 13)).tolist())
 
@@ -205,6 +205,7 @@ def test_the_order_of_references_changes_nothing(
     assert other.warnings == one.warnings
 
 
+@settings(deadline=None)
 @given(st.data(), st.integers(-30, 30), st.sampled_from([0.05, 0.2]))
 def test_the_numbers_of_a_verdict_are_short_and_agree_with_its_decision(
     data: st.DataObject, off: int, review: float
@@ -223,3 +224,28 @@ def test_the_numbers_of_a_verdict_are_short_and_agree_with_its_decision(
     ]
     for number in (*numbers, *sent["operating_point"].values()):
         assert number is None or len(repr(number).partition(".")[2]) <= 5
+
+
+@settings(deadline=None)
+@given(
+    st.integers(20, 400),
+    st.sampled_from([1, 4]),
+    st.floats(0.01, 3.0),
+)
+def test_the_stated_rate_is_never_above_the_one_asked_for(
+    thousandths: int, references: int, apart: float
+) -> None:
+    """Rounding a threshold must not accept more forgeries than the policy shown beside it allows."""
+    among = np.full((references, references), apart)
+    np.fill_diagonal(among, 0.0)
+    target = thousandths / 1000
+    verdict = judge(np.full(references, 1.0), among, CALIBRATION, target)
+    assert verdict.operating_point.far_skilled <= target
+
+
+@settings(deadline=None)
+@given(st.floats(-1e3, 1e3), st.integers(0, 6))
+def test_rounding_down_never_rounds_up_and_takes_less_than_one_digit(value: float, digits: int) -> None:
+    rounded = round_down(value, digits)
+    assert value - 1.001 * 10.0**-digits <= rounded <= value + 1e-12
+    assert rounded == round(rounded, digits)
