@@ -52,7 +52,8 @@ def change(store: Store, count: int) -> None:
 
     def policies(session: object) -> None:
         for n in range(count):
-            signers.set_policy(session, TENANT, f"s{n}", {"target_far": 0.05})  # type: ignore[arg-type]
+            held = holding.hold_present(session, TENANT, f"s{n}")  # type: ignore[arg-type]
+            signers.set_policy(session, held, {"target_far": 0.05})  # type: ignore[arg-type]
 
     store.write_now(policies)
 
