@@ -188,8 +188,8 @@ class SignerPolicyIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"target_far": 0.05}]})
 
-    target_far: float | None = Field(default=None, gt=0, lt=1, allow_inf_nan=False)
-    fixed_threshold: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    target_far: float | None = Field(default=None, gt=0, lt=1, allow_inf_nan=False, strict=True)
+    fixed_threshold: float | None = Field(default=None, gt=0, allow_inf_nan=False, strict=True)
 
 
 class ReferenceOut(_Out):

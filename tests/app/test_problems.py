@@ -21,8 +21,8 @@ from app.settings import ApiKey
 from app.store.store import Store
 from tests.app.test_api import enrol, verify
 
-# One worker runs them all: the last of them looks at what the others provoked.
-pytestmark = pytest.mark.xdist_group("problems")
+# One process runs them all, in their order: the last of them looks at what the others provoked.
+pytestmark = pytest.mark.alone
 Draw = Callable[..., bytes]
 SEEN: set[str] = set()
 
@@ -269,7 +269,12 @@ def test_the_page_of_problems_lists_every_code(client: TestClient) -> None:
 def test_every_code_of_the_table_was_provoked() -> None:
     """Runs last in this module: a code that no test provokes is a code that nobody knows to work."""
     bases = {"upload-refused", "conflict", "unusable-signature", "unavailable"}  # never raised themselves
-    weather = {"too-much-ink", "deadline-passed", "upload-timeout"}  # in test_ink and test_load
+    weather = {
+        "too-much-ink",
+        "deadline-passed",
+        "upload-timeout",
+        "too-expensive",
+    }  # in test_ink, test_load, test_reader
     weather |= {"answer-lost", "outcome-unknown", "signer-erased"}  # in test_promises
     weather |= {
         "erasure-not-logged",

@@ -267,11 +267,13 @@ def test_two_at_once_do_nothing_twice(
 
     def run(_: int) -> tuple[int, int]:
         store = open_store(settings)
+        readers = Readers(1, patience_s=20)
         try:
-            job = Reembedding(store, Trail(settings.chain_keys()), embedder, operator("default"))
+            job = Reembedding(store, Trail(settings.chain_keys()), embedder, operator("default"), readers)
             for _step in job.move():
                 pass
         finally:
+            readers.close()
             store.close()
         return job.outcome.moved, job.outcome.passed_over
 

@@ -11,7 +11,7 @@ from model.errors import DataError
 from model.networks import NETWORKS, UnknownNetwork, build
 from model.networks.folding import fold_norms
 from model.objectives import build_objective, label_rows
-from tests.conftest import TINY
+from tests.conftest import LAYOUT as TINY
 
 
 def test_the_article_s_network_layer_by_layer() -> None:

@@ -112,7 +112,7 @@ def test_refined_weights_embed_what_they_were_trained_on_and_can_be_started_from
     assert refined.card.network == "refined"
     canvas = np.zeros((1, 32, 64), dtype=np.uint8)
     canvas[0, 8:24, 10:50:4] = 255
-    assert np.linalg.norm(refined.embed(canvas)) == pytest.approx(1.0, abs=1e-5)
+    assert np.linalg.norm(refined.embed(canvas)) == pytest.approx(1.0, abs=1e-3)  # numbers of half precision
     assert not np.allclose(refined.embed(canvas), Embedder.load_uncalibrated(trained, "cpu").embed(canvas))
 
     # Started from it, with a rate too small to move anything, training gives back the network under the refinement.

@@ -56,7 +56,9 @@ def test_an_erasure_and_an_enrolment_at_once_leave_nothing_half(serve: Serve, dr
         with ThreadPoolExecutor(2) as pool:
             erased = pool.submit(replicas[0].delete, "/signers/a")
             added = pool.submit(enrol, replicas[1], "a", draw(2, n))
-            assert (erased.result().status_code, added.result().status_code) == (204, 201)
+            assert erased.result().status_code == 204
+            # 409 signer-erased: the enrolment had seen the signer whom the erasure took.
+            assert added.result().status_code in {201, 409}, added.result().text
         shown = replicas[1].get("/signers/a")
         if shown.status_code == 200:
             assert shown.json()["references"] == 1
