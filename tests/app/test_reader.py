@@ -315,6 +315,18 @@ def test_a_fault_in_a_reading_process_is_answered_with_500_and_its_traceback_is_
     assert "KeyError" not in answer.text
 
 
+def test_an_image_that_costs_too_much_is_a_413(
+    client: TestClient, draw: Draw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enrol(client, "a", draw(1, 0))
+    for process in reading_processes():
+        process.kill()
+    speaking(monkeypatch, "take(sys.stdin.buffer, 10**7); put(out, {'memory': True}); time.sleep(9)")
+    time.sleep(0.2)
+    answer = verify(client, "a", draw(1, 1))
+    assert (answer.status_code, answer.json()["code"]) == (413, "too-expensive")
+
+
 @pytest.mark.parametrize("kind", [KeyError, TypeError, ValueError, RuntimeError])
 @pytest.mark.parametrize("part", ["weight", "to_grey"])
 def test_an_error_of_our_own_code_is_no_damaged_image(
