@@ -14,7 +14,7 @@ from app.addresses import decoded_segment
 from app.domain import Finding, Note, Reference, Signer, Verification
 from app.errors import InvalidCursor
 from app.services.identify import Identification
-from app.signer_ids import signer_id
+from app.signer_ids import LONGEST, is_printable, signer_id
 
 SignerId = Annotated[
     str,
@@ -23,9 +23,10 @@ SignerId = Annotated[
         {
             "type": "string",
             "minLength": 1,
-            "maxLength": 128,
+            "maxLength": LONGEST,
             "format": "signer-id",
-            "description": "Yours: 1 to 128 printable characters, normalised to NFC; percent-encoded in a path.",
+            "description": f"Yours: 1 to {LONGEST} printable characters, normalised to NFC; percent-encoded "
+            "in a path.",
         }
     ),
 ]
@@ -319,7 +320,7 @@ def after_of(cursor: str | None) -> str | None:
         text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
     except (binascii.Error, ValueError):
         text = ""
-    if not text or not text.isprintable() or cursor_of(text) != cursor:
+    if not text or not is_printable(text) or cursor_of(text) != cursor:
         raise InvalidCursor("The cursor was not handed out by this listing; start again without one.")
     return text
 

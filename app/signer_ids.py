@@ -20,6 +20,11 @@ _KINDS = {
 }
 
 
+def is_printable(text: str) -> bool:
+    """Whether every character can be seen, is a space, or joins letters."""
+    return all(character.isprintable() or character in _JOINERS for character in text)
+
+
 def signer_id(text: str) -> str:
     """The id in the form in which it is stored and compared, Unicode's NFC.
 
@@ -33,8 +38,8 @@ def signer_id(text: str) -> str:
     if not 1 <= len(text) <= LONGEST:
         raise _refused(f"a signer id has 1 to {LONGEST} characters, not {len(text)}")
     for position, character in enumerate(text, 1):
-        kind = _KINDS.get(unicodedata.category(character))
-        if kind is not None and character != " " and character not in _JOINERS:
+        if not is_printable(character):
+            kind = _KINDS[unicodedata.category(character)]
             raise _refused(
                 f"character {position} of the signer id is {kind} (U+{ord(character):04X}); send printable characters"
             )

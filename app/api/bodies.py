@@ -81,7 +81,7 @@ class _ImageRequest(Request):
         super().__init__(request.scope, request.receive)
         self._fields = fields
 
-    async def form(self, **_: Any) -> FormData:  # type: ignore[override]  # FastAPI awaits it, and nobody else calls it
+    async def form(self, **limits: Any) -> FormData:  # type: ignore[override]  # FastAPI awaits it, and nobody else calls it
         """The form; raises MalformedRequest."""
         header = Message()
         header["content-type"] = self.headers.get("content-type", "")
@@ -94,12 +94,12 @@ class _ImageRequest(Request):
                 f"The body is {kind or 'of no content type'}; send multipart/form-data with image files, as "
                 "`curl -F` does, or application/json with images in base64."
             )
-        most = self.app.state.settings.max_request_bytes
-        form = await super().form(max_files=10_000, max_fields=10_000, max_part_size=most)
-        return await asyncio.to_thread(_checked, form, self._fields)
+        # A data URI is a text field, as large as an image.
+        limits["max_part_size"] = self.app.state.settings.max_request_bytes
+        return await _checked(await super().form(**limits), self._fields)
 
 
-def _checked(form: FormData, fields: dict[str, Field]) -> FormData:
+async def _checked(form: FormData, fields: dict[str, Field]) -> FormData:
     """The form with data URIs in place of files read; raises MalformedRequest."""
     items: list[tuple[str, UploadFile | str]] = []
     for name, value in form.multi_items():
@@ -109,13 +109,13 @@ def _checked(form: FormData, fields: dict[str, Field]) -> FormData:
         if not field.is_list and (count := len(form.getlist(name))) > 1:
             raise MalformedRequest(f"The field {name!r} came {count} times; send it once.")
         if field.is_file and isinstance(value, str):
-            if not value.lstrip()[:5].lower() == "data:":
+            if not _is_data_uri(value.lstrip()):
                 raise MalformedRequest(
                     f"The field {name!r} holds text where an image belongs. Send a file with its file name (`curl -F "
                     f'{name}=@signature.png`; in the part\'s header, filename="signature.png"), or a data URI '
                     "(data:image/png;base64,...)."
                 )
-            items.append((name, _decoded(name, value)))
+            items.append((name, await asyncio.to_thread(_decoded, name, value)))
         else:
             items.append((name, value))
     return FormData(items)
@@ -163,7 +163,7 @@ def _items(content: dict[str, Any], fields: dict[str, Field]) -> Iterator[tuple[
 def _decoded(name: str, text: str) -> UploadFile:
     """The image of a data URI (RFC 2397) or of plain base64 (RFC 4648, section 4)."""
     text = text.strip()
-    if text[:5].lower() == "data:":
+    if _is_data_uri(text):
         head, comma, text = text.partition(",")
         if not comma or not head.lower().endswith(";base64"):
             raise MalformedRequest(
@@ -176,6 +176,10 @@ def _decoded(name: str, text: str) -> UploadFile:
             f"The field {name!r} is not base64: only A-Z, a-z, 0-9, + and / are taken, with = at the end."
         ) from None
     return UploadFile(io.BytesIO(data), size=len(data))
+
+
+def _is_data_uri(text: str) -> bool:
+    return text[:5].lower() == "data:"
 
 
 def _is_list(annotation: Any) -> bool:

@@ -222,6 +222,20 @@ def test_the_same_name_in_two_normal_forms_is_one_signer(client: TestClient, dra
     assert verify(client, decomposed, draw(1, 1)).status_code == 200
 
 
+def test_a_listing_goes_on_after_an_id_that_joins_letters(client: TestClient, draw: Draw) -> None:
+    for name in ("\u0645\u06cc\u200c\u062e", "\u0645\u06cc\u200c\u0632"):
+        assert enrol(client, quote(name), draw(1, 0)).status_code == 201
+    first = client.get("/signers", params={"limit": 1}).json()
+    rest = client.get("/signers", params={"limit": 1, "cursor": first["next_cursor"]})
+    assert rest.status_code == 200, rest.text
+    assert len({page["signers"][0]["signer_id"] for page in (first, rest.json())}) == 2
+
+
+def test_a_form_has_the_framework_s_bound_on_fields(client: TestClient, draw: Draw) -> None:
+    many = {"signer_ids": ["a"] * 1001}
+    refused(client.post("/identify", data=many, files={"signature": draw(1, 0)}), "Too many fields")
+
+
 @pytest.mark.parametrize(
     ("name", "word"),
     [
