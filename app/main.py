@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import cv2
 import torch
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 from starlette.formparsers import MultiPartParser
@@ -19,6 +19,7 @@ from app import problems
 from app.addresses import Addresses
 from app.admission import Admission, Gate
 from app.api import audit, compare, health, identify, model, signers, verifications, verify
+from app.context import prefix
 from app.door import HEADER_NAME, Door
 from app.errors import StartRefused
 from app.inference import InferenceQueue
@@ -206,8 +207,8 @@ def _wrap(app: FastAPI, settings: Settings, metrics: Metrics, gate: Gate, keys: 
     app.add_middleware(Addresses)
 
 
-async def _to_the_docs(request: Request) -> RedirectResponse:
-    return RedirectResponse(f"{request.scope.get('root_path', '').rstrip('/')}/docs")
+async def _to_the_docs() -> RedirectResponse:
+    return RedirectResponse(f"{prefix()}/docs")
 
 
 async def _tell_of_unmoved(store: Store, model_version: str) -> None:

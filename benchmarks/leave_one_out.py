@@ -100,7 +100,7 @@ def main() -> None:
             print(f"{system.name} without {left_out}: done", file=sys.stderr, flush=True)
     command = shlex.join(["python", "-m", "benchmarks.leave_one_out", *sys.argv[1:]])
     print(f"`{command}`\n\n{PROTOCOL} Decisions at a target FAR of {100 * args.target_far:g} %.\n")
-    print(error_table([r for r in results if r.rule == "set rule"]))
+    print(error_table(results))
     print(decision_table(results))
     write_json(RUNS / "leave-one-out" / "results.json", results, command)
 
@@ -135,17 +135,10 @@ def _measured(
     names = [f"{name}/validation" for name in (*LEFT_OUT, "synthetic") if name != left_out]
     others = [embedded(system, name) for name in names]
     sha256 = system.embedder.card.sha256 if isinstance(system, WeightsFeatures) else "none"
-    rules = [
-        ServiceRule(fit_calibration(others, sha256, system.metric, sets_alike=alike), args.target_far, name)
-        for name, alike in (("set rule", False), ("sets alike", True))
-    ]
+    rule = ServiceRule(fit_calibration(others, sha256, system.metric), args.target_far)
     everybody = open_dataset(f"{left_out}/all", args.data)
     own = gallery(system, evenly_spaced(everybody, args.writers) if args.writers else everybody)
-    return [
-        measure(own, system.name, rule, k, args.draws, samples=args.samples)
-        for rule in rules
-        for k in REFERENCES
-    ]
+    return [measure(own, system.name, rule, k, args.draws, samples=args.samples) for k in REFERENCES]
 
 
 def evenly_spaced(dataset: Dataset, writers: int) -> Dataset:
@@ -191,7 +184,7 @@ def decision_table(results: Sequence[Result]) -> str:
     for r in results:
         loss = "-" if r.cllr is None or r.cllr_min is None else f"{r.cllr.value - r.cllr_min.value:.3f}"
         lines.append(
-            f"| {r.features}, {r.rule} | {r.dataset} | {r.references} | {percent(r.far_skilled)} "
+            f"| {r.features} | {r.dataset} | {r.references} | {percent(r.far_skilled)} "
             f"| {percent(r.far_random)} | {percent(r.frr)} | {number(r.cllr)} | {loss} |"
         )
     return "\n".join([*lines, ""])

@@ -10,7 +10,6 @@ signatures behind it.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -51,8 +50,6 @@ def fit_calibration(
     references: Sequence[int] = FITTED_REFERENCES,
     draws: int = 10,
     seed: int = 0,
-    *,
-    sets_alike: bool = False,
 ) -> Calibration:
     """Fit set rules, likelihood ratios and operating points.
 
@@ -67,8 +64,6 @@ def fit_calibration(
         Each k to be fitted; one that fewer than two writers have enough signatures for is left out.
     draws : int
         Draws of references for each writer.
-    sets_alike : bool
-        Whether each data set weighs the same, instead of each writer.
 
     Raises
     ------
@@ -89,7 +84,7 @@ def fit_calibration(
             if np.any(case.kinds == Kind.SKILLED)
         ]
         if len({case.writer for case in cases}) >= 2:
-            parameters.append(_fit_one(k, cases, spread_mean, spread_prior, floors, sets_alike=sets_alike))
+            parameters.append(_fit_one(k, cases, spread_mean, spread_prior, floors))
     if not parameters:
         raise DataError("No validation writer has more genuine signatures than references are asked for.")
     counts = {kind: round(1.0 / floor) for kind, floor in floors.items()}
@@ -166,27 +161,19 @@ def _floors(galleries: Sequence[Gallery]) -> dict[Kind, float]:
     return {Kind.GENUINE: 1.0 / genuine, Kind.SKILLED: 1.0 / skilled, Kind.RANDOM: 1.0 / pairs}
 
 
-def _flatten(cases: Sequence[Case], spread_rule: SetRule, *, sets_alike: bool) -> _Trials:
+def _flatten(cases: Sequence[Case], spread_rule: SetRule) -> _Trials:
     columns: list[tuple[Floats, Floats, NDArray[np.int8], Floats]] = []
     per_writer: dict[tuple[str, int], int] = {}
     for case in cases:
         for kind in Kind:
             key = (case.writer, int(kind))
             per_writer[key] = per_writer.get(key, 0) + int(np.sum(case.kinds == kind))
-    writers = Counter(_set_of(writer) for writer in {case.writer for case in cases})
     for case in cases:
         weight = np.array([1.0 / per_writer[case.writer, int(kind)] for kind in case.kinds])
-        if sets_alike:
-            weight /= writers[_set_of(case.writer)]
         spread = np.full(len(case.kinds), spread_rule.spread(case.among_references))
         columns.append((statistics(case.to_references), spread, case.kinds, weight))
     stats, spreads, kinds, weights = (np.concatenate(column) for column in zip(*columns, strict=True))
     return _Trials(stats, spreads, kinds, weights)
-
-
-def _set_of(writer: str) -> str:
-    """The data set of a writer of :class:`~model.protocol.Case`."""
-    return writer.partition(":")[0]
 
 
 def _fit_one(
@@ -195,11 +182,9 @@ def _fit_one(
     spread_mean: float,
     spread_prior: float,
     floors: dict[Kind, float],
-    *,
-    sets_alike: bool,
 ) -> Parameters:
     plain = SetRule((0.0, 0.0, 1.0, 0.0), 0.0, spread_mean, spread_prior)
-    trials = _flatten(cases, plain, sets_alike=sets_alike)
+    trials = _flatten(cases, plain)
     steepness, spread_steepness, intercept = _logistic(trials, spread_mean)
     slope = float(steepness.sum())
     if slope < 1e-3 / spread_mean:

@@ -69,8 +69,8 @@ class NearestThree:
 class ServiceRule:
     """The service's own verdict, through :func:`model.scoring.judge`."""
 
-    def __init__(self, calibration: Calibration, target_far: float = 0.05, name: str = "set rule") -> None:
-        self.name = name
+    def __init__(self, calibration: Calibration, target_far: float = 0.05) -> None:
+        self.name = "set rule"
         self.target_far = target_far
         self._calibration = calibration
 

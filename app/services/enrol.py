@@ -12,7 +12,7 @@ from app.domain import NewReference, Note, Reference, Upload, new_id, now
 from app.errors import DuplicateReference, SignerNotFound
 from app.services.core import Core
 from app.services.idempotency import Once
-from app.services.judging import stands_apart
+from app.services.judging import standing_apart
 from app.services.notes import note
 from app.services.reading import Signature, media_type, read_signatures
 from app.store import holding, references, signers
@@ -84,11 +84,7 @@ async def _unlike_others(
         old = present.reshape(-1, templates.shape[1])
     except SignerNotFound:
         old = np.zeros((0, templates.shape[1]), np.float32)
-    everybody = np.concatenate([old, templates])
-    return [
-        await stands_apart(core, template, np.delete(everybody, len(old) + position, axis=0))
-        for position, template in enumerate(templates)
-    ]
+    return await standing_apart(core, np.concatenate([old, templates]), len(templates))
 
 
 def _refuse_twins(signatures: Sequence[Signature]) -> None:

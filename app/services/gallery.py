@@ -127,7 +127,8 @@ class _TenantIndex:
         if len(vectors) and end > len(self._squares):
             room = max(end, 2 * self._used, 64)
             grown = np.zeros((room, vectors.shape[1]), np.float32)
-            grown[: self._used] = self._vectors[: self._used] if self._used else 0.0
+            if self._used:
+                grown[: self._used] = self._vectors[: self._used]
             self._vectors = grown
             self._squares = np.concatenate(
                 [self._squares[: self._used], np.zeros(room - self._used, np.float32)]

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from app.domain import Finding, Note, OperatingPoint, ReferenceDistance, Vector, now
 from app.services.core import Core
 from app.services.notes import note
@@ -59,15 +61,7 @@ def judge_now(core: Core, question: Vector, templates: Vector, rule: Policy) -> 
     """As :func:`judged`, on the calling thread."""
     to_references = core.embedder.compare(question[None], templates)[0]
     among = core.embedder.compare_among(templates)
-    verdict = judge(
-        to_references,
-        among,
-        core.embedder.calibration,
-        rule.target_far,
-        rule.review_far,
-        rule.fixed_threshold,
-    )
-    return Judgement(verdict, to_references, among)
+    return Judgement(_verdict(core, to_references, among, rule), to_references, among)
 
 
 def finding(
@@ -111,8 +105,28 @@ def finding(
     return result, basis
 
 
-async def stands_apart(core: Core, question: Vector, others: Vector) -> bool:
-    """Whether a new reference is further from the others (k, dimension) than even a reviewer would let pass."""
-    if len(others) < 2:
-        return False
-    return (await judged(core, question, others, policy(core))).verdict.decision is Decision.REJECT
+async def standing_apart(core: Core, templates: Vector, new: int) -> list[bool]:
+    """Which of the last `new` of a signer's templates (k, dimension) are further from the others than even a reviewer
+    would let pass; none where there are fewer than two others.
+    """
+    if len(templates) < 3:
+        return [False] * new
+    table = await asyncio.to_thread(core.embedder.compare_among, templates)
+    rule = policy(core)
+    apart = []
+    for position in range(len(templates) - new, len(templates)):
+        others = np.delete(np.arange(len(templates)), position)
+        verdict = _verdict(core, table[position, others], table[np.ix_(others, others)], rule)
+        apart.append(verdict.decision is Decision.REJECT)
+    return apart
+
+
+def _verdict(core: Core, to_references: Floats, among_references: Floats, rule: Policy) -> Verdict:
+    return judge(
+        to_references,
+        among_references,
+        core.embedder.calibration,
+        rule.target_far,
+        rule.review_far,
+        rule.fixed_threshold,
+    )

@@ -45,7 +45,7 @@ async def erase_signer(core: Core, tenant_id: str, signer_id: str) -> bool:
     entry = core.trail.entry("erase-signer")
 
     def erase(session: Session) -> Erasure | None:
-        held = holding.hold_to_erase(session, tenant_id, signer_id)
+        held = holding.hold_present_alone(session, tenant_id, signer_id)
         if held is None:
             return None
         erased = signers.erase(session, held)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
@@ -53,15 +52,15 @@ def hold_alone(session: Session, tenant_id: str, signer_id: str, key: str) -> He
 
 def hold_present(session: Session, tenant_id: str, signer_id: str) -> Held:
     """As :func:`hold`, whoever is enrolled under this id; raises SignerNotFound."""
-    key = session.scalar(_of(tenant_id, signer_id).with_for_update(read=True, key_share=True))
+    key = session.scalar(key_query(tenant_id, signer_id).with_for_update(read=True, key_share=True))
     if key is None:
-        raise SignerNotFound(f"No signer {signer_id!r} is enrolled; POST references to enrol one.")
+        raise not_enrolled(signer_id)
     return Held(tenant_id, signer_id, key)
 
 
-def hold_to_erase(session: Session, tenant_id: str, signer_id: str) -> Held | None:
-    """Hold whoever is enrolled under this id, alone; None when nobody is."""
-    key = session.scalar(_of(tenant_id, signer_id).with_for_update())
+def hold_present_alone(session: Session, tenant_id: str, signer_id: str) -> Held | None:
+    """As :func:`hold_alone`, whoever is enrolled under this id; None when nobody is."""
+    key = session.scalar(key_query(tenant_id, signer_id).with_for_update())
     return None if key is None else Held(tenant_id, signer_id, key)
 
 
@@ -77,16 +76,22 @@ def hold_or_make(session: Session, tenant_id: str, signer_id: str, known: str | 
     """
     if known is not None:
         return hold_alone(session, tenant_id, signer_id, known)
-    key = session.scalar(_of(tenant_id, signer_id).with_for_update())
-    if key is None:
-        key = new_id()
-        session.add(SignerRow(key=key, tenant_id=tenant_id, signer_id=signer_id, created_at=at))
+    held = hold_present_alone(session, tenant_id, signer_id)
+    if held is None:
+        held = Held(tenant_id, signer_id, new_id())
+        session.add(SignerRow(key=held.key, tenant_id=tenant_id, signer_id=signer_id, created_at=at))
         session.flush()
-    return Held(tenant_id, signer_id, key)
+    return held
 
 
-def _of(tenant_id: str, signer_id: str) -> Select[Any]:
+def key_query(tenant_id: str, signer_id: str) -> Select[str]:
+    """Selects the key of the signer who is enrolled under an id."""
     return select(SignerRow.key).where(SignerRow.tenant_id == tenant_id, SignerRow.signer_id == signer_id)
+
+
+def not_enrolled(signer_id: str) -> SignerNotFound:
+    """What is raised where nobody is enrolled under an id."""
+    return SignerNotFound(f"No signer {signer_id!r} is enrolled; POST references to enrol one.")
 
 
 def _erased(signer_id: str) -> SignerErased:

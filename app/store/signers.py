@@ -8,10 +8,9 @@ from sqlalchemy import Row, bindparam, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from app.domain import Page, Signer
-from app.errors import SignerNotFound
 from app.store import changes, erasures, questioned, retries
 from app.store.erasures import Erasure
-from app.store.holding import Held
+from app.store.holding import Held, key_query, not_enrolled
 from app.store.tables import ReferenceRow, SignerRow
 
 _SIGNERS = select(
@@ -33,7 +32,7 @@ def get(session: Session, tenant_id: str, signer_id: str) -> Signer:
     """One signer; raises SignerNotFound."""
     found = session.execute(_ONE, {"tenant_id": tenant_id, "signer_id": signer_id}).one_or_none()
     if found is None:
-        raise SignerNotFound(f"No signer {signer_id!r} is enrolled; POST references to enrol one.")
+        raise not_enrolled(signer_id)
     return _signer(found)
 
 
@@ -61,9 +60,7 @@ def unknown(session: Session, tenant_id: str, signer_ids: list[str]) -> list[str
 
 def key_of(session: Session, tenant_id: str, signer_id: str) -> str | None:
     """The key of a signer, None when nobody is enrolled under this id."""
-    return session.scalar(
-        select(SignerRow.key).where(SignerRow.tenant_id == tenant_id, SignerRow.signer_id == signer_id)
-    )
+    return session.scalar(key_query(tenant_id, signer_id))
 
 
 def set_policy(session: Session, held: Held, policy: dict[str, float | None]) -> Signer:

@@ -128,21 +128,18 @@ def test_nothing_is_written_of_a_signer_who_was_erased_meanwhile(
     asyncio.run(scenario())
 
 
+def copy_of(row: Any, **changes: Any) -> Any:
+    """A new row with the columns of another one, some changed."""
+    columns = {column.name: getattr(row, column.name) for column in row.__table__.columns}
+    return type(row)(**columns | changes)
+
+
 def write_verification(session: Session, key: str, other: str) -> None:
     """What `app.services.verify` writes of a signer, in its order."""
     held = holding.hold(session, "default", "a", key)
     verification = session.scalar(select(VerificationRow))
     assert verification is not None
-    session.add(
-        VerificationRow(
-            **{
-                column.name: getattr(verification, column.name)
-                for column in VerificationRow.__table__.columns
-                if column.name != "verification_id"
-            },
-            verification_id=other,
-        )
-    )
+    session.add(copy_of(verification, verification_id=other))
     questioned.add(session, held, other, b"image", "image/png", verification.created_at)
 
 
@@ -151,17 +148,7 @@ def write_reference(session: Session, key: str, other: str) -> None:
     holding.hold_alone(session, "default", "a", key)
     reference = session.scalar(select(ReferenceRow))
     assert reference is not None
-    session.add(
-        ReferenceRow(
-            **{
-                column.name: getattr(reference, column.name)
-                for column in ReferenceRow.__table__.columns
-                if column.name not in {"reference_id", "sha256"}
-            },
-            reference_id=other,
-            sha256="0" * 64,
-        )
-    )
+    session.add(copy_of(reference, reference_id=other, sha256="0" * 64))
     session.flush()
     changes.touch(session, "default", key)
 
@@ -209,7 +196,7 @@ def test_an_erasure_and_a_write_at_the_same_moment_leave_nothing(
                 return slow
 
             def erase(session: Session) -> Any:
-                held = holding.hold_to_erase(session, "default", "a")
+                held = holding.hold_present_alone(session, "default", "a")
                 assert held is not None
                 return signers.erase(session, held)
 

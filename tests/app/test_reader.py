@@ -126,6 +126,14 @@ def speaking(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     monkeypatch.setattr(pool, "_start", lambda *_: start())
 
 
+def from_now_on(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    """Replace the processes of a service that runs: the next ones say that they are up, and then run this code."""
+    for process in reading_processes():
+        process.kill()
+    speaking(monkeypatch, code)
+    time.sleep(0.2)
+
+
 @pytest.mark.parametrize(
     ("code", "deaths_counted", "message"),
     [
@@ -285,10 +293,7 @@ def test_deaths_are_counted_and_logged(
     client: TestClient, draw: Draw, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     enrol(client, "a", draw(1, 0))
-    for process in reading_processes():
-        process.kill()
-    speaking(monkeypatch, "take(sys.stdin.buffer, 10**7); os.kill(os.getpid(), 11)")
-    time.sleep(0.2)
+    from_now_on(monkeypatch, "take(sys.stdin.buffer, 10**7); os.kill(os.getpid(), 11)")
     with caplog.at_level("ERROR"):
         answer = verify(client, "a", draw(1, 1))
     assert answer.status_code == 500, answer.text
@@ -301,13 +306,10 @@ def test_a_fault_in_a_reading_process_is_answered_with_500_and_its_traceback_is_
     client: TestClient, draw: Draw, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     enrol(client, "a", draw(1, 0))
-    for process in reading_processes():
-        process.kill()
     traceback = "Traceback (most recent call last):\\nKeyError: of the reading process"
-    speaking(
+    from_now_on(
         monkeypatch, f"take(sys.stdin.buffer, 10**7); put(out, {{'failed': '{traceback}'}}); time.sleep(9)"
     )
-    time.sleep(0.2)
     with caplog.at_level("ERROR"):
         answer = verify(client, "a", draw(1, 1))
     assert (answer.status_code, answer.json()["code"]) == (500, "internal-error")
@@ -319,10 +321,7 @@ def test_an_image_that_costs_too_much_is_a_413(
     client: TestClient, draw: Draw, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     enrol(client, "a", draw(1, 0))
-    for process in reading_processes():
-        process.kill()
-    speaking(monkeypatch, "take(sys.stdin.buffer, 10**7); put(out, {'memory': True}); time.sleep(9)")
-    time.sleep(0.2)
+    from_now_on(monkeypatch, "take(sys.stdin.buffer, 10**7); put(out, {'memory': True}); time.sleep(9)")
     answer = verify(client, "a", draw(1, 1))
     assert (answer.status_code, answer.json()["code"]) == (413, "too-expensive")
 
