@@ -6,15 +6,14 @@ import sys
 
 import typer
 
-from app import store_cli
-from app.commands import audit, keys
+from app.commands import audit, keys, store
 from app.commands.config import config
 from app.commands.doctor import doctor
 from app.commands.migrate import migrate
 from app.commands.new_key import new_key
 from app.commands.reembed import reembed
 from app.commands.serve import serve
-from app.errors import CountersignError
+from app.domain.errors import CountersignError
 
 cli = typer.Typer(help="The Countersign service.", no_args_is_help=True, pretty_exceptions_enable=False)
 cli.command()(serve)
@@ -26,7 +25,7 @@ cli.command()(new_key)
 cli.command()(reembed)
 cli.command()(doctor)
 cli.command()(migrate)
-store_cli.install(cli)
+store.install(cli)
 
 
 def main() -> None:

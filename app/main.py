@@ -15,35 +15,35 @@ from fastapi_offline import FastAPIOffline
 from starlette.formparsers import MultiPartParser
 from starlette.middleware.cors import CORSMiddleware
 
-from app import problems
-from app.addresses import Addresses
-from app.admission import Admission, Gate
 from app.api import audit, compare, health, identify, model, signers, verifications, verify
-from app.context import prefix
-from app.door import HEADER_NAME, Door
-from app.errors import StartRefused
-from app.inference import InferenceQueue
-from app.limiting import Limits
-from app.middleware import HeadAsGet, RequestFrame
-from app.openapi import document_of
-from app.reader.pool import Readers
-from app.services.anchoring import Anchoring
+from app.decoding.pool import Readers
+from app.domain.errors import StartRefused
+from app.domain.request_context import prefix
+from app.http import problems
+from app.http.admission import Admission, Gate
+from app.http.authentication import HEADER_NAME, Door
+from app.http.middleware import HeadAsGet, RequestFrame
+from app.http.openapi import document_of
+from app.http.paths import Addresses
+from app.http.rate_limits import Limits
+from app.inference.batching import InferenceQueue
+from app.observability.metrics import Metrics
+from app.observability.tracing import TraceFrame, open_traces
+from app.services.api_keys import LiveKeys
+from app.services.audit.anchors import Anchoring
+from app.services.audit.trail import Trail
 from app.services.core import Core
 from app.services.gallery import Gallery
-from app.services.keyring import LiveKeys
+from app.services.licence_terms import refuse_terms
 from app.services.live_rates import LiveRates
-from app.services.upkeep import keep_up
+from app.services.maintenance import keep_up
+from app.services.open_store import open_store
 from app.settings import Settings
 from app.store import templates
-from app.store.opening import open_store
 from app.store.store import Store
-from app.telemetry import Metrics
-from app.terms import refuse_terms
-from app.tracing import TraceFrame, open_traces
-from app.trail import Trail
-from model.calibration import UnsupportedOperatingPoint
-from model.embedder import Embedder
+from model.decision.calibration import UnsupportedOperatingPoint
 from model.errors import DeviceUnavailable, WeightsError
+from model.networks.embedder import Embedder
 
 _log = logging.getLogger(__name__)
 VERSION = "0.1.0"

@@ -19,8 +19,6 @@ from typing import Annotated, Literal, Self
 
 from dotenv import dotenv_values
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
@@ -29,11 +27,12 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from app.callers import DEFAULT_TENANT, Scope, parse_scopes
-from app.chain import ChainKeys
-from app.errors import StartRefused
-from app.keys import Key
-from app.limiting import parse_limit
+from app.cpu import usable_cores
+from app.domain.api_keys import NAME, ApiKey
+from app.domain.audit_chain import ChainKeys
+from app.domain.callers import DEFAULT_TENANT
+from app.domain.errors import StartRefused
+from app.domain.rates import parse_limit
 
 ROOT = Path(__file__).resolve().parent.parent
 RELEASED_WEIGHTS = ROOT / "weights" / "countersign-3"
@@ -43,44 +42,6 @@ PERMISSIVE_WEIGHTS = ROOT / "weights" / "countersign-2-free"
 SECRETS = Path("/run/secrets")
 
 PREFIX = "COUNTERSIGN_"
-NAME = r"[A-Za-z0-9_.-]{1,64}"
-"""What a key or a tenant may be called."""
-_KEY_FORM = re.compile(
-    rf"(?P<name>{NAME}):(?P<digest>[0-9a-f]{{64}})(?::(?P<scopes>[a-z+]+))?(?::(?P<tenant>{NAME}))?"
-)
-
-
-class ApiKey(BaseModel):
-    """A key as it is configured: its name, the SHA-256 of its text, and what it may do."""
-
-    model_config = ConfigDict(frozen=True)
-
-    name: str
-    sha256: SecretStr
-    scopes: frozenset[Scope]
-    tenant_id: str = DEFAULT_TENANT
-
-    @classmethod
-    def parse(cls, text: str) -> ApiKey:
-        """Read ``NAME:SHA256[:SCOPE+SCOPE[:TENANT]]``; without scopes a key may do everything in its tenant."""
-        match = _KEY_FORM.fullmatch(text.strip())
-        if match is None:
-            raise ValueError(
-                "an API key is configured as NAME:SHA256[:SCOPE+SCOPE[:TENANT]]; "
-                "make one with `python -m app new-key NAME`"
-            )
-        return cls(
-            name=match["name"],
-            sha256=SecretStr(match["digest"]),
-            scopes=parse_scopes((match["scopes"] or "admin").split("+")),
-            tenant_id=match["tenant"] or DEFAULT_TENANT,
-        )
-
-    @property
-    def key(self) -> Key:
-        """The key as the door knows it."""
-        key_id = f"config-{self.tenant_id}-{self.name}"
-        return Key(key_id, self.name, self.tenant_id, self.sha256.get_secret_value(), self.scopes)
 
 
 class Settings(BaseSettings):
@@ -547,14 +508,3 @@ def refuse_unknown(names: Iterable[str]) -> None:
         f"{'; '.join(said)}. Remove or correct it; `python -m app config` lists the settings. (Kubernetes makes such "
         "variables for a Service named countersign: set enableServiceLinks to false.)"
     )
-
-
-def usable_cores() -> int:
-    """Cores that this process may run on: its affinity, or the container's quota where that is less."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-        limit = cores if quota == "max" else max(1, int(quota) // int(period))
-    except (OSError, ValueError):
-        limit = cores
-    return min(cores, limit)

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.derived import RUNS, derive, take_over, trained
-from model.baselines import Hog
 from model.data.registry import open_dataset
-from model.features import Features, InkShelf, WeightsFeatures, gallery
-from model.measure import NearestThree, Result, measure
-from model.recipes import read_recipe
+from model.evaluation.baselines import Hog
+from model.evaluation.error_rates import NearestThree, Result, measure
+from model.evaluation.features import Features, InkShelf, WeightsFeatures, gallery
+from model.training.recipes import read_recipe
 
 RECIPE = Path("recipes/countersign-2-free.toml")
 SETS = ("sigcomp2011-dutch/full", "svc2004/full")

@@ -16,15 +16,15 @@ from pathlib import Path
 
 import numpy as np
 
-from model.baselines import Hog
-from model.calibrate import VALIDATION
-from model.calibration import FILE, Calibration
 from model.data.registry import open_dataset
+from model.decision.calibration import FILE, Calibration
 from model.errors import ModelError
-from model.features import Features, InkShelf, WeightsFeatures, gallery
-from model.fitting import fit_calibration
-from model.measure import NearestThree, Result, Rule, ServiceRule, measure
-from model.report import PROTOCOL, number, percent, write_json
+from model.evaluation.baselines import Hog
+from model.evaluation.calibrate import VALIDATION
+from model.evaluation.calibration_fit import fit_calibration
+from model.evaluation.error_rates import NearestThree, Result, Rule, ServiceRule, measure
+from model.evaluation.features import Features, InkShelf, WeightsFeatures, gallery
+from model.evaluation.reports import PROTOCOL, number, percent, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 SETS = (

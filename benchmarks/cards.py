@@ -10,8 +10,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from model.card import MeasuredError
-from model.weights import load_card, write_card
+from model.networks.card import MeasuredError
+from model.networks.weights import load_card, write_card
 
 WEIGHTS = Path("weights")
 LIMITATIONS = (

@@ -10,11 +10,11 @@ from typing import Any
 
 import tomli_w
 
-from model.checkpoint import load_checkpoint, save_checkpoint
 from model.errors import DataError
-from model.recipes import parse_recipe
-from model.train import BEST, train
-from model.weights import load_card
+from model.networks.weights import load_card
+from model.training.checkpoint import load_checkpoint, save_checkpoint
+from model.training.recipes import parse_recipe
+from model.training.train import BEST, train
 
 RUNS = Path("runs")
 

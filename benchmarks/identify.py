@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from app.domain import NewReference, new_id, now
+from app.domain.records import NewReference, new_id, now
 from app.services.gallery import Gallery
+from app.services.open_store import open_store
 from app.settings import Settings
-from app.store import holding, references, signers
-from app.store.opening import open_store
+from app.store import references, signer_locks, signers
 from app.store.store import Store
 
 DIMENSION = 512
@@ -41,7 +41,7 @@ def enrol(store: Store, count: int) -> None:
                     )
                     for k, template in enumerate(rng.normal(size=(REFERENCES, DIMENSION)).astype(np.float32))
                 ]
-                held = holding.hold_or_make(session, TENANT, f"s{n}", None, now())  # type: ignore[arg-type]
+                held = signer_locks.hold_or_make(session, TENANT, f"s{n}", None, now())  # type: ignore[arg-type]
                 references.add(session, held, new, now(), REFERENCES)  # type: ignore[arg-type]
 
         store.write_now(add)
@@ -52,7 +52,7 @@ def change(store: Store, count: int) -> None:
 
     def policies(session: object) -> None:
         for n in range(count):
-            held = holding.hold_present(session, TENANT, f"s{n}")  # type: ignore[arg-type]
+            held = signer_locks.hold_present(session, TENANT, f"s{n}")  # type: ignore[arg-type]
             signers.set_policy(session, held, {"target_far": 0.05})  # type: ignore[arg-type]
 
     store.write_now(policies)

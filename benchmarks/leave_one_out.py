@@ -24,17 +24,17 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from benchmarks.derived import RUNS, derive, trained
-from model.baselines import Hog
 from model.data.registry import open_dataset
 from model.data.specimens import Dataset
 from model.data.splits import Subset
-from model.features import Features, InkShelf, WeightsFeatures, gallery
-from model.fitting import fit_calibration
-from model.measure import Result, ServiceRule, measure
-from model.metrics import Estimate
-from model.protocol import Gallery
-from model.recipes import read_recipe
-from model.report import PROTOCOL, number, percent, write_json
+from model.evaluation.baselines import Hog
+from model.evaluation.calibration_fit import fit_calibration
+from model.evaluation.error_rates import Result, ServiceRule, measure
+from model.evaluation.features import Features, InkShelf, WeightsFeatures, gallery
+from model.evaluation.metrics import Estimate
+from model.evaluation.reports import PROTOCOL, number, percent, write_json
+from model.evaluation.trials import Gallery
+from model.training.recipes import read_recipe
 
 LEFT_OUT = ("sigcomp2011-dutch", "svc2004", "susig", "sigcomp2009", "bhsig260-hindi", "bhsig260-bengali")
 REFERENCES = (1, 3, 5, 10)

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from app.settings import RELEASED_WEIGHTS
+from model.data.readers.synthetic import HABITS, SyntheticDataset
 from model.data.registry import open_dataset
 from model.data.specimens import Dataset
-from model.data.synthetic import Habits
-from model.data.synthetic_dataset import HABITS, SyntheticDataset
-from model.features import InkShelf, WeightsFeatures, gallery
-from model.protocol import Gallery
+from model.evaluation.features import InkShelf, WeightsFeatures, gallery
+from model.evaluation.trials import Gallery
+from model.synthetic.writer import Habits
 
 REAL = ("sigcomp2011-dutch/full", "svc2004/full")
 

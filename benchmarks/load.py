@@ -41,11 +41,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.reader.pool import Readers
+from app.decoding.pool import Readers
+from app.decoding.uploads import UploadLimits
 from app.settings import RELEASED_WEIGHTS, ROOT, Settings
-from app.uploads import UploadLimits
-from model.data.synthetic import Writer
-from model.embedder import Embedder
+from model.networks.embedder import Embedder
+from model.synthetic.writer import Writer
 
 CALLERS = Path(__file__).with_name("load_callers.py")
 SIGNERS = 5

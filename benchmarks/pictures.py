@@ -12,15 +12,15 @@ from pathlib import Path
 import numpy as np
 
 from app.settings import RELEASED_WEIGHTS
-from model import plots
-from model.calibration import Calibration
 from model.data.registry import open_dataset
 from model.data.specimens import Dataset
-from model.evaluate import Evaluation, run, worst
-from model.features import InkShelf, WeightsFeatures, gallery
-from model.measure import Pool, ServiceRule
-from model.protocol import Kind
-from model.scoring import Floats
+from model.decision.calibration import Calibration
+from model.decision.distances import Floats
+from model.evaluation import plots
+from model.evaluation.error_rates import Pool, ServiceRule
+from model.evaluation.evaluate import Evaluation, run, worst
+from model.evaluation.features import InkShelf, WeightsFeatures, gallery
+from model.evaluation.trials import Kind
 
 REAL = ("sigcomp2011-dutch/test", "svc2004/test")
 INVENTED = "synthetic/validation"

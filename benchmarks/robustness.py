@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 
 from model.data.registry import open_dataset
 from model.data.specimens import Dataset, Specimen
-from model.evaluate import open_features
-from model.features import Features, InkShelf
-from model.scoring import distances
+from model.decision.distances import distances
+from model.evaluation.evaluate import open_features
+from model.evaluation.features import Features, InkShelf
 
 Grey = NDArray[np.uint8]
 PER_SIGNER = 4

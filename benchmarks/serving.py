@@ -21,13 +21,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from app.domain import NewReference, new_id, now
+from app.decoding.uploads import UploadLimits, read_upload
+from app.domain.records import NewReference, new_id, now
 from app.main import create_app
 from app.settings import RELEASED_WEIGHTS, Settings
-from app.store import holding, references
-from app.uploads import UploadLimits, read_upload
-from model.data.synthetic import Writer
-from model.embedder import Embedder
+from app.store import references, signer_locks
+from model.networks.embedder import Embedder
+from model.synthetic.writer import Writer
 
 BATCH = 200
 
@@ -64,7 +64,7 @@ async def fill(core: object, signers: int, dimension: int) -> None:
                     )  # type: ignore[attr-defined]
                     for k, v in enumerate(vectors)
                 ]
-                held = holding.hold_or_make(session, "default", f"s{n}", None, now())  # type: ignore[arg-type]
+                held = signer_locks.hold_or_make(session, "default", f"s{n}", None, now())  # type: ignore[arg-type]
                 references.add(session, held, new, now(), 50)  # type: ignore[arg-type]
 
         await core.store.write(add)  # type: ignore[attr-defined]

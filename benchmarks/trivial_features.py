@@ -21,12 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.baselines import CANVAS
 from model.data.registry import open_dataset
 from model.data.specimens import Dataset, Specimen
 from model.errors import UnusableSignature
-from model.ink import fit, isolate
-from model.metrics import auc
+from model.evaluation.baselines import CANVAS
+from model.evaluation.metrics import auc
+from model.preprocessing.ink import fit, isolate
 
 SETS = ("sigcomp2011-dutch", "svc2004")
 FEATURES = (

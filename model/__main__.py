@@ -12,8 +12,8 @@ from typing import Annotated
 
 import typer
 
-from model.data.synth_command import synth
 from model.errors import DataError, ModelError
+from model.synthetic.command import synth
 
 cli = typer.Typer(
     help="Train, tune, calibrate and evaluate signature verification; draw synthetic signatures.",
@@ -44,8 +44,8 @@ def train(
 ) -> None:
     """Train a recipe; killed at any moment, --resume goes on from the last checkpoint. Writes OUT/weights."""
     require_training()
-    from model.recipes import read_recipe  # noqa: PLC0415
-    from model.train import train as run  # noqa: PLC0415
+    from model.training.recipes import read_recipe  # noqa: PLC0415
+    from model.training.train import train as run  # noqa: PLC0415
 
     parsed, text = read_recipe(recipe)
     folder = out or Path("runs") / parsed.name
@@ -66,8 +66,8 @@ def tune(
 ) -> None:
     """Search learning rate, optimiser, margin and augmentation with Optuna; goes on with a study that is there."""
     require_training()
-    from model.recipes import read_recipe  # noqa: PLC0415
-    from model.tune import search  # noqa: PLC0415
+    from model.training.recipes import read_recipe  # noqa: PLC0415
+    from model.training.tuning import search  # noqa: PLC0415
 
     parsed, text = read_recipe(recipe)
     folder = out or Path("runs") / f"tune-{parsed.name}"
@@ -77,8 +77,8 @@ def tune(
 
 def _add_measuring_commands() -> None:
     """``evaluate`` and ``calibrate`` bring their own options: they are added as they are."""
-    from model.calibrate import calibrate  # noqa: PLC0415
-    from model.evaluate import evaluate  # noqa: PLC0415
+    from model.evaluation.calibrate import calibrate  # noqa: PLC0415
+    from model.evaluation.evaluate import evaluate  # noqa: PLC0415
 
     cli.command()(evaluate)
     cli.command()(calibrate)

@@ -20,13 +20,13 @@ from pydantic import SecretStr
 from app.main import create_app
 from app.settings import ROOT, Settings
 from app.store.engine import open_engine
-from model.data.folder import FolderDataset
-from model.data.synth_command import write_folder
-from model.data.synthetic import Writer
-from model.features import InkShelf, WeightsFeatures, gallery
-from model.fitting import fit_calibration
+from model.data.readers.folder import FolderDataset
+from model.evaluation.calibration_fit import fit_calibration
+from model.evaluation.features import InkShelf, WeightsFeatures, gallery
 from model.networks import build
-from model.weights import save
+from model.networks.weights import save
+from model.synthetic.command import write_folder
+from model.synthetic.writer import Writer
 from tests.postgres import Postgres, clean_up
 
 TEST_KEY = f"test:{base64.b64encode(bytes(range(32))).decode()}"

@@ -10,5 +10,5 @@ def reading_processes(owner: int | None = None) -> list[psutil.Process]:
     return [
         child
         for child in psutil.Process(owner).children()
-        if child.status() != psutil.STATUS_ZOMBIE and "app.reader" in child.cmdline()
+        if child.status() != psutil.STATUS_ZOMBIE and "app.decoding" in child.cmdline()
     ]

@@ -8,16 +8,14 @@ from typing import Annotated, Any, get_args
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy.orm import Session
 
-from app.api.parts import ALWAYS, Limit, Running
-from app.auth import Administering
-from app.chain import Entry
-from app.domain import Page
-from app.problems import documented
-from app.schemas import SignerId
-from app.store import audit
-from app.trail import Action
+from app.api.dependencies import ALWAYS, Limit, Running
+from app.api.schemas import SignerId
+from app.domain.audit_chain import Entry
+from app.http.authorization import Administering
+from app.http.problems import documented
+from app.services import records
+from app.services.audit.trail import Action
 
 router = APIRouter(tags=["record"])
 
@@ -100,16 +98,7 @@ async def get_audit(
     ```
     """
     before = None if cursor is None else int(cursor)
-
-    def read(session: Session) -> Page[tuple[Entry, str | None]]:
-        subject = None
-        if signer_id is not None:
-            subject = audit.subject_of(session, caller.tenant_id, signer_id)
-            if subject is None:
-                return Page((), None)
-        return audit.page(session, caller.tenant_id, limit, before, action, subject)
-
-    page = await core.store.read(read)
+    page = await records.audit_entries(core, caller.tenant_id, limit, before, action, signer_id)
     return AuditPage(
         entries=[EntryOut.of(entry, known) for entry, known in page.items],
         next_cursor=page.next_after,

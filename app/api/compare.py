@@ -6,11 +6,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, File, UploadFile
 
-from app.api.bodies import ImageRoute
-from app.api.parts import ALWAYS, ON_FILES, Running, SignatureFile, received
-from app.auth import Verifying
-from app.problems import documented
-from app.schemas import VerdictOut, verdict_out
+from app.api.dependencies import ALWAYS, ON_FILES, Running, SignatureFile, received
+from app.api.schemas import VerdictOut, verdict_out
+from app.http.authorization import Verifying
+from app.http.bodies import ImageRoute
+from app.http.problems import documented
 from app.services.verify import compare
 
 router = APIRouter(tags=["verification"], route_class=ImageRoute)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from app.api.parts import Running
-from app.auth import Operating
-from app.errors import CountersignError
-from app.problems import documented
-from app.schemas import HealthOut
-from app.services.watching import refuse_stalled, refuse_unready
+from app.api.dependencies import Running
+from app.api.schemas import HealthOut
+from app.domain.errors import CountersignError
+from app.http.authorization import Operating
+from app.http.problems import documented
+from app.services.health import refuse_stalled, refuse_unready
 
 router = APIRouter(tags=["operation"])
 

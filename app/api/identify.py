@@ -6,11 +6,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Form
 
-from app.api.bodies import ImageRoute
-from app.api.parts import ALWAYS, ON_FILES, PageField, Running, SignatureFile, received
-from app.auth import Verifying
-from app.problems import documented
-from app.schemas import IdentificationOut, SignerId
+from app.api.dependencies import ALWAYS, ON_FILES, PageField, Running, SignatureFile, received
+from app.api.schemas import IdentificationOut, SignerId
+from app.http.authorization import Verifying
+from app.http.bodies import ImageRoute
+from app.http.problems import documented
 from app.services.identify import identify
 
 router = APIRouter(tags=["verification"], route_class=ImageRoute)

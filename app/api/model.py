@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from app.api.parts import ALWAYS, Running
-from app.auth import Reading
-from app.problems import documented
-from app.schemas import ModelOut
-from model.scoring import RATE_DIGITS, round_down
+from app.api.dependencies import ALWAYS, Running
+from app.api.schemas import ModelOut
+from app.http.authorization import Reading
+from app.http.problems import documented
+from model.decision.calibration import RATE_DIGITS
+from model.decision.verdict import round_down
 
 router = APIRouter(tags=["model"])
 _FARS = (0.01, 0.02, 0.05, 0.10, 0.20)

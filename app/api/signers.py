@@ -6,8 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, File, Path, Response, UploadFile
 
-from app.api.bodies import ImageRoute
-from app.api.parts import (
+from app.api.dependencies import (
     ALWAYS,
     IMAGE_RESPONSE,
     ON_FILES,
@@ -19,10 +18,7 @@ from app.api.parts import (
     as_uploaded,
     received,
 )
-from app.auth import Enrolling, Reading
-from app.domain import Reference
-from app.problems import documented
-from app.schemas import (
+from app.api.schemas import (
     EnrolledOut,
     ReferenceOut,
     ReferencesPage,
@@ -33,6 +29,10 @@ from app.schemas import (
     after_of,
     cursor_of,
 )
+from app.domain.records import Reference
+from app.http.authorization import Enrolling, Reading
+from app.http.bodies import ImageRoute
+from app.http.problems import documented
 from app.services import records
 from app.services.enrol import enrol
 from app.services.idempotency import once

@@ -6,10 +6,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
 
-from app.api.parts import ALWAYS, IMAGE_RESPONSE, Cursor, Limit, Running, as_uploaded
-from app.auth import Reading, Verifying
-from app.problems import documented
-from app.schemas import OutcomeIn, SignerId, VerificationRecord, VerificationsPage, after_of, cursor_of
+from app.api.dependencies import ALWAYS, IMAGE_RESPONSE, Cursor, Limit, Running, as_uploaded
+from app.api.schemas import OutcomeIn, SignerId, VerificationRecord, VerificationsPage, after_of, cursor_of
+from app.http.authorization import Reading, Verifying
+from app.http.problems import documented
 from app.services import records
 
 router = APIRouter(prefix="/verifications", tags=["record"])

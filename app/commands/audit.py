@@ -13,10 +13,10 @@ from typing import Annotated
 import typer
 from sqlalchemy.orm import Session
 
-from app.chain import Anchor, Entry
-from app.commands.opened import opened
-from app.errors import StartRefused
-from app.services.auditing import Report, verify_export, verify_store
+from app.commands.common import opened
+from app.domain.audit_chain import Anchor, Entry
+from app.domain.errors import StartRefused
+from app.services.audit.verification import Report, verify_export, verify_store
 from app.settings import load_settings
 from app.store import audit
 

@@ -17,17 +17,19 @@ from typing import Annotated
 import typer
 from sqlalchemy.orm import Session
 
-from app.errors import CountersignError, StoreMissing, StoreOutdated
-from app.services.auditing import verify_store
+from app.domain.errors import CountersignError, StoreMissing, StoreOutdated
+from app.services.audit.trail import Trail
+from app.services.audit.verification import verify_store
+from app.services.open_store import look_at_store
 from app.settings import Settings, load_settings
-from app.store import erasures, reencryption, templates
-from app.store.data_keys import local_key_file
-from app.store.opening import look_at_store
-from app.store.reencryption import SHELVES
+from app.store import templates
+from app.store.encryption import reencryption
+from app.store.encryption.data_keys import local_key_file
+from app.store.encryption.reencryption import SHELVES
+from app.store.erasure import tombstones
 from app.store.store import Store
-from app.trail import Trail
-from model.card import Card
 from model.errors import ModelError
+from model.networks.card import Card
 
 MIGRATE = "python -m app migrate"
 
@@ -125,8 +127,8 @@ def _mend_missing(name: str, file: Path) -> str:
 
 def _model(settings: Settings) -> Iterator[tuple[Finding, Card | None]]:
     # Imported here: PyTorch and SciPy take over a second to load, and no other command of `app` should wait for them.
-    from model.calibration import Calibration  # noqa: PLC0415
-    from model.weights import load_card, load_network  # noqa: PLC0415
+    from model.decision.calibration import Calibration  # noqa: PLC0415
+    from model.networks.weights import load_card, load_network  # noqa: PLC0415
 
     folder = settings.weights
     restore = f"git checkout -- {folder}, or set COUNTERSIGN_WEIGHTS to a released folder"
@@ -174,7 +176,7 @@ def _stored(store: Store, card: Card | None) -> Iterator[Finding]:
             "erasures", f"the log cannot be read: {error}", "let the service's user read and write it"
         )
         return
-    if back := store.read_now(erasures.returned, logged):
+    if back := store.read_now(tombstones.returned, logged):
         yield Finding(
             "erasures", f"{len(back)} erased signers or references are back", "python -m app erasures apply"
         )

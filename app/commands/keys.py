@@ -10,15 +10,14 @@ from typing import Annotated
 import typer
 from sqlalchemy.orm import Session
 
-from app.callers import DEFAULT_TENANT, SCOPES, parse_scopes
-from app.commands.opened import opened, operator
-from app.domain import new_id, now
-from app.errors import StartRefused
-from app.keys import Key, new_text, sha256
-from app.limiting import parse_limit
-from app.services.auditing import describe_key
-from app.settings import NAME
-from app.store import keys
+from app.commands.common import opened, operator
+from app.domain.api_keys import NAME, Key, new_text, sha256
+from app.domain.callers import DEFAULT_TENANT, SCOPES, parse_scopes
+from app.domain.errors import StartRefused
+from app.domain.rates import parse_limit
+from app.domain.records import new_id, now
+from app.services.audit.verification import describe_key
+from app.store import api_keys
 
 cli = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
 Tenant = Annotated[str, typer.Option(help="The tenant whose data the key opens.")]
@@ -53,7 +52,7 @@ def create(
     with opened() as (store, trail):
 
         def make(session: Session) -> None:
-            keys.add(session, key)
+            api_keys.add(session, key)
             by = operator(tenant)
             trail.append(session, trail.entry("key-create", record_id=key.key_id, by=by, **describe_key(key)))
 
@@ -77,7 +76,7 @@ def list_keys(
     """List the keys in the store; those of COUNTERSIGN_API_KEYS are the settings' own."""
     at = now()
     with opened() as (store, _):
-        found = [key for key in store.read_now(keys.listed, tenant) if everything or key.live(at)]
+        found = [key for key in store.read_now(api_keys.listed, tenant) if everything or key.live(at)]
     rows = [
         {
             "key_id": key.key_id,
@@ -113,7 +112,7 @@ def revoke(
     with opened() as (store, trail):
 
         def take_back(session: Session) -> Key:
-            taken = keys.revoke(session, tenant, key, now())
+            taken = api_keys.revoke(session, tenant, key, now())
             by = operator(taken.tenant_id)
             trail.append(session, trail.entry("key-revoke", record_id=taken.key_id, by=by, name=taken.name))
             return taken

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from app.commands.opened import opened
+from app.commands.common import opened
 
 
 def migrate() -> None:

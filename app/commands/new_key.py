@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from app.callers import DEFAULT_TENANT, SCOPES, parse_scopes
-from app.errors import StartRefused
-from app.keys import new_key as make_key
+from app.domain.api_keys import new_key as make_key
+from app.domain.callers import DEFAULT_TENANT, SCOPES, parse_scopes
+from app.domain.errors import StartRefused
 
 
 def new_key(

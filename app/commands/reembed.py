@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.commands.opened import opened, operator
-from app.errors import StartRefused
+from app.commands.common import opened, operator
+from app.domain.errors import StartRefused
 from app.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from app.services.audit.trail import Trail
     from app.services.reembed import Outcome, Reembedding
     from app.store.store import Store
-    from app.trail import Trail
 
 SHOWN = 20
 
@@ -64,10 +64,10 @@ def reembed(
         raise StartRefused(
             "--follow is for replicas that serve the old model, and --drop-old for when there are none."
         )
+    from app.decoding.pool import Readers  # noqa: PLC0415
     from app.main import READING_PATIENCE_S, load_embedder  # noqa: PLC0415 - torch comes with it
-    from app.reader.pool import Readers  # noqa: PLC0415
     from app.services.reembed import Reembedding  # noqa: PLC0415
-    from model.weights import load_card  # noqa: PLC0415
+    from model.networks.weights import load_card  # noqa: PLC0415
 
     embedder = load_embedder(target)
     if drop_old and embedder.version != (served := load_card(settings.weights).version):

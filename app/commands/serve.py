@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 import uvicorn
 
-from app.protocol import BoundedHeadProtocol
+from app.http.connection import BoundedHeadProtocol
 from app.settings import load_settings
 
 GIL_SWITCH_S = 0.001
@@ -30,7 +30,7 @@ def serve(
     """Load the weights, open the store and serve until SIGTERM."""
     settings = load_settings()  # before what takes long to import: a wrong setting is told at once
     from app.main import create_app  # noqa: PLC0415 - torch comes with it, and no other command needs that
-    from app.telemetry import configure_logging  # noqa: PLC0415 - SciPy comes with it
+    from app.observability.logs import configure_logging  # noqa: PLC0415 - SciPy comes with it
 
     given = {key: value for key, value in {"host": host, "port": port}.items() if value is not None}
     settings = settings.model_copy(update=given)

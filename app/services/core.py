@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from app.inference import InferenceQueue
-from app.reader.pool import Readers
+from app.decoding.pool import Readers
+from app.inference.batching import InferenceQueue
+from app.observability.metrics import Metrics
+from app.services.audit.trail import Trail
 from app.services.gallery import Gallery
 from app.services.live_rates import LiveRates
 from app.settings import Settings
 from app.store.store import Store
-from app.telemetry import Metrics
-from app.trail import Trail
-from model.embedder import Embedder
+from model.networks.embedder import Embedder
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from sqlalchemy.orm import Session
 
-from app.domain import NewReference, Note, Reference, Upload, new_id, now
-from app.errors import DuplicateReference, SignerNotFound
+from app.domain.errors import DuplicateReference, SignerNotFound
+from app.domain.records import NewReference, Note, Reference, Upload, new_id, now
 from app.services.core import Core
+from app.services.decision import standing_apart
 from app.services.idempotency import Once
-from app.services.judging import standing_apart
-from app.services.notes import note
-from app.services.reading import Signature, media_type, read_signatures
-from app.store import holding, references, signers
+from app.services.preparation import Signature, media_type, read_signatures
+from app.services.warnings import note
+from app.store import references, signer_locks, signers
 
 Answer = dict[str, Any]
 
@@ -58,7 +58,7 @@ async def enrol(
         if once is not None and (earlier := once.claim(session)) is not None:
             return earlier
         at = now()
-        held = holding.hold_or_make(session, tenant_id, signer_id, known, at)
+        held = signer_locks.hold_or_make(session, tenant_id, signer_id, known, at)
         kept = answer(references.add(session, held, new, at, core.settings.max_references))
         if once is not None:
             once.keep(session, held, kept)

@@ -1,7 +1,7 @@
 """Every enrolled template in memory, for identification; kept in step with the store.
 
 For each tenant the search vectors of all templates stand in one matrix. Before each use the tenant's counter is read
-(`app.store.changes`): when it moved, by whichever process, the signers that changed are read again. The time this
+(`app.store.change_counters`): when it moved, by whichever process, the signers that changed are read again. The time this
 takes grows with the number of changed signers, not with the number of enrolled ones.
 """
 
@@ -16,7 +16,7 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
-from app.store import changes, references
+from app.store import change_counters, references
 from app.store.references import Indexed
 from app.store.store import Store
 
@@ -156,7 +156,7 @@ class Gallery:
     model_version : str
         Only templates of this model are compared.
     search_vectors : callable
-        :meth:`model.embedder.Embedder.search_vectors`.
+        :meth:`model.networks.embedder.Embedder.search_vectors`.
     threads : int
         Tenants whose index is searched or brought up to date at a time.
     """
@@ -202,11 +202,11 @@ class Gallery:
         return index.nearest(vector, count, among)
 
     def _refresh(self, tenant_id: str, index: _TenantIndex) -> None:
-        sequence = self._store.read_now(changes.sequence, tenant_id)
+        sequence = self._store.read_now(change_counters.sequence, tenant_id)
         if sequence == index.seen:
             return
         # Changes committed while this runs have a larger number and are read the next time, some of them again.
-        keys = self._store.read_now(changes.changed_since, tenant_id, index.seen)
+        keys = self._store.read_now(change_counters.changed_since, tenant_id, index.seen)
         for start in range(0, len(keys), PAGE):
             page = keys[start : start + PAGE]
             rows = self._store.read_now(references.for_index, tenant_id, self._model_version, page)

@@ -10,9 +10,9 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from app.domain import Upload, now
-from app.store import retries
-from app.store.holding import Held
+from app.domain.records import Upload, now
+from app.store import idempotency
+from app.store.signer_locks import Held
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Once:
 
     def earlier(self, session: Session) -> dict[str, Any] | None:
         """The answer that was given before; raises IdempotencyConflict when the request was another one."""
-        return retries.find(session, self.tenant_id, self.key, self.fingerprint)
+        return idempotency.find(session, self.tenant_id, self.key, self.fingerprint)
 
     def claim(self, session: Session) -> dict[str, Any] | None:
         """Take the key for this transaction, before anything else is done in it; the earlier answer if there is one.
@@ -35,12 +35,12 @@ class Once:
         """
         earlier = self.earlier(session)
         if earlier is None:
-            retries.claim(session, self.tenant_id, self.key, self.fingerprint, self.signer_id, now())
+            idempotency.claim(session, self.tenant_id, self.key, self.fingerprint, self.signer_id, now())
         return earlier
 
     def keep(self, session: Session, held: Held, answer: dict[str, Any]) -> None:
         """Keep the answer, in the transaction that did what it tells of its signer."""
-        retries.keep(session, held, self.key, answer)
+        idempotency.keep(session, held, self.key, answer)
 
 
 async def once(

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 from sqlalchemy.orm import Session
 
-from app.domain import Note, Upload, Vector
-from app.errors import NobodyEnrolled, SignerErased, SignerNotFound
+from app.domain.errors import NobodyEnrolled, SignerErased, SignerNotFound
+from app.domain.records import Note, Upload, Vector
 from app.services.core import Core
+from app.services.decision import judge_now, policy
 from app.services.gallery import Entry
-from app.services.judging import judge_now, policy
-from app.services.notes import note
-from app.services.reading import Signature, read_signature
-from app.store import holding, signers
+from app.services.preparation import Signature, read_signature
+from app.services.warnings import note
+from app.store import signer_locks, signers
 
 SPARE = 20  # candidates beyond top_k that are measured exactly
 RANKINGS = 3
@@ -103,7 +103,7 @@ async def _ranked(
     )
 
     def keep(session: Session) -> None:
-        held = holding.hold(session, tenant_id, first.signer_id, key)
+        held = signer_locks.hold(session, tenant_id, first.signer_id, key)
         core.trail.append(session, told, held.key)
 
     await core.store.write(keep)

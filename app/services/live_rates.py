@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from datetime import timedelta
 
-from app.domain import now
-from app.errors import StoreUnavailable
+from app.domain.errors import StoreUnavailable
+from app.domain.records import now
+from app.observability.metrics import Metrics
 from app.store import outcomes
 from app.store.store import Store
-from app.telemetry import Metrics
 
 AGE_S = 60.0
 

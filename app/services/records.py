@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from sqlalchemy.orm import Session
 
-from app.domain import Page, Reference, ReferenceImage, Signer, Verification, now
-from app.errors import UnsupportedRate
+from app.domain.audit_chain import Entry
+from app.domain.errors import UnsupportedRate
+from app.domain.records import Page, Reference, ReferenceImage, Signer, Verification, now
 from app.services.core import Core
-from app.store import audit, holding, questioned, references, signers, verifications
-from app.store.erasures import Erasure
+from app.store import audit, questioned_images, references, signer_locks, signers, verifications
+from app.store.erasure.tombstones import Erasure
 
 
 async def list_signers(core: Core, tenant_id: str, limit: int, after: str | None) -> Page[Signer]:
@@ -32,7 +33,7 @@ async def set_policy(core: Core, tenant_id: str, signer_id: str, policy: dict[st
     entry = core.trail.entry("policy", policy=policy)
 
     def change(session: Session) -> Signer:
-        held = holding.hold_present(session, tenant_id, signer_id)
+        held = signer_locks.hold_present(session, tenant_id, signer_id)
         changed = signers.set_policy(session, held, policy)
         core.trail.append(session, entry, held.key)
         return changed
@@ -45,7 +46,7 @@ async def erase_signer(core: Core, tenant_id: str, signer_id: str) -> bool:
     entry = core.trail.entry("erase-signer")
 
     def erase(session: Session) -> Erasure | None:
-        held = holding.hold_present_alone(session, tenant_id, signer_id)
+        held = signer_locks.hold_present_alone(session, tenant_id, signer_id)
         if held is None:
             return None
         erased = signers.erase(session, held)
@@ -72,7 +73,7 @@ async def reference_image(core: Core, tenant_id: str, signer_id: str, reference_
     entry = core.trail.entry("view-image", record_id=reference_id)
 
     def view(session: Session) -> ReferenceImage:
-        held = holding.hold_present(session, tenant_id, signer_id)
+        held = signer_locks.hold_present(session, tenant_id, signer_id)
         image = references.image(session, tenant_id, signer_id, reference_id)
         core.trail.append(session, entry, held.key)
         return image
@@ -110,7 +111,7 @@ async def questioned_image(core: Core, tenant_id: str, verification_id: str) -> 
     entry = core.trail.entry("view-image", record_id=verification_id)
 
     def view(session: Session) -> ReferenceImage:
-        image = questioned.image(session, tenant_id, verification_id)
+        image = questioned_images.image(session, tenant_id, verification_id)
         core.trail.append(session, entry)
         return image
 
@@ -132,3 +133,25 @@ async def record_outcome(
     core.metrics.outcomes.labels(outcome, recorded.finding.decision).inc()
     core.rates.stale()
     return recorded
+
+
+async def audit_entries(
+    core: Core, tenant_id: str, limit: int, before: int | None, action: str | None, signer_id: str | None
+) -> Page[tuple[Entry, str | None]]:
+    """Entries of a tenant's audit log, newest first, each with the id of its signer while they are enrolled.
+
+    Parameters
+    ----------
+    before : int, optional
+        Only entries with a smaller sequence number.
+    """
+
+    def read(session: Session) -> Page[tuple[Entry, str | None]]:
+        subject = None
+        if signer_id is not None:
+            subject = audit.subject_of(session, tenant_id, signer_id)
+            if subject is None:
+                return Page((), None)
+        return audit.page(session, tenant_id, limit, before, action, subject)
+
+    return await core.store.read(read)

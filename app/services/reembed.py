@@ -20,17 +20,17 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
-from app.callers import Caller
-from app.domain import Vector
-from app.errors import CountersignError, DataKeyMissing, StoredDataDamaged
-from app.reader.pool import ReaderFault, Readers
+from app.decoding.pool import ReaderFault, Readers
+from app.decoding.uploads import UploadLimits
+from app.domain.callers import Caller
+from app.domain.errors import CountersignError, DataKeyMissing, StoredDataDamaged
+from app.domain.records import Vector
+from app.services.audit.trail import Trail
 from app.store import templates
 from app.store.store import Store
 from app.store.templates import Owner, Waiting
-from app.trail import Trail
-from app.uploads import UploadLimits
-from model.embedder import Embedder
 from model.errors import UnusableSignature
+from model.networks.embedder import Embedder
 
 CHUNK = 16
 """Most references in one transaction."""

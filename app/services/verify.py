@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 from sqlalchemy.orm import Session
 
-from app.domain import Finding, Note, Upload, Verification, new_id
-from app.drift import genuine_rank
-from app.errors import TooFewReferences
+from app.domain.errors import TooFewReferences
+from app.domain.records import Finding, Note, Upload, Verification, new_id
+from app.observability.drift import genuine_rank
 from app.services.core import Core
+from app.services.decision import Judgement, finding, judged, policy
 from app.services.idempotency import Once
-from app.services.judging import Judgement, finding, judged, policy
-from app.services.notes import note
-from app.services.reading import media_type, read_signature, read_signatures
-from app.store import holding, questioned, references, verifications
+from app.services.preparation import media_type, read_signature, read_signatures
+from app.services.warnings import note
+from app.store import questioned_images, references, signer_locks, verifications
 
 Answer = dict[str, Any]
 
@@ -59,10 +59,10 @@ async def verify(
     def keep(session: Session) -> Answer:
         if once is not None and (earlier := once.claim(session)) is not None:
             return earlier
-        held = holding.hold(session, tenant_id, signer_id, known.signer.key)
+        held = signer_locks.hold(session, tenant_id, signer_id, known.signer.key)
         verifications.add(session, held, verification)
         if core.settings.keep_questioned_days:
-            questioned.add(
+            questioned_images.add(
                 session,
                 held,
                 verification.verification_id,

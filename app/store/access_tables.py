@@ -50,7 +50,7 @@ class AuditHeadRow(Base):
 
 
 class AuditRow(Base):
-    """An entry of a tenant's chain; see `app.chain.Entry`."""
+    """An entry of a tenant's chain; see `app.domain.audit_chain.Entry`."""
 
     __tablename__ = "audit"
 

@@ -9,8 +9,8 @@ from typing import cast
 from sqlalchemy import Row, Select, Table, bindparam, exists, insert, select, text, update
 from sqlalchemy.orm import Session
 
-from app.chain import Anchor, ChainKeys, Entry, start_of
-from app.domain import Page
+from app.domain.audit_chain import Anchor, ChainKeys, Entry, start_of
+from app.domain.records import Page
 from app.store.access_tables import AuditHeadRow, AuditRow
 from app.store.tables import SignerRow
 

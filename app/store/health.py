@@ -6,59 +6,45 @@ the disk, the database's return or a mended row are noticed at the next look.
 
 from __future__ import annotations
 
+import asyncio
 import os
-import threading
 import time
-from typing import TYPE_CHECKING
+from functools import partial
 
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from app.domain import now
-from app.errors import CountersignError
-from app.store import changes, reencryption
-from app.store.cipher import Place
+from app.domain.errors import CountersignError
+from app.domain.records import now
+from app.store import change_counters
+from app.store.condition import Condition
+from app.store.encryption import reencryption
+from app.store.encryption.cipher import Place
+from app.store.store import Store
 from app.store.tables import ProbeRow
-
-if TYPE_CHECKING:
-    from app.store.store import Store
 
 PROBE_EVERY_S = 10.0
 PROBE_BYTES = 1 << 20
-WELL_FOR_S = 1.0
-"""A look that found nothing answers for so long."""
 LOOKS_PER_PROBE = 10
 """Values that did not decrypt and are tried again at one look; the others keep their turn."""
 _SHOWN = 3
 
 
-class Condition:
-    """What is known of the database between two looks."""
+async def faults(store: Store) -> list[str]:
+    """What keeps the store from serving, in sentences; empty when it can be read and written and everything decrypts.
 
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.failed = False
-        self.probed_at = float("-inf")
-        self.tried: dict[Place, float] = {}
-        self.well_at = float("-inf")
-
-    @property
-    def well(self) -> bool:
-        """Whether a look found nothing a moment ago, and nothing has failed since."""
-        return time.monotonic() - self.well_at < WELL_FOR_S
-
-    def read_failed(self) -> None:
-        """Have the next one who asks look again."""
-        self.well_at = float("-inf")
-
-    def write_failed(self) -> None:
-        """Leave the mark."""
-        self.failed = True
-        self.well_at = float("-inf")
+    Concurrent callers share one check, and the result of a check that found nothing stands for :data:`WELL_FOR_S`
+    seconds unless an access fails meanwhile: frequent probes keep no thread from the requests.
+    """
+    condition = store.condition
+    if condition.well and not store.cipher.unreadable:
+        return []
+    if condition.check is None or condition.check.done():
+        condition.check = asyncio.create_task(store.run(partial(_check, store, condition)))
+    return await asyncio.shield(condition.check)
 
 
-def faults(store: Store, condition: Condition) -> list[str]:
-    """What keeps the store from serving, in sentences."""
+def _check(store: Store, condition: Condition) -> list[str]:
     with condition.lock:
         try:
             _probe(store, condition)
@@ -73,7 +59,7 @@ def faults(store: Store, condition: Condition) -> list[str]:
 
 def _probe(store: Store, condition: Condition) -> None:
     failed = condition.failed
-    store.read_now(changes.sequence, "")
+    store.read_now(change_counters.sequence, "")
     if not failed and time.monotonic() - condition.probed_at < PROBE_EVERY_S:
         return
     store.write_now(_write, PROBE_BYTES if failed else 0)
@@ -111,4 +97,4 @@ def _unreadable(store: Store, condition: Condition) -> list[str]:
 
 def _look_again(session: Session, place: Place) -> None:
     """Have every index read the signer again that left them out."""
-    changes.touch(session, place.tenant_id, place.owner)
+    change_counters.touch(session, place.tenant_id, place.owner)

@@ -11,8 +11,7 @@ from typing import Any
 from sqlalchemy import Row, Select, bindparam, delete, select
 from sqlalchemy.orm import Session
 
-from app.domain import NewReference, Note, Page, Reference, ReferenceImage, Specimens, Vector
-from app.errors import (
+from app.domain.errors import (
     DataKeyMissing,
     DuplicateReference,
     ModelVersionMismatch,
@@ -20,10 +19,13 @@ from app.errors import (
     StoredDataDamaged,
     TooManyReferences,
 )
-from app.store import changes, erasures, sealing, signers
-from app.store.erasures import Erasure
-from app.store.holding import Held
-from app.store.sealing import StoredTemplate
+from app.domain.records import NewReference, Note, Page, Reference, ReferenceImage, Specimens, Vector
+from app.store import change_counters, signers
+from app.store.encryption import sealing
+from app.store.encryption.sealing import StoredTemplate
+from app.store.erasure import tombstones
+from app.store.erasure.tombstones import Erasure
+from app.store.signer_locks import Held
 from app.store.tables import ImageRow, ReferenceRow, SignerRow, TemplateRow
 
 _SPECIMENS = (
@@ -116,7 +118,7 @@ def add(
             )
         )
     session.flush()
-    changes.touch(session, tenant_id, key)
+    change_counters.touch(session, tenant_id, key)
     ids = [reference.reference_id for reference in new]
     rows = session.execute(_references(tenant_id, signer_id).where(ReferenceRow.reference_id.in_(ids)))
     found = {row.reference_id: _reference(row, signer_id) for row in rows}
@@ -177,8 +179,8 @@ def erase(session: Session, tenant_id: str, signer_id: str, reference_id: str) -
     gone = delete(ReferenceRow).where(ReferenceRow.reference_id == reference_id)
     if session.scalar(gone.returning(ReferenceRow.reference_id)) is None:  # another caller was quicker
         return None
-    changes.touch(session, tenant_id, found.signer_key)
-    return erasures.bury(session, "reference", reference_id)
+    change_counters.touch(session, tenant_id, found.signer_key)
+    return tombstones.bury(session, "reference", reference_id)
 
 
 def specimens(session: Session, tenant_id: str, signer_id: str, model_version: str) -> Specimens:

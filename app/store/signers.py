@@ -7,10 +7,11 @@ from typing import Any
 from sqlalchemy import Row, bindparam, delete, func, select, update
 from sqlalchemy.orm import Session
 
-from app.domain import Page, Signer
-from app.store import changes, erasures, questioned, retries
-from app.store.erasures import Erasure
-from app.store.holding import Held, key_query, not_enrolled
+from app.domain.records import Page, Signer
+from app.store import change_counters, idempotency, questioned_images
+from app.store.erasure import tombstones
+from app.store.erasure.tombstones import Erasure
+from app.store.signer_locks import Held, key_query, not_enrolled
 from app.store.tables import ReferenceRow, SignerRow
 
 _SIGNERS = select(
@@ -67,7 +68,7 @@ def set_policy(session: Session, held: Held, policy: dict[str, float | None]) ->
     """Set `target_far` and `fixed_threshold`, those that are given; None takes the service's own again."""
     if policy:
         session.execute(update(SignerRow).where(SignerRow.key == held.key).values(**policy))
-        changes.touch(session, held.tenant_id, held.key)
+        change_counters.touch(session, held.tenant_id, held.key)
     return get(session, held.tenant_id, held.signer_id)
 
 
@@ -78,10 +79,10 @@ def erase(session: Session, held: Held) -> Erasure:
     verifications stay on record, without images.
     """
     session.execute(delete(SignerRow).where(SignerRow.key == held.key))  # references follow by cascade
-    questioned.erase_of(session, held.tenant_id, held.signer_id)
-    retries.forget_signer(session, held.tenant_id, held.signer_id)
-    changes.touch(session, held.tenant_id, held.key)
-    return erasures.bury(session, "signer", held.key)
+    questioned_images.erase_of(session, held.tenant_id, held.signer_id)
+    idempotency.forget_signer(session, held.tenant_id, held.signer_id)
+    change_counters.touch(session, held.tenant_id, held.key)
+    return tombstones.bury(session, "signer", held.key)
 
 
 def count(session: Session) -> tuple[int, int]:

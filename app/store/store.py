@@ -22,14 +22,14 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from app import deadline
-from app.errors import ErasureNotLogged, MalformedRequest, OutcomeUnknown
-from app.store import health
-from app.store.cipher import Cipher, carry
+from app.domain import deadline
+from app.domain.errors import ErasureNotLogged, MalformedRequest, OutcomeUnknown
+from app.store.condition import Condition
+from app.store.database_errors import repeatable, unavailable, unsure
+from app.store.encryption.cipher import Cipher, carry
 from app.store.engine import BUSY_TIMEOUT_S, compact, forget_erased, open_engine, reading
-from app.store.erasure_log import ErasureLog
-from app.store.erasures import Erasure
-from app.store.faults import repeatable, unavailable, unsure
+from app.store.erasure.log import ErasureLog
+from app.store.erasure.tombstones import Erasure
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -60,8 +60,7 @@ class Store:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="store")
         self._one_writer = engine.dialect.name == "sqlite"
         self._turn = threading.Lock()
-        self._condition = health.Condition()
-        self._look: asyncio.Task[list[str]] | None = None
+        self.condition = Condition()
         self._unswept = False
         self.cipher = cipher
         self.erasure_log = erasure_log
@@ -70,7 +69,7 @@ class Store:
     def open(cls, url: str, threads: int, cipher: Cipher, erasure_log: ErasureLog | None = None) -> Store:
         """Open the database and migrate it; raise StartRefused with one clear line when that fails.
 
-        `app.store.opening.open_store` does this and all that belongs to it, from the settings.
+        `app.services.open_store.open_store` does this and all that belongs to it, from the settings.
         """
         return cls(open_engine(url, threads), threads, cipher, erasure_log)
 
@@ -122,7 +121,7 @@ class Store:
         except DataError as error:
             raise _not_storable() from error
         except SQLAlchemyError as error:
-            self._condition.read_failed()
+            self.condition.read_failed()
             raise unavailable(error) from error
 
     def write_now(self, work: Work[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -150,14 +149,14 @@ class Store:
                 raise _not_storable() from error
             except SQLAlchemyError as error:
                 if committing and unsure(error):
-                    self._condition.write_failed()
+                    self.condition.write_failed()
                     raise OutcomeUnknown(
                         "The database broke off while it stored the request, as a whole or not at all. Repeat it "
                         "with the same Idempotency-Key; without one, look at what is stored before you repeat it."
                     ) from error
                 lost_race = isinstance(error, IntegrityError) or repeatable(error)
                 if not lost_race or attempt == ATTEMPTS:
-                    self._condition.write_failed()
+                    self.condition.write_failed()
                     raise unavailable(error) from error
                 time.sleep(random.uniform(0, 0.01 * attempt))  # noqa: S311 # nosec B311 - to step aside
         raise AssertionError("unreachable")
@@ -181,18 +180,6 @@ class Store:
             compact(self._writer, tables)
         except (SQLAlchemyError, sqlite3.Error) as error:
             raise unavailable(error) from error
-
-    async def faults(self) -> list[str]:
-        """What keeps the store from serving, in sentences; empty when it can be read and written and all opens.
-
-        All who ask at the same time get one look's result, and a look that found nothing answers for a second more,
-        unless something fails meanwhile: whoever asks often keeps no thread from the requests.
-        """
-        if self._condition.well and not self.cipher.unreadable:
-            return []
-        if self._look is None or self._look.done():
-            self._look = asyncio.create_task(self._run(partial(health.faults, self, self._condition)))
-        return await asyncio.shield(self._look)
 
     async def run(self, work: Callable[[], R]) -> R:
         """Run `work`, which reads the store by `read_now`, on one of the store's threads."""

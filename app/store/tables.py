@@ -1,6 +1,6 @@
 """The tables. Portable types only: the same definitions serve SQLite and PostgreSQL.
 
-`data`, `vector` and `sealed` hold ciphertexts (`app.store.cipher`); `key_id` beside them says under which key. Where
+`data`, `vector` and `sealed` hold ciphertexts (`app.store.encryption.cipher`); `key_id` beside them says under which key. Where
 it is empty, the value was stored before values were encrypted, and the next start encrypts it.
 
 A signer has a key of ours beside the caller's id, so that what outlives an erasure (`changes`) names nobody.
@@ -223,7 +223,7 @@ class RetryRow(Base):
 
 
 class TombstoneRow(Base):
-    """That something was erased: a keyed digest of our own key for it, which names nobody (`app.store.erasures`)."""
+    """That something was erased: a keyed digest of our own key for it, which names nobody (`app.store.erasure.tombstones`)."""
 
     __tablename__ = "tombstones"
 

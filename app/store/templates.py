@@ -15,11 +15,12 @@ import numpy as np
 from sqlalchemy import ColumnElement, Exists, and_, delete, exists, func, select, update
 from sqlalchemy.orm import Session
 
-from app.domain import Vector
-from app.errors import DataKeyMissing, SignerErased, StoredDataDamaged
-from app.store import changes, holding, sealing
-from app.store.cipher import cipher_of
-from app.store.sealing import StoredTemplate
+from app.domain.errors import DataKeyMissing, SignerErased, StoredDataDamaged
+from app.domain.records import Vector
+from app.store import change_counters, signer_locks
+from app.store.encryption import sealing
+from app.store.encryption.cipher import cipher_of
+from app.store.encryption.sealing import StoredTemplate
 from app.store.tables import ImageRow, ReferenceRow, SignerRow, TemplateRow
 
 
@@ -149,7 +150,7 @@ def add(session: Session, owner: Owner, model_version: str, made: Mapping[str, V
     replaced.
     """
     try:
-        holding.hold_alone(session, owner.tenant_id, owner.signer_id, owner.key)
+        signer_locks.hold_alone(session, owner.tenant_id, owner.signer_id, owner.key)
     except SignerErased:
         return []
     standing = session.scalars(
@@ -185,7 +186,7 @@ def add(session: Session, owner: Owner, model_version: str, made: Mapping[str, V
             .values(model_version=model_version)
         )
         session.flush()
-        changes.touch(session, owner.tenant_id, owner.key)
+        change_counters.touch(session, owner.tenant_id, owner.key)
     return added
 
 
@@ -195,7 +196,7 @@ def drop_others(session: Session, owner: Owner, model_version: str) -> dict[str,
     None, and nothing is deleted, when a reference has no template of this model yet: the old ones are all it has.
     """
     try:
-        holding.hold_alone(session, owner.tenant_id, owner.signer_id, owner.key)
+        signer_locks.hold_alone(session, owner.tenant_id, owner.signer_id, owner.key)
     except SignerErased:
         return {}
     mine = select(ReferenceRow.reference_id).where(ReferenceRow.signer_key == owner.key)
@@ -208,7 +209,7 @@ def drop_others(session: Session, owner: Owner, model_version: str) -> dict[str,
         .execution_options(synchronize_session=False)
     ).all()
     if gone:
-        changes.touch(session, owner.tenant_id, owner.key)
+        change_counters.touch(session, owner.tenant_id, owner.key)
     return dict(Counter(gone))
 
 

@@ -9,9 +9,9 @@ from typing import cast
 from sqlalchemy import Table, insert, select, update
 from sqlalchemy.orm import Session
 
-from app.domain import Finding, Note, OperatingPoint, Page, ReferenceDistance, Verification
-from app.errors import VerificationNotFound
-from app.store.holding import Held
+from app.domain.errors import VerificationNotFound
+from app.domain.records import Finding, Note, OperatingPoint, Page, ReferenceDistance, Verification
+from app.store.signer_locks import Held
 from app.store.tables import VerificationRow
 
 _ADD = insert(cast("Table", VerificationRow.__table__))

@@ -10,25 +10,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import cast, get_args
 
-from model.data.bhsig260 import BHSig260, Script
-from model.data.cedar import Cedar
-from model.data.cross_media import CrossMediaChinese
-from model.data.folder import FolderDataset
-from model.data.sigcomp2009 import SigComp2009
-from model.data.sigcomp2011 import SigComp2011
+from model.data.readers.bhsig260 import BHSig260, Script
+from model.data.readers.cedar import Cedar
+from model.data.readers.cross_media import CrossMediaChinese
+from model.data.readers.folder import FolderDataset
+from model.data.readers.sigcomp2009 import SigComp2009
+from model.data.readers.sigcomp2011 import SigComp2011
 from model.data.specimens import Dataset
 from model.data.splits import Split, split
 from model.errors import DataError
 
 
 def _svc2004(root: Path) -> Dataset:
-    from model.data.svc2004_dataset import SVC2004  # noqa: PLC0415  the renderer is not needed by other readers
+    from model.data.readers.svc2004 import SVC2004  # noqa: PLC0415  the renderer is not needed by other readers
 
     return SVC2004(root)
 
 
 def _susig(root: Path) -> Dataset:
-    from model.data.susig import SUSIG  # noqa: PLC0415  as above
+    from model.data.readers.susig import SUSIG  # noqa: PLC0415  as above
 
     return SUSIG(root)
 
@@ -47,7 +47,7 @@ def _self30(root: Path) -> Dataset:
 
 
 def _synthetic(root: Path) -> Dataset:
-    from model.data.synthetic_dataset import SyntheticDataset  # noqa: PLC0415  as above
+    from model.data.readers.synthetic import SyntheticDataset  # noqa: PLC0415  as above
 
     return SyntheticDataset(root)
 

@@ -15,10 +15,10 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from model.card import Terms
-from model.data.pen import Trajectory
 from model.errors import DataError
-from model.imaging import read_grey
+from model.preprocessing.grey import read_grey
+from model.synthetic.pen import Trajectory
+from model.types import Terms
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"})
 

@@ -24,9 +24,9 @@ import re
 from collections.abc import Sequence
 from typing import Literal, get_args
 
-from model.card import Terms
 from model.data.specimens import Dataset, Specimen
 from model.errors import DataError
+from model.types import Terms
 
 DUTCH_FIRST_TEST_WRITER = 49
 """Writers 049 to 069 are the usual test writers of SigComp2011's Dutch part."""

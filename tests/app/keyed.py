@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 from typer.testing import CliRunner, Result
 
 from app.__main__ import cli
-from app.errors import CountersignError
+from app.domain.errors import CountersignError
 from app.settings import Settings
 
 

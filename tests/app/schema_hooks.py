@@ -12,8 +12,8 @@ from PIL import Image
 from schemathesis.generation.case import Case
 from schemathesis.transport.serialization import Binary
 
-from app.signer_ids import signer_id
-from model.data.synthetic import Writer
+from app.domain.signer_ids import signer_id
+from model.synthetic.writer import Writer
 
 
 def _scan(writer: int, n: int, kind: str) -> bytes:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from app.domain import Finding, OperatingPoint, Verification, new_id, now
-from app.schemas import VerificationRecord
+from app.api.schemas import VerificationRecord
+from app.domain.records import Finding, OperatingPoint, Verification, new_id, now
 
 Draw = Callable[..., bytes]
 pytestmark = pytest.mark.both_databases

@@ -8,9 +8,10 @@ import pytest
 from typer.testing import CliRunner
 
 from app.__main__ import cli
-from app.errors import StartRefused
-from app.keys import new_key
-from app.settings import PERMISSIVE_WEIGHTS, RELEASED_WEIGHTS, Settings, load_settings, usable_cores
+from app.cpu import usable_cores
+from app.domain.api_keys import new_key
+from app.domain.errors import StartRefused
+from app.settings import PERMISSIVE_WEIGHTS, RELEASED_WEIGHTS, Settings, load_settings
 
 
 @pytest.fixture(autouse=True)

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from app.door import OPEN, OPEN_FOLDERS
-from app.keys import new_text
+from app.domain.api_keys import new_text
+from app.http.authentication import OPEN, OPEN_FOLDERS
+from tests.app.http.test_problems import bomb
 from tests.app.keyed import Commands, Draw, Serve
 from tests.app.test_api import enrol, verify
-from tests.app.test_problems import bomb
 
 SCOPE_OF = {
     ("POST", "/verify"): "verify",
@@ -299,7 +299,7 @@ def test_api8_security_misconfiguration(
     assert "sandbox" in image.headers["Content-Security-Policy"]
     assert image.headers["Content-Disposition"] == "attachment"
 
-    from app.inference import InferenceQueue  # noqa: PLC0415
+    from app.inference.batching import InferenceQueue  # noqa: PLC0415
 
     async def fails(*_: object) -> None:
         raise RuntimeError("postgresql://user:password@db.internal/app in /srv/countersign/app.py")

@@ -19,28 +19,29 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from app import deadline
-from app.admission import Admission, Gate
-from app.errors import StartRefused, StoreUnavailable
-from app.problems import PROBLEMS
+from app.domain import deadline
+from app.domain.errors import StartRefused, StoreUnavailable
+from app.http.admission import Admission, Gate
+from app.http.problems import PROBLEMS
 from app.services import enrol as enrolling
 from app.services import identify as identifying
 from app.services import verify as verifying
 from app.settings import Settings
 from app.store import (
-    changes,
-    erasures,
+    change_counters,
+    condition,
     health,
-    holding,
-    questioned,
-    reencryption,
+    maintenance,
+    questioned_images,
     references,
+    signer_locks,
     signers,
     templates,
-    upkeep,
 )
 from app.store import store as store_module
-from app.store.cipher import Place
+from app.store.encryption import reencryption
+from app.store.encryption.cipher import Place
+from app.store.erasure import tombstones
 from app.store.tables import (
     ImageRow,
     QuestionedRow,
@@ -50,7 +51,7 @@ from app.store.tables import (
     TemplateRow,
     VerificationRow,
 )
-from tests.app.test_load import enrol_async, multipart, running
+from tests.app.http.test_load import enrol_async, multipart, running
 from tests.postgres import Postgres
 
 Draw = Callable[..., bytes]
@@ -136,26 +137,26 @@ def copy_of(row: Any, **changes: Any) -> Any:
 
 def write_verification(session: Session, key: str, other: str) -> None:
     """What `app.services.verify` writes of a signer, in its order."""
-    held = holding.hold(session, "default", "a", key)
+    held = signer_locks.hold(session, "default", "a", key)
     verification = session.scalar(select(VerificationRow))
     assert verification is not None
     session.add(copy_of(verification, verification_id=other))
-    questioned.add(session, held, other, b"image", "image/png", verification.created_at)
+    questioned_images.add(session, held, other, b"image", "image/png", verification.created_at)
 
 
 def write_reference(session: Session, key: str, other: str) -> None:
     """What `app.services.enrol` does for a signer that it has seen."""
-    holding.hold_alone(session, "default", "a", key)
+    signer_locks.hold_alone(session, "default", "a", key)
     reference = session.scalar(select(ReferenceRow))
     assert reference is not None
     session.add(copy_of(reference, reference_id=other, sha256="0" * 64))
     session.flush()
-    changes.touch(session, "default", key)
+    change_counters.touch(session, "default", key)
 
 
 def write_policy(session: Session, key: str, other: str) -> None:
     """What ``PATCH /signers/a`` does."""
-    held = holding.hold_present(session, "default", "a")
+    held = signer_locks.hold_present(session, "default", "a")
     signers.set_policy(session, held, {"target_far": 0.05})
 
 
@@ -196,7 +197,7 @@ def test_an_erasure_and_a_write_at_the_same_moment_leave_nothing(
                 return slow
 
             def erase(session: Session) -> Any:
-                held = holding.hold_present_alone(session, "default", "a")
+                held = signer_locks.hold_present_alone(session, "default", "a")
                 assert held is not None
                 return signers.erase(session, held)
 
@@ -615,12 +616,12 @@ def test_a_commit_that_fails_says_whether_something_may_be_stored(
     "stage",
     [
         "app.store.engine._probe",
-        "app.store.upkeep.encrypt_plain",
-        "app.services.keyring.LiveKeys.open",
+        "app.store.maintenance.encrypt_plain",
+        "app.services.api_keys.LiveKeys.open",
         "app.main.Readers",
         "app.main.load_embedder",
         "app.main.Readers.check",
-        "app.services.anchoring.Anchoring.open",
+        "app.services.audit.anchors.Anchoring.open",
         "app.main.InferenceQueue.start",
     ],
 )
@@ -656,18 +657,20 @@ def test_upkeep_compares_everything_with_the_tombstones_only_when_a_backup_may_b
     settings: Settings, draw: Draw, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compared = []
-    returned = erasures.returned
-    monkeypatch.setattr(erasures, "returned", lambda *args: compared.append(1) or returned(*args))
+    returned = tombstones.returned
+    monkeypatch.setattr(tombstones, "returned", lambda *args: compared.append(1) or returned(*args))
 
     async def scenario() -> None:
         async with enrolled(settings, draw) as (app, client):
             store = app.state.core.store
-            watch = upkeep.ErasureWatch(store, app.state.core.trail.erased_again)
+            watch = maintenance.ErasureWatch(store, app.state.core.trail.erased_again)
             compared.clear()
             assert (watch.look(), watch.look(), len(compared)) == (0, 0, 1), "the first time"
             await enrol_async(client, draw(2, 0))
             key = store.read_now(signers.key_of, "default", "a")
-            stone = store.read_now(lambda session: erasures.bury(session, "signer", key))  # in the log alone
+            stone = store.read_now(
+                lambda session: tombstones.bury(session, "signer", key)
+            )  # in the log alone
             assert (await client.delete("/signers/none")).status_code == 204
             assert (watch.look(), len(compared)) == (0, 1)
             store.erasure_log.append([stone])
@@ -684,7 +687,7 @@ def test_what_came_back_is_erased_also_where_the_first_attempt_failed(
     settings: Settings, draw: Draw, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By whichever process looks next, as its own start has compared everything already."""
-    erase = erasures.erase_again
+    erase = tombstones.erase_again
 
     def fails(*_: Any) -> None:
         raise StoreUnavailable("The store cannot be used at the moment.")
@@ -692,13 +695,15 @@ def test_what_came_back_is_erased_also_where_the_first_attempt_failed(
     async def scenario() -> None:
         async with enrolled(settings, draw) as (app, client):
             store, note = app.state.core.store, app.state.core.trail.erased_again
-            one, two = (upkeep.ErasureWatch(store, note, compared=True) for _ in range(2))
+            one, two = (maintenance.ErasureWatch(store, note, compared=True) for _ in range(2))
             key = store.read_now(signers.key_of, "default", "a")
-            store.erasure_log.append([store.read_now(lambda session: erasures.bury(session, "signer", key))])
-            monkeypatch.setattr(erasures, "erase_again", fails)
+            store.erasure_log.append(
+                [store.read_now(lambda session: tombstones.bury(session, "signer", key))]
+            )
+            monkeypatch.setattr(tombstones, "erase_again", fails)
             with pytest.raises(StoreUnavailable):
                 one.look()
-            monkeypatch.setattr(erasures, "erase_again", erase)
+            monkeypatch.setattr(tombstones, "erase_again", erase)
             assert (two.look(), one.look()) == (1, 0)
             assert (await client.get("/signers/a")).status_code == 404
             assert [rows(app, table) for table in BIOMETRIC] == [0] * 4
@@ -710,7 +715,7 @@ def test_readiness_that_is_asked_for_often_looks_once(
     settings: Settings, draw: Draw, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[bool] = []
-    look = health.faults
+    look = health._check
 
     def counted(*args: Any) -> list[str]:
         looks.append(True)
@@ -719,8 +724,8 @@ def test_readiness_that_is_asked_for_often_looks_once(
 
     async def scenario() -> None:
         async with enrolled(settings, draw) as (app, client):
-            monkeypatch.setattr(health, "faults", counted)
-            monkeypatch.setattr(health, "WELL_FOR_S", 30.0)
+            monkeypatch.setattr(health, "_check", counted)
+            monkeypatch.setattr(condition, "WELL_FOR_S", 30.0)
 
             async def ask() -> set[int]:
                 answers = await asyncio.gather(*(client.get("/readyz") for _ in range(20)))
@@ -734,7 +739,7 @@ def test_readiness_that_is_asked_for_often_looks_once(
             assert (await ask(), len(looks)) == ({503}, 2), "what is damaged is told at once"
             cipher.forget(place)
             assert (await ask(), len(looks)) == ({200}, 2)
-            app.state.core.store._condition.write_failed()
+            app.state.core.store.condition.write_failed()
             assert (await ask(), len(looks)) == ({200}, 3), "a failure has it look again"
 
     asyncio.run(scenario())

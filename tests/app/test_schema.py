@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.keys import new_key
+from app.domain.api_keys import new_key
 from app.settings import ROOT
 from tests.app.test_start import Service
 

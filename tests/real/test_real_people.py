@@ -16,8 +16,8 @@ from fastapi.testclient import TestClient
 from app.settings import RELEASED_WEIGHTS
 from model.data.registry import open_dataset
 from model.data.specimens import Specimen
-from model.metrics import eer
-from model.weights import load_card
+from model.evaluation.metrics import eer
+from model.networks.weights import load_card
 from tests.app.test_start import Service
 
 PEOPLE = 5

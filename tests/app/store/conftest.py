@@ -13,8 +13,8 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import create_engine, make_url, text
 
+from app.services.open_store import open_store
 from app.settings import Settings
-from app.store.opening import open_store
 from app.store.store import Store
 from tests.conftest import TEST_KEY, Database
 from tests.postgres import Postgres

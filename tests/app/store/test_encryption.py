@@ -12,13 +12,13 @@ import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
-from app.domain import Vector
-from app.errors import StartRefused
+from app.domain.errors import StartRefused
+from app.domain.records import Vector
 from app.settings import Settings
-from app.store import reencryption
-from app.store.cipher import Cipher, Place
-from app.store.data_keys import DataKey, DataKeys, load_data_keys, new_key_text, write_keys
-from app.store.reencryption import SHELVES
+from app.store.encryption import reencryption
+from app.store.encryption.cipher import Cipher, Place
+from app.store.encryption.data_keys import DataKey, DataKeys, load_data_keys, new_key_text, write_keys
+from app.store.encryption.reencryption import SHELVES
 from tests.app.store.conftest import Draw, Sql, enrol, verify
 from tests.conftest import TEST_KEY
 

@@ -12,11 +12,11 @@ import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
-from app.domain import now
+from app.domain.records import now
 from app.store import engine
-from app.store.data_keys import new_key_text
-from app.store.erasure_log import ErasureLog
-from app.store.erasures import Erasure
+from app.store.encryption.data_keys import new_key_text
+from app.store.erasure.log import ErasureLog
+from app.store.erasure.tombstones import Erasure
 from tests.app.store.conftest import Draw, Sql, enrol, verify
 from tests.conftest import TEST_KEY, Database
 from tests.postgres import Postgres

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from app.services import upkeep as service_upkeep
-from app.store import upkeep
+from app.services import maintenance as service_upkeep
+from app.store import maintenance
 from tests.app.store.conftest import Draw, Sql, enrol, verify
 
 pytestmark = pytest.mark.both_databases
@@ -32,11 +32,11 @@ def test_a_kept_image_is_given_back_until_its_time_is_over(
     assert client.get(f"/verifications/{old}/image").content == draw(1, 4)
     sql(f"UPDATE questioned_images SET created_at = '{LONG_AGO[:19]}' WHERE verification_id = :id", id=old)
     store = opened()
-    assert upkeep.purge(store, 30, 24).questioned_images == 1
+    assert maintenance.purge(store, 30, 24).questioned_images == 1
     assert client.get(f"/verifications/{old}/image").json()["code"] == "image-not-kept"
     assert client.get(f"/verifications/{old}").status_code == 200, "the verification stays on record"
     assert client.get(f"/verifications/{young}/image").content == draw(1, 5)
-    assert upkeep.purge(store, 0, 24).questioned_images == 1, "none is kept any more"
+    assert maintenance.purge(store, 0, 24).questioned_images == 1, "none is kept any more"
 
 
 def test_the_purge_happens_by_itself(
@@ -61,7 +61,7 @@ def test_an_answer_is_forgotten_in_time_and_the_key_is_free_again(
 ) -> None:
     key = {"Idempotency-Key": "cheque"}
     first = verify(enrolled, "writer-1", draw(1, 5), headers=key).json()
-    assert upkeep.purge(opened(), 0, 24).answers == 0
+    assert maintenance.purge(opened(), 0, 24).answers == 0
     sql(f"UPDATE idempotency SET created_at = '{LONG_AGO[:19]}'")
-    assert upkeep.purge(opened(), 0, 24).answers == 1
+    assert maintenance.purge(opened(), 0, 24).answers == 1
     assert verify(enrolled, "writer-1", draw(1, 5), headers=key).json() != first

@@ -16,9 +16,9 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, create_engine, make_url, text
 
-from app.domain import new_id
+from app.domain.records import new_id
 from app.settings import Settings
-from app.store import references, retries
+from app.store import idempotency, references
 from app.store.engine import MIGRATIONS, open_engine
 from app.store.tables import Base
 from tests.app.store.conftest import Draw, Sql, verify
@@ -118,7 +118,7 @@ def test_a_plaintext_store_of_the_first_release_is_encrypted_without_loss(
     assert np.array_equal(kept.templates, vectors[[ids.index(i) for i in kept.reference_ids]])
     assert len(verify(client, "alice", draw(1, 30)).json()["references"]) == len(images)
     asked = fingerprint("enrol", "alice", images[:1])
-    assert core.store.read_now(retries.find, "default", "old-key", asked) == answer
+    assert core.store.read_now(idempotency.find, "default", "old-key", asked) == answer
     for table in ("reference_images", "templates", "idempotency"):
         assert sql(f"SELECT 1 FROM {table} WHERE key_id IS NULL") == [], table
     assert sql("SELECT 1 FROM idempotency WHERE answer IS NOT NULL") == []

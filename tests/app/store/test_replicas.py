@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from app.domain import new_id, now
-from app.store import changes, holding
+from app.domain.records import new_id, now
+from app.store import change_counters, signer_locks
 from app.store.engine import open_engine
 from tests.app.store.conftest import Draw, Sql, enrol, verify
 from tests.conftest import Database
@@ -103,30 +103,30 @@ def test_a_change_is_numbered_only_when_all_before_it_are_there(opened: Callable
     entered, may_go = threading.Event(), threading.Event()
 
     def slow(session: Any) -> int:
-        key = holding.hold_or_make(session, "t", "slow", None, now()).key
-        changes.touch(session, "t", key)
+        key = signer_locks.hold_or_make(session, "t", "slow", None, now()).key
+        change_counters.touch(session, "t", key)
         entered.set()
         may_go.wait(20)
-        return changes.sequence(session, "t")
+        return change_counters.sequence(session, "t")
 
     def quick(session: Any) -> int:
-        key = holding.hold_or_make(session, "t", "quick", None, now()).key
-        changes.touch(session, "t", key)
-        return changes.sequence(session, "t")
+        key = signer_locks.hold_or_make(session, "t", "quick", None, now()).key
+        change_counters.touch(session, "t", key)
+        return change_counters.sequence(session, "t")
 
-    one.write_now(lambda session: changes.touch(session, "t", new_id()))
+    one.write_now(lambda session: change_counters.touch(session, "t", new_id()))
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(one.write_now, slow)
         assert entered.wait(10)
         second = pool.submit(two.write_now, quick)
         second.add_done_callback(lambda _: order.append(2))
         first.add_done_callback(lambda _: order.append(1))
-        assert two.read_now(changes.sequence, "t") == 1, "what is not committed is not counted"
+        assert two.read_now(change_counters.sequence, "t") == 1, "what is not committed is not counted"
         assert not second.done()
         may_go.set()
         assert (first.result(20), second.result(20)) == (2, 3)
     assert order == [1, 2]
-    assert len(two.read_now(changes.changed_since, "t", 1)) == 2
+    assert len(two.read_now(change_counters.changed_since, "t", 1)) == 2
 
 
 def test_replicas_that_start_at_once_migrate_once(

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.data.pool import Population, open_pool
+from model.data.readers.synthetic import FIRST_SEED, HABITS
 from model.data.registry import open_dataset
-from model.data.synthetic import Habits, Writer
-from model.data.synthetic_dataset import FIRST_SEED, HABITS
 from model.errors import DataError
+from model.synthetic.pool import Population, open_pool
+from model.synthetic.writer import Habits, Writer
 
 PEOPLE = Population(writers=3, genuine=2, forgeries=3, forgers=2, seed=77)
 
@@ -35,7 +35,7 @@ def test_a_population_has_its_own_habits(tmp_path: Path) -> None:
 
 def test_writers_are_invented_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = open_pool(PEOPLE, tmp_path)
-    monkeypatch.setattr("model.data.pool._write", lambda *_: pytest.fail("invented again"))
+    monkeypatch.setattr("model.synthetic.pool._write", lambda *_: pytest.fail("invented again"))
     again = open_pool(PEOPLE, tmp_path)
     assert np.array_equal(first.trajectory(0, 0, forged=True).xy, again.trajectory(0, 0, forged=True).xy)
 

@@ -8,13 +8,13 @@ import cv2
 import numpy as np
 import pytest
 
-from model.data.augment import NONE, Augmentation, augment_crop, bring_to_width, stroke_width
-from model.data.pen import Trajectory, evenly_spaced
+from model.data.augmentation import NONE, Augmentation, augment_crop, bring_to_width, stroke_width
+from model.data.readers.susig import read_trajectory
 from model.data.registry import open_dataset
 from model.data.splits import split
-from model.data.susig import read_trajectory
 from model.errors import DataError
-from model.ink import Canvas
+from model.preprocessing.ink import Canvas
+from model.synthetic.pen import Trajectory, evenly_spaced
 
 HEADER = "X, Y, TStamp, Pres., EndPts\nDataSize: 6\n"
 L_SHAPE = "0 100 0 10 0\n0 50 10 20 0\n0 0 20 20 1\n30 0 40 20 0\n30 0 50 20 0\n60 0 60 255 1\n"

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from model.data.pen import BALLPOINT, Pen, Trajectory, draw, perturb, random_pen, render
-from model.data.svc2004 import read_trajectory
-from model.data.synth_command import write_folder
-from model.data.synthetic import Habits, Writer
+from model.data.readers.svc2004 import read_trajectory
 from model.errors import DataError
-from model.ink import Canvas, fit, isolate
+from model.preprocessing.ink import Canvas, fit, isolate
+from model.synthetic.command import write_folder
+from model.synthetic.pen import BALLPOINT, Pen, Trajectory, draw, perturb, random_pen, render
+from model.synthetic.writer import Habits, Writer
 
 CANVAS = Canvas(32, 64, "moments", 0.8)
 BOLD = Pen(width=6.0, width_gain=0.0, darkness_gain=0.0)

@@ -1,0 +1,133 @@
+"""From templates to a finding: distances, the policy that applies, the verdict of `model.decision.verdict`, warnings."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from app.domain.records import Finding, Note, OperatingPoint, ReferenceDistance, Vector, now
+from app.services.core import Core
+from app.services.preparation import Signature
+from app.services.warnings import note
+from model.decision.distances import Floats
+from model.decision.verdict import DISTANCE_DIGITS, Decision, Verdict, judge
+
+_NOTE_OF = {"suspiciously-close": "possible-copy"}
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What decides for one signer."""
+
+    target_far: float
+    review_far: float | None
+    fixed_threshold: float | None
+
+
+def policy(core: Core, target_far: float | None = None, fixed_threshold: float | None = None) -> Policy:
+    """The signer's own policy where it has one, else the service's.
+
+    A signer's `target_far` outweighs the service's fixed threshold: it is the more particular wish.
+    """
+    settings = core.settings
+    if fixed_threshold is None and target_far is None:
+        fixed_threshold = settings.fixed_threshold
+    target = settings.target_far if target_far is None else target_far
+    review = settings.review_far if settings.review_far is not None and settings.review_far > target else None
+    return Policy(target, review, fixed_threshold)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A verdict with the distances that it rests on."""
+
+    verdict: Verdict
+    to_references: Floats
+    among_references: Floats
+
+
+async def judged(core: Core, question: Vector, templates: Vector, rule: Policy) -> Judgement:
+    """Judge a template (dimension,) against references (k, dimension) of one signer, in a worker thread.
+
+    Local matching takes milliseconds, which is too long for the event loop.
+    """
+    return await asyncio.to_thread(judge_now, core, question, templates, rule)
+
+
+def judge_now(core: Core, question: Vector, templates: Vector, rule: Policy) -> Judgement:
+    """As :func:`judged`, on the calling thread."""
+    to_references = core.embedder.compare(question[None], templates)[0]
+    among = core.embedder.compare_among(templates)
+    return Judgement(_verdict(core, to_references, among, rule), to_references, among)
+
+
+def finding(
+    core: Core,
+    signature: Signature,
+    judgement: Judgement,
+    rule: Policy,
+    reference_ids: Sequence[str],
+    notes: Sequence[Note] = (),
+) -> tuple[Finding, dict[str, Any]]:
+    """The finding, and the basis that explains it a year later."""
+    verdict = judgement.verdict
+    point = verdict.operating_point
+    warned = (*signature.notes, *(note(_NOTE_OF.get(code, code)) for code in verdict.warnings), *notes)
+    result = Finding(
+        decision=verdict.decision.value,
+        distance=verdict.distance,
+        threshold=verdict.threshold,
+        review_threshold=verdict.review_threshold,
+        log_likelihood_ratio=verdict.log_likelihood_ratio,
+        operating_point=OperatingPoint(point.far_skilled, point.far_random, point.frr),
+        references=tuple(
+            ReferenceDistance(key, round(float(value), DISTANCE_DIGITS))
+            for key, value in zip(reference_ids, judgement.to_references, strict=True)
+        ),
+        warnings=warned,
+        model_version=core.model_version,
+        created_at=now(),
+    )
+    basis = {
+        "target_far": rule.target_far,
+        "review_far": rule.review_far,
+        "fixed_threshold": rule.fixed_threshold,
+        "calibration": core.calibration_id,
+        "spread": verdict.spread,
+        "among_references": [
+            [round(float(v), DISTANCE_DIGITS) for v in row] for row in judgement.among_references
+        ],
+        "quality": signature.quality,
+    }
+    return result, basis
+
+
+async def standing_apart(core: Core, templates: Vector, new: int) -> list[bool]:
+    """Which of the last `new` of a signer's templates (k, dimension) are further from the others than even a reviewer
+    would let pass; none where there are fewer than two others.
+    """
+    if len(templates) < 3:
+        return [False] * new
+    table = await asyncio.to_thread(core.embedder.compare_among, templates)
+    rule = policy(core)
+    apart = []
+    for position in range(len(templates) - new, len(templates)):
+        others = np.delete(np.arange(len(templates)), position)
+        verdict = _verdict(core, table[position, others], table[np.ix_(others, others)], rule)
+        apart.append(verdict.decision is Decision.REJECT)
+    return apart
+
+
+def _verdict(core: Core, to_references: Floats, among_references: Floats, rule: Policy) -> Verdict:
+    return judge(
+        to_references,
+        among_references,
+        core.embedder.calibration,
+        rule.target_far,
+        rule.review_far,
+        rule.fixed_threshold,
+    )

@@ -1,0 +1,34 @@
+"""Whether the service can serve: what /livez and /readyz ask."""
+
+from __future__ import annotations
+
+import asyncio
+
+from app.domain.errors import NotReady, StoreUnavailable
+from app.services.core import Core
+from app.store import health
+
+STORE_PATIENCE_S = 5.0
+STALLED_S = 60.0
+
+
+def refuse_stalled(core: Core) -> None:
+    """Raise NotReady when only a restart helps: the network's worker has ended, or hangs in one batch."""
+    if not core.queue.alive:
+        raise NotReady("The worker that runs the network has ended; restart the service.")
+    if core.queue.busy_s > STALLED_S:
+        raise NotReady(f"The network has been busy with one batch for {core.queue.busy_s:.0f} s; restart.")
+
+
+async def refuse_unready(core: Core, *, closing: bool) -> None:
+    """Raise NotReady or StoreUnavailable when requests had better go elsewhere."""
+    if closing:
+        raise NotReady("The service is shutting down; send requests elsewhere.")
+    refuse_stalled(core)
+    try:
+        async with asyncio.timeout(STORE_PATIENCE_S):
+            faults = await health.faults(core.store)
+    except TimeoutError:
+        faults = [f"The store has not answered for {STORE_PATIENCE_S:g} s; look at the database."]
+    if faults:
+        raise StoreUnavailable("; ".join(faults))

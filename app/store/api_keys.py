@@ -1,0 +1,91 @@
+"""API keys in the store: made, listed, revoked, noted as used. Their text is never here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from sqlalchemy import or_, select, update
+from sqlalchemy.orm import Session
+
+from app.domain.api_keys import Key
+from app.domain.callers import parse_scopes
+from app.domain.errors import Conflict, KeyNotFound
+from app.store.access_tables import KeyRow
+
+
+def add(session: Session, key: Key) -> None:
+    """Keep a new key; raises Conflict when the tenant has a live one of that name."""
+    twin = select(KeyRow.key_id).where(
+        KeyRow.tenant_id == key.tenant_id, KeyRow.name == key.name, KeyRow.revoked_at.is_(None)
+    )
+    if session.scalar(twin) is not None:
+        raise Conflict(
+            f"Tenant {key.tenant_id!r} has a key {key.name!r} that is not revoked; revoke it, or take another name."
+        )
+    session.add(
+        KeyRow(
+            key_id=key.key_id,
+            tenant_id=key.tenant_id,
+            name=key.name,
+            sha256=key.sha256,
+            scopes=sorted(key.scopes),
+            rate_limit=key.rate_limit,
+            created_at=key.created_at or datetime.now(UTC),
+            expires_at=key.expires_at,
+        )
+    )
+    session.flush()
+
+
+def listed(session: Session, tenant_id: str | None = None) -> list[Key]:
+    """Every key ever made, oldest first, of one tenant or of all."""
+    query = select(KeyRow).order_by(KeyRow.key_id)
+    if tenant_id is not None:
+        query = query.where(KeyRow.tenant_id == tenant_id)
+    return [_key(row) for row in session.scalars(query)]
+
+
+def revoke(session: Session, tenant_id: str, name_or_id: str, at: datetime) -> Key:
+    """Revoke a key by its id, or the live one of a name; raises KeyNotFound."""
+    row = session.scalar(
+        select(KeyRow)
+        .where(
+            or_(
+                KeyRow.key_id == name_or_id,
+                (KeyRow.tenant_id == tenant_id) & (KeyRow.name == name_or_id),
+            ),
+            KeyRow.revoked_at.is_(None),
+        )
+        .with_for_update()
+    )
+    if row is None:
+        raise KeyNotFound(f"Tenant {tenant_id!r} has no key {name_or_id!r} that could be revoked.")
+    row.revoked_at = at
+    session.flush()
+    return _key(row)
+
+
+def note_use(session: Session, used: Mapping[str, datetime]) -> None:
+    """Note when keys were last used; an earlier moment never replaces a later one."""
+    for key_id, at in sorted(used.items()):
+        session.execute(
+            update(KeyRow)
+            .where(KeyRow.key_id == key_id, or_(KeyRow.last_used_at.is_(None), KeyRow.last_used_at < at))
+            .values(last_used_at=at)
+        )
+
+
+def _key(row: KeyRow) -> Key:
+    return Key(
+        key_id=row.key_id,
+        name=row.name,
+        tenant_id=row.tenant_id,
+        sha256=row.sha256,
+        scopes=parse_scopes([str(scope) for scope in row.scopes]),
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        revoked_at=row.revoked_at,
+        last_used_at=row.last_used_at,
+        rate_limit=row.rate_limit,
+    )

@@ -1,0 +1,227 @@
+"""Encrypting what is stored anew: plaintext of an earlier release, or values under a key that is to go.
+
+Row by row, in small transactions, each row locked while it is done, beside a service that runs. Which rows are left
+is read from the rows themselves, so a job that was killed goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Row, Select, func, literal, or_, select, tuple_, update
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from app.domain.errors import DataKeyMissing, StoredDataDamaged
+from app.store.encryption.cipher import Place, cipher_of
+from app.store.store import Store
+from app.store.tables import (
+    ImageRow,
+    QuestionedRow,
+    ReferenceRow,
+    RetryRow,
+    SignerRow,
+    TemplateRow,
+    VerificationRow,
+)
+
+BATCH = 20
+Column = InstrumentedAttribute[Any]
+Identity = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """One table of sealed values: how its rows are told apart, and how their places are read."""
+
+    kind: str
+    table: type[ImageRow | TemplateRow | QuestionedRow | RetryRow]
+    identity: tuple[Column, ...]
+    data: Column
+    rows: Select[Any]
+    plain: Column | None = None
+
+    def place(self, row: Row[Any]) -> Place:
+        """What the value of a row is bound to."""
+        return Place(self.kind, row.tenant_id, row.owner or "", row.row_id, row.model_version)
+
+    def identity_of(self, place: Place) -> Identity:
+        """The parts of the row's primary key."""
+        parts = {"tenant_id": place.tenant_id, "model_version": place.model_version}
+        return tuple(parts.get(column.key, place.row_id) for column in self.identity)
+
+
+@dataclass
+class Outcome:
+    """What a job did: rows done, and places that did not open, with the reason."""
+
+    done: int = 0
+    failed: dict[Place, str] = field(default_factory=dict)
+
+
+def _of_reference(table: Any, model_version: Any, data: Column) -> Select[Any]:
+    return (
+        select(
+            SignerRow.tenant_id,
+            SignerRow.key.label("owner"),
+            table.reference_id.label("row_id"),
+            model_version.label("model_version"),
+            table.key_id,
+            data.label("data"),
+            literal(None).label("plain"),
+        )
+        .join(ReferenceRow, ReferenceRow.reference_id == table.reference_id)
+        .join(SignerRow, SignerRow.key == ReferenceRow.signer_key)
+    )
+
+
+_OF_VERIFICATION: Any = select(
+    VerificationRow.tenant_id,
+    VerificationRow.signer_id.label("owner"),
+    QuestionedRow.verification_id.label("row_id"),
+    literal("").label("model_version"),
+    QuestionedRow.key_id,
+    QuestionedRow.data.label("data"),
+    literal(None).label("plain"),
+).join(VerificationRow, VerificationRow.verification_id == QuestionedRow.verification_id)
+
+SHELVES = (
+    Shelf(
+        "image",
+        ImageRow,
+        (ImageRow.reference_id,),
+        ImageRow.data,
+        _of_reference(ImageRow, literal(""), ImageRow.data),
+    ),
+    Shelf(
+        "template",
+        TemplateRow,
+        (TemplateRow.reference_id, TemplateRow.model_version),
+        TemplateRow.vector,
+        _of_reference(TemplateRow, TemplateRow.model_version, TemplateRow.vector),
+    ),
+    Shelf(
+        "questioned",
+        QuestionedRow,
+        (QuestionedRow.verification_id,),
+        QuestionedRow.data,
+        _OF_VERIFICATION,
+    ),
+    Shelf(
+        "answer",
+        RetryRow,
+        (RetryRow.tenant_id, RetryRow.idempotency_key),
+        RetryRow.sealed,
+        select(
+            RetryRow.tenant_id,
+            RetryRow.signer_id.label("owner"),
+            RetryRow.idempotency_key.label("row_id"),
+            literal("").label("model_version"),
+            RetryRow.key_id,
+            RetryRow.sealed.label("data"),
+            RetryRow.answer.label("plain"),
+        ).where(or_(RetryRow.sealed.is_not(None), RetryRow.answer.is_not(None))),
+        RetryRow.answer,
+    ),
+)
+TABLES = tuple(shelf.table.__tablename__ for shelf in SHELVES)
+
+
+def plain(session: Session, shelf: Shelf) -> list[Identity]:
+    """Rows whose value was stored before values were encrypted."""
+    query = select(*shelf.identity).where(shelf.table.key_id.is_(None))
+    if shelf.plain is not None:
+        query = query.where(shelf.plain.is_not(None))
+    return [tuple(row) for row in session.execute(query)]
+
+
+def outdated(session: Session, shelf: Shelf) -> list[Identity]:
+    """Rows whose value is plain, or under another key than the one that encrypts."""
+    active = cipher_of(session).keys.active.key_id
+    query = select(*shelf.identity).where(shelf.table.key_id != active)
+    return plain(session, shelf) + [tuple(row) for row in session.execute(query)]
+
+
+def every(session: Session, shelf: Shelf) -> list[Identity]:
+    """All rows."""
+    return [tuple(row) for row in session.execute(select(*shelf.identity))]
+
+
+def renew(store: Store, shelf: Shelf, identities: Sequence[Identity]) -> Iterator[Outcome]:
+    """Encrypt rows with the active key; yields after each transaction what it did."""
+    for start in range(0, len(identities), BATCH):
+        yield store.write_now(_renew, shelf, identities[start : start + BATCH])
+
+
+def check(store: Store, shelf: Shelf, identities: Sequence[Identity]) -> Iterator[Outcome]:
+    """See whether rows open; yields after each batch what was seen."""
+    for start in range(0, len(identities), BATCH):
+        yield store.read_now(_check, shelf, identities[start : start + BATCH])
+
+
+def count_by_key(session: Session) -> dict[str, int]:
+    """How many stored values need each key."""
+    counts: dict[str, int] = {}
+    for shelf in SHELVES:
+        query = select(shelf.table.key_id, func.count()).group_by(shelf.table.key_id)
+        for key_id, count in session.execute(query):
+            if key_id is not None:
+                counts[key_id] = counts.get(key_id, 0) + count
+    return counts
+
+
+def opens(session: Session, place: Place) -> bool:
+    """Whether the value of a place opens, or is gone."""
+    shelf = next(shelf for shelf in SHELVES if shelf.kind == place.kind)
+    return not _check(session, shelf, [shelf.identity_of(place)]).failed
+
+
+def _rows(
+    session: Session, shelf: Shelf, identities: Sequence[Identity], query: Select[Any]
+) -> list[Row[Any]]:
+    return list(session.execute(query.where(tuple_(*shelf.identity).in_(identities))))
+
+
+def _check(session: Session, shelf: Shelf, identities: Sequence[Identity]) -> Outcome:
+    outcome = Outcome()
+    for row in _rows(session, shelf, identities, shelf.rows):
+        _opened(session, shelf, row, outcome)
+    return outcome
+
+
+def _renew(session: Session, shelf: Shelf, identities: Sequence[Identity]) -> Outcome:
+    cipher = cipher_of(session)
+    outcome = Outcome()
+    for row in _rows(session, shelf, identities, shelf.rows.with_for_update(of=shelf.table)):
+        if row.key_id == cipher.keys.active.key_id:
+            continue  # somebody else was quicker
+        value = _opened(session, shelf, row, outcome)
+        if value is None:
+            continue
+        place = shelf.place(row)
+        sealed = cipher.seal(place, value)
+        changed: dict[Any, Any] = {shelf.data: sealed.data, shelf.table.key_id: sealed.key_id}
+        if shelf.plain is not None:
+            changed[shelf.plain] = None
+        own = zip(shelf.identity, shelf.identity_of(place), strict=True)
+        session.execute(
+            update(shelf.table)
+            .where(*(column == part for column, part in own))
+            .values(changed)
+            .execution_options(synchronize_session=False)
+        )
+    return outcome
+
+
+def _opened(session: Session, shelf: Shelf, row: Row[Any], outcome: Outcome) -> bytes | None:
+    place = shelf.place(row)
+    stored = row.data if row.data is not None else json.dumps(row.plain).encode()
+    try:
+        value = cipher_of(session).open(place, row.key_id, stored)
+    except (StoredDataDamaged, DataKeyMissing) as error:
+        outcome.failed[place] = str(error)
+        return None
+    outcome.done += 1
+    return value

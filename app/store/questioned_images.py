@@ -1,0 +1,76 @@
+"""The images of questioned signatures: kept as long as the service is set to, then gone by themselves."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from app.domain.errors import ImageNotKept
+from app.domain.records import ReferenceImage
+from app.store import verifications
+from app.store.encryption import sealing
+from app.store.encryption.cipher import cipher_of
+from app.store.signer_locks import Held
+from app.store.tables import QuestionedRow, VerificationRow
+
+BATCH = 200
+
+
+def add(
+    session: Session,
+    held: Held,
+    verification_id: str,
+    data: bytes,
+    media_type: str,
+    at: datetime,
+) -> None:
+    """Keep the image of a questioned signature; its verification is on record already."""
+    session.flush()
+    place = sealing.questioned_place(held.tenant_id, held.signer_id, verification_id)
+    sealed = cipher_of(session).seal(place, data)
+    session.add(
+        QuestionedRow(
+            verification_id=verification_id,
+            created_at=at,
+            media_type=media_type,
+            key_id=sealed.key_id,
+            data=sealed.data,
+        )
+    )
+    session.flush()
+
+
+def image(session: Session, tenant_id: str, verification_id: str) -> ReferenceImage:
+    """The image of a questioned signature as uploaded.
+
+    Raises
+    ------
+    VerificationNotFound, ImageNotKept, StoredDataDamaged, DataKeyMissing
+    """
+    verification = verifications.get(session, tenant_id, verification_id)
+    row = session.get(QuestionedRow, verification_id)
+    if row is None:
+        raise ImageNotKept(f"The image of verification {verification_id!r} is not kept, or no longer.")
+    place = sealing.questioned_place(tenant_id, verification.signer_id, verification_id)
+    data = cipher_of(session).open(place, row.key_id, row.data)
+    return ReferenceImage(data, row.media_type, verification.questioned_sha256)
+
+
+def erase_of(session: Session, tenant_id: str, signer_id: str) -> None:
+    """Delete all images that were questioned as this signer's."""
+    theirs = select(VerificationRow.verification_id).where(
+        VerificationRow.tenant_id == tenant_id, VerificationRow.signer_id == signer_id
+    )
+    session.execute(delete(QuestionedRow).where(QuestionedRow.verification_id.in_(theirs)))
+
+
+def purge(session: Session, before: datetime) -> int:
+    """Delete some images that came before a moment; how many, 0 when none is left."""
+    due = session.scalars(
+        select(QuestionedRow.verification_id).where(QuestionedRow.created_at < before).limit(BATCH)
+    ).all()
+    if due:
+        session.execute(delete(QuestionedRow).where(QuestionedRow.verification_id.in_(due)))
+    return len(due)

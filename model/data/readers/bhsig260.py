@@ -1,0 +1,49 @@
+"""Reader for BHSig260: Bengali (100 writers) and Hindi (160), ``ROOT/**/{B,H}-S-W-{G,F}-N.tif`` (or ``.png``).
+
+The corpus circulates with a thousand files that repeat another of the same writer; they are left out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+from model.data.readers.numbered import NumberedDataset
+from model.data.specimens import IMAGE_SUFFIXES
+from model.types import Terms
+
+Script = Literal["Bengali", "Hindi"]
+
+
+class BHSig260(NumberedDataset):
+    """Up to 24 genuine signatures and 30 forgeries of each writer; signers are named ``B-001`` and ``H-001``.
+
+    Parameters
+    ----------
+    root : Path
+        Files are looked for in it and in all folders below.
+    script : {"Bengali", "Hindi"}, optional
+        Only the writers of one script; both by default. The data set's name then carries it.
+    """
+
+    name = "bhsig260"
+    terms: Terms = "research"
+    citation = (
+        "S. Pal, A. Alaei, U. Pal, M. Blumenstein, Performance of an off-line signature verification method based on "
+        "texture features on a large Indic-script signature dataset, DAS 2016; research use"
+    )
+    expected = "{B,H}-S-W-{G,F}-N.tif"
+
+    def __init__(self, root: Path, script: Script | None = None) -> None:
+        self._initials = script[0] if script else "BH"
+        if script:
+            self.name = f"bhsig260-{script.lower()}"
+        super().__init__(root)
+
+    def _scan(self, root: Path) -> Iterable[tuple[Path, str, int, bool]]:
+        for path in sorted(root.rglob("*")):
+            parts = re.fullmatch(r"([BH])-S-(\d+)-([GF])-(\d+)", path.stem)
+            if parts and parts[1] in self._initials and path.suffix.lower() in IMAGE_SUFFIXES:
+                yield path, f"{parts[1]}-{int(parts[2]):03d}", int(parts[4]), parts[3] == "G"

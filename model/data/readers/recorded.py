@@ -1,0 +1,44 @@
+"""Base of readers for corpora of pen recordings: one file for each signature, drawn as a scan with a seeded pen.
+
+As scans (``grey``) every recording has one pen, drawn from its file name: genuine signatures and forgeries from the
+same population of pens, so that the pen gives nothing away. Training takes ``trajectory`` and draws anew each time.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.data.readers.numbered import NumberedDataset
+from model.data.specimens import Specimen
+from model.synthetic.pen import Trajectory, random_pen, render
+
+HEIGHT_PX = 200
+
+
+class RecordedDataset(NumberedDataset):
+    """Signatures recorded on a tablet; a subclass says how a file is read."""
+
+    def read(self, path: Path) -> Trajectory:
+        """Read one recording. Raises DataError."""
+        raise NotImplementedError
+
+    def _specimen(self, path: Path, signer: str, *, genuine: bool) -> Specimen:
+        return Specimen(
+            key=path.relative_to(self._root).as_posix(),
+            signer=signer,
+            genuine=genuine,
+            grey=partial(_scan, self.read, path),
+            path=path,
+            trajectory=partial(self.read, path),
+        )
+
+
+def _scan(read: Callable[[Path], Trajectory], path: Path) -> NDArray[np.uint8]:
+    rng = np.random.default_rng(zlib.crc32(path.name.upper().encode()))
+    return render(read(path), random_pen(rng), HEIGHT_PX, rng)

@@ -1,0 +1,102 @@
+"""``python -m model calibrate``: fit the calibration of released weights on validation writers.
+
+Prints how good the stated likelihood ratios are on the writers they were fitted on and, where one is named, on
+another set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from model.data.registry import open_dataset
+from model.decision.calibration import Calibration
+from model.evaluation.calibration_fit import fit_calibration
+from model.evaluation.error_rates import ServiceRule
+from model.evaluation.evaluate import run
+from model.evaluation.features import InkShelf, WeightsFeatures, gallery
+from model.evaluation.reports import table
+from model.evaluation.trials import Gallery
+from model.networks.weights import load_card
+from model.types import Terms
+
+VALIDATION: dict[Terms, tuple[str, ...]] = {
+    "research": (
+        "sigcomp2011-dutch/validation",
+        "svc2004/validation",
+        "susig/validation",
+        "sigcomp2009/validation",
+        "bhsig260-hindi/validation",
+        "bhsig260-bengali/validation",
+        "synthetic/validation",
+    ),
+    "permissive": ("synthetic/validation",),
+}
+"""Held-out writers by the terms of the weights: weights that are free to use get a calibration that is, too."""
+
+
+def calibrate(
+    weights: Annotated[Path, typer.Argument(help="The weights folder; calibration.json is written into it.")],
+    dataset: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--dataset",
+            "-d",
+            help="Validation writers to fit on, repeatable; by default synthetic/validation and, for weights of "
+            "research terms, the validation writers of all sets with skilled forgeries.",
+        ),
+    ] = None,
+    check: Annotated[
+        list[str] | None, typer.Option("--check", help="Another set to measure the likelihood ratios on.")
+    ] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="Folder that holds the data sets; SIGNATURE_DATA by default.")
+    ] = None,
+    draws: Annotated[int, typer.Option(min=1, help="Draws of references for each writer.")] = 10,
+    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    target_far: Annotated[
+        float, typer.Option(help="FAR on skilled forgeries for the printed decision.")
+    ] = 0.05,
+) -> None:
+    """Fit what turns distances into decisions, bind it to the weights, and print what it is worth."""
+    card = load_card(weights)
+    features = WeightsFeatures(weights, InkShelf())
+    fitted_on = [gallery(features, open_dataset(name, root)) for name in dataset or VALIDATION[card.terms]]
+    calibration = fit_calibration(fitted_on, card.sha256, card.metric, draws=draws, seed=seed)
+    calibration.save(weights)
+    low, high = calibration.far_range
+    typer.echo(
+        f"{weights / 'calibration.json'} ({calibration.identifier}) for {card.version}: "
+        f"{calibration.fitted_on.writers} writers, {calibration.fitted_on.skilled_forgeries} skilled forgeries; "
+        f"target_far from {100 * low:.2f} to {100 * high:.0f} %."
+    )
+    typer.echo(_weights_table(calibration))
+    others = [gallery(features, open_dataset(name, root)) for name in check or ()]
+    typer.echo(_quality(features, calibration, [*fitted_on, *others], target_far))
+
+
+def _quality(
+    features: WeightsFeatures, calibration: Calibration, galleries: Sequence[Gallery], target_far: float
+) -> str:
+    rule = ServiceRule(calibration, target_far)
+    references = [p.references for p in calibration.parameters]
+    results = [r for own in galleries for r in run(features, own, [rule], references, samples=200).results]
+    return table(results)
+
+
+def _weights_table(calibration: Calibration) -> str:
+    lines = [
+        "",
+        "| references | minimum | nearest two | mean | median | spread | slope | threshold at FAR 5 % |",
+        "|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for p in calibration.parameters:
+        weights = " | ".join(f"{w:.2f}" for w in p.weights)
+        threshold = calibration.threshold(max(0.05, calibration.floor_skilled), p.references)
+        lines.append(
+            f"| {p.references} | {weights} | {p.spread_weight:.2f} | {p.slope:.2f} | {threshold:.4f} |"
+        )
+    return "\n".join([*lines, ""])

@@ -1,0 +1,241 @@
+"""Pen trajectories: what they are, how they vary, and how they become ink.
+
+:func:`render` draws a trajectory as a scan (grey on paper); :func:`draw` draws it straight onto a network's canvas,
+which is what training does, anew in every epoch with another :class:`Pen`. Width and darkness follow the pressure.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from model.preprocessing.ink import Canvas
+
+Floats = NDArray[np.float64]
+
+OVERSAMPLING = 3
+"""Lines are drawn at this multiple of the resolution and averaged down: thickness in thirds of a pixel."""
+
+_SHIFT = 4  # fractional bits of cv2.line's coordinates
+
+
+@dataclass(frozen=True, eq=False)
+class Trajectory:
+    """The path of a pen's tip.
+
+    Attributes
+    ----------
+    xy : float64 (n, 2)
+        Position, x to the right, y downwards, in any unit.
+    t : float64 (n,)
+        Seconds, increasing.
+    pressure : float64 (n,)
+        In [0, 1].
+    pen_down : bool (n,)
+        Whether the tip is on the paper.
+    """
+
+    xy: Floats
+    t: Floats
+    pressure: Floats
+    pen_down: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Pen:
+    """What a pen makes of a movement.
+
+    Attributes
+    ----------
+    width : float
+        Stroke width at medium pressure, in hundredths of the drawing's height.
+    width_gain, darkness_gain : float
+        How much width and darkness follow the pressure: 0 not at all, 1 as a ballpoint on soft paper, 2 as a nib.
+    blur : float
+        Softness of the stroke's edge as a share of its width, from scanner and paper.
+    """
+
+    width: float = 2.0
+    width_gain: float = 0.7
+    darkness_gain: float = 0.5
+    blur: float = 0.25
+
+
+BALLPOINT = Pen()
+
+
+def random_pen(rng: np.random.Generator) -> Pen:
+    """Draw a pen: ballpoint, fibre tip, fountain pen or stylus, of any width that people sign with."""
+    kind = rng.integers(4)
+    width = float(np.exp(rng.uniform(np.log(0.9), np.log(3.6))))
+    if kind == 0:
+        return Pen(
+            width, float(rng.uniform(0.3, 1.0)), float(rng.uniform(0.3, 1.0)), float(rng.uniform(0.1, 0.4))
+        )
+    if kind == 1:
+        return Pen(1.3 * width, float(rng.uniform(0.0, 0.4)), 0.1, float(rng.uniform(0.2, 0.5)))
+    if kind == 2:
+        return Pen(
+            width, float(rng.uniform(0.8, 1.6)), float(rng.uniform(0.2, 0.8)), float(rng.uniform(0.1, 0.3))
+        )
+    return Pen(width, 0.0, 0.0, 0.15)
+
+
+def centred(trajectory: Trajectory, canvas: Canvas) -> Floats:
+    """Positions in canvas pixels round the origin, centred and scaled as :func:`model.preprocessing.ink.fit` does it for ink.
+
+    Returns
+    -------
+    float64 (n, 2)
+    """
+    xy, down = trajectory.xy, _segments_down(trajectory)
+    middle = (xy[1:] + xy[:-1]) / 2.0
+    weight = np.hypot(*np.diff(xy, axis=0).T) * down + 1e-9
+    weight /= weight.sum()
+    if canvas.method == "moments":
+        centre = weight @ middle
+        sigma = np.sqrt(weight @ (middle - centre) ** 2)
+        extent = 4.4 * sigma
+    else:
+        inked = np.concatenate([xy[:-1][down], xy[1:][down]])
+        centre = (inked.min(axis=0) + inked.max(axis=0)) / 2.0
+        extent = np.ptp(inked, axis=0)
+    size = np.array([canvas.width, canvas.height]) * canvas.fill
+    return np.asarray((xy - centre) * float((size / (extent + 1e-6)).min()))
+
+
+def draw(trajectory: Trajectory, pen: Pen, canvas: Canvas, affine: Floats | None = None) -> NDArray[np.uint8]:
+    """Draw a trajectory straight onto a canvas, as :func:`model.preprocessing.ink.fit` would place its scan.
+
+    Parameters
+    ----------
+    affine : float64 (2, 3), optional
+        Applied round the centre of the canvas, in its pixels: the geometric augmentation.
+
+    Returns
+    -------
+    uint8 (canvas.height, canvas.width)
+        0 = paper, 255 = ink.
+    """
+    points = centred(trajectory, canvas)
+    if affine is not None:
+        points = points @ affine[:, :2].T + affine[:, 2]
+    points = points + np.array([(canvas.width - 1) / 2.0, (canvas.height - 1) / 2.0])
+    return _stroke(points, trajectory, pen, canvas.width, canvas.height, pen.width * canvas.height / 100.0)
+
+
+def render(
+    trajectory: Trajectory,
+    pen: Pen = BALLPOINT,
+    height_px: int = 160,
+    rng: np.random.Generator | None = None,
+) -> NDArray[np.uint8]:
+    """Draw a trajectory as a scan: uint8 (height, width) grey, paper near 255, cropped with a margin.
+
+    Parameters
+    ----------
+    height_px : int
+        Height of the writing without its margin; very wide writing is limited to four times this.
+    rng : numpy Generator, optional
+        Adds the grain of paper and scanner; clean white without.
+    """
+    down = _segments_down(trajectory)
+    inked = np.concatenate([trajectory.xy[:-1][down], trajectory.xy[1:][down]])
+    low, extent = inked.min(axis=0), np.ptp(inked, axis=0)
+    scale = min(height_px / max(extent[1], 1e-6), 4.0 * height_px / max(extent[0], 1e-6))
+    margin = 6 + height_px // 10
+    width, height = (int(np.ceil(v * scale)) + 2 * margin for v in extent)
+    points = (trajectory.xy - low) * scale + margin
+    ink = _stroke(points, trajectory, pen, width, height, pen.width * height_px / 100.0).astype(np.float32)
+    paper = np.full((height, width), 252.0, dtype=np.float32)
+    if rng is not None:
+        paper = paper - rng.uniform(0.0, 12.0) + rng.normal(0.0, 1.5, paper.shape).astype(np.float32)
+    darkest = 40.0 if rng is None else float(rng.uniform(20.0, 90.0))
+    grey = paper + (darkest - paper) * (ink / 255.0)
+    return np.asarray(np.clip(np.rint(grey), 0, 255), dtype=np.uint8)
+
+
+def perturb(trajectory: Trajectory, rng: np.random.Generator, strength: float = 1.0) -> Trajectory:
+    """Vary a recorded trajectory as the same hand might: smooth drift of the path, its proportions and its pressure.
+
+    Parameters
+    ----------
+    strength : float
+        1.0 moves points by some 0.6 % of the signature's size, well below the variation between two genuine
+        specimens, so that a genuine one stays genuine and a forgery a forgery.
+    """
+    n = len(trajectory.xy)
+    size = float(np.ptp(trajectory.xy, axis=0).mean())
+    knots = max(5, n // 25)
+    amplitude = strength * size * rng.uniform(0.0, 0.012)
+    drift = np.stack([smooth_noise(rng, n, knots), smooth_noise(rng, n, knots)], axis=1)
+    pressure = trajectory.pressure * np.exp(0.15 * strength * smooth_noise(rng, n, max(4, knots // 2)))
+    return replace(trajectory, xy=trajectory.xy + amplitude * drift, pressure=np.clip(pressure, 0.0, 1.0))
+
+
+def smooth_noise(rng: np.random.Generator, n: int, knots: int) -> Floats:
+    """Unit-variance noise at ``knots`` equidistant knots, interpolated to (n,) float64."""
+    return np.interp(np.linspace(0.0, knots - 1.0, n), np.arange(knots), rng.normal(0.0, 1.0, knots))
+
+
+def evenly_spaced(trajectory: Trajectory, parts: int = 150) -> Trajectory:
+    """The same path with points at even distances, so that nothing depends on how densely a slow hand laid them.
+
+    Parameters
+    ----------
+    parts : int
+        Points to a length of the signature's diagonal.
+
+    Returns
+    -------
+    Trajectory
+        Times and pressures are interpolated; after each stroke there is a point with the pen lifted.
+    """
+    down = trajectory.pen_down
+    inked = trajectory.xy[down] if down.any() else trajectory.xy
+    spacing = float(np.hypot(*np.ptp(inked, axis=0))) / parts + 1e-9
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], down, [False]]).astype(int)))
+    columns = np.column_stack([trajectory.xy, trajectory.t, trajectory.pressure])
+    strokes, flags = [], []
+    for start, end in edges.reshape(-1, 2):
+        stroke = columns[start:end]
+        along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(stroke[:, :2], axis=0).T))])
+        at = np.linspace(0.0, along[-1], max(2, math.ceil(along[-1] / spacing) + 1))
+        even = np.column_stack([np.interp(at, along, column) for column in stroke.T])
+        strokes += [even, even[-1:]]
+        flags += [np.ones(len(even), dtype=bool), np.zeros(1, dtype=bool)]
+    if not strokes:
+        return trajectory
+    rows = np.concatenate(strokes)
+    return Trajectory(rows[:, :2], rows[:, 2], rows[:, 3], np.concatenate(flags))
+
+
+def _segments_down(trajectory: Trajectory) -> NDArray[np.bool_]:
+    down = trajectory.pen_down[1:] & trajectory.pen_down[:-1]
+    return down if down.any() else np.ones_like(down)
+
+
+def _stroke(
+    points: Floats, trajectory: Trajectory, pen: Pen, width: int, height: int, width_px: float
+) -> NDArray[np.uint8]:
+    """Ink (height, width) uint8 of lines through ``points`` (pixels) where the pen is down."""
+    s = OVERSAMPLING
+    down = _segments_down(trajectory)
+    pressed = trajectory.pressure[1:][down]
+    level = np.clip((pressed - np.median(pressed)) / (pressed.std() + 1e-3), -2.0, 2.0)
+    thickness = np.maximum(1, np.rint(s * width_px * np.exp(0.35 * pen.width_gain * level))).astype(int)
+    ink = np.clip(255.0 * np.exp(0.3 * pen.darkness_gain * (level - 0.6)), 50, 255).astype(int)
+    limit = 8 * s * max(width, height)
+    fixed = np.clip(points * s + (s - 1) / 2.0, -limit, limit)
+    fixed = np.rint(fixed * (1 << _SHIFT)).astype(int)
+    lines = np.concatenate([fixed[:-1][down], fixed[1:][down]], axis=1)
+    image = np.zeros((height * s, width * s), np.uint8)
+    for (x0, y0, x1, y1), wide, dark in zip(lines.tolist(), thickness.tolist(), ink.tolist(), strict=True):
+        cv2.line(image, (x0, y0), (x1, y1), dark, wide, cv2.LINE_8, _SHIFT)
+    blur = max(0.35, pen.blur * width_px) * s
+    soft = cv2.GaussianBlur(image, (0, 0), blur)
+    return np.asarray(cv2.resize(soft, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)

@@ -1,0 +1,232 @@
+"""The offline jobs on synthetic people: train, be killed, resume, tune, calibrate, evaluate, by their front door."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from model.data.augmentation import NONE
+from model.data.packing import pack
+from model.data.readers.folder import FolderDataset
+from model.errors import DataError
+from model.networks.embedder import Embedder
+from model.networks.weights import load_card
+from model.training.recipes import parse_recipe
+from model.training.sources import CropSource
+from model.training.train import train
+
+pytestmark = pytest.mark.xdist_group("training")  # they share one trained network
+RECIPE = """
+name = "tiny"
+seed = 3
+canvas = { height = 32, width = 64, method = "moments", fill = 0.8 }
+network = { name = "layout", options = { widths = [4, 6, 8, 10], grid = [2, 4], cell = 4 } }
+objectives = [
+    { name = "signature-similarity", forgeries = "own-class" },
+    { name = "reference-set", forgeries = "own-class" },
+]
+optimiser = { name = "adamw", learning_rate = 2e-3 }
+sampler = { identities = 3, genuine = 4, forgeries = 2 }
+[[datasets]]
+name = "people"
+split = "train"
+[[datasets]]
+name = "synthetic"
+options = { writers = 6, genuine = 4, forgeries = 2 }
+[[validation]]
+name = "people"
+split = "validation"
+[training]
+epochs = 3
+steps_per_epoch = 4
+average = 0.9
+checkpoint_steps = 2
+"""
+
+REFINED = (
+    RECIPE
+    + """
+[refinement]
+sizes = [0.9, 1.0]
+batches = 3
+"""
+)
+
+
+def run(tmp: Path, specimens: Path, name: str, **options: object) -> Path:
+    train(
+        parse_recipe(RECIPE),
+        RECIPE,
+        tmp / name,
+        data=specimens.parent,
+        cache=tmp / "cache",
+        **options,  # type: ignore[arg-type]
+    )
+    return tmp / name / "weights"
+
+
+def module(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "model", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, "COLUMNS": "200"},
+        **options,  # type: ignore[call-overload]
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, specimens: Path) -> Path:
+    return run(tmp_path_factory.mktemp("trained"), specimens, "whole")
+
+
+def test_a_run_writes_weights_with_their_recipe_and_card(trained: Path) -> None:
+    card = load_card(trained)
+    assert card.name == "tiny"
+    assert card.terms == "research"  # a folder of unknown terms counts as research
+    assert {d.name for d in card.datasets} == {"people/train", "synthetic"}
+    assert (trained / "recipe.toml").read_text() == RECIPE
+    assert "people/train" in (trained / "card.md").read_text()
+    assert list((trained.parent / "tensorboard").iterdir())
+
+
+def test_refined_weights_embed_what_they_were_trained_on_and_can_be_started_from(
+    trained: Path, tmp_path: Path, specimens: Path
+) -> None:
+    options = {"data": specimens.parent, "cache": tmp_path / "cache"}
+    train(parse_recipe(REFINED), REFINED, tmp_path / "refined", **options)  # type: ignore[arg-type]
+    refined = Embedder.load_uncalibrated(tmp_path / "refined" / "weights", "cpu")
+    assert refined.card.network == "refined"
+    canvas = np.zeros((1, 32, 64), dtype=np.uint8)
+    canvas[0, 8:24, 10:50:4] = 255
+    assert np.linalg.norm(refined.embed(canvas)) == pytest.approx(1.0, abs=1e-3)  # numbers of half precision
+    assert not np.allclose(refined.embed(canvas), Embedder.load_uncalibrated(trained, "cpu").embed(canvas))
+
+    # Started from it, with a rate too small to move anything, training gives back the network under the refinement.
+    text = f"""{RECIPE.split("[[datasets]]", maxsplit=1)[0].replace("2e-3", "1e-30")}
+[[datasets]]
+name = "synthetic"
+options = {{ writers = 6, genuine = 4, forgeries = 2 }}
+[training]
+epochs = 1
+steps_per_epoch = 2
+start = "{tmp_path / "refined" / "weights"}"
+"""
+    card = train(parse_recipe(text), text, tmp_path / "continued", **options)  # type: ignore[arg-type]
+    assert {d.name for d in card.datasets} == {"people/train", "synthetic"}  # it still knows the people
+    assert card.terms == "research"
+    before = load_file(tmp_path / "refined" / "weights" / "model.safetensors")
+    after = load_file(tmp_path / "continued" / "weights" / "model.safetensors")
+    assert np.allclose(after["describe.weight"], before["base.describe.weight"], atol=1e-6)
+
+
+def test_a_run_that_was_killed_and_resumed_ends_with_the_same_weights(
+    trained: Path, tmp_path: Path, specimens: Path
+) -> None:
+    recipe = tmp_path / "tiny.toml"
+    recipe.write_text(RECIPE)
+    out = tmp_path / "killed"
+    command = [
+        sys.executable,
+        "-m",
+        "model",
+        "train",
+        str(recipe),
+        "--out",
+        str(out),
+        "--data",
+        str(specimens.parent),
+    ]
+    process = subprocess.Popen(command, cwd=Path.cwd(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not (out / "checkpoint.pt").is_file() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert (out / "checkpoint.pt").is_file()
+    with pytest.raises(DataError, match="--resume"):
+        run(tmp_path, specimens, "killed")
+    again = run(tmp_path, specimens, "killed", resume=True)
+    whole, resumed = (load_file(folder / "model.safetensors") for folder in (trained, again))
+    for name, tensor in whole.items():
+        assert np.array_equal(tensor, resumed[name]), name
+
+
+def test_training_and_the_service_see_the_same_pixels(trained: Path, specimens: Path, tmp_path: Path) -> None:
+    dataset = FolderDataset(specimens, "people")
+    embedder = Embedder.load_uncalibrated(trained, "cpu")
+    canvas = load_card(trained).canvas.canvas()
+    source = CropSource(dataset, canvas, NONE, tmp_path)
+    packed = pack(dataset, tmp_path)
+    rng = np.random.default_rng(0)
+    compared = 0
+    for identity, signer in enumerate(dataset.signers()):
+        for number, specimen in enumerate(dataset.genuine(signer)):
+            drawn = source.draw(identity, number, rng, forged=False)
+            assert np.array_equal(drawn, embedder.prepare(specimen.grey()).canvas), specimen.key
+            compared += 1
+    assert compared == int(packed.genuine.sum())
+
+
+def test_unknown_keys_and_test_writers_are_refused_in_recipes() -> None:
+    with pytest.raises(DataError, match="learning_rat"):
+        parse_recipe(RECIPE.replace("learning_rate", "learning_rat"))
+    with pytest.raises(DataError, match="reporting only"):
+        parse_recipe(RECIPE.replace('split = "train"', 'split = "test"'))
+    with pytest.raises(DataError, match="not valid TOML"):
+        parse_recipe("name = ")
+
+
+@pytest.mark.parametrize("command", ["train", "tune", "evaluate", "calibrate", "synth"])
+def test_every_command_explains_itself(command: str) -> None:
+    done = module(command, "--help")
+    assert done.returncode == 0
+    assert "Usage" in done.stdout
+
+
+def test_tune_calibrate_and_evaluate_by_the_command_line(
+    model_folder: Path, tmp_path: Path, specimens: Path
+) -> None:
+    recipe = tmp_path / "tiny.toml"
+    recipe.write_text(RECIPE.replace("epochs = 3", "epochs = 1"))
+    root = specimens.parent
+    done = module("tune", recipe, "--trials", 2, "--out", tmp_path / "study", "--data", root)
+    assert done.returncode == 0, done.stderr
+    assert parse_recipe((tmp_path / "study" / "best.toml").read_text()).name == "tiny"
+    done = module("tune", recipe, "--trials", 1, "--out", tmp_path / "study", "--data", root)
+    assert (tmp_path / "study" / "trial-0002").is_dir(), "a study goes on where it stopped"
+
+    # Three epochs of four steps teach nothing: calibrate a network whose random convolutions see shape.
+    shutil.copytree(model_folder, tmp_path / "weights")
+    trained = tmp_path / "weights"
+    (trained / "calibration.json").unlink()
+    done = module("calibrate", trained, "-d", "people", "--root", root, "--draws", 2)
+    assert done.returncode == 0, done.stderr
+    calibration = json.loads((trained / "calibration.json").read_text())
+    assert calibration["weights_sha256"] == load_card(trained).sha256
+
+    done = module("evaluate", trained, "people", "--root", root, "-k", 1, "-k", 5, "--draws", 1, "--samples", 20,
+                  "--out", tmp_path / "report")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"\|\s*5\s*\|", done.stdout)
+    assert {p.suffix for p in (tmp_path / "report").iterdir()} >= {".png", ".json"}
+
+
+def test_what_cannot_be_had_is_one_line_and_status_2(tmp_path: Path) -> None:
+    done = module("train", tmp_path / "none.toml")
+    assert done.returncode == 2
+    assert "none.toml" in done.stderr
+    assert "Traceback" not in done.stderr
