@@ -39,11 +39,12 @@ test: $(VENV)/complete ## run the tests, on up to 4 cores (TEST_WORKERS=n for an
 fuzz: $(VENV)/complete ## send 20,000 broken requests (FUZZ_SEED=n for others)
 	OMP_NUM_THREADS=1 FUZZ_CASES=20000 FUZZ_SECONDS=3600 $(BIN)/python -m pytest tests/app/test_fuzz.py -s --timeout 3600
 
-lint: $(VENV)/complete ## ruff, mypy and bandit
+lint: $(VENV)/complete ## ruff, mypy, bandit and import-linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/bandit --quiet --recursive app model
+	$(BIN)/lint-imports --no-cache
 
 audit: $(VENV)/complete ## known vulnerabilities of the pinned packages; says so and goes on where it cannot ask
 	$(BIN)/python .ci/audit

@@ -22,11 +22,10 @@ from app.services.audit.trail import Trail
 from app.services.audit.verification import verify_store
 from app.services.open_store import look_at_store
 from app.settings import Settings, load_settings
-from app.store import templates
-from app.store.encryption import reencryption
+from app.store import reencryption, templates
 from app.store.encryption.data_keys import local_key_file
-from app.store.encryption.reencryption import SHELVES
 from app.store.erasure import tombstones
+from app.store.reencryption import SHELVES
 from app.store.store import Store
 from model.errors import ModelError
 from model.networks.card import Card

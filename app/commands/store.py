@@ -15,12 +15,11 @@ from app.domain.errors import StartRefused
 from app.services.audit.trail import Action, Trail
 from app.services.open_store import open_store
 from app.settings import Settings, load_settings
-from app.store import maintenance
-from app.store.encryption import reencryption
+from app.store import maintenance, reencryption
 from app.store.encryption.data_keys import local_key_file, new_key_text, read_key_file, write_keys
-from app.store.encryption.reencryption import SHELVES, Identity, Outcome, Shelf
 from app.store.erasure import tombstones as tombstones
 from app.store.erasure.log import ErasureLog
+from app.store.reencryption import SHELVES, Identity, Outcome, Shelf
 from app.store.store import Store
 
 encryption = typer.Typer(help="The keys that encrypt what is stored.", no_args_is_help=True)

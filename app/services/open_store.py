@@ -11,8 +11,7 @@ from sqlalchemy.exc import ArgumentError
 from app.domain.errors import StartRefused, StoreUnavailable
 from app.services.audit.trail import Trail
 from app.settings import Settings
-from app.store import maintenance
-from app.store.encryption import reencryption
+from app.store import maintenance, reencryption
 from app.store.encryption.cipher import Cipher
 from app.store.encryption.data_keys import load_data_keys
 from app.store.engine import engine_as_it_is

@@ -16,9 +16,8 @@ from sqlalchemy.orm import Session
 
 from app.domain.errors import CountersignError
 from app.domain.records import now
-from app.store import change_counters
+from app.store import change_counters, reencryption
 from app.store.condition import Condition
-from app.store.encryption import reencryption
 from app.store.encryption.cipher import Place
 from app.store.store import Store
 from app.store.tables import ProbeRow

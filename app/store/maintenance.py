@@ -10,8 +10,7 @@ from datetime import timedelta
 from sqlalchemy.orm import Session
 
 from app.domain.records import now
-from app.store import idempotency, questioned_images
-from app.store.encryption import reencryption
+from app.store import idempotency, questioned_images, reencryption
 from app.store.erasure import tombstones
 from app.store.erasure.log import ErasureLog
 from app.store.store import Store

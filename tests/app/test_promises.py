@@ -33,13 +33,13 @@ from app.store import (
     health,
     maintenance,
     questioned_images,
+    reencryption,
     references,
     signer_locks,
     signers,
     templates,
 )
 from app.store import store as store_module
-from app.store.encryption import reencryption
 from app.store.encryption.cipher import Place
 from app.store.erasure import tombstones
 from app.store.tables import (

@@ -15,10 +15,10 @@ from pydantic import SecretStr
 from app.domain.errors import StartRefused
 from app.domain.records import Vector
 from app.settings import Settings
-from app.store.encryption import reencryption
+from app.store import reencryption
 from app.store.encryption.cipher import Cipher, Place
 from app.store.encryption.data_keys import DataKey, DataKeys, load_data_keys, new_key_text, write_keys
-from app.store.encryption.reencryption import SHELVES
+from app.store.reencryption import SHELVES
 from tests.app.store.conftest import Draw, Sql, enrol, verify
 from tests.conftest import TEST_KEY
 

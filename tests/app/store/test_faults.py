@@ -26,7 +26,7 @@ from sqlalchemy.orm import Session
 
 from app.settings import Settings
 from app.store import engine as store_engine
-from app.store.encryption import reencryption
+from app.store import reencryption
 from app.store.store import Store
 from tests.app.keyed import until
 from tests.app.store.conftest import Draw, Sql, enrol, verify

@@ -1,6 +1,6 @@
 """Room for keys beside what is encrypted, for questioned images, tombstones, sealed answers and a probe.
 
-Nothing is encrypted here: the next start does that, in small transactions (`app.store.encryption.reencryption`).
+Nothing is encrypted here: the next start does that, in small transactions (`app.store.reencryption`).
 """
 
 from __future__ import annotations
