@@ -16,27 +16,27 @@ from starlette.formparsers import MultiPartParser
 from starlette.middleware.cors import CORSMiddleware
 
 from app.api import audit, compare, health, identify, model, signers, verifications, verify
-from app.decoding.pool import Readers
+from app.decoding.pool import DecoderPool
 from app.domain.errors import StartRefused
 from app.domain.request_context import prefix
 from app.http import problems
-from app.http.admission import Admission, Gate
-from app.http.authentication import HEADER_NAME, Door
-from app.http.middleware import HeadAsGet, RequestFrame
+from app.http.admission import AdmissionMiddleware, InflightLimit
+from app.http.authentication import HEADER_NAME, AuthenticationMiddleware
+from app.http.middleware import HeadAsGet, RequestMiddleware
 from app.http.openapi import document_of
-from app.http.paths import Addresses
+from app.http.paths import PathMiddleware
 from app.http.rate_limits import Limits
 from app.inference.batching import InferenceQueue
 from app.observability.metrics import Metrics
-from app.observability.tracing import TraceFrame, open_traces
-from app.services.api_keys import LiveKeys
-from app.services.audit.anchors import Anchoring
+from app.observability.tracing import TracingMiddleware, open_traces
+from app.services.api_keys import ApiKeyCache
+from app.services.audit.anchors import AnchorWriter
 from app.services.audit.trail import Trail
 from app.services.core import Core
 from app.services.gallery import Gallery
 from app.services.licence_terms import refuse_terms
 from app.services.live_rates import LiveRates
-from app.services.maintenance import keep_up
+from app.services.maintenance import run_maintenance
 from app.services.open_store import open_store
 from app.settings import Settings
 from app.store import templates
@@ -50,7 +50,7 @@ VERSION = "0.1.0"
 ROUTERS = tuple(
     part.router for part in (verify, compare, identify, signers, verifications, model, audit, health)
 )
-READING_PATIENCE_S = 10.0
+DECODING_TIMEOUT_S = 10.0
 """A reading process gets as long for one upload, however soon its caller goes away: replacing it costs more."""
 DESCRIPTION = """
 Verifies handwritten signatures of people the model has never seen: enrol a signer's **references**, send a
@@ -79,11 +79,11 @@ def load_embedder(settings: Settings) -> Embedder:
 def create_app(settings: Settings) -> FastAPI:
     """Build the application; nothing is loaded before its lifespan begins."""
     metrics = Metrics(settings.drift_window)
-    gate = Gate(settings.max_requests, settings.max_bytes_in_hand)
+    gate = InflightLimit(settings.max_requests, settings.max_bytes_in_hand)
     traces = (
         open_traces(settings.otlp_endpoint, settings.trace_share, VERSION) if settings.otlp_endpoint else None
     )
-    keys = LiveKeys((key.key for key in settings.api_keys), settings.key_refresh_s)
+    keys = ApiKeyCache((key.key for key in settings.api_keys), settings.key_refresh_s)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -116,31 +116,33 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_api_route("/", _to_the_docs, include_in_schema=False)
     _wrap(app, settings, metrics, gate, keys)
     if traces is not None:
-        app.add_middleware(TraceFrame, provider=traces)
+        app.add_middleware(TracingMiddleware, provider=traces)
     app.openapi = document_of(app, ROUTERS, settings.max_files)  # type: ignore[method-assign]  # FastAPI's documented way to amend the schema
     return app
 
 
 @asynccontextmanager
-async def _running(settings: Settings, metrics: Metrics, gate: Gate, keys: LiveKeys) -> AsyncIterator[Core]:
+async def _running(
+    settings: Settings, metrics: Metrics, gate: InflightLimit, keys: ApiKeyCache
+) -> AsyncIterator[Core]:
     """Open everything that serves requests, and close it at the end."""
     # What was opened is closed in the reverse order, the store last, also when the start fails half-way.
     async with AsyncExitStack() as opened:
         trail = Trail(settings.chain_keys())
         store = open_store(settings)
         opened.callback(store.close)
-        anchoring = Anchoring(store, trail, settings.audit_anchor_s)
+        anchoring = AnchorWriter(store, trail, settings.audit_anchor_s)
         opened.push_async_callback(anchoring.close)
         opened.push_async_callback(keys.close)
         await keys.open(store)
-        settings.refuse_open_door(keys=keys.live > 0)
-        patience_s = max(READING_PATIENCE_S, settings.deadline_s)
-        readers = Readers(
+        settings.refuse_public_without_keys(keys=keys.live > 0)
+        patience_s = max(DECODING_TIMEOUT_S, settings.deadline_s)
+        readers = DecoderPool(
             settings.workers[0], patience_s, metrics.reader_deaths.inc, settings.reader_memory_mb
         )
         opened.callback(readers.close)
         embedder = load_embedder(settings)
-        await _tell_of_unmoved(store, embedder.version)
+        await _warn_of_missing_templates(store, embedder.version)
         readers.check()
         await anchoring.open()
         gallery = Gallery(store, embedder.version, embedder.search_vectors)
@@ -161,7 +163,7 @@ async def _running(settings: Settings, metrics: Metrics, gate: Gate, keys: LiveK
             LiveRates(store, metrics, embedder.version, settings.outcome_days),
             trail,
         )
-        upkeep = asyncio.create_task(keep_up(core))
+        upkeep = asyncio.create_task(run_maintenance(core))
         opened.callback(upkeep.cancel)
         _log.info(
             "ready: %s (terms: %s, of its calibration: %s) on %s, %s",
@@ -174,13 +176,13 @@ async def _running(settings: Settings, metrics: Metrics, gate: Gate, keys: LiveK
         yield core
 
 
-def _wrap(app: FastAPI, settings: Settings, metrics: Metrics, gate: Gate, keys: LiveKeys) -> None:
+def _wrap(app: FastAPI, settings: Settings, metrics: Metrics, gate: InflightLimit, keys: ApiKeyCache) -> None:
     """Put the layers around the application, the innermost first."""
     app.add_middleware(HeadAsGet)
     # What was uploaded stays in memory, which the gate bounds: no scan is written to a temporary file.
     MultiPartParser.spool_max_size = 0
     app.add_middleware(
-        Admission,
+        AdmissionMiddleware,
         gate=gate,
         deadline_s=settings.deadline_s,
         upload_timeout_s=settings.upload_timeout_s,
@@ -188,7 +190,7 @@ def _wrap(app: FastAPI, settings: Settings, metrics: Metrics, gate: Gate, keys: 
     )
     # Outside of the gate: whoever has no key takes nobody's place in it.
     app.add_middleware(
-        Door,
+        AuthenticationMiddleware,
         keys=keys,
         limits=Limits(settings.rate_limit, settings.failed_key_limit),
         local_names=settings.local_names,
@@ -203,15 +205,15 @@ def _wrap(app: FastAPI, settings: Settings, metrics: Metrics, gate: Gate, keys: 
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", HEADER_NAME, "X-Request-ID"],
             expose_headers=["Content-Disposition", "Retry-After", "WWW-Authenticate", "X-Request-ID"],
         )
-    app.add_middleware(RequestFrame, metrics=metrics, max_bytes=settings.max_request_bytes)
-    app.add_middleware(Addresses)
+    app.add_middleware(RequestMiddleware, metrics=metrics, max_bytes=settings.max_request_bytes)
+    app.add_middleware(PathMiddleware)
 
 
 async def _to_the_docs() -> RedirectResponse:
     return RedirectResponse(f"{prefix()}/docs")
 
 
-async def _tell_of_unmoved(store: Store, model_version: str) -> None:
+async def _warn_of_missing_templates(store: Store, model_version: str) -> None:
     """Log it when signers cannot be verified until they are moved to the model in use."""
     if await store.read(templates.any_lacking, model_version):
         _log.warning(

@@ -437,7 +437,7 @@ class Settings(BaseSettings):
         except ValueError:
             return False
 
-    def refuse_open_door(self, *, keys: bool) -> None:
+    def refuse_public_without_keys(self, *, keys: bool) -> None:
         """Raise StartRefused when anybody on the network could call the service without a key.
 
         Parameters
@@ -470,7 +470,7 @@ class Settings(BaseSettings):
         except ValueError as error:
             raise StartRefused(f"COUNTERSIGN_AUDIT_KEY: {error}") from error
 
-    def refuse_unkeyed(self) -> None:
+    def refuse_missing_encryption_key(self) -> None:
         """Raise StartRefused when the service could be reached from elsewhere and no encryption key is configured."""
         if self.encryption_keys is None and self.encryption_key_file is None and not self.loopback:
             raise StartRefused(

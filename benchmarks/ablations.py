@@ -20,7 +20,7 @@ from benchmarks.derived import RUNS, derive, take_over, trained
 from model.data.registry import open_dataset
 from model.evaluation.baselines import Hog
 from model.evaluation.error_rates import NearestThree, Result, measure
-from model.evaluation.features import Features, InkShelf, WeightsFeatures, gallery
+from model.evaluation.features import Features, InkCache, WeightsFeatures, gallery
 from model.training.recipes import read_recipe
 
 RECIPE = Path("recipes/countersign-2-free.toml")
@@ -85,7 +85,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=None, help="folder of the data sets (SIGNATURE_DATA)")
     args = parser.parse_args()
     _, text = read_recipe(RECIPE)
-    shelf = InkShelf()
+    shelf = InkCache()
     print(f"`{shlex.join(['python', '-m', 'benchmarks.ablations', *sys.argv[1:]])}`\n")
     print("| variant | set | skilled EER, %: 1 reference | 5 | 10 | random, 1 | 5 | 10 |")
     print("|---|---|---:|---:|---:|---:|---:|---:|")

@@ -23,7 +23,7 @@ from model.evaluation.baselines import Hog
 from model.evaluation.calibrate import VALIDATION
 from model.evaluation.calibration_fit import fit_calibration
 from model.evaluation.error_rates import NearestThree, Result, Rule, ServiceRule, measure
-from model.evaluation.features import Features, InkShelf, WeightsFeatures, gallery
+from model.evaluation.features import Features, InkCache, WeightsFeatures, gallery
 from model.evaluation.reports import PROTOCOL, number, percent, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=ROOT / "runs" / "accuracy.json")
     args = parser.parse_args()
 
-    shelf = InkShelf()
+    shelf = InkCache()
     systems: list[Features] = [Hog(shelf), *_open(args.weights or _found(), shelf)]
     sets = tuple(args.sets or SETS)
     results: list[Result] = []
@@ -88,7 +88,7 @@ def _found() -> list[Path]:
     return [*released, *sorted(p.parent for p in (ROOT / "runs").glob("*/weights/model.safetensors"))]
 
 
-def _open(folders: Sequence[Path], shelf: InkShelf) -> list[WeightsFeatures]:
+def _open(folders: Sequence[Path], shelf: InkCache) -> list[WeightsFeatures]:
     opened: list[WeightsFeatures] = []
     for folder in folders:
         try:

@@ -41,7 +41,7 @@ def enrol(store: Store, count: int) -> None:
                     )
                     for k, template in enumerate(rng.normal(size=(REFERENCES, DIMENSION)).astype(np.float32))
                 ]
-                held = signer_locks.hold_or_make(session, TENANT, f"s{n}", None, now())  # type: ignore[arg-type]
+                held = signer_locks.lock_or_create(session, TENANT, f"s{n}", None, now())  # type: ignore[arg-type]
                 references.add(session, held, new, now(), REFERENCES)  # type: ignore[arg-type]
 
         store.write_now(add)
@@ -52,7 +52,7 @@ def change(store: Store, count: int) -> None:
 
     def policies(session: object) -> None:
         for n in range(count):
-            held = signer_locks.hold_present(session, TENANT, f"s{n}")  # type: ignore[arg-type]
+            held = signer_locks.lock_by_id(session, TENANT, f"s{n}")  # type: ignore[arg-type]
             signers.set_policy(session, held, {"target_far": 0.05})  # type: ignore[arg-type]
 
     store.write_now(policies)

@@ -30,7 +30,7 @@ from model.data.splits import Subset
 from model.evaluation.baselines import Hog
 from model.evaluation.calibration_fit import fit_calibration
 from model.evaluation.error_rates import Result, ServiceRule, measure
-from model.evaluation.features import Features, InkShelf, WeightsFeatures, gallery
+from model.evaluation.features import Features, InkCache, WeightsFeatures, gallery
 from model.evaluation.metrics import Estimate
 from model.evaluation.reports import PROTOCOL, number, percent, write_json
 from model.evaluation.trials import Gallery
@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=500, help="of the bootstrap")
     parser.add_argument("--target-far", type=float, default=0.05)
     args = parser.parse_args()
-    shelf = InkShelf()
+    shelf = InkCache()
     beside: list[Features] = []
     if not args.alone:
         folders = args.weights or [card.parent for card in sorted(RELEASED.glob("*/card.json"))]

@@ -16,7 +16,7 @@ from app.settings import RELEASED_WEIGHTS
 from model.data.readers.synthetic import HABITS, SyntheticDataset
 from model.data.registry import open_dataset
 from model.data.specimens import Dataset
-from model.evaluation.features import InkShelf, WeightsFeatures, gallery
+from model.evaluation.features import InkCache, WeightsFeatures, gallery
 from model.evaluation.trials import Gallery
 from model.synthetic.writer import Habits
 
@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("weights", nargs="?", type=Path, default=RELEASED_WEIGHTS)
     parser.add_argument("--data", type=Path, default=None, help="folder of the data sets (SIGNATURE_DATA)")
     args = parser.parse_args()
-    features = WeightsFeatures(args.weights, InkShelf())
+    features = WeightsFeatures(args.weights, InkCache())
     print(f"`python -m benchmarks.likeness {args.weights}`\n")
     print("| people | genuine distance | its deviation between people | forged distance | between the two |")
     print("|---|---:|---:|---:|---:|")

@@ -41,7 +41,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.decoding.pool import Readers
+from app.decoding.pool import DecoderPool
 from app.decoding.uploads import UploadLimits
 from app.settings import RELEASED_WEIGHTS, ROOT, Settings
 from model.networks.embedder import Embedder
@@ -241,7 +241,7 @@ class Alone:
 
     def __init__(self, embedder: Embedder, images: list[bytes], processes: int) -> None:
         self._embedder, self._images, self._processes = embedder, images, processes
-        self._readers = Readers(processes, patience_s=60)
+        self._readers = DecoderPool(processes, patience_s=60)
         self._canvases = np.stack([self._read(image) for image in images])
         embedder.warm_up()
         self.one = NOTHING

@@ -19,7 +19,7 @@ from model.decision.distances import Floats
 from model.evaluation import plots
 from model.evaluation.error_rates import Pool, ServiceRule
 from model.evaluation.evaluate import Evaluation, run, worst
-from model.evaluation.features import InkShelf, WeightsFeatures, gallery
+from model.evaluation.features import InkCache, WeightsFeatures, gallery
 from model.evaluation.trials import Kind
 
 REAL = ("sigcomp2011-dutch/test", "svc2004/test")
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=None, help="folder of the data sets (SIGNATURE_DATA)")
     parser.add_argument("--out", type=Path, default=Path("docs/pictures"))
     args = parser.parse_args()
-    features = WeightsFeatures(args.weights, InkShelf())
+    features = WeightsFeatures(args.weights, InkCache())
     rule = ServiceRule(Calibration.load(args.weights, features.embedder.card.sha256))
     args.out.mkdir(parents=True, exist_ok=True)
     PRIVATE.mkdir(parents=True, exist_ok=True)

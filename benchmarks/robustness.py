@@ -24,7 +24,7 @@ from model.data.registry import open_dataset
 from model.data.specimens import Dataset, Specimen
 from model.decision.distances import distances
 from model.evaluation.evaluate import open_features
-from model.evaluation.features import Features, InkShelf
+from model.evaluation.features import Features, InkCache
 
 Grey = NDArray[np.uint8]
 PER_SIGNER = 4
@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=None, help="folder of the data sets (SIGNATURE_DATA)")
     args = parser.parse_args()
     dataset = open_dataset(args.dataset, args.data)
-    shelf = InkShelf()
+    shelf = InkCache()
     print(f"`{shlex.join(['python', 'benchmarks/robustness.py', *sys.argv[1:]])}`, on {dataset.name}\n")
     print("| system | change | cost, mean | cost, 95th percentile | moved, mean | refused |")
     print("|---|---|---:|---:|---:|---:|")

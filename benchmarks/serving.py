@@ -64,7 +64,7 @@ async def fill(core: object, signers: int, dimension: int) -> None:
                     )  # type: ignore[attr-defined]
                     for k, v in enumerate(vectors)
                 ]
-                held = signer_locks.hold_or_make(session, "default", f"s{n}", None, now())  # type: ignore[arg-type]
+                held = signer_locks.lock_or_create(session, "default", f"s{n}", None, now())  # type: ignore[arg-type]
                 references.add(session, held, new, now(), 50)  # type: ignore[arg-type]
 
         await core.store.write(add)  # type: ignore[attr-defined]

@@ -59,7 +59,7 @@ SignatureFile = Annotated[
 PageField = Annotated[
     int, Form(ge=0, le=9999, description="Page of a multi-page TIFF, counted from 0.", examples=[0])
 ]
-Repeatable = Annotated[
+IdempotencyKey = Annotated[
     str | None,
     Header(
         alias="Idempotency-Key",

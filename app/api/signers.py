@@ -11,9 +11,9 @@ from app.api.dependencies import (
     IMAGE_RESPONSE,
     ON_FILES,
     Cursor,
+    IdempotencyKey,
     Limit,
     PageField,
-    Repeatable,
     Running,
     as_uploaded,
     received,
@@ -65,7 +65,7 @@ async def post_references(
         list[UploadFile], File(min_length=1, description="Genuine specimens: PNG, JPEG, TIFF, BMP or WebP.")
     ],
     page: PageField = 0,
-    idempotency_key: Repeatable = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> dict[str, Any]:
     r"""Add genuine specimens to a signer, who is made when new. All files are kept, on disk, or none.
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Form
 
-from app.api.dependencies import ALWAYS, ON_FILES, PageField, Repeatable, Running, SignatureFile, received
+from app.api.dependencies import ALWAYS, ON_FILES, IdempotencyKey, PageField, Running, SignatureFile, received
 from app.api.schemas import SignerId, VerificationOut
 from app.http.authorization import Verifying
 from app.http.bodies import ImageRoute
@@ -39,7 +39,7 @@ async def post_verify(
         SignerId, Form(description="Whose signature it claims to be.", examples=["writer-001"])
     ],
     page: PageField = 0,
-    idempotency_key: Repeatable = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> dict[str, Any]:
     """Compare a signature with all references of a signer, decide, and put the verdict on record.
 

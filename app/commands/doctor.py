@@ -20,12 +20,12 @@ from sqlalchemy.orm import Session
 from app.domain.errors import CountersignError, StoreMissing, StoreOutdated
 from app.services.audit.trail import Trail
 from app.services.audit.verification import verify_store
-from app.services.open_store import look_at_store
+from app.services.open_store import open_store_read_only
 from app.settings import Settings, load_settings
 from app.store import reencryption, templates
 from app.store.encryption.data_keys import local_key_file
 from app.store.erasure import tombstones
-from app.store.reencryption import SHELVES
+from app.store.reencryption import SEALED_COLUMNS
 from app.store.store import Store
 from model.errors import ModelError
 from model.networks.card import Card
@@ -73,7 +73,7 @@ def examine() -> Iterator[Finding]:
         card = found or card
         yield finding
     try:
-        store = look_at_store(settings)
+        store = open_store_read_only(settings)
     except CountersignError as error:
         yield Finding("store", str(error), _mend_store(error))
         return
@@ -148,13 +148,13 @@ def _model(settings: Settings) -> Iterator[tuple[Finding, Card | None]]:
 
 
 def _stored(store: Store, card: Card | None) -> Iterator[Finding]:
-    if plain := sum(len(store.read_now(reencryption.plain, shelf)) for shelf in SHELVES):
+    if plain := sum(len(store.read_now(reencryption.plain, shelf)) for shelf in SEALED_COLUMNS):
         yield Finding("encryption", f"{plain} values are not encrypted yet", MIGRATE)
     used = store.read_now(reencryption.count_by_key)
     if missing := sorted(key_id for key_id in used if store.cipher.keys.get(key_id) is None):
         what = f"{sum(used[key_id] for key_id in missing)} values need key {', '.join(missing)}"
         yield Finding("encryption", what, "add the key to COUNTERSIGN_ENCRYPTION_KEYS or to the key file")
-    for shelf in SHELVES:
+    for shelf in SEALED_COLUMNS:
         identities = store.read_now(reencryption.every, shelf)
         done, failed = _decrypted(store, shelf, identities)
         if failed:
@@ -184,7 +184,7 @@ def _stored(store: Store, card: Card | None) -> Iterator[Finding]:
 
 
 def _decrypted(
-    store: Store, shelf: reencryption.Shelf, identities: Sequence[reencryption.Identity]
+    store: Store, shelf: reencryption.SealedColumn, identities: Sequence[reencryption.Identity]
 ) -> tuple[int, list[str]]:
     done, failed = 0, []
     with typer.progressbar(length=len(identities), label=f"{shelf.kind:<10}", file=sys.stderr) as bar:

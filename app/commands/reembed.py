@@ -64,8 +64,8 @@ def reembed(
         raise StartRefused(
             "--follow is for replicas that serve the old model, and --drop-old for when there are none."
         )
-    from app.decoding.pool import Readers  # noqa: PLC0415
-    from app.main import READING_PATIENCE_S, load_embedder  # noqa: PLC0415 - torch comes with it
+    from app.decoding.pool import DecoderPool  # noqa: PLC0415
+    from app.main import DECODING_TIMEOUT_S, load_embedder  # noqa: PLC0415 - torch comes with it
     from app.services.reembed import Reembedding  # noqa: PLC0415
     from model.networks.weights import load_card  # noqa: PLC0415
 
@@ -75,7 +75,7 @@ def reembed(
             f"COUNTERSIGN_WEIGHTS is {served}, which needs the templates that --drop-old would delete. Set "
             f"COUNTERSIGN_WEIGHTS={target.weights} for every replica, start them anew, and run it then."
         )
-    readers = Readers(threads, READING_PATIENCE_S, memory_mb=settings.reader_memory_mb)
+    readers = DecoderPool(threads, DECODING_TIMEOUT_S, memory_mb=settings.reader_memory_mb)
     with closing(readers), opened() as (store, trail):
         by = operator(settings.operator_tenant)
         job = Reembedding(store, trail, embedder, by, readers)

@@ -19,12 +19,12 @@ from app.store import maintenance, reencryption
 from app.store.encryption.data_keys import local_key_file, new_key_text, read_key_file, write_keys
 from app.store.erasure import tombstones as tombstones
 from app.store.erasure.log import ErasureLog
-from app.store.reencryption import SHELVES, Identity, Outcome, Shelf
+from app.store.reencryption import SEALED_COLUMNS, Identity, Outcome, SealedColumn
 from app.store.store import Store
 
 encryption = typer.Typer(help="The keys that encrypt what is stored.", no_args_is_help=True)
 erasures = typer.Typer(help="What was erased, and stays erased.", no_args_is_help=True)
-Job = Callable[[Store, Shelf, Sequence[Identity]], Iterator[Outcome]]
+Job = Callable[[Store, SealedColumn, Sequence[Identity]], Iterator[Outcome]]
 FileOption = Annotated[
     Path | None, typer.Option(help="The key file; else the one that is configured, or lies beside the store.")
 ]
@@ -53,7 +53,7 @@ def rotate() -> None:
     """Encrypt everything that is stored with the newest key; can be stopped and run again, while the service runs."""
     with _opened() as store:
         failed: dict[str, str] = {}
-        for shelf in SHELVES:
+        for shelf in SEALED_COLUMNS:
             while True:  # a replica that has not read the key file again yet still writes with the older key
                 waiting = [
                     i for i in store.read_now(reencryption.outdated, shelf) if "\0".join(i) not in failed
@@ -74,7 +74,7 @@ def check() -> None:
     with _opened() as store:
         failed: list[str] = []
         total = 0
-        for shelf in SHELVES:
+        for shelf in SEALED_COLUMNS:
             seen = _through(store, shelf, store.read_now(reencryption.every, shelf), reencryption.check)
             failed += seen.failed.values()
             total += seen.done
@@ -193,7 +193,7 @@ def _key_file(settings: Settings) -> Path | None:
     return settings.encryption_key_file or local_key_file(settings)
 
 
-def _through(store: Store, shelf: Shelf, identities: Sequence[Identity], job: Job) -> Outcome:
+def _through(store: Store, shelf: SealedColumn, identities: Sequence[Identity], job: Job) -> Outcome:
     total = Outcome()
     with typer.progressbar(length=len(identities), label=f"{shelf.kind:<10}", file=sys.stderr) as bar:
         for outcome in job(store, shelf, identities):

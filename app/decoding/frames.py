@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, BinaryIO
 
 _LENGTHS = struct.Struct(">II")
-MOST_JSON = 1 << 20
+MAX_JSON = 1 << 20
 
 
 def put(stream: BinaryIO, told: Mapping[str, Any], data: bytes = b"") -> None:
@@ -33,7 +33,7 @@ def take(stream: BinaryIO, most: int) -> tuple[dict[str, Any], bytes]:
         It said something else.
     """
     json_length, length = _LENGTHS.unpack(_exactly(stream, _LENGTHS.size))
-    if json_length > MOST_JSON or length > most:
+    if json_length > MAX_JSON or length > most:
         raise ValueError(f"a frame of {json_length} and {length} bytes")
     told = json.loads(_exactly(stream, json_length))
     if not isinstance(told, dict):

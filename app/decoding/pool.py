@@ -35,7 +35,7 @@ _OF_ITS_OWN = {
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
 }
-START_PATIENCE_S = 60.0
+START_TIMEOUT_S = 60.0
 """Seconds that a process has to start: on a machine under load, importing the decoders alone takes some."""
 _CLOCK = 2.0
 """Time by the clock that an upload gets, as a multiple of its processor time: longer, so that an upload that costs
@@ -57,7 +57,7 @@ class Reading:
     seconds: dict[str, float]
 
 
-class ReaderFault(RuntimeError):
+class DecoderFault(RuntimeError):
     """Reading failed through a fault of the service, not of the upload; answered with 500 and logged."""
 
 
@@ -65,7 +65,7 @@ class _MemoryShort(Exception):
     """A process may not allocate what an upload needs."""
 
 
-class Readers:
+class DecoderPool:
     """Processes that decode uploads and isolate their ink, each at the hands of a thread.
 
     Parameters
@@ -127,7 +127,7 @@ class Readers:
         UploadRefused, UnusableSignature
             The subclass says why; `TooExpensive` when it took too much processor time, or more memory than a process
             has that read nothing before.
-        ReaderFault
+        DecoderFault
             Reading failed in a process, two processes died over it, or one gave an answer that makes no sense.
         Busy
             No process can be started, or it took too long while the processor did other work.
@@ -151,13 +151,13 @@ class Readers:
                     status = self._ended(process)
                     # The first may have been killed for want of memory, through no fault of the upload.
                     if is_last:
-                        raise ReaderFault(
+                        raise DecoderFault(
                             f"two reading processes died over an upload of {len(data):,} bytes, the second with exit "
                             f"status {status}"
                         ) from error
                 except _NO_ANSWER as error:
                     self._ended(process)
-                    raise ReaderFault("a reading process gave an answer that makes no sense") from error
+                    raise DecoderFault("a reading process gave an answer that makes no sense") from error
             raise AssertionError("unreachable")
         finally:
             self._idle.put(process)
@@ -233,7 +233,7 @@ class _Process:
             self._ready = False
             self.is_new = True
         if not self._ready:
-            with self._watched(START_PATIENCE_S):
+            with self._watched(START_TIMEOUT_S):
                 take(self._child.stdout, 0)  # type: ignore[arg-type]  # a pipe
             self._ready = True
 
@@ -248,7 +248,7 @@ class _Process:
         if "memory" in told:
             raise _MemoryShort
         if "failed" in told:
-            raise ReaderFault(f"reading an upload failed:\n{told['failed']}")
+            raise DecoderFault(f"reading an upload failed:\n{told['failed']}")
         return _reading(told, pixels, canvas)
 
     def kill_if_late(self) -> None:

@@ -11,10 +11,10 @@ import struct
 
 from app.domain.errors import DamagedImage, NoSuchPage
 
-MOST_PNG_CHUNKS = 20_000  # 10 MB in IDAT chunks of 512 bytes; usual are 8 kB and more
-MOST_JPEG_SCANS = 64
+MAX_PNG_CHUNKS = 20_000  # 10 MB in IDAT chunks of 512 bytes; usual are 8 kB and more
+MAX_JPEG_SCANS = 64
 USUAL_JPEG_SCANS = 10  # of progressive encoders
-MOST_TIFF_PAGES = 10_000
+MAX_TIFF_PAGES = 10_000
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 
@@ -39,8 +39,8 @@ def _png_weight(data: bytes) -> float:
     while at + 12 <= len(data):
         at += 12 + int.from_bytes(data[at : at + 4], "big")
         chunks += 1
-        if chunks > MOST_PNG_CHUNKS:
-            raise DamagedImage(f"The PNG image has more than {MOST_PNG_CHUNKS:,} chunks; save it again.")
+        if chunks > MAX_PNG_CHUNKS:
+            raise DamagedImage(f"The PNG image has more than {MAX_PNG_CHUNKS:,} chunks; save it again.")
     if len(data) < 26:
         return 1.0
     depth, colour = data[24], data[25]
@@ -50,8 +50,8 @@ def _png_weight(data: bytes) -> float:
 def _jpeg_weight(data: bytes) -> float:
     """Each scan of a progressive image is decoded over all of it; within scans 0xFF never stands before 0xDA."""
     scans = data.count(b"\xff\xda")
-    if scans > MOST_JPEG_SCANS:
-        raise DamagedImage(f"The JPEG image has more than {MOST_JPEG_SCANS} scans; save it again.")
+    if scans > MAX_JPEG_SCANS:
+        raise DamagedImage(f"The JPEG image has more than {MAX_JPEG_SCANS} scans; save it again.")
     return max(1.0, scans / USUAL_JPEG_SCANS)
 
 
@@ -77,9 +77,9 @@ def tiff_page(data: bytes, page: int) -> bytes:
         if len(seen) == page:
             wanted = at
         seen.add(at)
-        if len(seen) > MOST_TIFF_PAGES:
+        if len(seen) > MAX_TIFF_PAGES:
             raise DamagedImage(
-                f"The TIFF file has more than {MOST_TIFF_PAGES:,} pages; upload the one that counts."
+                f"The TIFF file has more than {MAX_TIFF_PAGES:,} pages; upload the one that counts."
             )
         (entries,) = struct.unpack_from(f"{order}H", data, at)
         following = at + 2 + 12 * entries

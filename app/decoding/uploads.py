@@ -32,7 +32,7 @@ from app.domain.errors import (
 )
 from model.preprocessing.grey import to_grey
 
-TAKEN = "PNG, JPEG, TIFF, BMP and WebP are read"
+ACCEPTED_FORMATS = "PNG, JPEG, TIFF, BMP and WebP are read"
 MAX_SIDE = 30_000  # px; longer than any scan of a page
 MAX_ASPECT = 200
 
@@ -155,15 +155,15 @@ def _decoder(data: bytes, name: str | None) -> str:
         return "WEBP"
     for magic, kind in _REFUSED_KINDS:
         if data.startswith(magic):
-            raise UnsupportedImage(f"The file is {kind}; {TAKEN}.")
+            raise UnsupportedImage(f"The file is {kind}; {ACCEPTED_FORMATS}.")
     if data[4:8] == b"ftyp":
-        raise UnsupportedImage(f"The file is a HEIC or AVIF image or a film; {TAKEN}.")
+        raise UnsupportedImage(f"The file is a HEIC or AVIF image or a film; {ACCEPTED_FORMATS}.")
     start = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if start.startswith((b"<svg", b"<?xml")):
-        raise UnsupportedImage(f"The file is an SVG or XML document; {TAKEN}.")
+        raise UnsupportedImage(f"The file is an SVG or XML document; {ACCEPTED_FORMATS}.")
     called = f" though it is named {name!r}" if name else ""
     raise NotAnImage(
-        f"The file is not an image{called}: its first bytes are those of no image format; {TAKEN}."
+        f"The file is not an image{called}: its first bytes are those of no image format; {ACCEPTED_FORMATS}."
     )
 
 

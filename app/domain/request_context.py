@@ -37,6 +37,6 @@ def caller() -> Caller:
     return _caller.get()
 
 
-def let_in(known: Caller) -> None:
+def set_caller(known: Caller) -> None:
     """Note who sent the request in hand."""
     _caller.set(known)

@@ -23,7 +23,7 @@ from app.domain.errors import AnswerLost, Busy, DeadlinePassed, NotReady, Upload
 from app.http.problems import of_error
 
 
-class Gate:
+class InflightLimit:
     """How much work is in hand, and how much may be.
 
     Parameters
@@ -65,14 +65,14 @@ def has_body(headers: Headers) -> bool:
     return "content-length" in headers or "transfer-encoding" in headers
 
 
-class Admission:
+class AdmissionMiddleware:
     """The layer that lets requests in.
 
     Parameters
     ----------
     app : ASGIApp
         What is inside.
-    gate : Gate
+    gate : InflightLimit
     deadline_s : float
         From the last byte of the body to the moment that the answer is kept.
     upload_timeout_s : float
@@ -84,7 +84,7 @@ class Admission:
     def __init__(
         self,
         app: ASGIApp,
-        gate: Gate,
+        gate: InflightLimit,
         deadline_s: float,
         upload_timeout_s: float,
         refused: Callable[[str], object] = lambda _: None,

@@ -17,7 +17,7 @@ from app.domain.api_keys import Key
 from app.domain.callers import NOBODY, Caller
 from app.domain.errors import CountersignError, Unauthenticated
 from app.domain.records import now
-from app.domain.request_context import let_in
+from app.domain.request_context import set_caller
 from app.http.loopback import refuse_unless_local
 from app.http.problems import of_error
 from app.http.rate_limits import Limits
@@ -42,7 +42,7 @@ class KeysInUse(Protocol):
         """Note that a key was used."""
 
 
-class Door:
+class AuthenticationMiddleware:
     """Middleware that finds out who calls.
 
     Parameters
@@ -75,7 +75,7 @@ class Door:
             try:
                 caller = await self._caller(scope)
                 scope.setdefault("state", {})["caller"] = caller
-                let_in(caller)
+                set_caller(caller)
                 self._limits.count(caller)
             except CountersignError as error:
                 await of_error(error)(scope, receive, send)

@@ -12,7 +12,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_TIMEOUT_S = 10.0
-MOST_HEAD_BYTES = 64 * 1024
+MAX_HEAD_BYTES = 64 * 1024
 
 
 class BoundedHeadProtocol(HttpToolsProtocol):
@@ -39,8 +39,8 @@ class BoundedHeadProtocol(HttpToolsProtocol):
         if self._head_timer is None:
             return
         self._head_bytes += len(data)
-        if self._head_bytes > MOST_HEAD_BYTES and not self.transport.is_closing():
-            self.send_400_response(f"The head of a request has at most {MOST_HEAD_BYTES} bytes.")
+        if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self.send_400_response(f"The head of a request has at most {MAX_HEAD_BYTES} bytes.")
 
     def on_message_begin(self) -> None:
         """Expect the rest of the head: the first byte came."""

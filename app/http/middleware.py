@@ -45,7 +45,7 @@ class HeadAsGet:
             scope["method"] = "HEAD"
 
 
-class RequestFrame:
+class RequestMiddleware:
     """The outermost layer of the service.
 
     Parameters

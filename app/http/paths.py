@@ -1,7 +1,7 @@
 """Paths of requests: under a proxy's prefix, and with ids that hold slashes.
 
 A server decodes ``%2F`` to ``/`` before the router sees the path, so that an id with a slash would look like two
-segments. :class:`Addresses` hands the router a path in which such a slash is still encoded, and
+segments. :class:`PathMiddleware` hands the router a path in which such a slash is still encoded, and
 :func:`decoded_segment` decodes it where a path parameter is validated.
 """
 
@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 _AMBIGUOUS = re.compile(rb"%2f|%25", re.IGNORECASE)
 
 
-class Addresses:
+class PathMiddleware:
     """The outermost layer: makes the path of each request what the layers inside expect.
 
     Behind a proxy that strips the prefix at which it publishes the service, the path lacks ``root_path``, which ASGI

@@ -71,7 +71,7 @@ def spans_before_now(seconds: Mapping[str, float]) -> None:
         begin = end
 
 
-class TraceFrame:
+class TracingMiddleware:
     """The layer that opens a request's span, as a child of the caller's where a `traceparent` came along.
 
     Parameters

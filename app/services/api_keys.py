@@ -25,7 +25,7 @@ _NOTE_USE_EVERY = timedelta(minutes=1)
 _log = logging.getLogger(__name__)
 
 
-class LiveKeys:
+class ApiKeyCache:
     """The keys that open a running service.
 
     Parameters

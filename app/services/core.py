@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from app.decoding.pool import Readers
+from app.decoding.pool import DecoderPool
 from app.inference.batching import InferenceQueue
 from app.observability.metrics import Metrics
 from app.services.audit.trail import Trail
@@ -24,7 +24,7 @@ class Core:
     queue: InferenceQueue
     store: Store
     gallery: Gallery
-    readers: Readers
+    readers: DecoderPool
     metrics: Metrics
     calibration_id: str
     rates: LiveRates

@@ -12,7 +12,7 @@ from app.domain.errors import DuplicateReference, SignerNotFound
 from app.domain.records import NewReference, Note, Reference, Upload, new_id, now
 from app.services.core import Core
 from app.services.decision import standing_apart
-from app.services.idempotency import Once
+from app.services.idempotency import IdempotentRequest
 from app.services.preparation import Signature, media_type, read_signatures
 from app.services.warnings import note
 from app.store import references, signer_locks, signers
@@ -26,7 +26,7 @@ async def enrol(
     signer_id: str,
     uploads: Sequence[Upload],
     answer: Callable[[tuple[Reference, ...]], Answer],
-    once: Once | None = None,
+    once: IdempotentRequest | None = None,
 ) -> Answer:
     """Keep specimens as references of a signer, who is made when new; on disk when this returns.
 
@@ -58,7 +58,7 @@ async def enrol(
         if once is not None and (earlier := once.claim(session)) is not None:
             return earlier
         at = now()
-        held = signer_locks.hold_or_make(session, tenant_id, signer_id, known, at)
+        held = signer_locks.lock_or_create(session, tenant_id, signer_id, known, at)
         kept = answer(references.add(session, held, new, at, core.settings.max_references))
         if once is not None:
             once.keep(session, held, kept)

@@ -8,7 +8,7 @@ from app.domain.errors import NotReady, StoreUnavailable
 from app.services.core import Core
 from app.store import health
 
-STORE_PATIENCE_S = 5.0
+STORE_TIMEOUT_S = 5.0
 STALLED_S = 60.0
 
 
@@ -26,9 +26,9 @@ async def refuse_unready(core: Core, *, closing: bool) -> None:
         raise NotReady("The service is shutting down; send requests elsewhere.")
     refuse_stalled(core)
     try:
-        async with asyncio.timeout(STORE_PATIENCE_S):
+        async with asyncio.timeout(STORE_TIMEOUT_S):
             faults = await health.faults(core.store)
     except TimeoutError:
-        faults = [f"The store has not answered for {STORE_PATIENCE_S:g} s; look at the database."]
+        faults = [f"The store has not answered for {STORE_TIMEOUT_S:g} s; look at the database."]
     if faults:
         raise StoreUnavailable("; ".join(faults))

@@ -12,11 +12,11 @@ from sqlalchemy.orm import Session
 
 from app.domain.records import Upload, now
 from app.store import idempotency
-from app.store.signer_locks import Held
+from app.store.signer_locks import LockedSigner
 
 
 @dataclass(frozen=True)
-class Once:
+class IdempotentRequest:
     """An Idempotency-Key with the fingerprint of the request that it came with."""
 
     tenant_id: str
@@ -38,18 +38,20 @@ class Once:
             idempotency.claim(session, self.tenant_id, self.key, self.fingerprint, self.signer_id, now())
         return earlier
 
-    def keep(self, session: Session, held: Held, answer: dict[str, Any]) -> None:
+    def keep(self, session: Session, held: LockedSigner, answer: dict[str, Any]) -> None:
         """Keep the answer, in the transaction that did what it tells of its signer."""
         idempotency.keep(session, held, self.key, answer)
 
 
 async def once(
     tenant_id: str, key: str | None, call: str, signer_id: str, uploads: Iterable[Upload]
-) -> Once | None:
+) -> IdempotentRequest | None:
     """What identifies a request: the call, its signer and its files, byte for byte; None without a key."""
     if key is None:
         return None
-    return Once(tenant_id, key, signer_id, await asyncio.to_thread(_fingerprint, (call, signer_id), uploads))
+    return IdempotentRequest(
+        tenant_id, key, signer_id, await asyncio.to_thread(_fingerprint, (call, signer_id), uploads)
+    )
 
 
 def _fingerprint(words: Iterable[str], uploads: Iterable[Upload]) -> str:

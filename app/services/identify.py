@@ -103,7 +103,7 @@ async def _ranked(
     )
 
     def keep(session: Session) -> None:
-        held = signer_locks.hold(session, tenant_id, first.signer_id, key)
+        held = signer_locks.lock(session, tenant_id, first.signer_id, key)
         core.trail.append(session, told, held.key)
 
     await core.store.write(keep)

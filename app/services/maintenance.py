@@ -14,7 +14,7 @@ EVERY_S = 300.0
 _log = logging.getLogger(__name__)
 
 
-async def keep_up(core: Core) -> None:
+async def run_maintenance(core: Core) -> None:
     """Purge what is overdue and bring tombstones into step, until cancelled; failures are logged and tried again."""
     watch = maintenance.ErasureWatch(core.store, core.trail.erased_again, compared=True)
     while True:

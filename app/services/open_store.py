@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 def open_store(settings: Settings) -> Store:
     """Open the store as it is configured; raise StartRefused with one line on what is wrong and what to do."""
-    settings.refuse_unkeyed()
+    settings.refuse_missing_encryption_key()
     _refuse_no_place(settings.database_url)
     store = Store.open(
         settings.database_url,
@@ -42,7 +42,7 @@ def open_store(settings: Settings) -> Store:
     return store
 
 
-def look_at_store(settings: Settings) -> Store:
+def open_store_read_only(settings: Settings) -> Store:
     """Open the store as it is: nothing is made, migrated, encrypted or erased again. To be read only.
 
     Raises
@@ -50,7 +50,7 @@ def look_at_store(settings: Settings) -> Store:
     StartRefused
         With one line on what is wrong; StoreMissing and StoreOutdated where a start would put it right.
     """
-    settings.refuse_unkeyed()
+    settings.refuse_missing_encryption_key()
     engine = engine_as_it_is(settings.database_url, settings.store_threads)
     try:
         cipher = Cipher(load_data_keys(settings, make=False))

@@ -33,7 +33,7 @@ async def set_policy(core: Core, tenant_id: str, signer_id: str, policy: dict[st
     entry = core.trail.entry("policy", policy=policy)
 
     def change(session: Session) -> Signer:
-        held = signer_locks.hold_present(session, tenant_id, signer_id)
+        held = signer_locks.lock_by_id(session, tenant_id, signer_id)
         changed = signers.set_policy(session, held, policy)
         core.trail.append(session, entry, held.key)
         return changed
@@ -46,7 +46,7 @@ async def erase_signer(core: Core, tenant_id: str, signer_id: str) -> bool:
     entry = core.trail.entry("erase-signer")
 
     def erase(session: Session) -> Erasure | None:
-        held = signer_locks.hold_present_alone(session, tenant_id, signer_id)
+        held = signer_locks.lock_by_id_exclusively(session, tenant_id, signer_id)
         if held is None:
             return None
         erased = signers.erase(session, held)
@@ -73,7 +73,7 @@ async def reference_image(core: Core, tenant_id: str, signer_id: str, reference_
     entry = core.trail.entry("view-image", record_id=reference_id)
 
     def view(session: Session) -> ReferenceImage:
-        held = signer_locks.hold_present(session, tenant_id, signer_id)
+        held = signer_locks.lock_by_id(session, tenant_id, signer_id)
         image = references.image(session, tenant_id, signer_id, reference_id)
         core.trail.append(session, entry, held.key)
         return image

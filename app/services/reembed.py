@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
-from app.decoding.pool import ReaderFault, Readers
+from app.decoding.pool import DecoderFault, DecoderPool
 from app.decoding.uploads import UploadLimits
 from app.domain.callers import Caller
 from app.domain.errors import CountersignError, DataKeyMissing, StoredDataDamaged
@@ -85,11 +85,13 @@ class Reembedding:
         Of the model that references are moved to.
     by : Caller
         Who does it; the tenant is each signer's own.
-    readers : Readers
+    readers : DecoderPool
         The processes that decode the images and isolate their ink, with the limits that they have for uploads.
     """
 
-    def __init__(self, store: Store, trail: Trail, embedder: Embedder, by: Caller, readers: Readers) -> None:
+    def __init__(
+        self, store: Store, trail: Trail, embedder: Embedder, by: Caller, readers: DecoderPool
+    ) -> None:
         self._store = store
         self._trail = trail
         self._embedder = embedder
@@ -192,7 +194,7 @@ class Reembedding:
         try:
             read = self._readers.read(image, None, one.page, _AS_ENROLLED, self._embedder.canvas)
             return read.prepared.canvas
-        except (CountersignError, UnusableSignature, ReaderFault) as error:
+        except (CountersignError, UnusableSignature, DecoderFault) as error:
             self._fail(owner, one, str(error))
             return None
 

@@ -13,7 +13,7 @@ from app.domain.records import Finding, Note, Upload, Verification, new_id
 from app.observability.drift import genuine_rank
 from app.services.core import Core
 from app.services.decision import Judgement, finding, judged, policy
-from app.services.idempotency import Once
+from app.services.idempotency import IdempotentRequest
 from app.services.preparation import media_type, read_signature, read_signatures
 from app.services.warnings import note
 from app.store import questioned_images, references, signer_locks, verifications
@@ -27,7 +27,7 @@ async def verify(
     signer_id: str,
     upload: Upload,
     answer: Callable[[Verification], Answer],
-    once: Once | None = None,
+    once: IdempotentRequest | None = None,
 ) -> Answer:
     """Judge a questioned signature and put the finding on record before it is told.
 
@@ -54,12 +54,12 @@ async def verify(
         notes.append(note("low-quality-reference"))
     result, basis = finding(core, signature, judgement, rule, known.reference_ids, notes)
     verification = Verification(new_id(), signer_id, result, signature.sha256, basis)
-    entry = core.trail.entry("verify", record_id=verification.verification_id, **told_of(core, result))
+    entry = core.trail.entry("verify", record_id=verification.verification_id, **audit_details(core, result))
 
     def keep(session: Session) -> Answer:
         if once is not None and (earlier := once.claim(session)) is not None:
             return earlier
-        held = signer_locks.hold(session, tenant_id, signer_id, known.signer.key)
+        held = signer_locks.lock(session, tenant_id, signer_id, known.signer.key)
         verifications.add(session, held, verification)
         if core.settings.keep_questioned_days:
             questioned_images.add(
@@ -96,11 +96,11 @@ async def compare(core: Core, uploads: Sequence[Upload], upload: Upload) -> Find
     notes = [note("identical-image")] if signature.sha256 in {s.sha256 for s in shown} else []
     names = [str(position) for position in range(1, len(shown) + 1)]
     result = finding(core, signature, judgement, rule, names, notes)[0]
-    await core.store.write(core.trail.append, core.trail.entry("compare", **told_of(core, result)))
+    await core.store.write(core.trail.append, core.trail.entry("compare", **audit_details(core, result)))
     return result
 
 
-def told_of(core: Core, result: Finding) -> dict[str, Any]:
+def audit_details(core: Core, result: Finding) -> dict[str, Any]:
     """What the audit keeps of a finding."""
     return {
         "decision": result.decision,

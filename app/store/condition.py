@@ -8,7 +8,7 @@ import time
 
 from app.store.encryption.cipher import Place
 
-WELL_FOR_S = 1.0
+HEALTHY_FOR_S = 1.0
 """Seconds for which a health check that found nothing is not repeated."""
 
 
@@ -26,7 +26,7 @@ class Condition:
     @property
     def well(self) -> bool:
         """Whether a look found nothing a moment ago, and nothing has failed since."""
-        return time.monotonic() - self.well_at < WELL_FOR_S
+        return time.monotonic() - self.well_at < HEALTHY_FOR_S
 
     def read_failed(self) -> None:
         """Have the next one who asks look again."""

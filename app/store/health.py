@@ -32,7 +32,7 @@ _SHOWN = 3
 async def faults(store: Store) -> list[str]:
     """What keeps the store from serving, in sentences; empty when it can be read and written and everything decrypts.
 
-    Concurrent callers share one check, and the result of a check that found nothing stands for :data:`WELL_FOR_S`
+    Concurrent callers share one check, and the result of a check that found nothing stands for :data:`HEALTHY_FOR_S`
     seconds unless an access fails meanwhile: frequent probes keep no thread from the requests.
     """
     condition = store.condition

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from app.domain.errors import IdempotencyConflict
 from app.store.encryption.cipher import cipher_of
 from app.store.encryption.sealing import answer_place
-from app.store.signer_locks import Held
+from app.store.signer_locks import LockedSigner
 from app.store.tables import RetryRow
 
 BATCH = 500
@@ -63,7 +63,7 @@ def claim(session: Session, tenant_id: str, key: str, fingerprint: str, signer_i
     session.flush()
 
 
-def keep(session: Session, held: Held, key: str, answer: dict[str, Any]) -> None:
+def keep(session: Session, held: LockedSigner, key: str, answer: dict[str, Any]) -> None:
     """Keep the answer, which tells of a signer, under a key that this transaction has claimed."""
     place = answer_place(held.tenant_id, held.signer_id, key)
     sealed = cipher_of(session).seal(place, json.dumps(answer).encode())

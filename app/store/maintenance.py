@@ -29,7 +29,7 @@ class Purged:
 def encrypt_plain(store: Store) -> int:
     """Encrypt what an earlier release stored plain, and sweep the plaintext out of the files; how many values."""
     done = 0
-    for shelf in reencryption.SHELVES:
+    for shelf in reencryption.SEALED_COLUMNS:
         waiting = store.read_now(reencryption.plain, shelf)
         if waiting:
             _log.warning("encrypting %d values (%s) that were stored plain", len(waiting), shelf.kind)

@@ -12,7 +12,7 @@ from app.domain.records import ReferenceImage
 from app.store import verifications
 from app.store.encryption import sealing
 from app.store.encryption.cipher import cipher_of
-from app.store.signer_locks import Held
+from app.store.signer_locks import LockedSigner
 from app.store.tables import QuestionedRow, VerificationRow
 
 BATCH = 200
@@ -20,7 +20,7 @@ BATCH = 200
 
 def add(
     session: Session,
-    held: Held,
+    held: LockedSigner,
     verification_id: str,
     data: bytes,
     media_type: str,

@@ -33,7 +33,7 @@ Identity = tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Shelf:
+class SealedColumn:
     """One table of sealed values: how its rows are told apart, and how their places are read."""
 
     kind: str
@@ -87,29 +87,29 @@ _OF_VERIFICATION: Any = select(
     literal(None).label("plain"),
 ).join(VerificationRow, VerificationRow.verification_id == QuestionedRow.verification_id)
 
-SHELVES = (
-    Shelf(
+SEALED_COLUMNS = (
+    SealedColumn(
         "image",
         ImageRow,
         (ImageRow.reference_id,),
         ImageRow.data,
         _of_reference(ImageRow, literal(""), ImageRow.data),
     ),
-    Shelf(
+    SealedColumn(
         "template",
         TemplateRow,
         (TemplateRow.reference_id, TemplateRow.model_version),
         TemplateRow.vector,
         _of_reference(TemplateRow, TemplateRow.model_version, TemplateRow.vector),
     ),
-    Shelf(
+    SealedColumn(
         "questioned",
         QuestionedRow,
         (QuestionedRow.verification_id,),
         QuestionedRow.data,
         _OF_VERIFICATION,
     ),
-    Shelf(
+    SealedColumn(
         "answer",
         RetryRow,
         (RetryRow.tenant_id, RetryRow.idempotency_key),
@@ -126,10 +126,10 @@ SHELVES = (
         RetryRow.answer,
     ),
 )
-TABLES = tuple(shelf.table.__tablename__ for shelf in SHELVES)
+TABLES = tuple(shelf.table.__tablename__ for shelf in SEALED_COLUMNS)
 
 
-def plain(session: Session, shelf: Shelf) -> list[Identity]:
+def plain(session: Session, shelf: SealedColumn) -> list[Identity]:
     """Rows whose value was stored before values were encrypted."""
     query = select(*shelf.identity).where(shelf.table.key_id.is_(None))
     if shelf.plain is not None:
@@ -137,25 +137,25 @@ def plain(session: Session, shelf: Shelf) -> list[Identity]:
     return [tuple(row) for row in session.execute(query)]
 
 
-def outdated(session: Session, shelf: Shelf) -> list[Identity]:
+def outdated(session: Session, shelf: SealedColumn) -> list[Identity]:
     """Rows whose value is plain, or under another key than the one that encrypts."""
     active = cipher_of(session).keys.active.key_id
     query = select(*shelf.identity).where(shelf.table.key_id != active)
     return plain(session, shelf) + [tuple(row) for row in session.execute(query)]
 
 
-def every(session: Session, shelf: Shelf) -> list[Identity]:
+def every(session: Session, shelf: SealedColumn) -> list[Identity]:
     """All rows."""
     return [tuple(row) for row in session.execute(select(*shelf.identity))]
 
 
-def renew(store: Store, shelf: Shelf, identities: Sequence[Identity]) -> Iterator[Outcome]:
+def renew(store: Store, shelf: SealedColumn, identities: Sequence[Identity]) -> Iterator[Outcome]:
     """Encrypt rows with the active key; yields after each transaction what it did."""
     for start in range(0, len(identities), BATCH):
         yield store.write_now(_renew, shelf, identities[start : start + BATCH])
 
 
-def check(store: Store, shelf: Shelf, identities: Sequence[Identity]) -> Iterator[Outcome]:
+def check(store: Store, shelf: SealedColumn, identities: Sequence[Identity]) -> Iterator[Outcome]:
     """See whether rows open; yields after each batch what was seen."""
     for start in range(0, len(identities), BATCH):
         yield store.read_now(_check, shelf, identities[start : start + BATCH])
@@ -164,7 +164,7 @@ def check(store: Store, shelf: Shelf, identities: Sequence[Identity]) -> Iterato
 def count_by_key(session: Session) -> dict[str, int]:
     """How many stored values need each key."""
     counts: dict[str, int] = {}
-    for shelf in SHELVES:
+    for shelf in SEALED_COLUMNS:
         query = select(shelf.table.key_id, func.count()).group_by(shelf.table.key_id)
         for key_id, count in session.execute(query):
             if key_id is not None:
@@ -174,24 +174,24 @@ def count_by_key(session: Session) -> dict[str, int]:
 
 def opens(session: Session, place: Place) -> bool:
     """Whether the value of a place opens, or is gone."""
-    shelf = next(shelf for shelf in SHELVES if shelf.kind == place.kind)
+    shelf = next(shelf for shelf in SEALED_COLUMNS if shelf.kind == place.kind)
     return not _check(session, shelf, [shelf.identity_of(place)]).failed
 
 
 def _rows(
-    session: Session, shelf: Shelf, identities: Sequence[Identity], query: Select[Any]
+    session: Session, shelf: SealedColumn, identities: Sequence[Identity], query: Select[Any]
 ) -> list[Row[Any]]:
     return list(session.execute(query.where(tuple_(*shelf.identity).in_(identities))))
 
 
-def _check(session: Session, shelf: Shelf, identities: Sequence[Identity]) -> Outcome:
+def _check(session: Session, shelf: SealedColumn, identities: Sequence[Identity]) -> Outcome:
     outcome = Outcome()
     for row in _rows(session, shelf, identities, shelf.rows):
         _opened(session, shelf, row, outcome)
     return outcome
 
 
-def _renew(session: Session, shelf: Shelf, identities: Sequence[Identity]) -> Outcome:
+def _renew(session: Session, shelf: SealedColumn, identities: Sequence[Identity]) -> Outcome:
     cipher = cipher_of(session)
     outcome = Outcome()
     for row in _rows(session, shelf, identities, shelf.rows.with_for_update(of=shelf.table)):
@@ -215,7 +215,7 @@ def _renew(session: Session, shelf: Shelf, identities: Sequence[Identity]) -> Ou
     return outcome
 
 
-def _opened(session: Session, shelf: Shelf, row: Row[Any], outcome: Outcome) -> bytes | None:
+def _opened(session: Session, shelf: SealedColumn, row: Row[Any], outcome: Outcome) -> bytes | None:
     place = shelf.place(row)
     stored = row.data if row.data is not None else json.dumps(row.plain).encode()
     try:

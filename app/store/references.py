@@ -25,7 +25,7 @@ from app.store.encryption import sealing
 from app.store.encryption.sealing import StoredTemplate
 from app.store.erasure import tombstones
 from app.store.erasure.tombstones import Erasure
-from app.store.signer_locks import Held
+from app.store.signer_locks import LockedSigner
 from app.store.tables import ImageRow, ReferenceRow, SignerRow, TemplateRow
 
 _SPECIMENS = (
@@ -60,7 +60,7 @@ class Indexed:
 
 
 def add(
-    session: Session, held: Held, new: Sequence[NewReference], at: datetime, most: int
+    session: Session, held: LockedSigner, new: Sequence[NewReference], at: datetime, most: int
 ) -> tuple[Reference, ...]:
     """Keep references of one signer who is held alone, all or none.
 
@@ -180,7 +180,7 @@ def erase(session: Session, tenant_id: str, signer_id: str, reference_id: str) -
     if session.scalar(gone.returning(ReferenceRow.reference_id)) is None:  # another caller was quicker
         return None
     change_counters.touch(session, tenant_id, found.signer_key)
-    return tombstones.bury(session, "reference", reference_id)
+    return tombstones.add_tombstone(session, "reference", reference_id)
 
 
 def specimens(session: Session, tenant_id: str, signer_id: str, model_version: str) -> Specimens:

@@ -1,7 +1,7 @@
 """Holding a signer: the one way to write something of them.
 
 A transaction that writes something of a signer first locks the signer's row here, and the functions that write ask
-for the :class:`Held` that this gives. An erasure has to have the row for itself. So what is written is on disk before
+for the :class:`LockedSigner` that this gives. An erasure has to have the row for itself. So what is written is on disk before
 an erasure begins, which then finds it, or the erasure came first and nothing is written. SQLite has no row locks and
 needs none: a transaction that writes has the whole database for itself from the beginning (`app.store.engine`).
 """
@@ -20,7 +20,7 @@ from app.store.tables import SignerRow
 
 
 @dataclass(frozen=True)
-class Held:
+class LockedSigner:
     """A signer who is not erased before the transaction ends; only the functions of this module make one.
 
     Attributes
@@ -34,37 +34,39 @@ class Held:
     key: str
 
 
-def hold(session: Session, tenant_id: str, signer_id: str, key: str) -> Held:
+def lock(session: Session, tenant_id: str, signer_id: str, key: str) -> LockedSigner:
     """Hold the signer with this key, beside others who hold them so; raises SignerErased when they are gone."""
     # FOR KEY SHARE: it keeps an erasure waiting, and no other verification.
     shared = select(SignerRow.key).where(SignerRow.key == key).with_for_update(read=True, key_share=True)
     if session.scalar(shared) is None:
         raise _erased(signer_id)
-    return Held(tenant_id, signer_id, key)
+    return LockedSigner(tenant_id, signer_id, key)
 
 
-def hold_alone(session: Session, tenant_id: str, signer_id: str, key: str) -> Held:
+def lock_exclusively(session: Session, tenant_id: str, signer_id: str, key: str) -> LockedSigner:
     """As :func:`hold`, and nobody else holds them: for what changes with the number of their references."""
     if session.scalar(select(SignerRow.key).where(SignerRow.key == key).with_for_update()) is None:
         raise _erased(signer_id)
-    return Held(tenant_id, signer_id, key)
+    return LockedSigner(tenant_id, signer_id, key)
 
 
-def hold_present(session: Session, tenant_id: str, signer_id: str) -> Held:
+def lock_by_id(session: Session, tenant_id: str, signer_id: str) -> LockedSigner:
     """As :func:`hold`, whoever is enrolled under this id; raises SignerNotFound."""
     key = session.scalar(key_query(tenant_id, signer_id).with_for_update(read=True, key_share=True))
     if key is None:
         raise not_enrolled(signer_id)
-    return Held(tenant_id, signer_id, key)
+    return LockedSigner(tenant_id, signer_id, key)
 
 
-def hold_present_alone(session: Session, tenant_id: str, signer_id: str) -> Held | None:
-    """As :func:`hold_alone`, whoever is enrolled under this id; None when nobody is."""
+def lock_by_id_exclusively(session: Session, tenant_id: str, signer_id: str) -> LockedSigner | None:
+    """As :func:`lock_exclusively`, whoever is enrolled under this id; None when nobody is."""
     key = session.scalar(key_query(tenant_id, signer_id).with_for_update())
-    return None if key is None else Held(tenant_id, signer_id, key)
+    return None if key is None else LockedSigner(tenant_id, signer_id, key)
 
 
-def hold_or_make(session: Session, tenant_id: str, signer_id: str, known: str | None, at: datetime) -> Held:
+def lock_or_create(
+    session: Session, tenant_id: str, signer_id: str, known: str | None, at: datetime
+) -> LockedSigner:
     """Hold the signer, alone, whom a request that enrols has seen under the key `known`.
 
     When it saw nobody under this id, whoever has it by now is held, or the signer is made.
@@ -75,10 +77,10 @@ def hold_or_make(session: Session, tenant_id: str, signer_id: str, known: str | 
         The signer that the request saw is gone.
     """
     if known is not None:
-        return hold_alone(session, tenant_id, signer_id, known)
-    held = hold_present_alone(session, tenant_id, signer_id)
+        return lock_exclusively(session, tenant_id, signer_id, known)
+    held = lock_by_id_exclusively(session, tenant_id, signer_id)
     if held is None:
-        held = Held(tenant_id, signer_id, new_id())
+        held = LockedSigner(tenant_id, signer_id, new_id())
         session.add(SignerRow(key=held.key, tenant_id=tenant_id, signer_id=signer_id, created_at=at))
         session.flush()
     return held

@@ -11,7 +11,7 @@ from app.domain.records import Page, Signer
 from app.store import change_counters, idempotency, questioned_images
 from app.store.erasure import tombstones
 from app.store.erasure.tombstones import Erasure
-from app.store.signer_locks import Held, key_query, not_enrolled
+from app.store.signer_locks import LockedSigner, key_query, not_enrolled
 from app.store.tables import ReferenceRow, SignerRow
 
 _SIGNERS = select(
@@ -64,7 +64,7 @@ def key_of(session: Session, tenant_id: str, signer_id: str) -> str | None:
     return session.scalar(key_query(tenant_id, signer_id))
 
 
-def set_policy(session: Session, held: Held, policy: dict[str, float | None]) -> Signer:
+def set_policy(session: Session, held: LockedSigner, policy: dict[str, float | None]) -> Signer:
     """Set `target_far` and `fixed_threshold`, those that are given; None takes the service's own again."""
     if policy:
         session.execute(update(SignerRow).where(SignerRow.key == held.key).values(**policy))
@@ -72,7 +72,7 @@ def set_policy(session: Session, held: Held, policy: dict[str, float | None]) ->
     return get(session, held.tenant_id, held.signer_id)
 
 
-def erase(session: Session, held: Held) -> Erasure:
+def erase(session: Session, held: LockedSigner) -> Erasure:
     """Delete a signer who is held alone, with all that was kept of them, and leave a tombstone.
 
     References, images and templates go, the images of questioned signatures, and the answers kept for repetitions;
@@ -82,7 +82,7 @@ def erase(session: Session, held: Held) -> Erasure:
     questioned_images.erase_of(session, held.tenant_id, held.signer_id)
     idempotency.forget_signer(session, held.tenant_id, held.signer_id)
     change_counters.touch(session, held.tenant_id, held.key)
-    return tombstones.bury(session, "signer", held.key)
+    return tombstones.add_tombstone(session, "signer", held.key)
 
 
 def count(session: Session) -> tuple[int, int]:

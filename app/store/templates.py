@@ -150,7 +150,7 @@ def add(session: Session, owner: Owner, model_version: str, made: Mapping[str, V
     replaced.
     """
     try:
-        signer_locks.hold_alone(session, owner.tenant_id, owner.signer_id, owner.key)
+        signer_locks.lock_exclusively(session, owner.tenant_id, owner.signer_id, owner.key)
     except SignerErased:
         return []
     standing = session.scalars(
@@ -196,7 +196,7 @@ def drop_others(session: Session, owner: Owner, model_version: str) -> dict[str,
     None, and nothing is deleted, when a reference has no template of this model yet: the old ones are all it has.
     """
     try:
-        signer_locks.hold_alone(session, owner.tenant_id, owner.signer_id, owner.key)
+        signer_locks.lock_exclusively(session, owner.tenant_id, owner.signer_id, owner.key)
     except SignerErased:
         return {}
     mine = select(ReferenceRow.reference_id).where(ReferenceRow.signer_key == owner.key)

@@ -11,13 +11,13 @@ from sqlalchemy.orm import Session
 
 from app.domain.errors import VerificationNotFound
 from app.domain.records import Finding, Note, OperatingPoint, Page, ReferenceDistance, Verification
-from app.store.signer_locks import Held
+from app.store.signer_locks import LockedSigner
 from app.store.tables import VerificationRow
 
 _ADD = insert(cast("Table", VerificationRow.__table__))
 
 
-def add(session: Session, held: Held, verification: Verification) -> None:
+def add(session: Session, held: LockedSigner, verification: Verification) -> None:
     """Put a verification of a signer on record."""
     finding = verification.finding
     session.execute(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from skimage.feature import hog
 
 from model.data.specimens import Specimen
-from model.evaluation.features import InkShelf
+from model.evaluation.features import InkCache
 from model.evaluation.trials import Compare
 from model.preprocessing.ink import Canvas, fit
 from model.types import Metric
@@ -28,7 +28,7 @@ class Hog:
     metric: Metric = "euclidean"
     compare: Compare | None = None
 
-    def __init__(self, shelf: InkShelf, canvas: Canvas = CANVAS) -> None:
+    def __init__(self, shelf: InkCache, canvas: Canvas = CANVAS) -> None:
         self._shelf = shelf
         self._canvas = canvas
 

@@ -17,7 +17,7 @@ from model.decision.calibration import Calibration
 from model.evaluation.calibration_fit import fit_calibration
 from model.evaluation.error_rates import ServiceRule
 from model.evaluation.evaluate import run
-from model.evaluation.features import InkShelf, WeightsFeatures, gallery
+from model.evaluation.features import InkCache, WeightsFeatures, gallery
 from model.evaluation.reports import table
 from model.evaluation.trials import Gallery
 from model.networks.weights import load_card
@@ -63,7 +63,7 @@ def calibrate(
 ) -> None:
     """Fit what turns distances into decisions, bind it to the weights, and print what it is worth."""
     card = load_card(weights)
-    features = WeightsFeatures(weights, InkShelf())
+    features = WeightsFeatures(weights, InkCache())
     fitted_on = [gallery(features, open_dataset(name, root)) for name in dataset or VALIDATION[card.terms]]
     calibration = fit_calibration(fitted_on, card.sha256, card.metric, draws=draws, seed=seed)
     calibration.save(weights)

@@ -22,7 +22,7 @@ from model.decision.calibration import FILE, Calibration
 from model.decision.distances import Floats
 from model.evaluation.baselines import Hog
 from model.evaluation.error_rates import NearestThree, Pool, Result, Rule, ServiceRule, pool, summarise
-from model.evaluation.features import Features, InkShelf, WeightsFeatures, gallery
+from model.evaluation.features import Features, InkCache, WeightsFeatures, gallery
 from model.evaluation.metrics import identification_rate
 from model.evaluation.reports import PROTOCOL, table, write_json
 from model.evaluation.trials import Gallery, Kind, draw_cases, one_shot
@@ -53,7 +53,7 @@ def evaluate(
     ] = None,
     references: Annotated[
         list[int] | None,
-        typer.Option("--references", "-k", min=1, help="Repeatable; 1, 5 and 10 by default."),
+        typer.Option("--references", "-k", min=1, help="IdempotencyKey; 1, 5 and 10 by default."),
     ] = None,
     draws: Annotated[int, typer.Option(min=1, help="Draws of references for each signer.")] = 5,
     seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
@@ -66,7 +66,7 @@ def evaluate(
 ) -> None:
     """Measure a model under the protocol: error rates with intervals, likelihood-ratio costs, plots."""
     command = "python -m model " + shlex.join(sys.argv[1:])
-    shelf = InkShelf()
+    shelf = InkCache()
     features = open_features(model, shelf, device)
     opened = open_dataset(dataset, root)
     evaluation = run(
@@ -90,7 +90,7 @@ def evaluate(
     typer.echo(f"Written to {folder}.")
 
 
-def open_features(model: str, shelf: InkShelf, device: Device = "auto", name: str = "") -> Features:
+def open_features(model: str, shelf: InkCache, device: Device = "auto", name: str = "") -> Features:
     """``hog``, or the network of a weights folder; raises WeightsError or DeviceUnavailable."""
     if model == "hog":
         return Hog(shelf)

@@ -45,7 +45,7 @@ class Features(Protocol):
         """(n, dimension) float32; a row of NaN where no usable signature was found."""
 
 
-class InkShelf:
+class InkCache:
     """Isolates the ink of each file once, however many models look at it."""
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ def _isolated(specimen: Specimen) -> Ink | None:
 class WeightsFeatures:
     """A trained network: a weights folder, with or without calibration."""
 
-    def __init__(self, folder: Path, shelf: InkShelf, name: str = "", device: Device = "auto") -> None:
+    def __init__(self, folder: Path, shelf: InkCache, name: str = "", device: Device = "auto") -> None:
         self.embedder = Embedder.load_uncalibrated(folder, device)
         self.folder = folder
         self.name = name or self.embedder.card.name

@@ -1,6 +1,6 @@
 """Motor plans of invented signatures: many scripts and habits, so that the population is diverse.
 
-:func:`invent_plan` strings together pieces (letter-like groups, initials, blocks of separate strokes, scribbles, a
+:func:`random_motor_plan` strings together pieces (letter-like groups, initials, blocks of separate strokes, scribbles, a
 headline, a paraph), each a list of strokes between virtual targets. The unit is the height of a small letter.
 """
 
@@ -52,7 +52,7 @@ class Style:
     letters: tuple[tuple[tuple[float, float, float], ...], ...]
 
 
-def invent_plan(rng: np.random.Generator) -> MotorPlan:
+def random_motor_plan(rng: np.random.Generator) -> MotorPlan:
     """Invent a signature.
 
     Returns

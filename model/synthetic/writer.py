@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.signal import lfilter
 
 from model.synthetic.kinematics import Floats, MotorPlan, execute, onsets
-from model.synthetic.motor_plans import invent_plan
+from model.synthetic.motor_plans import random_motor_plan
 from model.synthetic.pen import Pen, Trajectory, random_pen, render, smooth_noise
 
 RATE_HZ = 90.0
@@ -115,7 +115,7 @@ class Writer:
         self.habits = habits
         rng = np.random.default_rng((seed, 0))
         self.hand = _random_hand(rng, habits)
-        self.plan = invent_plan(rng)
+        self.plan = random_motor_plan(rng)
         self.pen = random_pen(rng)
         self._copyists: dict[int, _Copyist] = {}
 

@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 
 from app.domain import deadline
 from app.domain.errors import StartRefused, StoreUnavailable
-from app.http.admission import Admission, Gate
+from app.http.admission import AdmissionMiddleware, InflightLimit
 from app.http.problems import PROBLEMS
 from app.services import enrol as enrolling
 from app.services import identify as identifying
@@ -137,7 +137,7 @@ def copy_of(row: Any, **changes: Any) -> Any:
 
 def write_verification(session: Session, key: str, other: str) -> None:
     """What `app.services.verify` writes of a signer, in its order."""
-    held = signer_locks.hold(session, "default", "a", key)
+    held = signer_locks.lock(session, "default", "a", key)
     verification = session.scalar(select(VerificationRow))
     assert verification is not None
     session.add(copy_of(verification, verification_id=other))
@@ -146,7 +146,7 @@ def write_verification(session: Session, key: str, other: str) -> None:
 
 def write_reference(session: Session, key: str, other: str) -> None:
     """What `app.services.enrol` does for a signer that it has seen."""
-    signer_locks.hold_alone(session, "default", "a", key)
+    signer_locks.lock_exclusively(session, "default", "a", key)
     reference = session.scalar(select(ReferenceRow))
     assert reference is not None
     session.add(copy_of(reference, reference_id=other, sha256="0" * 64))
@@ -156,7 +156,7 @@ def write_reference(session: Session, key: str, other: str) -> None:
 
 def write_policy(session: Session, key: str, other: str) -> None:
     """What ``PATCH /signers/a`` does."""
-    held = signer_locks.hold_present(session, "default", "a")
+    held = signer_locks.lock_by_id(session, "default", "a")
     signers.set_policy(session, held, {"target_far": 0.05})
 
 
@@ -197,7 +197,7 @@ def test_an_erasure_and_a_write_at_the_same_moment_leave_nothing(
                 return slow
 
             def erase(session: Session) -> Any:
-                held = signer_locks.hold_present_alone(session, "default", "a")
+                held = signer_locks.lock_by_id_exclusively(session, "default", "a")
                 assert held is not None
                 return signers.erase(session, held)
 
@@ -507,7 +507,7 @@ def test_a_shutdown_between_the_write_and_the_answer_is_told_truly(
         async def send(message: Any) -> None:
             out.append(message)
 
-        admission = Admission(application, Gate(1, 1), 10.0, 10.0)
+        admission = AdmissionMiddleware(application, InflightLimit(1, 1), 10.0, 10.0)
         scope = {"type": "http", "method": "DELETE", "path": "/", "headers": []}
         task = asyncio.create_task(admission(scope, Any, send))  # type: ignore[arg-type]
         await asyncio.sleep(0.05)
@@ -617,11 +617,11 @@ def test_a_commit_that_fails_says_whether_something_may_be_stored(
     [
         "app.store.engine._probe",
         "app.store.maintenance.encrypt_plain",
-        "app.services.api_keys.LiveKeys.open",
-        "app.main.Readers",
+        "app.services.api_keys.ApiKeyCache.open",
+        "app.main.DecoderPool",
         "app.main.load_embedder",
-        "app.main.Readers.check",
-        "app.services.audit.anchors.Anchoring.open",
+        "app.main.DecoderPool.check",
+        "app.services.audit.anchors.AnchorWriter.open",
         "app.main.InferenceQueue.start",
     ],
 )
@@ -669,7 +669,7 @@ def test_upkeep_compares_everything_with_the_tombstones_only_when_a_backup_may_b
             await enrol_async(client, draw(2, 0))
             key = store.read_now(signers.key_of, "default", "a")
             stone = store.read_now(
-                lambda session: tombstones.bury(session, "signer", key)
+                lambda session: tombstones.add_tombstone(session, "signer", key)
             )  # in the log alone
             assert (await client.delete("/signers/none")).status_code == 204
             assert (watch.look(), len(compared)) == (0, 1)
@@ -698,7 +698,7 @@ def test_what_came_back_is_erased_also_where_the_first_attempt_failed(
             one, two = (maintenance.ErasureWatch(store, note, compared=True) for _ in range(2))
             key = store.read_now(signers.key_of, "default", "a")
             store.erasure_log.append(
-                [store.read_now(lambda session: tombstones.bury(session, "signer", key))]
+                [store.read_now(lambda session: tombstones.add_tombstone(session, "signer", key))]
             )
             monkeypatch.setattr(tombstones, "erase_again", fails)
             with pytest.raises(StoreUnavailable):
@@ -725,7 +725,7 @@ def test_readiness_that_is_asked_for_often_looks_once(
     async def scenario() -> None:
         async with enrolled(settings, draw) as (app, client):
             monkeypatch.setattr(health, "_check", counted)
-            monkeypatch.setattr(condition, "WELL_FOR_S", 30.0)
+            monkeypatch.setattr(condition, "HEALTHY_FOR_S", 30.0)
 
             async def ask() -> set[int]:
                 answers = await asyncio.gather(*(client.get("/readyz") for _ in range(20)))

@@ -17,7 +17,7 @@ from app.store.store import Store
 _log = logging.getLogger("countersign.audit")
 
 
-class Anchoring:
+class AnchorWriter:
     """Writes the heads of the audit's chains to the log.
 
     Parameters

@@ -44,7 +44,7 @@ class Returned:
     reference_id: str | None
 
 
-def bury(session: Session, kind: Kind, key: str) -> Erasure:
+def add_tombstone(session: Session, kind: Kind, key: str) -> Erasure:
     """Put up a tombstone, in the transaction that erases."""
     active = cipher_of(session).keys.active
     stone = Erasure(kind, digest(active, kind, key), active.key_id, now())

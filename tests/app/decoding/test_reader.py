@@ -19,7 +19,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from app.decoding import pool, uploads
-from app.decoding.pool import ReaderFault, Readers, Reading
+from app.decoding.pool import DecoderFault, DecoderPool, Reading
 from app.decoding.uploads import UploadLimits, read_upload
 from app.domain.errors import Busy, DamagedImage, NoSuchPage, StartRefused, TooExpensive, UploadTooLarge
 from model.errors import BlankImage
@@ -41,15 +41,15 @@ def deaths() -> list[None]:
 
 
 @pytest.fixture
-def readers(deaths: list[None]) -> Iterator[Readers]:
+def readers(deaths: list[None]) -> Iterator[DecoderPool]:
     """One process."""
-    one = Readers(1, patience_s=20, died=lambda: deaths.append(None))
+    one = DecoderPool(1, patience_s=20, died=lambda: deaths.append(None))
     one.check()
     yield one
     one.close()
 
 
-def read(readers: Readers, data: bytes, page: int = 0) -> Reading:
+def read(readers: DecoderPool, data: bytes, page: int = 0) -> Reading:
     return readers.read(data, "scan.png", page, LIMITS, CANVAS)
 
 
@@ -59,7 +59,7 @@ def process_of(owner: int | None = None) -> psutil.Process:
     return found
 
 
-def test_what_is_read_is_what_training_would_see(readers: Readers, draw: Draw) -> None:
+def test_what_is_read_is_what_training_would_see(readers: DecoderPool, draw: Draw) -> None:
     for n in range(3):
         reading = read(readers, draw(1, n))
         ink = isolate(read_upload(draw(1, n), None, LIMITS))
@@ -77,20 +77,20 @@ def test_what_is_read_is_what_training_would_see(readers: Readers, draw: Draw) -
     ],
 )
 def test_refusals_come_across_as_what_they_are(
-    readers: Readers, draw: Draw, deaths: list[None], spoil: Any, kind: type[Exception], word: str
+    readers: DecoderPool, draw: Draw, deaths: list[None], spoil: Any, kind: type[Exception], word: str
 ) -> None:
     with pytest.raises(kind, match=word):
         read(readers, spoil(draw(1, 0)), page=3 if kind is NoSuchPage else 0)
     assert not deaths
 
 
-def test_an_unusable_signature_comes_across(readers: Readers) -> None:
+def test_an_unusable_signature_comes_across(readers: DecoderPool) -> None:
     with pytest.raises(BlankImage):
         read(readers, picture(paper()))
 
 
 def test_an_upload_whose_process_is_killed_is_read_by_the_next(
-    readers: Readers, draw: Draw, deaths: list[None]
+    readers: DecoderPool, draw: Draw, deaths: list[None]
 ) -> None:
     first = process_of()
     first.suspend()
@@ -102,7 +102,7 @@ def test_an_upload_whose_process_is_killed_is_read_by_the_next(
 
 
 def test_a_process_that_died_while_idle_costs_nobody_anything(
-    readers: Readers, draw: Draw, deaths: list[None]
+    readers: DecoderPool, draw: Draw, deaths: list[None]
 ) -> None:
     process_of().kill()
     time.sleep(0.2)
@@ -169,18 +169,18 @@ def test_a_fault_of_the_reading_processes_is_not_blamed_on_the_upload(
 ) -> None:
     with monkeypatch.context() as patched:
         speaking(patched, code)
-        readers = Readers(1, patience_s=20, died=lambda: deaths.append(None))
-        with pytest.raises(ReaderFault, match=message):
+        readers = DecoderPool(1, patience_s=20, died=lambda: deaths.append(None))
+        with pytest.raises(DecoderFault, match=message):
             read(readers, draw(1, 0))
         assert len(deaths) == deaths_counted
-    readers = Readers(1, patience_s=20, died=lambda: deaths.append(None))
+    readers = DecoderPool(1, patience_s=20, died=lambda: deaths.append(None))
     assert read(readers, draw(1, 0)).prepared.canvas.any()
     readers.close()
     assert len(deaths) == deaths_counted
 
 
 def test_an_image_that_takes_too_much_memory_is_refused(draw: Draw, deaths: list[None]) -> None:
-    readers = Readers(1, patience_s=20, died=lambda: deaths.append(None), memory_mb=192)
+    readers = DecoderPool(1, patience_s=20, died=lambda: deaths.append(None), memory_mb=192)
     limits = UploadLimits(max_bytes=10**8, max_pixels=4 * 10**7)
     with pytest.raises(TooExpensive, match="more memory"):
         readers.read(picture(np.full((6000, 5000), 255, np.uint8)), None, 0, limits, CANVAS)
@@ -196,7 +196,7 @@ def test_an_image_that_takes_too_much_processor_time_is_refused(
         monkeypatch,
         "from app.decoding.__main__ import _allow\ntake(sys.stdin.buffer, 10**7); _allow(1)\nwhile True: pass",
     )
-    readers = Readers(1, patience_s=60, died=lambda: deaths.append(None))
+    readers = DecoderPool(1, patience_s=60, died=lambda: deaths.append(None))
     with pytest.raises(TooExpensive, match="processor time"):
         read(readers, draw(1, 0))
     assert len(deaths) == 1
@@ -210,15 +210,15 @@ def test_an_image_is_refused_for_its_memory_only_when_a_new_process_has_too_litt
     used_up = "while True: take(sys.stdin.buffer, 10**7); put(out, {'memory': True})"
     with monkeypatch.context() as patched:
         speaking(patched, f"take(sys.stdin.buffer, 10**7); put(out, {{'failed': 'once'}})\n{used_up}")
-        readers = Readers(1, patience_s=20)
-        with pytest.raises(ReaderFault, match="once"):
+        readers = DecoderPool(1, patience_s=20)
+        with pytest.raises(DecoderFault, match="once"):
             read(readers, draw(1, 0))
     monkeypatch.setattr(readers._all[0], "_start", lambda: pool._start(0, 20))
     assert read(readers, draw(1, 0)).prepared.canvas.any()
     readers.close()
     with monkeypatch.context() as patched:
         speaking(patched, used_up)
-        readers = Readers(1, patience_s=20)
+        readers = DecoderPool(1, patience_s=20)
         with pytest.raises(TooExpensive, match="more memory"):
             read(readers, draw(1, 0))
         readers.close()
@@ -228,7 +228,7 @@ def test_a_process_that_never_ends_is_killed_and_the_image_is_not_blamed(
     draw: Draw, deaths: list[None], caplog: pytest.LogCaptureFixture
 ) -> None:
     """It used no processor time: what kept it was the machine."""
-    readers = Readers(1, patience_s=0.5, died=lambda: deaths.append(None))
+    readers = DecoderPool(1, patience_s=0.5, died=lambda: deaths.append(None))
     readers.check()
     process_of().suspend()
     begin = time.monotonic()
@@ -240,7 +240,9 @@ def test_a_process_that_never_ends_is_killed_and_the_image_is_not_blamed(
     readers.close()
 
 
-def test_a_fault_of_ours_in_there_is_raised_here(readers: Readers, draw: Draw, deaths: list[None]) -> None:
+def test_a_fault_of_ours_in_there_is_raised_here(
+    readers: DecoderPool, draw: Draw, deaths: list[None]
+) -> None:
     with pytest.raises(RuntimeError, match="TypeError"):
         readers.read(draw(1, 0), None, 0, LIMITS, Canvas(64, 128, "moments", fill="much"))  # type: ignore[arg-type]
     assert not deaths
@@ -251,7 +253,7 @@ def test_processes_that_cannot_be_started_are_a_clear_refusal(
     monkeypatch: pytest.MonkeyPatch, draw: Draw
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    readers = Readers(1, patience_s=20)
+    readers = DecoderPool(1, patience_s=20)
     with pytest.raises(StartRefused, match=r"app\.reader.*ended at once"):
         readers.check()
     with pytest.raises(Busy):
@@ -297,7 +299,7 @@ def test_deaths_are_counted_and_logged(
         answer = verify(client, "a", draw(1, 1))
     assert answer.status_code == 500, answer.text
     assert answer.json()["code"] == "internal-error"
-    assert "ReaderFault: two reading processes died" in caplog.text, "with a traceback"
+    assert "DecoderFault: two reading processes died" in caplog.text, "with a traceback"
     assert "countersign_reader_deaths_total 2.0" in client.get("/metrics").text
 
 

@@ -22,7 +22,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.commands.common import operator
-from app.decoding.pool import ReaderFault, Readers
+from app.decoding.pool import DecoderFault, DecoderPool
 from app.main import load_embedder
 from app.services.audit.trail import Trail
 from app.services.open_store import open_store
@@ -267,7 +267,7 @@ def test_two_at_once_do_nothing_twice(
 
     def run(_: int) -> tuple[int, int]:
         store = open_store(settings)
-        readers = Readers(1, patience_s=20)
+        readers = DecoderPool(1, patience_s=20)
         try:
             job = Reembedding(store, Trail(settings.chain_keys()), embedder, operator("default"), readers)
             for _step in job.move():
@@ -382,16 +382,16 @@ def test_images_are_decoded_by_the_reading_processes_and_one_that_breaks_them_fa
 ) -> None:
     people(serve(), draw, count=2)
     bad = draw(1, 0)
-    read_by_a_process = Readers.read
+    read_by_a_process = DecoderPool.read
     read = []
 
-    def breaks(self: Readers, data: bytes, *rest: Any) -> Any:
+    def breaks(self: DecoderPool, data: bytes, *rest: Any) -> Any:
         read.append(data)
         if data == bad:
-            raise ReaderFault("two reading processes died")
+            raise DecoderFault("two reading processes died")
         return read_by_a_process(self, data, *rest)
 
-    monkeypatch.setattr(Readers, "read", breaks)
+    monkeypatch.setattr(DecoderPool, "read", breaks)
     result = move()
     assert result.exit_code == 1
     assert "two reading processes died" in result.output

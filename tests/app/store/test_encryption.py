@@ -18,7 +18,7 @@ from app.settings import Settings
 from app.store import reencryption
 from app.store.encryption.cipher import Cipher, Place
 from app.store.encryption.data_keys import DataKey, DataKeys, load_data_keys, new_key_text, write_keys
-from app.store.reencryption import SHELVES
+from app.store.reencryption import SEALED_COLUMNS
 from tests.app.store.conftest import Draw, Sql, enrol, verify
 from tests.conftest import TEST_KEY
 
@@ -216,7 +216,7 @@ def test_a_rotation_that_was_stopped_goes_on(
     enrol(client, "a", *(draw(n % 6, n) for n in range(20)))
     enrol(client, "b", *(draw(n % 6, n) for n in range(20, 40)))
     store = opened(encryption_keys=SecretStr(f"{TEST_KEY},{new_key_text()}"))
-    shelf = SHELVES[1]
+    shelf = SEALED_COLUMNS[1]
     waiting = store.read_now(reencryption.outdated, shelf)
     assert len(waiting) == 40
     steps = reencryption.renew(store, shelf, waiting)
@@ -293,7 +293,7 @@ class TestConfiguration:
         settings = Settings(_env_file=None, database_url=f"sqlite:///{tmp_path}/store.db")
         changed = settings.model_copy(update=changes)
         with pytest.raises(StartRefused, match=word) as refusal:
-            changed.refuse_unkeyed() if changes.get("host") else load_data_keys(changed)
+            changed.refuse_missing_encryption_key() if changes.get("host") else load_data_keys(changed)
         assert "\n" not in str(refusal.value)
         assert "c2hvcnQ" not in str(refusal.value)
         assert "nonsense" not in str(refusal.value)

@@ -103,14 +103,14 @@ def test_a_change_is_numbered_only_when_all_before_it_are_there(opened: Callable
     entered, may_go = threading.Event(), threading.Event()
 
     def slow(session: Any) -> int:
-        key = signer_locks.hold_or_make(session, "t", "slow", None, now()).key
+        key = signer_locks.lock_or_create(session, "t", "slow", None, now()).key
         change_counters.touch(session, "t", key)
         entered.set()
         may_go.wait(20)
         return change_counters.sequence(session, "t")
 
     def quick(session: Any) -> int:
-        key = signer_locks.hold_or_make(session, "t", "quick", None, now()).key
+        key = signer_locks.lock_or_create(session, "t", "quick", None, now()).key
         change_counters.touch(session, "t", key)
         return change_counters.sequence(session, "t")
 

@@ -1,4 +1,4 @@
-"""Readers of corpora: who signed what, recordings drawn upright, repeats left out, splits by person."""
+"""DecoderPool of corpora: who signed what, recordings drawn upright, repeats left out, splits by person."""
 
 from __future__ import annotations
 
