@@ -9,7 +9,7 @@ PORT ?= 8000
 WEIGHTS ?= weights/countersign-3
 TEST_WORKERS ?= $(shell n=$$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN); echo $$((n > 4 ? 4 : n)))
 
-.PHONY: help setup serve test fuzz lint audit lock clean benchmark-accuracy benchmark-serving benchmark-load \
+.PHONY: help setup serve test fuzz lint audit docs lock clean benchmark-accuracy benchmark-serving benchmark-load \
 	benchmark-robustness
 
 help: ## list the targets
@@ -52,6 +52,9 @@ audit: $(VENV)/complete ## known vulnerabilities of the pinned packages; says so
 lock: $(VENV)/complete ## pin what is installed now
 	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/^(torch==[0-9.]+)\+.*/\1/' > constraints.txt
 
+docs: $(VENV)/complete ## build the documentation as a site in site/; broken links are errors
+	$(BIN)/mkdocs build --strict --quiet
+
 benchmark-accuracy: $(VENV)/complete ## README's accuracy table and the errors on the cards (needs the data: SIGNATURE_DATA)
 	$(BIN)/python benchmarks/accuracy.py
 	$(BIN)/python -m benchmarks.cards
@@ -66,4 +69,4 @@ benchmark-robustness: $(VENV)/complete ## what scanners and pens cost beside a f
 	$(BIN)/python benchmarks/robustness.py $(WEIGHTS)
 
 clean: ## remove the environment and the caches, keep var/ and runs/
-	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache site *.egg-info

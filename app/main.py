@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.metadata import version
 
 import cv2
 import torch
@@ -46,7 +47,7 @@ from model.errors import DeviceUnavailable, WeightsError
 from model.networks.embedder import Embedder
 
 _log = logging.getLogger(__name__)
-VERSION = "0.1.0"
+VERSION = version("countersign")
 ROUTERS = tuple(
     part.router for part in (verify, compare, identify, signers, verifications, model, audit, health)
 )
