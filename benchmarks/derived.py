@@ -12,9 +12,9 @@ import tomli_w
 
 from model.errors import DataError
 from model.networks.weights import load_card
-from model.training.checkpoint import load_checkpoint, save_checkpoint
+from model.training.checkpoint import BEST_FILE, load_checkpoint, save_checkpoint
 from model.training.recipes import parse_recipe
-from model.training.train import BEST, train
+from model.training.train import train
 
 RUNS = Path("runs")
 
@@ -66,7 +66,7 @@ def take_over(text: str, finished: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     save_checkpoint(out, text, load_checkpoint(finished, own))
     if out != finished:
-        shutil.copy(finished / BEST, out / BEST)
+        shutil.copy(finished / BEST_FILE, out / BEST_FILE)
 
 
 def trained(text: str, data: Path | None) -> Path:

@@ -1,6 +1,6 @@
-"""``python -m model``: the offline jobs. Each is a module of its own, imported when its command is run.
+"""``python -m model``: the offline commands. The module of a command is imported when the command runs.
 
-``synth`` needs the serving installation only; the others need ``pip install '.[train]'``.
+``synth`` needs the serving installation only; the other commands need ``pip install '.[train]'``.
 """
 
 from __future__ import annotations
@@ -16,34 +16,37 @@ from model.errors import DataError, ModelError
 from model.synthetic.command import synth
 
 cli = typer.Typer(
-    help="Train, tune, calibrate and evaluate signature verification; draw synthetic signatures.",
+    help="Train, tune, calibrate and evaluate signature verification; generate synthetic signatures.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-TRAINING = ("matplotlib", "optuna", "pytorch_metric_learning", "skimage", "tensorboard", "tqdm")
+TRAINING_PACKAGES = ("matplotlib", "optuna", "pytorch_metric_learning", "skimage", "tensorboard", "tqdm")
 
 
-def require_training() -> None:
-    """Raise DataError with what to do when the packages that offline jobs need are not installed."""
-    missing = [name for name in TRAINING if importlib.util.find_spec(name) is None]
+def require_training_packages() -> None:
+    """Raise DataError if a package of the ``train`` extra is not installed; the message says how to install it."""
+    missing = [name for name in TRAINING_PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
-        raise DataError(f"This command needs {', '.join(missing)}: pip install '.[train]', or `make setup`.")
+        raise DataError(
+            f"This command needs {', '.join(missing)}: run pip install '.[train]', or `make setup`."
+        )
 
 
 @cli.command()
 def train(
     recipe: Annotated[Path, typer.Argument(help="A TOML file, such as recipes/countersign-3.toml.")],
-    out: Annotated[Path | None, typer.Option(help="The run's folder; runs/NAME by default.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; runs/NAME by default.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint.")] = False,
     data: Annotated[
         Path | None, typer.Option(help="Folder of the data sets; SIGNATURE_DATA by default.")
     ] = None,
     max_minutes: Annotated[
-        float | None, typer.Option(min=0, help="Stop (and let a cosine schedule end) after so much training.")
+        float | None,
+        typer.Option(min=0, help="Maximum training time in minutes; a cosine schedule ends with it."),
     ] = None,
 ) -> None:
-    """Train a recipe; killed at any moment, --resume goes on from the last checkpoint. Writes OUT/weights."""
-    require_training()
+    """Train a recipe and write OUT/weights. --resume continues an interrupted run from its last checkpoint."""
+    require_training_packages()
     from model.training.recipes import read_recipe  # noqa: PLC0415
     from model.training.train import train as run  # noqa: PLC0415
 
@@ -57,15 +60,17 @@ def train(
 def tune(
     recipe: Annotated[Path, typer.Argument(help="The recipe to start from.")],
     trials: Annotated[int, typer.Option(min=1, help="Trials to add to the study.")] = 20,
-    out: Annotated[Path | None, typer.Option(help="The study's folder; runs/tune-NAME by default.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the study; runs/tune-NAME by default.")] = None,
     data: Annotated[
         Path | None, typer.Option(help="Folder of the data sets; SIGNATURE_DATA by default.")
     ] = None,
-    max_minutes: Annotated[float | None, typer.Option(min=0, help="Training time of each trial.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the sampler.")] = 0,
+    max_minutes: Annotated[
+        float | None, typer.Option(min=0, help="Maximum training time of each trial, in minutes.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the sampler.")] = 0,
 ) -> None:
-    """Search learning rate, optimiser, margin and augmentation with Optuna; goes on with a study that is there."""
-    require_training()
+    """Tune optimiser, learning rate, margins and augmentation with Optuna. An existing study is continued."""
+    require_training_packages()
     from model.training.recipes import read_recipe  # noqa: PLC0415
     from model.training.tuning import search  # noqa: PLC0415
 
@@ -75,8 +80,8 @@ def tune(
     typer.echo(f"{folder / 'best.toml'}: validation {best.value:.4f} with {best.params}")
 
 
-def _add_measuring_commands() -> None:
-    """``evaluate`` and ``calibrate`` bring their own options: they are added as they are."""
+def _add_evaluation_commands() -> None:
+    """Register ``evaluate`` and ``calibrate``, whose modules import packages of the ``train`` extra."""
     from model.evaluation.calibrate import calibrate  # noqa: PLC0415
     from model.evaluation.evaluate import evaluate  # noqa: PLC0415
 
@@ -88,16 +93,16 @@ cli.command()(synth)
 
 
 def main() -> None:
-    """Run the command line; what the model's side refuses is one line on stderr and status 2."""
+    """Run the command line. A ModelError is printed to stderr as one line, and the exit status is 2."""
     try:
         if not sys.argv[1:] or sys.argv[1] in {"evaluate", "calibrate", "--help"}:
             try:
-                require_training()
+                require_training_packages()
             except DataError:
                 if sys.argv[1:2] and sys.argv[1] != "--help":
                     raise
             else:
-                _add_measuring_commands()
+                _add_evaluation_commands()
         cli(prog_name="python -m model")
     except ModelError as error:
         sys.stderr.write(f"{error}\n")

@@ -1,7 +1,7 @@
-"""HOG with Euclidean distance: the baseline that every trained network has to beat.
+"""HOG with the Euclidean distance: an untrained baseline for the networks.
 
-Histograms of oriented gradients (Dalal and Triggs, CVPR 2005) of the isolated ink on a canvas of 64 x 128 pixels, 9
-orientations, cells of 8 x 8, blocks of 2 x 2. Nothing in it was trained.
+Histograms of oriented gradients (Dalal and Triggs, CVPR 2005) of the isolated ink on a canvas of 64 x 128 pixels:
+9 orientations, cells of 8 x 8 pixels, blocks of 2 x 2 cells.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ CANVAS = Canvas(64, 128, "moments", 0.8)
 
 
 class Hog:
-    """Features that need no training; see :class:`model.evaluation.features.Features`."""
+    """Untrained features; see :class:`model.evaluation.features.Features`."""
 
     name = "HOG"
     metric: Metric = "euclidean"
     compare: Compare | None = None
 
-    def __init__(self, shelf: InkCache, canvas: Canvas = CANVAS) -> None:
-        self._shelf = shelf
+    def __init__(self, ink_cache: InkCache, canvas: Canvas = CANVAS) -> None:
+        self._ink_cache = ink_cache
         self._canvas = canvas
 
     def embed(self, specimens: Sequence[Specimen]) -> NDArray[np.float32]:
-        """(n, 3780) float32 for a canvas of 64 x 128; a row of NaN where no usable signature was found."""
+        """Embed specimens: (n, 3780) float32 for a canvas of 64 x 128; NaN where no usable signature was found."""
         length = len(self._describe(np.zeros((self._canvas.height, self._canvas.width), dtype=np.uint8)))
         out = np.full((len(specimens), length), np.nan, dtype=np.float32)
         for row, specimen in zip(out, specimens, strict=True):
-            ink = self._shelf.ink(specimen)
+            ink = self._ink_cache.ink(specimen)
             if ink is not None:
                 row[:] = self._describe(fit(ink.density, self._canvas))
         return out

@@ -1,7 +1,7 @@
 """``python -m model calibrate``: fit the calibration of released weights on validation writers.
 
-Prints how good the stated likelihood ratios are on the writers they were fitted on and, where one is named, on
-another set.
+Prints the quality of the likelihood ratios on the writers that the calibration was fitted on and, with ``--check``,
+on other data sets.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ VALIDATION: dict[Terms, tuple[str, ...]] = {
     ),
     "permissive": ("synthetic/validation",),
 }
-"""Held-out writers by the terms of the weights: weights that are free to use get a calibration that is, too."""
+"""Validation sets by the terms of the weights. Permissive weights must not get a calibration with research terms."""
 
 
 def calibrate(
@@ -45,23 +45,24 @@ def calibrate(
         typer.Option(
             "--dataset",
             "-d",
-            help="Validation writers to fit on, repeatable; by default synthetic/validation and, for weights of "
-            "research terms, the validation writers of all sets with skilled forgeries.",
+            help="Validation writers to fit on, repeatable; by default synthetic/validation and, for weights with "
+            "research terms, the validation writers of all data sets with skilled forgeries.",
         ),
     ] = None,
     check: Annotated[
-        list[str] | None, typer.Option("--check", help="Another set to measure the likelihood ratios on.")
+        list[str] | None,
+        typer.Option("--check", help="Another data set to measure the likelihood ratios on, repeatable."),
     ] = None,
     root: Annotated[
-        Path | None, typer.Option(help="Folder that holds the data sets; SIGNATURE_DATA by default.")
+        Path | None, typer.Option(help="Folder of the data sets; SIGNATURE_DATA by default.")
     ] = None,
     draws: Annotated[int, typer.Option(min=1, help="Draws of references for each writer.")] = 10,
-    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
     target_far: Annotated[
-        float, typer.Option(help="FAR on skilled forgeries for the printed decision.")
+        float, typer.Option(help="Target FAR on skilled forgeries for the printed error rates.")
     ] = 0.05,
 ) -> None:
-    """Fit what turns distances into decisions, bind it to the weights, and print what it is worth."""
+    """Fit the calibration of a weights folder, write it there, and print its quality."""
     card = load_card(weights)
     features = WeightsFeatures(weights, InkCache())
     fitted_on = [gallery(features, open_dataset(name, root)) for name in dataset or VALIDATION[card.terms]]
@@ -74,17 +75,19 @@ def calibrate(
         f"target_far from {100 * low:.2f} to {100 * high:.0f} %."
     )
     typer.echo(_weights_table(calibration))
-    others = [gallery(features, open_dataset(name, root)) for name in check or ()]
-    typer.echo(_quality(features, calibration, [*fitted_on, *others], target_far))
+    checked = [gallery(features, open_dataset(name, root)) for name in check or ()]
+    typer.echo(_quality_table(features, calibration, [*fitted_on, *checked], target_far))
 
 
-def _quality(
+def _quality_table(
     features: WeightsFeatures, calibration: Calibration, galleries: Sequence[Gallery], target_far: float
 ) -> str:
     rule = ServiceRule(calibration, target_far)
     references = [p.references for p in calibration.parameters]
-    results = [r for own in galleries for r in run(features, own, [rule], references, samples=200).results]
-    return table(results)
+    evaluations = [
+        run(features, dataset_gallery, [rule], references, samples=200) for dataset_gallery in galleries
+    ]
+    return table([result for evaluation in evaluations for result in evaluation.results])
 
 
 def _weights_table(calibration: Calibration) -> str:

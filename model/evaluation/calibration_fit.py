@@ -1,11 +1,13 @@
-"""Fits a :class:`model.decision.calibration.Calibration` on validation writers.
+"""Fitting a :class:`model.decision.calibration.Calibration` on validation writers.
 
-For each number of references a logistic regression tells genuine signatures from skilled forgeries by the order
+For each number of references, a logistic regression separates genuine signatures from skilled forgeries by the order
 statistics of the distances and the signer's spread. The weights of the statistics are bounded below by zero, so that
-a larger distance can never raise the likelihood ratio, and drawn towards each other, because with two dozen writers
-the data cannot tell a minimum from a median with certainty. Both classes weigh the same, and so does every writer.
-The curves are kernel estimates of the distributions of the score; a curve's floor is one over the number of distinct
-signatures behind it.
+a larger distance never raises the likelihood ratio. A penalty draws them towards each other, because two dozen
+writers are too few to decide between a minimum and a median. Both classes have equal weight, and within a class all
+writers have equal weight.
+
+The curves are kernel estimates of the distributions of the score. The floor of a curve is one over the number of
+distinct signatures that it was estimated from.
 """
 
 from __future__ import annotations
@@ -26,17 +28,22 @@ from model.errors import DataError
 from model.evaluation.trials import Case, Gallery, Kind, draw_cases
 from model.types import Metric
 
-EVENNESS = 0.0003  # penalty on unequal weights of the statistics, in units of the mean log loss
-SPREAD_PRIOR_WEIGHT = (
-    0.7  # where few writers leave the spread's weight: HOG and networks both do well with it
-)
+EVENNESS_PENALTY = 0.0003
+"""Penalty on unequal weights of the statistics, in units of the mean log loss."""
+
+SPREAD_PRIOR_WEIGHT = 0.7
+"""Weight of the spread in the absence of evidence; it works well for HOG and for the networks."""
+
 SPREAD_PENALTY = 0.0002
+"""Penalty on deviations from :data:`SPREAD_PRIOR_WEIGHT`, in units of the mean log loss."""
+
 LEVELS = np.round(ndtr(np.linspace(-3.3, 3.3, 67)), 8)
+"""Levels of the distribution functions at which the curves are stored."""
 
 
 @dataclass(frozen=True)
 class _Trials:
-    """Trials at one k, flattened: statistics (n, 4), spread (n,), kind (n,), writer (n,), weight (n,)."""
+    """All trials with k references: statistics (n, 4), spread (n,), kind (n,) and weight (n,)."""
 
     statistics: Floats
     spread: Floats
@@ -57,19 +64,24 @@ def fit_calibration(
     Parameters
     ----------
     galleries : sequence of Gallery
-        Validation writers, none of whom the weights were trained on. A gallery without skilled forgeries adds to
-        what is known of the population's spread, and to nothing else.
+        Validation writers that the weights were not trained on. Galleries without skilled forgeries contribute to
+        the population's spread and the copy distance only.
     weights_sha256 : str
-        Of the weights that made the distances.
+        SHA-256 of the weights that the distances were computed with.
+    metric : {"euclidean", "cosine", "local"}
+        Metric of the distances.
     references : sequence of int
-        Each k to be fitted; one that fewer than two writers have enough signatures for is left out.
+        Each k to fit. A k for which fewer than two writers have enough signatures is left out.
     draws : int
         Draws of references for each writer.
+    seed : int
+        Seed of the draws.
 
     Raises
     ------
     DataError
-        Fewer than two writers with skilled forgeries, or distances that do not tell genuine from forged at all.
+        There are fewer than two writers with skilled forgeries, too few signatures, or distances that do not
+        separate genuine signatures from forgeries.
     """
     forged = [gallery for gallery in galleries if not gallery.genuine.all()]
     if sum(len(np.unique(g.signers[~g.genuine])) for g in forged) < 2:
@@ -87,7 +99,9 @@ def fit_calibration(
         if len({case.writer for case in cases}) >= 2:
             parameters.append(_fit_one(k, cases, spread_mean, spread_prior, floors))
     if not parameters:
-        raise DataError("No validation writer has more genuine signatures than references are asked for.")
+        raise DataError(
+            "Fewer than two validation writers have more genuine signatures than the references to fit."
+        )
     counts = {kind: round(1.0 / floor) for kind, floor in floors.items()}
     return Calibration(
         weights_sha256=weights_sha256,
@@ -105,7 +119,7 @@ def fit_calibration(
         ),
         spread_mean=spread_mean,
         spread_prior=spread_prior,
-        # With n signatures seen, a ratio beyond n to 1 rests on the curve's form alone.
+        # With n observed signatures, a ratio beyond n to 1 would be an extrapolation of the curve.
         llr_bounds=(-float(np.log10(counts[Kind.GENUINE])), float(np.log10(counts[Kind.SKILLED]))),
         floor_skilled=max(floors[Kind.SKILLED], float(LEVELS[0])),
         floor_random=max(floors[Kind.RANDOM], float(LEVELS[0])),
@@ -117,18 +131,19 @@ def fit_calibration(
 
 
 def _population_spread(galleries: Sequence[Gallery]) -> tuple[float, float]:
-    """Mean distance between two genuine signatures of one person, and what it is worth in references.
+    """Estimate the mean distance between genuine signatures of one writer, and its weight in references.
 
-    Empirical Bayes: a signer's own mean over few pairs has a variance of about ``within / (k - 1)`` round the true
-    one, which varies between signers by ``between``; the prior then counts as ``within / between`` references.
+    Empirical Bayes: a writer's mean over the pairs of k references deviates from the writer's true mean with a
+    variance of about ``within / (k - 1)``. The true means vary between writers with the variance ``between``. The
+    population mean therefore has the weight of ``within / between`` references.
     """
     means, variances = [], []
     for gallery in galleries:
         for signer in np.unique(gallery.signers):
-            own = np.flatnonzero((gallery.signers == signer) & gallery.genuine)
-            if len(own) < 3:
+            genuine = np.flatnonzero((gallery.signers == signer) & gallery.genuine)
+            if len(genuine) < 3:
                 continue
-            pairs = gallery.between(own, own)[np.triu_indices(len(own), 1)]
+            pairs = gallery.between(genuine, genuine)[np.triu_indices(len(genuine), 1)]
             means.append(float(pairs.mean()))
             variances.append(float(pairs.var(ddof=1)))
     if len(means) < 2:
@@ -138,42 +153,47 @@ def _population_spread(galleries: Sequence[Gallery]) -> tuple[float, float]:
 
 
 def _nearest_genuine(galleries: Sequence[Gallery]) -> float:
-    """The smallest distance between two genuine signatures of one person that is no copy, as far as can be told.
+    """Estimate the smallest distance between two different genuine signatures of one writer.
 
-    Some data sets hold a few signatures that were scanned twice: the closest pair of one signer in fifty is left out.
+    Some data sets contain a few signatures that were scanned twice. The estimate is therefore the 2 % quantile of the
+    smallest distances of the writers.
     """
     smallest = []
     for gallery in galleries:
         for signer in np.unique(gallery.signers):
-            own = np.flatnonzero((gallery.signers == signer) & gallery.genuine)
-            if len(own) > 1:
-                pairs = gallery.between(own, own)[np.triu_indices(len(own), 1)]
+            genuine = np.flatnonzero((gallery.signers == signer) & gallery.genuine)
+            if len(genuine) > 1:
+                pairs = gallery.between(genuine, genuine)[np.triu_indices(len(genuine), 1)]
                 smallest.append(float(pairs.min()))
     return float(np.quantile(smallest, 0.02))
 
 
 def _floors(galleries: Sequence[Gallery]) -> dict[Kind, float]:
-    """One over the number of distinct genuine signatures, skilled forgeries and pairs of people."""
+    """Return one over the number of distinct genuine signatures, skilled forgeries and pairs of writers."""
     genuine = sum(int(g.genuine.sum()) for g in galleries)
     skilled = sum(int((~g.genuine).sum()) for g in galleries)
     pairs = sum(len(np.unique(g.signers)) * (len(np.unique(g.signers)) - 1) for g in galleries)
     if min(genuine, skilled, pairs) < 3:
-        raise DataError("A calibration needs at least three signatures of each kind, by three people.")
+        raise DataError(
+            "A calibration needs at least three genuine signatures, three skilled forgeries "
+            "and three pairs of writers."
+        )
     return {Kind.GENUINE: 1.0 / genuine, Kind.SKILLED: 1.0 / skilled, Kind.RANDOM: 1.0 / pairs}
 
 
 def _flatten(cases: Sequence[Case], spread_rule: SetRule) -> _Trials:
-    columns: list[tuple[Floats, Floats, NDArray[np.int8], Floats]] = []
-    per_writer: dict[tuple[str, int], int] = {}
+    """Concatenate the trials of all cases; the weights of a writer sum to 1 within each kind."""
+    rows: list[tuple[Floats, Floats, NDArray[np.int8], Floats]] = []
+    counts: dict[tuple[str, int], int] = {}
     for case in cases:
         for kind in Kind:
             key = (case.writer, int(kind))
-            per_writer[key] = per_writer.get(key, 0) + int(np.sum(case.kinds == kind))
+            counts[key] = counts.get(key, 0) + int(np.sum(case.kinds == kind))
     for case in cases:
-        weight = np.array([1.0 / per_writer[case.writer, int(kind)] for kind in case.kinds])
+        weight = np.array([1.0 / counts[case.writer, int(kind)] for kind in case.kinds])
         spread = np.full(len(case.kinds), spread_rule.spread(case.among_references))
-        columns.append((statistics(case.to_references), spread, case.kinds, weight))
-    stats, spreads, kinds, weights = (np.concatenate(column) for column in zip(*columns, strict=True))
+        rows.append((statistics(case.to_references), spread, case.kinds, weight))
+    stats, spreads, kinds, weights = (np.concatenate(column) for column in zip(*rows, strict=True))
     return _Trials(stats, spreads, kinds, weights)
 
 
@@ -184,13 +204,15 @@ def _fit_one(
     spread_prior: float,
     floors: dict[Kind, float],
 ) -> Parameters:
-    plain = SetRule((0.0, 0.0, 1.0, 0.0), 0.0, spread_mean, spread_prior)
-    trials = _flatten(cases, plain)
+    """Fit the rule and the curves for k references."""
+    spread_rule = SetRule((0.0, 0.0, 1.0, 0.0), 0.0, spread_mean, spread_prior)
+    trials = _flatten(cases, spread_rule)
     steepness, spread_steepness, intercept = _logistic(trials, spread_mean)
     slope = float(steepness.sum())
     if slope < 1e-3 / spread_mean:
         raise DataError(
-            f"The distances to {k} references do not tell genuine signatures from forgeries: nothing to calibrate."
+            f"The distances to {k} references do not tell genuine signatures from forgeries; "
+            "no calibration can be fitted."
         )
     w = steepness / slope
     weights = (float(w[0]), float(w[1]), float(w[2]), float(w[3]))
@@ -213,48 +235,62 @@ def _fit_one(
 
 
 def _logistic(trials: _Trials, scale: float) -> tuple[Floats, float, float]:
-    """Steepness of each statistic (4,) >= 0, of the spread >= 0, and the intercept of ln LR = -(... + intercept)."""
+    """Fit ``-ln LR = statistics @ steepness - spread_steepness * spread + intercept``.
+
+    Returns
+    -------
+    steepness : (4,) float64
+        Of each statistic, >= 0.
+    spread_steepness : float
+        >= 0.
+    intercept : float
+    """
     used = trials.kind != Kind.RANDOM
     x, s = trials.statistics[used] / scale, trials.spread[used] / scale
     forged = trials.kind[used] == Kind.SKILLED
     weight = trials.weight[used].copy()
-    for own in (forged, ~forged):
-        weight[own] *= 0.5 / weight[own].sum()
+    for members in (forged, ~forged):
+        weight[members] *= 0.5 / weight[members].sum()
     count = len(STATISTICS)
 
     def loss(p: Floats) -> tuple[float, Floats]:
         a, b, c = p[:count], p[count], p[count + 1]
-        against = x @ a - b * s + c  # ln odds of forged
-        value = float(weight @ np.logaddexp(0.0, np.where(forged, -against, against)))
-        slope = weight * (expit(against) - forged)
-        uneven = a - a.mean()
-        off = b - SPREAD_PRIOR_WEIGHT * a.sum()
-        value += EVENNESS * float(uneven @ uneven) + SPREAD_PENALTY * float(off**2)
-        of_a = x.T @ slope + 2 * EVENNESS * uneven - 2 * SPREAD_PENALTY * SPREAD_PRIOR_WEIGHT * off
-        of_b = -float(s @ slope) + 2 * SPREAD_PENALTY * off
-        return value, np.concatenate([of_a, [of_b, float(slope.sum())]])
+        log_odds = x @ a - b * s + c  # of forged against genuine
+        value = float(weight @ np.logaddexp(0.0, np.where(forged, -log_odds, log_odds)))
+        residual = weight * (expit(log_odds) - forged)
+        unevenness = a - a.mean()
+        deviation = b - SPREAD_PRIOR_WEIGHT * a.sum()
+        value += EVENNESS_PENALTY * float(unevenness @ unevenness) + SPREAD_PENALTY * float(deviation**2)
+        gradient_a = (
+            x.T @ residual
+            + 2 * EVENNESS_PENALTY * unevenness
+            - 2 * SPREAD_PENALTY * SPREAD_PRIOR_WEIGHT * deviation
+        )
+        gradient_b = -float(s @ residual) + 2 * SPREAD_PENALTY * deviation
+        return value, np.concatenate([gradient_a, [gradient_b, float(residual.sum())]])
 
     start = np.concatenate([np.full(count, 1.0), [SPREAD_PRIOR_WEIGHT * count, -1.0]])
     bounds = [(0.0, 1e3)] * (count + 1) + [(None, None)]
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 2000})
-    a, b, c = found.x[:count], float(found.x[count]), float(found.x[count + 1])
+    result = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 2000})
+    a, b, c = result.x[:count], float(result.x[count]), float(result.x[count + 1])
     return np.asarray(a / scale, dtype=np.float64), b / scale, c
 
 
 def _quantiles(scores: Floats, weights: Floats, floor: float) -> tuple[float, ...]:
-    """Scores at :data:`LEVELS` of the kernel estimate of a distribution function.
+    """Return the quantiles at :data:`LEVELS` of the kernel estimate of the distribution of the scores.
 
-    The bandwidth falls with the third root of the number of distinct signatures (1 / floor), the order that is best
-    for a distribution function (Azzalini, Biometrika 68, 1981); it widens the tails a little, to the safe side.
+    The bandwidth is proportional to the inverse third root of the number of distinct signatures (1 / floor), the
+    optimal order for a distribution function (Azzalini, Biometrika 68, 1981). Smoothing widens the tails slightly,
+    which is conservative.
     """
     weights = weights / weights.sum()
     mean = float(weights @ scores)
     deviation = max(float(np.sqrt(weights @ (scores - mean) ** 2)), 1e-6 * max(abs(mean), 1e-3))
     width = deviation * floor ** (1.0 / 3.0)
     grid = np.linspace(scores.min() - 5.0 * width, scores.max() + 5.0 * width, 600)
-    share = np.array([float(weights @ ndtr((at - scores) / width)) for at in grid])
-    rising = np.concatenate([[True], np.diff(share) > 1e-12])
-    quantiles = np.interp(LEVELS, share[rising], grid[rising])
-    # Strictly increasing, as the interpolation back from scores to shares needs.
+    share = np.array([float(weights @ ndtr((point - scores) / width)) for point in grid])
+    increasing = np.concatenate([[True], np.diff(share) > 1e-12])
+    quantiles = np.interp(LEVELS, share[increasing], grid[increasing])
+    # The interpolation from scores back to shares requires strictly increasing quantiles.
     steps = np.maximum(np.diff(quantiles), 1e-7 * deviation)
     return tuple(np.round(quantiles[0] + np.concatenate([[0.0], np.cumsum(steps)]), 9).tolist())

@@ -1,8 +1,8 @@
-"""Scores the protocol's trials and sums them up: error rates and likelihood-ratio costs with intervals over writers.
+"""Error rates and likelihood-ratio costs of the protocol's trials, with bootstrap intervals over writers.
 
-A :class:`Rule` scores the questioned signatures of one :class:`~model.evaluation.trials.Case`. :func:`measure` runs it over
-all cases at one number of references. Rates are computed for each draw of references and averaged over the draws; the
-bootstrap draws writers and takes all draws of a writer along.
+A :class:`Rule` scores the questioned signatures of one :class:`~model.evaluation.trials.Case`, and :func:`measure`
+applies it to all cases with one number of references. Rates are computed for each draw of references and averaged
+over the draws; the bootstrap resamples writers, each with all of its draws.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from model.evaluation.trials import Case, Gallery, Kind, draw_cases
 
 @dataclass(frozen=True)
 class Scores:
-    """What a rule says of m questioned signatures.
+    """A rule's results for m questioned signatures.
 
     Attributes
     ----------
     score : (m,) float64
-        Comparable between signers; the smaller, the more genuine.
+        Comparable between signers; smaller values are more genuine.
     llr : (m,) float64 or None
-        log10 likelihood ratios, where the rule states them.
+        log10 likelihood ratios; None if the rule does not compute them.
     accepted : (m,) bool or None
-        The rule's own decision, where it takes one.
+        Decisions; None if the rule does not decide.
     """
 
     score: Floats
@@ -43,18 +43,18 @@ class Scores:
 
 
 class Rule(Protocol):
-    """How a questioned signature is scored against k references."""
+    """A rule that scores a questioned signature against k references."""
 
     name: str
 
     def __call__(self, case: Case) -> Scores:
-        """Scores of all questioned signatures of a case."""
+        """Score all questioned signatures of a case."""
 
 
 class NearestThree:
-    """Mean distance to the three nearest references, minus a share of the mean distance among the references.
+    """Mean distance to the three nearest references, minus ``spread_weight`` times the mean distance among them all.
 
-    With a share of 0 this is the plain rule of the literature, one threshold for everybody.
+    With ``spread_weight = 0`` this is the usual rule of the literature, with one threshold for all signers.
     """
 
     def __init__(self, spread_weight: float = 0.0) -> None:
@@ -69,7 +69,7 @@ class NearestThree:
 
 
 class ServiceRule:
-    """The service's own verdict, through :func:`model.decision.verdict.judge`."""
+    """The verdict of the service, from :func:`model.decision.verdict.judge`."""
 
     def __init__(self, calibration: Calibration, target_far: float = 0.05) -> None:
         self.name = "set rule"
@@ -91,22 +91,22 @@ class ServiceRule:
 
 @dataclass(frozen=True)
 class Result:
-    """What one rule on one model's distances achieved on one data set with k references; rates in [0, 1].
+    """Error rates of one rule with one model's distances, on one data set with k references; rates in [0, 1].
 
     Attributes
     ----------
     eer_skilled, eer_random : Estimate or None
-        One threshold for everybody; None where there are no such forgeries.
+        EER at one threshold for all signers; None if there are no such forgeries.
     eer_per_signer : Estimate or None
-        Skilled forgeries, the best threshold for each signer, averaged over signers.
+        EER on skilled forgeries at a separate threshold for each signer, averaged over signers.
     far_skilled, far_random, frr : Estimate or None
-        At the rule's own decision.
+        Rates of the rule's decisions; None if the rule does not decide.
     cllr, cllr_min : Estimate or None
-        Of the stated likelihood ratios, genuine against skilled.
+        Costs of the rule's likelihood ratios, genuine against skilled; None if it does not compute them.
     genuine, skilled, random : int
-        Trials in one draw.
+        Number of trials in one draw.
     refused : int
-        Specimens without a usable signature (failures to enrol or acquire); they are in none of the rates.
+        Number of specimens without a usable signature (failures to enrol or acquire). No rate includes them.
     """
 
     dataset: str
@@ -130,8 +130,24 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Pool:
-    """All trials of one measurement side by side, (n,) each; ``writer`` indexes ``writers``."""
+class ScoredTrials:
+    """All trials of one measurement as arrays (n,).
+
+    Attributes
+    ----------
+    cases : tuple of Case
+    writers : tuple of str
+    writer : (n,) intp
+        Index into ``writers``.
+    draw : (n,) intp
+    kind : (n,) int8
+    case : (n,) intp
+        Index into ``cases``.
+    index_in_case : (n,) intp
+        Index of the trial among those of its case.
+    score, llr, accepted : (n,)
+        As :class:`Scores`.
+    """
 
     cases: tuple[Case, ...]
     writers: tuple[str, ...]
@@ -139,35 +155,35 @@ class Pool:
     draw: NDArray[np.intp]
     kind: NDArray[np.int8]
     case: NDArray[np.intp]
-    within: NDArray[np.intp]
+    index_in_case: NDArray[np.intp]
     score: Floats
     llr: Floats | None
     accepted: NDArray[np.bool_] | None
 
 
-def pool(cases: Sequence[Case], rule: Rule) -> Pool:
-    """Score every case.
+def score_cases(cases: Sequence[Case], rule: Rule) -> ScoredTrials:
+    """Score the trials of all cases.
 
     Raises
     ------
     ValueError
-        No cases.
+        ``cases`` is empty.
     """
     if not cases:
-        raise ValueError("no signer has more genuine signatures than references are asked for")
+        raise ValueError("no signer has more genuine signatures than the number of references")
     writers = tuple(sorted({case.writer for case in cases}))
     scored = [rule(case) for case in cases]
     sizes = [len(case.kinds) for case in cases]
     llrs = [s.llr for s in scored if s.llr is not None]
     accepted = [s.accepted for s in scored if s.accepted is not None]
-    return Pool(
+    return ScoredTrials(
         cases=tuple(cases),
         writers=writers,
         writer=np.repeat([writers.index(case.writer) for case in cases], sizes),
         draw=np.repeat([case.draw for case in cases], sizes),
         kind=np.concatenate([case.kinds for case in cases]),
         case=np.repeat(np.arange(len(cases)), sizes),
-        within=np.concatenate([np.arange(size) for size in sizes]),
+        index_in_case=np.concatenate([np.arange(size) for size in sizes]),
         score=np.concatenate([s.score for s in scored]),
         llr=np.concatenate(llrs) if len(llrs) == len(scored) else None,
         accepted=np.concatenate(accepted) if len(accepted) == len(scored) else None,
@@ -183,40 +199,40 @@ def measure(
     seed: int = 0,
     samples: int = 500,
 ) -> Result:
-    """Run the protocol and sum it up.
+    """Run the protocol with one rule and compute its error rates.
 
     Parameters
     ----------
     features : str
-        Name of what made the distances, for the table.
+        Name of the features behind the distances, for tables.
     draws, seed
-        As :func:`model.evaluation.trials.draw_cases`.
+        As in :func:`model.evaluation.trials.draw_cases`.
     samples : int
-        Of the bootstrap.
+        Number of bootstrap samples.
     """
-    trials = pool(draw_cases(gallery, references, draws, seed), rule)
+    trials = score_cases(draw_cases(gallery, references, draws, seed), rule)
     return summarise(trials, gallery, features, rule.name, references, samples)
 
 
 def summarise(
-    trials: Pool, gallery: Gallery, features: str, rule: str, references: int, samples: int = 500
+    trials: ScoredTrials, gallery: Gallery, features: str, rule: str, references: int, samples: int = 500
 ) -> Result:
-    """Error rates and costs of scored trials."""
-    count = len(trials.writers)
+    """Compute error rates and costs of scored trials."""
+    writers = len(trials.writers)
     draws = len(np.unique(trials.draw))
 
     def estimate(statistic: Callable[[Floats], float] | None) -> Estimate | None:
-        return None if statistic is None else metrics.bootstrap(statistic, count, samples)
+        return None if statistic is None else metrics.bootstrap(statistic, writers, samples)
 
     per_draw = {kind: int(np.sum(trials.kind == kind)) // draws for kind in Kind}
     accepted = None if trials.accepted is None else trials.accepted.astype(np.float64)
-    llr = None if trials.llr is None else trials.llr
+    llr = trials.llr
     return Result(
         dataset=gallery.name,
         features=features,
         rule=rule,
         references=references,
-        writers=count,
+        writers=writers,
         draws=draws,
         genuine=per_draw[Kind.GENUINE],
         skilled=per_draw[Kind.SKILLED],
@@ -236,44 +252,58 @@ def summarise(
 _Metric = Callable[[Floats, Floats, Floats, Floats], float]
 
 
-def _between(trials: Pool, values: Floats, forged: Kind, metric: _Metric) -> Callable[[Floats], float] | None:
-    """A metric of genuine against forged values, averaged over draws, as a function of the writers' counts."""
+def _between(
+    trials: ScoredTrials, values: Floats, forged: Kind, metric: _Metric
+) -> Callable[[Floats], float] | None:
+    """Return a function from the writers' counts to a metric of genuine against forged values, averaged over draws.
+
+    Returns None if there are no such forgeries.
+    """
     parts = []
     for draw in np.unique(trials.draw):
-        here = trials.draw == draw
-        g, f = here & (trials.kind == Kind.GENUINE), here & (trials.kind == forged)
+        in_draw = trials.draw == draw
+        g, f = in_draw & (trials.kind == Kind.GENUINE), in_draw & (trials.kind == forged)
         if not f.any():
             return None
         parts.append((values[g], values[f], trials.writer[g], trials.writer[f]))
 
     def statistic(counts: Floats) -> float:
-        # A bootstrap sample may hold nobody whose signature was forged: it has no value, and no part in the interval.
-        if not all(counts[wf].any() for _, _, _, wf in parts):
+        # A bootstrap sample may contain no writer with forgeries. NaN excludes it from the interval.
+        if not all(counts[writers_f].any() for _, _, _, writers_f in parts):
             return float("nan")
-        return float(np.mean([metric(g, f, counts[wg], counts[wf]) for g, f, wg, wf in parts]))
+        return float(
+            np.mean(
+                [
+                    metric(genuine, forged, counts[writers_g], counts[writers_f])
+                    for genuine, forged, writers_g, writers_f in parts
+                ]
+            )
+        )
 
     return statistic
 
 
-def _mean(trials: Pool, values: Floats | None, kind: Kind) -> Callable[[Floats], float] | None:
-    own = trials.kind == kind
-    if values is None or not own.any():
+def _mean(trials: ScoredTrials, values: Floats | None, kind: Kind) -> Callable[[Floats], float] | None:
+    """Return a function from the writers' counts to the mean value of one kind; None if there are no values."""
+    selected = trials.kind == kind
+    if values is None or not selected.any():
         return None
-    sums = np.bincount(trials.writer[own], weights=values[own], minlength=len(trials.writers))
-    sizes = np.bincount(trials.writer[own], minlength=len(trials.writers)).astype(np.float64)
+    sums = np.bincount(trials.writer[selected], weights=values[selected], minlength=len(trials.writers))
+    sizes = np.bincount(trials.writer[selected], minlength=len(trials.writers)).astype(np.float64)
     return lambda counts: float(counts @ sums / max(float(counts @ sizes), 1e-12))
 
 
-def _eer_per_signer(trials: Pool) -> Callable[[Floats], float] | None:
+def _eer_per_signer(trials: ScoredTrials) -> Callable[[Floats], float] | None:
+    """Return a function from the writers' counts to the mean EER of the writers; None without skilled forgeries."""
     rates: dict[int, list[float]] = {}
     for index in range(len(trials.cases)):
-        own = trials.case == index
-        genuine = trials.score[own & (trials.kind == Kind.GENUINE)]
-        skilled = trials.score[own & (trials.kind == Kind.SKILLED)]
+        in_case = trials.case == index
+        genuine = trials.score[in_case & (trials.kind == Kind.GENUINE)]
+        skilled = trials.score[in_case & (trials.kind == Kind.SKILLED)]
         if skilled.size:
-            rates.setdefault(int(trials.writer[own][0]), []).append(metrics.eer(genuine, skilled))
+            rates.setdefault(int(trials.writer[in_case][0]), []).append(metrics.eer(genuine, skilled))
     if not rates:
         return None
     means = np.array([np.mean(rates.get(i, [0.0])) for i in range(len(trials.writers))])
-    known = np.array([float(i in rates) for i in range(len(trials.writers))])
-    return lambda counts: float(counts @ means / max(float(counts @ known), 1e-12))
+    has_rate = np.array([float(i in rates) for i in range(len(trials.writers))])
+    return lambda counts: float(counts @ means / max(float(counts @ has_rate), 1e-12))

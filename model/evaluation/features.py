@@ -1,7 +1,7 @@
-"""From specimens to numbers: one door for HOG, the article's network, SigNet and ours.
+"""Embedding specimens for evaluation, with HOG or with the network of a weights folder.
 
-A :class:`Features` turns specimens into embeddings; :func:`gallery` runs it over a data set and hands the result to
-:mod:`model.evaluation.trials`. Ink is isolated by the same code for all of them, once for each specimen.
+A :class:`Features` object embeds specimens; :func:`gallery` embeds a whole data set for
+:mod:`model.evaluation.trials`. All features use the same isolated ink.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ BATCH = 64
 
 
 class Features(Protocol):
-    """What can be compared under the protocol.
+    """Embeddings of specimens, and the way to compare them.
 
     Attributes
     ----------
     name : str
-        For tables.
+        Name for tables.
     metric : {"euclidean", "cosine", "local"}
-        How two rows are compared.
+        Metric of the distance between two embeddings.
     compare : callable or None
-        Rows (a, dimension) and (b, dimension) to distances (a, b), where the metric does not say it all.
+        Computes distances (a, b) from rows (a, dimension) and (b, dimension); None if the metric suffices.
     """
 
     name: str
@@ -42,25 +42,25 @@ class Features(Protocol):
     compare: Compare | None
 
     def embed(self, specimens: Sequence[Specimen]) -> NDArray[np.float32]:
-        """(n, dimension) float32; a row of NaN where no usable signature was found."""
+        """Embed specimens: (n, dimension) float32, with a row of NaN where no usable signature was found."""
 
 
 class InkCache:
-    """Isolates the ink of each file once, however many models look at it."""
+    """Cache of isolated ink by file, shared by all features that are measured."""
 
     def __init__(self) -> None:
         self._inks: dict[Path, Ink | None] = {}
 
     def ink(self, specimen: Specimen) -> Ink | None:
-        """The isolated ink, or None when the specimen holds no usable signature."""
-        if specimen.path is None:  # keys are unique within one data set only
-            return _isolated(specimen)
+        """Return the isolated ink, or None if the specimen contains no usable signature."""
+        if specimen.path is None:  # not cached: specimen keys are unique within one data set only
+            return _isolate(specimen)
         if specimen.path not in self._inks:
-            self._inks[specimen.path] = _isolated(specimen)
+            self._inks[specimen.path] = _isolate(specimen)
         return self._inks[specimen.path]
 
 
-def _isolated(specimen: Specimen) -> Ink | None:
+def _isolate(specimen: Specimen) -> Ink | None:
     try:
         return isolate(specimen.grey())
     except UnusableSignature:
@@ -68,35 +68,35 @@ def _isolated(specimen: Specimen) -> Ink | None:
 
 
 class WeightsFeatures:
-    """A trained network: a weights folder, with or without calibration."""
+    """The network of a weights folder; no calibration is required."""
 
-    def __init__(self, folder: Path, shelf: InkCache, name: str = "", device: Device = "auto") -> None:
+    def __init__(self, folder: Path, ink_cache: InkCache, name: str = "", device: Device = "auto") -> None:
         self.embedder = Embedder.load_uncalibrated(folder, device)
         self.folder = folder
         self.name = name or self.embedder.card.name
         self.metric: Metric = self.embedder.metric
         self.compare: Compare | None = self.embedder.compare if self.metric == "local" else None
-        self._shelf = shelf
+        self._ink_cache = ink_cache
         self._canvas = self.embedder.card.canvas.canvas()
 
     def embed(self, specimens: Sequence[Specimen]) -> NDArray[np.float32]:
         """As :class:`Features`."""
         out = np.full((len(specimens), self.embedder.dimension), np.nan, dtype=np.float32)
-        inks = [(i, ink) for i, s in enumerate(specimens) if (ink := self._shelf.ink(s)) is not None]
-        for at in range(0, len(inks), BATCH):
-            batch = inks[at : at + BATCH]
+        inks = [(i, ink) for i, s in enumerate(specimens) if (ink := self._ink_cache.ink(s)) is not None]
+        for start in range(0, len(inks), BATCH):
+            batch = inks[start : start + BATCH]
             canvases = np.stack([fit(ink.density, self._canvas) for _, ink in batch])
             out[[i for i, _ in batch]] = self.embedder.embed(canvases)
         return out
 
 
 def gallery(features: Features, dataset: Dataset) -> Gallery:
-    """Embed every specimen of a data set; a progress bar runs on a terminal.
+    """Embed every specimen of a data set, with a progress bar on terminals.
 
     Raises
     ------
     DataError
-        No specimen holds a usable signature.
+        No specimen contains a usable signature.
     """
     specimens = [
         specimen
@@ -106,15 +106,15 @@ def gallery(features: Features, dataset: Dataset) -> Gallery:
     bar = tqdm(
         range(0, len(specimens), BATCH), desc=f"{features.name} on {dataset.name}", leave=False, disable=None
     )
-    rows = [features.embed(specimens[at : at + BATCH]) for at in bar]
-    if not any(np.isfinite(part).all(axis=1).any() for part in rows):
-        raise DataError(f"No specimen of {dataset.name} holds a usable signature.")
+    batches = [features.embed(specimens[start : start + BATCH]) for start in bar]
+    if not any(np.isfinite(batch).all(axis=1).any() for batch in batches):
+        raise DataError(f"No specimen of {dataset.name} contains a usable signature.")
     return embedded(
         name=dataset.name,
         keys=[specimen.key for specimen in specimens],
         signers=[specimen.signer for specimen in specimens],
         genuine=[specimen.genuine for specimen in specimens],
-        embeddings=np.concatenate(rows),
+        embeddings=np.concatenate(batches),
         metric=features.metric,
         compare=features.compare,
         terms=dataset.terms,

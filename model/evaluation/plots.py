@@ -1,4 +1,4 @@
-"""Pictures of a measurement, as PNG: DET curves, score histograms, the calibration of the LLR, the worst errors."""
+"""Plots of a measurement as PNG: DET curves, score histograms, the calibration of the LLR, and the worst errors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GENUINE, SKILLED, RANDOM = "#1b7837", "#b2182b", "#6a6a6a"
 
 @dataclass(frozen=True)
 class WorstError:
-    """A wrong decision to be looked at: images are (h, w) uint8, 255 = white."""
+    """An error to show; images are (h, w) uint8, 255 = white."""
 
     title: str
     references: tuple[NDArray[np.uint8], ...]
@@ -31,7 +31,7 @@ class WorstError:
 
 
 def det(path: Path, curves: Mapping[str, tuple[Floats, Floats]], title: str) -> None:
-    """DET curves of (genuine, forged) scores by label, FAR against FRR on probit axes.
+    """Plot DET curves of (genuine, forged) scores by label: FAR against FRR on probit axes.
 
     Martin et al., "The DET curve in assessment of detection task performance", Eurospeech 1997.
     """
@@ -39,9 +39,9 @@ def det(path: Path, curves: Mapping[str, tuple[Floats, Floats]], title: str) -> 
     axes = figure.add_subplot()
     for label, (genuine, forged) in curves.items():
         curve = error_curve(genuine, forged)
-        # The first and last points lie at infinity on probit axes.
-        inside = (curve.far > 0) & (curve.far < 1) & (curve.frr > 0) & (curve.frr < 1)
-        axes.plot(ndtri(curve.far[inside]), ndtri(curve.frr[inside]), label=label, linewidth=1.5)
+        # Rates of 0 and 1 are infinite on probit axes.
+        finite = (curve.far > 0) & (curve.far < 1) & (curve.frr > 0) & (curve.frr < 1)
+        axes.plot(ndtri(curve.far[finite]), ndtri(curve.frr[finite]), label=label, linewidth=1.5)
     ends = [float(ndtri(TICKS[0])), float(ndtri(TICKS[-1]))]
     axes.plot(ends, ends, color="#cccccc", linewidth=0.8, linestyle="--")
     positions = [float(ndtri(tick)) for tick in TICKS]
@@ -51,7 +51,7 @@ def det(path: Path, curves: Mapping[str, tuple[Floats, Floats]], title: str) -> 
     axes.set_xlim(*ends)
     axes.set_ylim(*ends)
     axes.set_xlabel("FAR: forgeries accepted, %")
-    axes.set_ylabel("FRR: genuine not accepted, %")
+    axes.set_ylabel("FRR: genuine signatures not accepted, %")
     axes.set_title(title, fontsize=10)
     axes.grid(visible=True, color="#eeeeee")
     axes.legend(fontsize=8)
@@ -68,11 +68,11 @@ def histograms(
     threshold: float | None = None,
     label: str = "score",
 ) -> None:
-    """Densities of the scores of genuine signatures, skilled and random forgeries."""
+    """Plot the densities of the scores of genuine signatures, skilled and random forgeries."""
     figure = Figure(figsize=(6.4, 3.6), layout="constrained")
     axes = figure.add_subplot()
-    everything = np.concatenate([genuine, skilled, random])
-    bins = np.linspace(everything.min(), everything.max() + 1e-9, 61).tolist()
+    all_scores = np.concatenate([genuine, skilled, random])
+    bins = np.linspace(all_scores.min(), all_scores.max() + 1e-9, 61).tolist()
     for scores, colour, name in (
         (genuine, GENUINE, "genuine"),
         (skilled, SKILLED, "skilled forgeries"),
@@ -92,15 +92,15 @@ def histograms(
 
 
 def llr_calibration(path: Path, genuine: Floats, skilled: Floats, title: str) -> None:
-    """Stated log10 likelihood ratio against the observed one; on the diagonal what is said is what is so."""
+    """Plot observed against stated log10 likelihood ratios; perfect calibration is the diagonal."""
     stated, observed = calibration_points(genuine, skilled)
     figure = Figure(figsize=(4.8, 4.6), layout="constrained")
     axes = figure.add_subplot()
-    reach = 1.1 * float(max(np.abs(stated).max(), np.abs(observed).max(), 0.5))
-    axes.plot([-reach, reach], [-reach, reach], color="#bbbbbb", linestyle="--", linewidth=1)
+    limit = 1.1 * float(max(np.abs(stated).max(), np.abs(observed).max(), 0.5))
+    axes.plot([-limit, limit], [-limit, limit], color="#bbbbbb", linestyle="--", linewidth=1)
     axes.plot(stated, observed, marker="o", color="#2166ac")
-    axes.set_xlim(-reach, reach)
-    axes.set_ylim(-reach, reach)
+    axes.set_xlim(-limit, limit)
+    axes.set_ylim(-limit, limit)
     axes.set_xlabel("stated log10 LR")
     axes.set_ylabel("observed log10 LR")
     axes.set_title(title, fontsize=10)
@@ -109,7 +109,7 @@ def llr_calibration(path: Path, genuine: Floats, skilled: Floats, title: str) ->
 
 
 def worst_errors(path: Path, errors: Sequence[WorstError], title: str) -> None:
-    """A page of errors, one row each: up to three references, then the questioned signature."""
+    """Show errors, one in each row: up to three references, then the questioned signature."""
     rows = max(1, len(errors))
     figure = Figure(figsize=(9.0, 1.35 * rows + 0.5), layout="constrained")
     axes = figure.subplots(rows, 4, squeeze=False)

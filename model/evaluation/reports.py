@@ -11,28 +11,28 @@ from model.evaluation.error_rates import Result
 from model.evaluation.metrics import Estimate
 
 PROTOCOL = (
-    "For each signer k genuine signatures are drawn as references; questioned are all its other genuine signatures, "
-    "all skilled forgeries of it and 20 signatures of other people as random forgeries. Rates have one threshold for "
-    "everybody, are averages over seeded draws, and stand with their 95 % bootstrap intervals over writers."
+    "For each signer, k genuine signatures are drawn as references. The questioned signatures are the signer's other "
+    "genuine signatures, all skilled forgeries and 20 signatures of other writers as random forgeries. Rates are at "
+    "one threshold for all signers and are averages over seeded draws, with 95 % bootstrap intervals over writers."
 )
 
 
 def percent(estimate: Estimate | None) -> str:
-    """``12.3 (9.8 to 15.0)``, in per cent; a dash where there is nothing."""
+    """Format an estimate in per cent, ``12.3 (9.8 to 15.0)``; None as a dash."""
     if estimate is None:
         return "-"
     return f"{100 * estimate.value:.1f} ({100 * estimate.low:.1f} to {100 * estimate.high:.1f})"
 
 
 def number(estimate: Estimate | None) -> str:
-    """``0.312 (0.250 to 0.380)``; a dash where there is nothing."""
+    """Format an estimate as a number, ``0.312 (0.250 to 0.380)``; None as a dash."""
     if estimate is None:
         return "-"
     return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
 
 
 def table(results: Sequence[Result]) -> str:
-    """One row for each result: error rates in per cent with intervals."""
+    """Format results as a Markdown table with one row each: error rates in per cent with intervals."""
     header = (
         "features",
         "rule",
@@ -70,7 +70,7 @@ def table(results: Sequence[Result]) -> str:
 
 
 def write_json(path: Path, results: Sequence[Result], command: str) -> None:
-    """Write results with the command that made them."""
+    """Write results as JSON with the command that produced them."""
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {"command": command, "results": [asdict(result) for result in results]}
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -1,9 +1,9 @@
-"""The protocol: who is compared with whom. Everything that is measured or calibrated draws its trials here.
+"""The evaluation protocol: the trials that every measurement and calibration uses.
 
-For each signer k references are drawn among the genuine signatures; questioned are all remaining genuine ones, all
-skilled forgeries of the signer, and 20 random forgeries (genuine signatures of other people). This is repeated for
-several seeded draws. The draw depends on the seed and on names alone, so that two models meet the same trials, and
-the references of a smaller k are among those of a larger one.
+For each signer, k references are drawn from the genuine signatures. The questioned signatures are the remaining
+genuine ones, all skilled forgeries of the signer, and 20 random forgeries (genuine signatures of other writers). This
+is repeated for several seeded draws. A draw depends only on the seed and on names, so all models are measured on the
+same trials. The references for a smaller k are a subset of those for a larger one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ RANDOM_FORGERIES = 20
 
 
 class Kind(IntEnum):
-    """What a questioned signature is."""
+    """The kind of a questioned signature."""
 
     GENUINE = 0
     SKILLED = 1
@@ -35,23 +35,23 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True)
 class Gallery:
-    """A data set as seen by one model: who signed what, and any distance between specimens.
+    """The specimens of a data set and their distances by one model.
 
     Attributes
     ----------
     name : str
-        Of the data set and split.
+        Name of the data set and split.
     keys : tuple of str
-        One for each specimen, unique.
+        Unique key of each specimen.
     signers : (n,) array of str
-        Who signed, or whose signature was forged.
+        The signer, or the signer whose signature was forged.
     genuine : (n,) bool
     between : callable
         Indices (a,) and (b,) to distances (a, b) float64.
     refused : tuple of str
-        Keys of specimens in which no usable signature was found; they take no part.
+        Keys of specimens without a usable signature. They are not in the arrays above.
     terms : {"research", "permissive"}
-        On which the data may be used.
+        Terms on which the data may be used.
     """
 
     name: str
@@ -65,14 +65,14 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Case:
-    """One signer with references drawn, and everything that is compared with them.
+    """One draw of references of one signer, with the questioned signatures.
 
     Attributes
     ----------
     writer : str
-        The signer, with the data set in front: unique among several galleries.
+        ``DATASET:SIGNER``, unique among several galleries.
     draw : int
-        Counted from 0.
+        Number of the draw, counted from 0.
     references : (k,) indices into the gallery
     questioned : (m,) indices into the gallery
     kinds : (m,) int8
@@ -100,42 +100,51 @@ def embedded(
     compare: Compare | None = None,
     terms: Terms = "research",
 ) -> Gallery:
-    """A gallery of precomputed embeddings (n, d).
+    """Build a gallery from embeddings (n, d).
 
-    ``compare`` replaces the metric's distances: embeddings (a, d) and (b, d) to (a, b), symmetric. Rows that
-    are not finite stand for specimens without a usable signature: they are listed as refused and left out.
+    Parameters
+    ----------
+    name, keys, signers, genuine, terms
+        As the attributes of :class:`Gallery`.
+    embeddings : (n, d)
+        A row that is not finite marks a specimen without a usable signature; its key is listed in ``refused``.
+    metric : {"euclidean", "cosine", "local"}
+    compare : callable, optional
+        Replaces the distances of the metric: embeddings (a, d) and (b, d) to distances (a, b), symmetric.
     """
     usable = np.isfinite(embeddings).all(axis=1)
-    kept = np.asarray(embeddings[usable], dtype=np.float64)
+    usable_embeddings = np.asarray(embeddings[usable], dtype=np.float64)
 
     def between(a: Indices, b: Indices) -> Floats:
-        return distances(kept[a], kept[b], metric)
+        return distances(usable_embeddings[a], usable_embeddings[b], metric)
 
     return Gallery(
         name=name,
         keys=tuple(key for key, use in zip(keys, usable, strict=True) if use),
         signers=np.asarray(signers, dtype=np.str_)[usable],
         genuine=np.asarray(genuine, dtype=np.bool_)[usable],
-        between=between if compare is None else _remembered(kept, compare),
+        between=between if compare is None else _cached_distances(usable_embeddings, compare),
         refused=tuple(key for key, use in zip(keys, usable, strict=True) if not use),
         terms=terms,
     )
 
 
-def _remembered(embeddings: NDArray[np.float64], compare: Compare) -> Callable[[Indices, Indices], Floats]:
-    """Distances that are each computed once: draws of references meet the same pairs again and again."""
-    # Zero stands for unknown. Pages that are never written to take no memory.
-    known = np.zeros((len(embeddings), len(embeddings)), dtype=np.float32)
+def _cached_distances(
+    embeddings: NDArray[np.float64], compare: Compare
+) -> Callable[[Indices, Indices], Floats]:
+    """Return a function that caches the distances, because the draws of references share most of their pairs."""
+    # Zero means "not computed". Pages that are never written to use no memory.
+    cache = np.zeros((len(embeddings), len(embeddings)), dtype=np.float32)
 
     def between(a: Indices, b: Indices) -> Floats:
-        lacking = known[np.ix_(a, b)] == 0.0
-        if lacking.any():
-            # One call for many pairs, also where it computes some again: a call costs as much as several pairs.
-            rows, columns = a[lacking.any(axis=1)], b[lacking.any(axis=0)]
-            found = compare(embeddings[rows], embeddings[columns])
-            known[np.ix_(rows, columns)] = found
-            known[np.ix_(columns, rows)] = found.T
-        return np.asarray(known[np.ix_(a, b)], dtype=np.float64)
+        missing = cache[np.ix_(a, b)] == 0.0
+        if missing.any():
+            # One call computes a block of pairs, cached ones included: a call is slower than a few extra pairs.
+            rows, columns = a[missing.any(axis=1)], b[missing.any(axis=0)]
+            computed = compare(embeddings[rows], embeddings[columns])
+            cache[np.ix_(rows, columns)] = computed
+            cache[np.ix_(columns, rows)] = computed.T
+        return np.asarray(cache[np.ix_(a, b)], dtype=np.float64)
 
     return between
 
@@ -149,28 +158,30 @@ def draw_cases(
 ) -> list[Case]:
     """Draw the trials of the protocol.
 
-    Signers with too few genuine signatures to leave one over are not among the cases.
+    Signers with no more than ``references`` genuine signatures are left out.
 
     Parameters
     ----------
     references : int
         k >= 1.
     draws : int
-        How often references are drawn anew for each signer.
+        Number of draws of references for each signer.
+    random_forgeries : int
+        Maximum number of random forgeries in each case.
     """
-    people = np.array([person(str(signer)) for signer in gallery.signers])
+    writers = np.array([writer_of(str(signer)) for signer in gallery.signers])
     cases = []
     for signer in sorted({str(name) for name in gallery.signers[gallery.genuine]}):
-        own = gallery.signers == signer
-        genuine = np.flatnonzero(own & gallery.genuine)
+        of_signer = gallery.signers == signer
+        genuine = np.flatnonzero(of_signer & gallery.genuine)
         if len(genuine) <= references:
             continue
-        skilled = np.flatnonzero(own & ~gallery.genuine)
-        strangers = np.flatnonzero(gallery.genuine & (people != person(signer)))
+        skilled = np.flatnonzero(of_signer & ~gallery.genuine)
+        others = np.flatnonzero(gallery.genuine & (writers != writer_of(signer)))
         for draw in range(draws):
             rng = np.random.default_rng([seed, draw, zlib.crc32(signer.encode())])
             order = rng.permutation(genuine)
-            random = rng.permutation(strangers)[:random_forgeries]
+            random = rng.permutation(others)[:random_forgeries]
             chosen, remaining = order[:references], np.sort(order[references:])
             questioned = np.concatenate([remaining, skilled, random])
             kinds = np.repeat(
@@ -194,42 +205,45 @@ def draw_cases(
 def one_shot(
     gallery: Gallery, ways: int, references: int = 1, draws: int = 20, seed: int = 0
 ) -> tuple[Floats, Indices]:
-    """Trials of one-shot classification: a questioned signature among ``ways`` signers, by smallest mean distance.
+    """Draw trials of one-shot classification: a questioned signature among ``ways`` signers.
 
-    In each draw ``ways`` signers are chosen, k references and one questioned genuine signature of each.
+    In each draw, ``ways`` signers are chosen, with k references and one questioned genuine signature of each.
 
     Returns
     -------
     distances : (draws * ways, ways) float64
+        Mean distance of each questioned signature to the references of each signer.
     truth : (draws * ways,) int
-        For :func:`model.evaluation.metrics.identification_rate`.
+        Column of the true signer, as :func:`model.evaluation.metrics.identification_rate` expects it.
 
     Raises
     ------
     ValueError
-        Fewer than ``ways`` people have more than k genuine signatures.
+        Fewer than ``ways`` signers have more than k genuine signatures.
     """
-    pools = {
+    genuine = {
         str(signer): np.flatnonzero((gallery.signers == signer) & gallery.genuine)
         for signer in np.unique(gallery.signers)
     }
-    able = [signer for signer, pool in sorted(pools.items()) if len(pool) > references]
-    if len(able) < ways:
+    eligible = [signer for signer, indices in sorted(genuine.items()) if len(indices) > references]
+    if len(eligible) < ways:
         raise ValueError(
-            f"{len(able)} signers of {gallery.name} have enough signatures, {ways} are asked for"
+            f"{len(eligible)} signers of {gallery.name} have more than {references} genuine signatures; "
+            f"{ways} are required"
         )
     rng = np.random.default_rng(seed)
     rows = []
     for _ in range(draws):
         chosen = [
-            rng.permutation(pools[able[i]])[: references + 1] for i in rng.permutation(len(able))[:ways]
+            rng.permutation(genuine[eligible[i]])[: references + 1]
+            for i in rng.permutation(len(eligible))[:ways]
         ]
-        questioned = np.array([pool[-1] for pool in chosen])
-        columns = [gallery.between(questioned, pool[:references]).mean(axis=1) for pool in chosen]
+        questioned = np.array([indices[-1] for indices in chosen])
+        columns = [gallery.between(questioned, indices[:references]).mean(axis=1) for indices in chosen]
         rows.append(np.stack(columns, axis=1))
     return np.concatenate(rows), np.tile(np.arange(ways), draws)
 
 
-def person(signer: str) -> str:
-    """Who is behind a signer: ``012/name03`` and ``012/name04`` are two names written by one person."""
+def writer_of(signer: str) -> str:
+    """Return the writer of a signer: ``012/name03`` and ``012/name04`` are two names written by one person."""
     return signer.partition("/")[0]

@@ -1,12 +1,12 @@
-"""What training minimises: losses on a batch of embeddings with identities and forgeries.
+"""Training objectives: losses on a batch of embeddings with identities and forgeries.
 
-Built on pytorch-metric-learning, whose losses are made of parts that can be swapped; what it lacks is written in
-its shape. Every objective sees the whole batch, so a pair is any two rows of it.
+Most are losses of pytorch-metric-learning; the others follow its interface. Every objective receives the whole batch,
+so any two rows form a pair.
 
-How forgeries are labelled is an argument of each objective:
+Recipes choose for each objective how forgeries are labelled:
 
-- ``negatives``: a forgery is an example of nothing, it only serves as a negative (of its victim above all);
-- ``own-class``: the forgeries of one victim are a class of their own.
+- ``negatives``: each forgery has a label of its own, so it is a negative for every other row;
+- ``own-class``: the forgeries of one signer form a class of their own.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ Similarity = Literal["euclidean", "cosine"]
 
 
 class Objective(Protocol):
-    """``embeddings (n, dimension) float32, labels (n,) int64`` to a scalar; may have parameters of its own."""
+    """Map ``embeddings (n, dimension) float32, labels (n,) int64`` to a scalar; may have parameters to learn."""
 
     def __call__(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """The loss; rows of equal label are of one identity, a label may stand alone."""
+        """Compute the loss. Rows with equal labels belong to one class; a class may have a single row."""
 
 
 def label_rows(identities: torch.Tensor, forged: torch.Tensor, forgeries: Forgeries) -> torch.Tensor:
-    """Labels for a batch: ``identities (n,) int64, forged (n,) bool`` to ``(n,) int64``.
+    """Label the rows of a batch: ``identities (n,) int64, forged (n,) bool`` to ``(n,) int64``.
 
-    Genuine rows of identity i are 2i. Forged rows of it are 2i + 1 as a class of their own, and as negatives a
-    negative number that no other row has.
+    A genuine row of identity i gets the label 2i. A forged row of it gets 2i + 1 with ``own-class``, and a negative
+    number that is unique in the batch with ``negatives``.
     """
     if forgeries == "own-class":
         return 2 * identities + forged.long()
-    alone = -1 - torch.arange(len(identities), device=identities.device)
-    return torch.where(forged, alone, 2 * identities)
+    unique = -1 - torch.arange(len(identities), device=identities.device)
+    return torch.where(forged, unique, 2 * identities)
 
 
 class CosineDistance(distances.BaseDistance):  # type: ignore[misc]  # untyped library
@@ -61,8 +61,8 @@ class CosineDistance(distances.BaseDistance):  # type: ignore[misc]  # untyped l
         return 1.0 - (query_emb * ref_emb).sum(dim=1)
 
 
-def distance_of(similarity: Similarity) -> distances.BaseDistance:
-    """The distance that goes with a similarity; embeddings are normalised for the cosine only."""
+def distance_for(similarity: Similarity) -> distances.BaseDistance:
+    """Return the distance for a similarity; embeddings are normalised for the cosine only."""
     if similarity == "cosine":
         return CosineDistance()
     return distances.LpDistance(normalize_embeddings=False, p=2, power=1)
@@ -71,41 +71,42 @@ def distance_of(similarity: Similarity) -> distances.BaseDistance:
 class Contrastive(losses.ContrastiveLoss):  # type: ignore[misc]  # untyped library
     """Hadsell, Chopra and LeCun (CVPR 2006): ``d**2`` for a positive pair, ``max(0, margin - d)**2`` for a negative.
 
-    Means over the positive and over the negative pairs are added, so that their numbers do not weigh.
+    The loss is the mean over the positive pairs plus the mean over the negative pairs, so the numbers of pairs do not
+    influence their weights.
     """
 
     def __init__(self, margin: float = 2.0, similarity: Similarity = "euclidean") -> None:
         super().__init__(
             pos_margin=0.0,
             neg_margin=margin,
-            distance=distance_of(similarity),
+            distance=distance_for(similarity),
             reducer=reducers.MeanReducer(),
         )
 
     def get_per_pair_loss(self, pair_dists: torch.Tensor, pos_or_neg: str) -> torch.Tensor:
-        """Square the hinge of the library's linear form."""
+        """Square the library's hinge, which is linear."""
         hinge: torch.Tensor = super().get_per_pair_loss(pair_dists, pos_or_neg)
         return hinge.square()
 
 
 def triplet(margin: float = 0.2, similarity: Similarity = "euclidean") -> nn.Module:
-    """``max(0, d(anchor, positive) - d(anchor, negative) + margin)`` over the batch's triplets that violate it."""
-    loss: nn.Module = losses.TripletMarginLoss(margin=margin, distance=distance_of(similarity))
+    """Triplet loss: the mean of ``d(anchor, positive) - d(anchor, negative) + margin`` where this is positive."""
+    loss: nn.Module = losses.TripletMarginLoss(margin=margin, distance=distance_for(similarity))
     return loss
 
 
 class PairCrossEntropy(nn.Module):
-    """Cross-entropy on whether the two of a pair are of one hand, from their distance d: ``p = sigmoid(b - a d)``.
+    """Cross-entropy of "both rows are of one class", from their distance d: ``p = sigmoid(b - a d)``.
 
-    The scale a > 0 and the bias b are learned. The positive and the negative pairs weigh one half each. The L2 term
-    that makes it "regularised" is the optimiser's, see ``l2`` in recipes.
+    The scale a > 0 and the bias b are learned. Positive and negative pairs have a total weight of one half each. The
+    L2 term of the "regularised" cross-entropy is added by the trainer, see ``l2`` in recipes.
     """
 
     def __init__(
         self, similarity: Similarity = "euclidean", scale: float = 2.0, threshold: float = 1.0
     ) -> None:
         super().__init__()
-        self.distance = distance_of(similarity)
+        self.distance = distance_for(similarity)
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
         self.bias = nn.Parameter(torch.tensor(scale * threshold))
 
@@ -121,23 +122,24 @@ class PairCrossEntropy(nn.Module):
 
 
 class CoTuplet(nn.Module):
-    """Co-tuplet loss: an anchor against several positives and several negatives at once.
+    """Co-tuplet loss: compare each anchor with several positives and several negatives together.
 
     After Huang and Lu, "Multiscale feature learning using co-tuplet loss for offline handwritten signature
-    verification" (arXiv:2308.00428): for every genuine anchor a the hard positives (further than the nearest negative
-    less the margin) and hard negatives (nearer than the furthest positive plus the margin) enter
-    ``log(1 + sum_p exp(s d(a, p)) * sum_n exp(-s d(a, n)) * exp(s margin))``, d the distance of normalised
-    embeddings and s the scale. Here the negatives of an anchor are all rows with another label, forgeries included.
+    verification" (arXiv:2308.00428). The loss of an anchor a is
+    ``log(1 + sum_p exp(s d(a, p)) * sum_n exp(-s d(a, n)) * exp(s margin))``. Here d is the distance between
+    normalised embeddings and s the scale; p runs over the hard positives (further than the nearest negative minus the
+    margin), n over the hard negatives (nearer than the furthest positive plus the margin). The negatives of an anchor
+    are all rows with another label, forgeries included.
     """
 
     def __init__(self, margin: float = 0.3, scale: float = 8.0, similarity: Similarity = "cosine") -> None:
         super().__init__()
-        self.distance = distance_of(similarity)
+        self.distance = distance_for(similarity)
         self.margin = margin
         self.scale = scale
 
     def forward(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """``(n, d), (n,)`` to a scalar; anchors without a positive or a negative do not count."""
+        """``(n, d), (n,)`` to a scalar; anchors without a positive or a negative are skipped."""
         d = self.distance(embeddings)
         same, _ = _pairs(labels)
         positive = same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
@@ -156,7 +158,7 @@ class CoTuplet(nn.Module):
 
 
 class ClassObjective(nn.Module):
-    """Rows against learned class centres; labels below zero (forgeries as negatives) have no class."""
+    """A loss of rows against learned class centres; rows with negative labels (forgeries) are skipped."""
 
     def __init__(self, loss: nn.Module) -> None:
         super().__init__()
@@ -164,19 +166,19 @@ class ClassObjective(nn.Module):
 
     def forward(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """``(n, d), (n,)`` to a scalar."""
-        classed = labels >= 0
-        value: torch.Tensor = self.loss(embeddings[classed], labels[classed])
+        has_class = labels >= 0
+        value: torch.Tensor = self.loss(embeddings[has_class], labels[has_class])
         return value
 
 
 def multi_similarity(alpha: float = 2.0, beta: float = 50.0, base: float = 0.5) -> nn.Module:
-    """Wang et al. (CVPR 2019), on cosine similarity."""
+    """Multi-similarity loss of Wang et al. (CVPR 2019), on the cosine similarity."""
     loss: nn.Module = losses.MultiSimilarityLoss(alpha=alpha, beta=beta, base=base)
     return loss
 
 
 def _normalised_softmax(dimension: int, classes: int, temperature: float = 0.05) -> nn.Module:
-    """Zhai and Wu (BMVC 2019)."""
+    """Normalised softmax loss of Zhai and Wu (BMVC 2019)."""
     loss = losses.NormalizedSoftmaxLoss(
         num_classes=classes, embedding_size=dimension, temperature=temperature
     )
@@ -186,7 +188,7 @@ def _normalised_softmax(dimension: int, classes: int, temperature: float = 0.05)
 def _subcentre_arcface(
     dimension: int, classes: int, margin: float = 0.3, scale: float = 64.0, centres: int = 3
 ) -> nn.Module:
-    """Deng et al. (ECCV 2020); the margin is in radians."""
+    """Sub-centre ArcFace loss of Deng et al. (ECCV 2020); the margin is in radians."""
     loss = losses.SubCenterArcFaceLoss(
         num_classes=classes,
         embedding_size=dimension,
@@ -214,35 +216,37 @@ CLASS_OBJECTIVES: dict[str, Callable[..., nn.Module]] = {
 
 
 def build_objective(name: str, options: Mapping[str, Any], dimension: int, identities: int) -> nn.Module:
-    """Build an objective by the name that recipes use.
+    """Build an objective from the name and the options in a recipe.
 
     Parameters
     ----------
     name : str
         A key of :data:`PAIR_OBJECTIVES` or :data:`CLASS_OBJECTIVES`.
     options : mapping
-        Its keyword arguments.
-    dimension, identities : int
-        Length of an embedding, number of identities; each has two classes, genuine and forged.
+        The keyword arguments of the objective.
+    dimension : int
+        Length of an embedding.
+    identities : int
+        Number of identities; each has two classes, genuine and forged.
 
     Raises
     ------
     DataError
-        No such objective, or no such option.
+        The objective or one of its options does not exist.
     """
     try:
         if name in CLASS_OBJECTIVES:
             return CLASS_OBJECTIVES[name](dimension, 2 * identities, **options)
         return PAIR_OBJECTIVES[name](**options)
     except KeyError:
-        known = ", ".join(sorted({**PAIR_OBJECTIVES, **CLASS_OBJECTIVES}))
-        raise DataError(f"There is no objective {name!r}; known are {known}.") from None
+        available = ", ".join(sorted({**PAIR_OBJECTIVES, **CLASS_OBJECTIVES}))
+        raise DataError(f"Unknown objective {name!r}; available: {available}.") from None
     except TypeError as error:
         raise DataError(f"The objective {name!r} cannot be built: {error}.") from error
 
 
 def _pairs(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """``(n,)`` to two ``(n, n) bool``: equal labels, and the upper triangle (every pair once)."""
+    """Map labels ``(n,)`` to two ``(n, n) bool``: equal labels, and the upper triangle (every pair once)."""
     same = labels[:, None] == labels[None, :]
     return same, torch.ones_like(same).triu(1)
 

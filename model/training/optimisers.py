@@ -1,4 +1,4 @@
-"""Optimisers and learning-rate schedules, by the names that recipes use."""
+"""Optimisers, learning-rate schedules and the moving average of the weights."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from model.training.recipes import OptimiserSpec, ScheduleSpec
 
 
 def build_optimiser(spec: OptimiserSpec, network: nn.Module, objectives: nn.Module) -> torch.optim.Optimizer:
-    """An optimiser over the network's and the objectives' parameters.
+    """Build an optimiser over the parameters of the network and of the objectives.
 
-    Weight decay applies to matrices and kernels alone: biases, norms' scales and what objectives learn go without.
+    Weight decay applies to matrices and kernels only, not to biases, normalisation scales or the parameters of the
+    objectives.
     """
     decayed = [p for p in network.parameters() if p.ndim > 1]
-    rest = [p for p in network.parameters() if p.ndim <= 1] + list(objectives.parameters())
+    not_decayed = [p for p in network.parameters() if p.ndim <= 1] + list(objectives.parameters())
     groups: list[dict[str, object]] = [
         {"params": decayed, "weight_decay": spec.weight_decay},
-        {"params": rest, "weight_decay": 0.0},
+        {"params": not_decayed, "weight_decay": 0.0},
     ]
     rate = spec.learning_rate
     match spec.name:
@@ -35,27 +36,42 @@ def build_optimiser(spec: OptimiserSpec, network: nn.Module, objectives: nn.Modu
 
 
 def l2_penalty(parameters: Iterable[nn.Parameter], strength: float) -> torch.Tensor:
-    """``strength * sum(w**2)`` over matrices and kernels: a scalar."""
+    """Compute ``strength * sum(w**2)`` over matrices and kernels: a scalar."""
     return strength * torch.stack([p.square().sum() for p in parameters if p.ndim > 1]).sum()
 
 
 def rate_factor(spec: ScheduleSpec, step: int, epoch: int, progress: float) -> float:
-    """What the learning rate is multiplied by, in [0, 1].
+    """Return the factor on the learning rate, in [0, 1].
 
     Parameters
     ----------
     step, epoch : int
-        From 0.
+        Counted from 0.
     progress : float
-        Share of the run that is done, in [0, 1].
+        Completed share of the run, in [0, 1].
     """
-    warm = min(1.0, (step + 1) / spec.warmup_steps) if spec.warmup_steps else 1.0
+    warmup = min(1.0, (step + 1) / spec.warmup_steps) if spec.warmup_steps else 1.0
     match spec.name:
         case "constant":
-            return warm
+            return warmup
         case "cosine":
-            return warm * (
+            return warmup * (
                 spec.final + (1.0 - spec.final) * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
             )
         case "steps":
-            return warm * spec.factor ** (epoch // spec.every_epochs)
+            return warmup * spec.factor ** (epoch // spec.every_epochs)
+
+
+def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
+    """Set ``average = decay * average + (1 - decay) * network``.
+
+    Running statistics are averaged too; integer buffers (counters) are copied.
+    """
+    with torch.no_grad():
+        for averaged, current in zip(
+            average.state_dict().values(), network.state_dict().values(), strict=True
+        ):
+            if averaged.is_floating_point():
+                averaged.lerp_(current, 1.0 - decay)
+            else:
+                averaged.copy_(current)

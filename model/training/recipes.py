@@ -1,6 +1,6 @@
-"""The recipe of a training run: a TOML file, checked on reading, saved byte for byte beside the weights.
+"""The recipe of a training run: a TOML file that is validated when read and saved byte for byte with the weights.
 
-Unknown keys are errors: a misspelt option would train something else than its author believes.
+Unknown keys are errors: a misspelt option would otherwise be ignored silently.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ class _Strict(BaseModel):
 class DataSpec(_Strict):
     """One data set of a recipe.
 
-    ``weight`` is its share of the identities in a batch, against the other data sets' weights. ``signers`` limits it
-    to the first so many signers, 0 is all. ``options`` go to generated data sets (``synthetic``).
+    ``weight`` is its share of the identities in a batch, relative to the weights of the other data sets. ``signers``
+    is the maximum number of signers (the first ones are used), 0 for all. ``options`` are passed to generated data
+    sets (``synthetic``).
     """
 
     name: str
@@ -53,31 +54,34 @@ class ObjectiveSpec(_Strict):
 
 
 class OptimiserSpec(_Strict):
-    """``weight_decay`` is the optimiser's; ``l2`` adds ``l2 * sum(w**2)`` over weights (not biases) to the loss."""
+    """An optimiser and its options.
+
+    The optimiser applies ``weight_decay``; ``l2`` adds ``l2 * sum(w**2)`` over weights (not biases) to the loss.
+    """
 
     name: Literal["rmsprop", "sgd", "adam", "adamw"] = "adam"
     learning_rate: float = Field(default=1e-3, gt=0)
     momentum: float = Field(default=0.0, ge=0, lt=1)
     weight_decay: float = Field(default=0.0, ge=0)
     l2: float = Field(default=0.0, ge=0)
-    clip: float = Field(default=0.0, ge=0, description="largest norm of the gradient; 0 leaves it alone")
+    clip: float = Field(default=0.0, ge=0, description="maximum norm of the gradient; 0 for no limit")
 
 
 class ScheduleSpec(_Strict):
-    """The learning rate over the run: linear warm-up, then constant, cosine to ``final``, or steps."""
+    """The learning rate over the run: linear warm-up, then constant, cosine down to ``final``, or steps."""
 
     name: Literal["constant", "cosine", "steps"] = "constant"
     warmup_steps: int = Field(default=0, ge=0)
-    final: float = Field(default=0.01, ge=0, le=1, description="of the learning rate, at the end of a cosine")
+    final: float = Field(default=0.01, ge=0, le=1, description="factor at the end of a cosine")
     every_epochs: int = Field(default=10, gt=0)
     factor: float = Field(default=0.1, gt=0, le=1)
 
 
 class SamplerSpec(_Strict):
-    """A batch is ``identities`` people with ``genuine`` specimens and ``forgeries`` of each.
+    """The size of a batch: ``identities`` signers with ``genuine`` specimens and ``forgeries`` of each.
 
-    ``together`` is the probability that the batch's people of one data set are drawn from one group, for data sets
-    that have groups (the same name written by many).
+    ``together`` is the probability that all signers of a data set in a batch are drawn from one group. It applies to
+    data sets with groups: the same name written by several writers.
     """
 
     identities: int = Field(default=8, ge=1)
@@ -87,12 +91,12 @@ class SamplerSpec(_Strict):
 
 
 class TrainingSpec(_Strict):
-    """How long, on what, and how often validation is asked.
+    """Duration, hardware and the choice of the released weights.
 
-    ``average`` is the decay of the moving average of the weights that is validated and saved; 0 takes none.
-    ``start`` is a weights folder to start from instead of at random, relative to where training is run; network and
-    canvas have to be its. ``keep`` is which weights are released: the best on validation writers, or the last, where
-    a schedule has run out and validation writers are too few to choose by.
+    Validation runs after every epoch. ``average`` is the decay of the moving average of the weights that is validated
+    and saved; 0 for none. ``start`` is a weights folder to start from instead of random weights, relative to the
+    working directory; its network and canvas must be those of the recipe. ``keep`` selects the released weights: the
+    best on the validation writers, or the last, for runs whose validation writers are too few to choose by.
     """
 
     epochs: int = Field(default=10, ge=1)
@@ -108,10 +112,10 @@ class TrainingSpec(_Strict):
 
 
 class RefinementSpec(_Strict):
-    """What is done to the network when training has ended, see :mod:`model.networks.refined`.
+    """Refinement of the network after training, see :mod:`model.networks.refined`.
 
-    ``sizes`` of the ink that are averaged; ``shrinkage`` of the whitening, fitted on ``batches`` further batches of
-    the training data.
+    Embeddings are averaged over the ``sizes`` of the ink. The whitening uses ``shrinkage`` and is fitted on
+    ``batches`` further batches of the training data.
     """
 
     sizes: tuple[float, ...] = Field(default=(1.0,), min_length=1)
@@ -120,7 +124,7 @@ class RefinementSpec(_Strict):
 
 
 class Recipe(_Strict):
-    """All that determines a run."""
+    """All settings of a run."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     seed: int = 0
@@ -138,23 +142,23 @@ class Recipe(_Strict):
     refinement: RefinementSpec | None = None
 
     @model_validator(mode="after")
-    def _keep_test_writers_out(self) -> Recipe:
+    def _reject_test_writers(self) -> Recipe:
         for spec in self.datasets + self.validation:
             if spec.split in {"test", "all"}:
                 raise ValueError(
-                    f"{spec.name}: the split {spec.split!r} holds writers for reporting only; "
-                    "a recipe may name train, validation or full"
+                    f"{spec.name}: the split {spec.split!r} contains writers for reporting only; "
+                    "a recipe may use train, validation or full"
                 )
         return self
 
 
 def parse_recipe(text: str, source: str = "recipe") -> Recipe:
-    """Check the text of a recipe.
+    """Parse and validate the text of a recipe.
 
     Raises
     ------
     DataError
-        Not TOML, or a key is unknown, missing or out of range; the message names it.
+        The text is not TOML, or a key is unknown, missing or out of range; the message names the key.
     """
     try:
         return Recipe.model_validate(tomllib.loads(text))
@@ -162,12 +166,12 @@ def parse_recipe(text: str, source: str = "recipe") -> Recipe:
         raise DataError(f"{source} is not valid TOML: {error}.") from error
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise DataError(f"{source}: {where or 'recipe'}: {first['msg']}.") from error
+        key = ".".join(str(part) for part in first["loc"])
+        raise DataError(f"{source}: {key or 'recipe'}: {first['msg']}.") from error
 
 
 def read_recipe(path: Path) -> tuple[Recipe, str]:
-    """Read a recipe file; returns it and its text. Raises DataError."""
+    """Read a recipe file; return the recipe and its text. Raises DataError."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:

@@ -1,6 +1,6 @@
-"""Which signatures make up a batch: P identities x K genuine x F forgeries, the same for the same seed and step.
+"""The composition of batches: P identities x K genuine specimens x F forgeries.
 
-A batch depends on the seed and its step's number alone. That makes resuming exact, and workers interchangeable.
+A batch depends only on the seed and its step. Resuming is therefore exact, and so is loading in several workers.
 """
 
 from __future__ import annotations
@@ -19,8 +19,21 @@ from model.training.sources import Source
 
 
 @dataclass(frozen=True)
-class Pick:
-    """One row of a batch: ``label`` counts identities over all sources."""
+class BatchRow:
+    """The specimen in one row of a batch.
+
+    Attributes
+    ----------
+    source : int
+        Index of the source.
+    identity : int
+        Index of the identity within the source.
+    label : int
+        Index of the identity over all sources.
+    number : int
+        Index of the specimen among the genuine ones or the forgeries of the identity.
+    forged : bool
+    """
 
     source: int
     identity: int
@@ -45,7 +58,14 @@ class IdentitySampler:
     ----------
     sources : sequence of Source
     weights : sequence of float
-        Each source's share of the identities in a batch.
+        Share of each source in the identities of a batch.
+    spec : SamplerSpec
+    seed : int
+
+    Raises
+    ------
+    DataError
+        A source has no identities.
     """
 
     def __init__(
@@ -53,53 +73,56 @@ class IdentitySampler:
     ) -> None:
         self._sources, self._spec, self._seed = sources, spec, seed
         self._sizes = [len(source.groups) for source in sources]
-        self._first = np.concatenate([[0], np.cumsum(self._sizes)]).astype(int)
-        self._share = np.asarray(weights, dtype=np.float64) / sum(weights)
+        self._first_label = np.concatenate([[0], np.cumsum(self._sizes)]).astype(int)
+        self._shares = np.asarray(weights, dtype=np.float64) / sum(weights)
         if min(self._sizes) == 0:
             empty = sources[self._sizes.index(0)].about.name
-            raise DataError(f"{empty} has nobody with two usable genuine specimens.")
-        self._members = [_members(source.groups) for source in sources]
+            raise DataError(f"No signer of {empty} has two usable genuine specimens.")
+        self._groups = [_identities_by_group(source.groups) for source in sources]
 
     @property
     def identities(self) -> int:
-        """How many there are in all sources."""
-        return int(self._first[-1])
+        """Number of identities in all sources."""
+        return int(self._first_label[-1])
 
-    def plan(self, step: int) -> list[Pick]:
-        """The rows of batch ``step``."""
+    def rows(self, step: int) -> list[BatchRow]:
+        """Draw the rows of batch ``step``."""
         rng = np.random.default_rng([self._seed, step])
-        # Systematic sampling: shares are met exactly on average and nearly in every batch.
+        # Systematic sampling: the shares are exact on average and deviate by less than one identity in each batch.
         points = (np.arange(self._spec.identities) + rng.random()) / self._spec.identities
-        chosen = np.bincount(
-            np.searchsorted(np.cumsum(self._share)[:-1], points), minlength=len(self._sources)
+        counts = np.bincount(
+            np.searchsorted(np.cumsum(self._shares)[:-1], points), minlength=len(self._sources)
         )
-        picks: list[Pick] = []
-        for index, wanted in enumerate(chosen):
-            for identity in self._people(index, int(wanted), rng):
-                picks += self._rows(index, identity, rng)
-        return picks
+        rows: list[BatchRow] = []
+        for source, count in enumerate(counts):
+            for identity in self._draw_identities(source, int(count), rng):
+                rows += self._draw_specimens(source, identity, rng)
+        return rows
 
-    def _people(self, index: int, wanted: int, rng: np.random.Generator) -> list[int]:
-        everybody = np.arange(self._sizes[index])
-        groups = self._members[index]
+    def _draw_identities(self, source: int, count: int, rng: np.random.Generator) -> list[int]:
+        candidates = np.arange(self._sizes[source])
+        groups = self._groups[source]
         if len(groups) > 1 and rng.random() < self._spec.together:
-            everybody = groups[int(rng.integers(len(groups)))]
-        return [int(i) for i in rng.choice(everybody, size=min(wanted, len(everybody)), replace=False)]
+            candidates = groups[int(rng.integers(len(groups)))]
+        return [int(i) for i in rng.choice(candidates, size=min(count, len(candidates)), replace=False)]
 
-    def _rows(self, index: int, identity: int, rng: np.random.Generator) -> list[Pick]:
+    def _draw_specimens(self, source: int, identity: int, rng: np.random.Generator) -> list[BatchRow]:
         rows = []
-        for forged, wanted in ((False, self._spec.genuine), (True, self._spec.forgeries)):
-            count = self._sources[index].count(identity, forged=forged)
-            numbers = rng.choice(count, size=min(wanted, count), replace=False) if count else ()
+        for forged, maximum in ((False, self._spec.genuine), (True, self._spec.forgeries)):
+            available = self._sources[source].count(identity, forged=forged)
+            numbers = rng.choice(available, size=min(maximum, available), replace=False) if available else ()
             rows += [
-                Pick(index, identity, int(self._first[index]) + identity, int(number), forged)
+                BatchRow(source, identity, int(self._first_label[source]) + identity, int(number), forged)
                 for number in numbers
             ]
         return rows
 
 
 class Batches(TorchDataset[Batch]):
-    """Batches by step, for a ``DataLoader(batch_size=None)``; drawing happens in its workers."""
+    """The batches of a run by step, for a ``DataLoader(batch_size=None)`` whose workers render the canvases.
+
+    The length is the number of training steps; later steps are valid indices too.
+    """
 
     def __init__(self, sampler: IdentitySampler, sources: Sequence[Source], seed: int, steps: int) -> None:
         self._sampler, self._sources, self._seed, self._steps = sampler, sources, seed, steps
@@ -108,25 +131,25 @@ class Batches(TorchDataset[Batch]):
         return self._steps
 
     def __getitem__(self, step: int) -> Batch:
-        picks = self._sampler.plan(step)
+        rows = self._sampler.rows(step)
         canvases = [
-            self._sources[pick.source].draw(
-                pick.identity,
-                pick.number,
-                np.random.default_rng([self._seed, step, row]),
-                forged=pick.forged,
+            self._sources[row.source].draw(
+                row.identity,
+                row.number,
+                np.random.default_rng([self._seed, step, index]),
+                forged=row.forged,
             )
-            for row, pick in enumerate(picks)
+            for index, row in enumerate(rows)
         ]
         return Batch(
             torch.from_numpy(np.stack(canvases)),
-            torch.tensor([pick.label for pick in picks]),
-            torch.tensor([pick.forged for pick in picks]),
+            torch.tensor([row.label for row in rows]),
+            torch.tensor([row.forged for row in rows]),
         )
 
 
-def _members(groups: Sequence[str]) -> list[NDArray[np.int64]]:
-    names: dict[str, list[int]] = {}
+def _identities_by_group(groups: Sequence[str]) -> list[NDArray[np.int64]]:
+    members: dict[str, list[int]] = {}
     for identity, group in enumerate(groups):
-        names.setdefault(group, []).append(identity)
-    return [np.array(ids, dtype=np.int64) for ids in names.values()]
+        members.setdefault(group, []).append(identity)
+    return [np.array(identities, dtype=np.int64) for identities in members.values()]

@@ -1,7 +1,7 @@
-"""Where training's canvases come from: packed crops, recorded trajectories, invented writers.
+"""Sources of training canvases: packed crops, recorded trajectories and synthetic writers.
 
-A source has identities, numbered from 0, each with genuine specimens and perhaps forgeries; it draws any of them
-onto a canvas with a random generator that it is handed. The same generator state gives the same bytes.
+A source has identities, numbered from 0, each with genuine specimens and possibly forgeries. It renders a specimen
+on a canvas with random augmentation; the same state of the random generator gives the same bytes.
 """
 
 from __future__ import annotations
@@ -28,89 +28,91 @@ Pixels = NDArray[np.uint8]
 
 
 class Source(Protocol):
-    """Identities that can be drawn."""
+    """Identities whose specimens can be rendered."""
 
     @property
     def about(self) -> TrainingData:
-        """For the card."""
+        """The entry of this source on the card of the weights."""
 
     @property
     def groups(self) -> Sequence[str]:
-        """One for each identity: identities of one group resemble each other (the same name by many)."""
+        """The group of each identity; a group is the same name written by several writers."""
 
     def count(self, identity: int, *, forged: bool) -> int:
-        """How many different specimens an identity has."""
+        """Return the number of genuine specimens or of forgeries of an identity."""
 
     def draw(self, identity: int, number: int, rng: np.random.Generator, *, forged: bool) -> Pixels:
-        """Specimen ``number`` as an augmented canvas: (height, width) uint8, ink = 255."""
+        """Render specimen ``number`` as an augmented canvas: (height, width) uint8, ink = 255."""
 
 
 class CropSource:
-    """Scans whose ink is isolated once and kept packed."""
+    """Scans, with the isolated ink read from the packed cache."""
 
     def __init__(
         self, dataset: Dataset, canvas: Canvas, augmentation: Augmentation, cache: Path = DEFAULT_CACHE
     ) -> None:
         self._packed = packed = pack(dataset, cache)
         self._canvas, self._augmentation = canvas, augmentation
-        self._rows: list[tuple[list[int], list[int]]] = []
-        names = []
-        of: dict[str, tuple[list[int], list[int]]] = {}
+        self._rows: list[tuple[list[int], list[int]]] = []  # genuine, forged
+        signers = []
+        rows_by_signer: dict[str, tuple[list[int], list[int]]] = {}
         for row, (signer, genuine) in enumerate(zip(packed.signers, packed.genuine, strict=True)):
-            of.setdefault(signer, ([], []))[0 if genuine else 1].append(row)
-        for signer, rows in of.items():
+            rows_by_signer.setdefault(signer, ([], []))[0 if genuine else 1].append(row)
+        for signer, rows in rows_by_signer.items():
             if len(rows[0]) >= 2:
-                names.append(signer)
+                signers.append(signer)
                 self._rows.append(rows)
-        self.groups = tuple(name.partition("/")[2] for name in names)
-        self.about = _about(dataset, len(names), sum(len(g) + len(f) for g, f in self._rows))
+        self.groups = tuple(signer.partition("/")[2] for signer in signers)
+        self.about = _about(dataset, len(signers), sum(len(g) + len(f) for g, f in self._rows))
 
     def count(self, identity: int, *, forged: bool) -> int:
-        """How many scans there are."""
+        """Return the number of scans."""
         return len(self._rows[identity][forged])
 
     def draw(self, identity: int, number: int, rng: np.random.Generator, *, forged: bool) -> Pixels:
-        """One scan, augmented."""
+        """Render one scan, augmented."""
         density = self._packed.density(self._rows[identity][forged][number])
         return augment_crop(density, self._canvas, self._augmentation, rng)
 
 
 class TrajectorySource:
-    """Recorded pen movements, drawn anew each time with another pen and a movement slightly perturbed."""
+    """Recorded pen movements, rendered each time with a random pen and a slightly perturbed movement."""
 
     def __init__(self, dataset: Dataset, canvas: Canvas, augmentation: Augmentation) -> None:
         self._canvas, self._augmentation = canvas, augmentation
         signers = [s for s in dataset.signers() if len(dataset.genuine(s)) >= 2]
-        self._of = [
+        self._trajectories = [  # genuine, forged
             (_trajectories(dataset.genuine(signer)), _trajectories(dataset.forgeries(signer)))
             for signer in signers
         ]
         self.groups = ("",) * len(signers)
-        self.about = _about(dataset, len(signers), sum(len(g) + len(f) for g, f in self._of))
+        self.about = _about(dataset, len(signers), sum(len(g) + len(f) for g, f in self._trajectories))
 
     def count(self, identity: int, *, forged: bool) -> int:
-        """How many recordings there are."""
-        return len(self._of[identity][forged])
+        """Return the number of recordings."""
+        return len(self._trajectories[identity][forged])
 
     def draw(self, identity: int, number: int, rng: np.random.Generator, *, forged: bool) -> Pixels:
-        """One recording, drawn."""
-        trajectory = perturb(self._of[identity][forged][number], rng, self._augmentation.perturb)
+        """Render one recording, augmented."""
+        trajectory = perturb(self._trajectories[identity][forged][number], rng, self._augmentation.perturb)
         return draw_augmented(trajectory, random_pen(rng), self._canvas, self._augmentation, rng)
 
 
 class SyntheticSource:
-    """Invented writers, their specimens and their forgers.
+    """Synthetic writers with genuine specimens and skilled forgeries.
 
     Parameters
     ----------
-    writers, genuine, forgeries : int
-        How many, and how many different specimens of each.
+    writers : int
+        Number of writers.
+    genuine, forgeries : int
+        Number of different specimens of each writer.
     forgers : int
-        The forgeries of a writer are shared out among so many.
+        Number of forgers for each writer.
     seed : int
-        Of the first writer; keep validation's apart from training's.
+        Seed of the first writer; validation must use other seeds than training.
     habits : mapping
-        Of the people: ``variation``, ``diversity``, ``error`` of :class:`model.synthetic.writer.Habits`.
+        Fields of :class:`model.synthetic.writer.Habits`: ``variation``, ``diversity``, ``error``.
     """
 
     def __init__(
@@ -137,12 +139,12 @@ class SyntheticSource:
         )
 
     def count(self, identity: int, *, forged: bool) -> int:
-        """As many as the recipe says, the same for everybody."""
+        """Return the number of specimens in the recipe, which is the same for all writers."""
         del identity
         return self._population.forgeries if forged else self._population.genuine
 
     def draw(self, identity: int, number: int, rng: np.random.Generator, *, forged: bool) -> Pixels:
-        """One specimen, drawn with a random pen."""
+        """Render one specimen with a random pen, augmented."""
         trajectory = self._pool.trajectory(identity, number, forged=forged)
         return draw_augmented(trajectory, random_pen(rng), self._canvas, self._augmentation, rng)
 
@@ -150,7 +152,7 @@ class SyntheticSource:
 def draw_augmented(
     trajectory: Trajectory, pen: Pen, canvas: Canvas, augmentation: Augmentation, rng: np.random.Generator
 ) -> Pixels:
-    """A trajectory on an augmented canvas: (canvas.height, canvas.width) uint8, ink = 255."""
+    """Render a trajectory on an augmented canvas: (canvas.height, canvas.width) uint8, ink = 255."""
     affine = random_affine(rng, canvas, augmentation)
     return age_scan(draw(trajectory, pen, canvas, affine), augmentation, rng)
 
@@ -158,7 +160,7 @@ def draw_augmented(
 def source_of(
     dataset: Dataset, canvas: Canvas, augmentation: Augmentation, cache: Path = DEFAULT_CACHE
 ) -> Source:
-    """The source for a data set: trajectories where it has them, else crops."""
+    """Open the source for a data set: trajectories if it has them, otherwise crops."""
     first = dataset.genuine(dataset.signers()[0])
     if first and first[0].trajectory is not None:
         return TrajectorySource(dataset, canvas, augmentation)
@@ -166,12 +168,12 @@ def source_of(
 
 
 def _trajectories(specimens: Sequence[Specimen]) -> list[Trajectory]:
-    found = []
+    trajectories = []
     for specimen in specimens:
         if specimen.trajectory is None:
             raise DataError(f"{specimen.key} has no trajectory.")
-        found.append(evenly_spaced(specimen.trajectory()))
-    return found
+        trajectories.append(evenly_spaced(specimen.trajectory()))
+    return trajectories
 
 
 def _about(dataset: Dataset, signers: int, signatures: int) -> TrainingData:

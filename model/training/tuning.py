@@ -1,8 +1,8 @@
-"""Hyper-parameter optimisation: Optuna over a recipe's numbers. ``python -m model tune RECIPE``.
+"""Hyper-parameter optimisation of a recipe with Optuna. ``python -m model tune RECIPE``.
 
-Each trial is a training run of its own in ``OUT/trial-NNNN``; what is minimised is the choice figure of the
-validation writers. The study lies in ``OUT/study.db`` and goes on where it stopped. Optuna, because samplers,
-storage and resuming are its trade: T. Akiba et al., KDD 2019.
+Each trial is a training run in ``OUT/trial-NNNN``. The study minimises the selection figure on the validation writers
+(:attr:`model.training.validation.Rates.selection_figure`). It is stored in ``OUT/study.db`` and can be continued.
+Optuna: T. Akiba et al., KDD 2019.
 """
 
 from __future__ import annotations
@@ -42,6 +42,21 @@ def search(
 ) -> Best:
     """Add trials to the study in ``out`` and write the best recipe to ``out/best.toml``.
 
+    Parameters
+    ----------
+    recipe_text : str
+        The recipe to vary.
+    out : Path
+        The folder of the study; created if missing.
+    trials : int
+        Number of trials to add.
+    data, cache
+        As :class:`model.training.train.Trainer`.
+    max_minutes : float, optional
+        Limit on the training time of each trial.
+    seed : int
+        Seed of Optuna's sampler.
+
     Raises
     ------
     DataError
@@ -70,7 +85,7 @@ def search(
 
 
 def suggest(trial: optuna.trial.BaseTrial, base: dict[str, Any]) -> dict[str, Any]:
-    """A recipe with a trial's numbers in it: learning rate, optimiser, margin and strength of augmentation."""
+    """Return the recipe with a trial's optimiser, learning rate, margins and strength of augmentation."""
     recipe = copy.deepcopy(base)
     optimiser = recipe.setdefault("optimiser", {})
     optimiser["name"] = trial.suggest_categorical("optimiser", ["rmsprop", "sgd", "adam"])
@@ -82,19 +97,19 @@ def suggest(trial: optuna.trial.BaseTrial, base: dict[str, Any]) -> dict[str, An
             options["margin"] = trial.suggest_float(f"margin_{position}", 0.1, 3.0)
     strength = trial.suggest_float("augmentation", 0.0, 1.5)
     augmentation = recipe.setdefault("augmentation", {})
-    for name, usual in (
+    for name, default in (
         ("rotation", 5.0),
         ("scale", 0.08),
         ("shear", 0.08),
         ("shift", 0.02),
         ("stroke", 2.0),
     ):
-        augmentation[name] = usual * strength
+        augmentation[name] = default * strength
     return recipe
 
 
 def to_toml(value: dict[str, Any]) -> str:
-    """A recipe as TOML; one inline value a line is all that recipes need."""
+    """Write a recipe as TOML with one key in each line and nested tables inline."""
     return "".join(f"{key} = {_inline(item)}\n" for key, item in value.items())
 
 

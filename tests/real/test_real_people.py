@@ -1,4 +1,4 @@
-"""Real people the released model has never seen, in-process and over a real socket."""
+"""The released model on signers it was not trained on, in process and over a socket."""
 
 from __future__ import annotations
 
@@ -20,60 +20,60 @@ from model.evaluation.metrics import eer
 from model.networks.weights import load_card
 from tests.app.test_start import Service
 
-PEOPLE = 5
+SIGNERS = 5
 REFERENCES = 10
 
 pytestmark = pytest.mark.real_data
 
 
-def data_of(specimen: Specimen) -> bytes:
+def file_bytes(specimen: Specimen) -> bytes:
     assert specimen.path is not None
     return specimen.path.read_bytes()
 
 
-def judge_five_people(client: Any, folder: Path) -> tuple[float, float]:
-    """Enrol 10 references of each of 5 people, verify the rest; returns the EER and the rank-1 rate."""
+def measure_accuracy(client: Any, folder: Path) -> tuple[float, float]:
+    """Enrol 10 references of each of 5 signers and verify the rest; return the EER and the rank-1 rate."""
     dataset = open_dataset("sigcomp2011-dutch/test", folder)
-    people = [s for s in dataset.signers() if len(dataset.genuine(s)) > REFERENCES and dataset.forgeries(s)][
-        :PEOPLE
+    signers = [s for s in dataset.signers() if len(dataset.genuine(s)) > REFERENCES and dataset.forgeries(s)][
+        :SIGNERS
     ]
-    assert len(people) == PEOPLE
+    assert len(signers) == SIGNERS
     genuine: list[float] = []
     forged: list[float] = []
-    named: list[bool] = []
-    for person in people:
-        files = [("files", data_of(s)) for s in dataset.genuine(person)[:REFERENCES]]
-        assert client.post(f"/signers/{person}/references", files=files).status_code == 201
-    for person in people:
+    identified: list[bool] = []
+    for signer in signers:
+        files = [("files", file_bytes(s)) for s in dataset.genuine(signer)[:REFERENCES]]
+        assert client.post(f"/signers/{signer}/references", files=files).status_code == 201
+    for signer in signers:
         for specimens, scores in (
-            (dataset.genuine(person)[REFERENCES:], genuine),
-            (dataset.forgeries(person), forged),
+            (dataset.genuine(signer)[REFERENCES:], genuine),
+            (dataset.forgeries(signer), forged),
         ):
             for specimen in specimens:
-                answer = client.post(
-                    "/verify", data={"signer_id": person}, files={"signature": data_of(specimen)}
+                response = client.post(
+                    "/verify", data={"signer_id": signer}, files={"signature": file_bytes(specimen)}
                 )
-                assert answer.status_code == 200, answer.text
-                body = answer.json()
+                assert response.status_code == 200, response.text
+                body = response.json()
                 scores.append(body["distance"] - body["threshold"])
-        for specimen in dataset.genuine(person)[REFERENCES:]:
-            found = client.post("/identify", files={"signature": data_of(specimen)}).json()
-            named.append(found["candidates"][0]["signer_id"] == person)
-    return float(eer(np.array(genuine), np.array(forged))), float(np.mean(named))
+        for specimen in dataset.genuine(signer)[REFERENCES:]:
+            response = client.post("/identify", files={"signature": file_bytes(specimen)}).json()
+            identified.append(response["candidates"][0]["signer_id"] == signer)
+    return float(eer(np.array(genuine), np.array(forged))), float(np.mean(identified))
 
 
-def test_in_process(
+def test_accuracy_in_process(
     serve: Callable[..., TestClient], signature_data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     client = serve(weights=RELEASED_WEIGHTS)
-    rate, rank_one = judge_five_people(client, signature_data)
+    rate, rank_one = measure_accuracy(client, signature_data)
     with capsys.disabled():
-        print(f"\n{PEOPLE} unseen people, {REFERENCES} references: EER {rate:.1%}, rank-1 {rank_one:.1%}")
+        print(f"\n{SIGNERS} unseen signers, {REFERENCES} references: EER {rate:.1%}, rank-1 {rank_one:.1%}")
     assert rate < 0.25
     assert rank_one > 0.85
 
 
-def test_over_a_real_socket(tmp_path: Path, signature_data: Path) -> None:
+def test_accuracy_over_a_socket(tmp_path: Path, signature_data: Path) -> None:
     service = Service(
         {
             "COUNTERSIGN_WEIGHTS": str(RELEASED_WEIGHTS),
@@ -83,7 +83,7 @@ def test_over_a_real_socket(tmp_path: Path, signature_data: Path) -> None:
     ).ready()
     try:
         with httpx.Client(base_url=service.url, timeout=60) as client:
-            rate, rank_one = judge_five_people(client, signature_data)
+            rate, rank_one = measure_accuracy(client, signature_data)
     finally:
         _, out = service.finish(signal.SIGTERM)
     assert "Traceback" not in out
@@ -91,12 +91,12 @@ def test_over_a_real_socket(tmp_path: Path, signature_data: Path) -> None:
     assert rank_one > 0.85
 
 
-def test_no_test_writer_was_trained_on(signature_data: Path) -> None:
+def test_released_model_was_not_trained_on_test_writers(signature_data: Path) -> None:
     card = load_card(RELEASED_WEIGHTS)
     assert not any(part.name.endswith(("/test", "/all")) for part in card.datasets)
-    tested = set(open_dataset("sigcomp2011-dutch/test", signature_data).signers())
+    test_signers = set(open_dataset("sigcomp2011-dutch/test", signature_data).signers())
     for split in ("train", "validation"):
-        assert not tested & set(open_dataset(f"sigcomp2011-dutch/{split}", signature_data).signers())
+        assert not test_signers & set(open_dataset(f"sigcomp2011-dutch/{split}", signature_data).signers())
         assert not set(open_dataset("svc2004/test", signature_data).signers()) & set(
             open_dataset(f"svc2004/{split}", signature_data).signers()
         )

@@ -1,4 +1,4 @@
-"""The offline jobs on synthetic people: train, be killed, resume, tune, calibrate, evaluate, by their front door."""
+"""The offline commands on synthetic writers: train, resume after a kill, tune, calibrate and evaluate."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from model.training.recipes import parse_recipe
 from model.training.sources import CropSource
 from model.training.train import train
 
-pytestmark = pytest.mark.xdist_group("training")  # they share one trained network
+pytestmark = pytest.mark.xdist_group("training")  # the tests share one trained network
 RECIPE = """
 name = "tiny"
 seed = 3
@@ -64,7 +64,7 @@ batches = 3
 )
 
 
-def run(tmp: Path, specimens: Path, name: str, **options: object) -> Path:
+def train_tiny(tmp: Path, specimens: Path, name: str, **options: object) -> Path:
     train(
         parse_recipe(RECIPE),
         RECIPE,
@@ -76,7 +76,7 @@ def run(tmp: Path, specimens: Path, name: str, **options: object) -> Path:
     return tmp / name / "weights"
 
 
-def module(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+def run_command(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "model", *map(str, arguments)],
         capture_output=True,
@@ -90,10 +90,10 @@ def module(*arguments: object, **options: object) -> subprocess.CompletedProcess
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, specimens: Path) -> Path:
-    return run(tmp_path_factory.mktemp("trained"), specimens, "whole")
+    return train_tiny(tmp_path_factory.mktemp("trained"), specimens, "whole")
 
 
-def test_a_run_writes_weights_with_their_recipe_and_card(trained: Path) -> None:
+def test_training_writes_weights_with_recipe_and_card(trained: Path) -> None:
     card = load_card(trained)
     assert card.name == "tiny"
     assert card.terms == "research"  # a folder of unknown terms counts as research
@@ -103,7 +103,7 @@ def test_a_run_writes_weights_with_their_recipe_and_card(trained: Path) -> None:
     assert list((trained.parent / "tensorboard").iterdir())
 
 
-def test_refined_weights_embed_what_they_were_trained_on_and_can_be_started_from(
+def test_training_can_refine_the_network_and_start_from_refined_weights(
     trained: Path, tmp_path: Path, specimens: Path
 ) -> None:
     options = {"data": specimens.parent, "cache": tmp_path / "cache"}
@@ -112,10 +112,10 @@ def test_refined_weights_embed_what_they_were_trained_on_and_can_be_started_from
     assert refined.card.network == "refined"
     canvas = np.zeros((1, 32, 64), dtype=np.uint8)
     canvas[0, 8:24, 10:50:4] = 255
-    assert np.linalg.norm(refined.embed(canvas)) == pytest.approx(1.0, abs=1e-3)  # numbers of half precision
+    assert np.linalg.norm(refined.embed(canvas)) == pytest.approx(1.0, abs=1e-3)  # half precision
     assert not np.allclose(refined.embed(canvas), Embedder.load_uncalibrated(trained, "cpu").embed(canvas))
 
-    # Started from it, with a rate too small to move anything, training gives back the network under the refinement.
+    # With a negligible learning rate, training from these weights returns the network inside the refinement.
     text = f"""{RECIPE.split("[[datasets]]", maxsplit=1)[0].replace("2e-3", "1e-30")}
 [[datasets]]
 name = "synthetic"
@@ -126,14 +126,15 @@ steps_per_epoch = 2
 start = "{tmp_path / "refined" / "weights"}"
 """
     card = train(parse_recipe(text), text, tmp_path / "continued", **options)  # type: ignore[arg-type]
-    assert {d.name for d in card.datasets} == {"people/train", "synthetic"}  # it still knows the people
+    # The card lists the data of the start weights too.
+    assert {d.name for d in card.datasets} == {"people/train", "synthetic"}
     assert card.terms == "research"
     before = load_file(tmp_path / "refined" / "weights" / "model.safetensors")
     after = load_file(tmp_path / "continued" / "weights" / "model.safetensors")
     assert np.allclose(after["describe.weight"], before["base.describe.weight"], atol=1e-6)
 
 
-def test_a_run_that_was_killed_and_resumed_ends_with_the_same_weights(
+def test_killed_and_resumed_run_ends_with_the_same_weights(
     trained: Path, tmp_path: Path, specimens: Path
 ) -> None:
     recipe = tmp_path / "tiny.toml"
@@ -158,30 +159,29 @@ def test_a_run_that_was_killed_and_resumed_ends_with_the_same_weights(
     process.wait()
     assert (out / "checkpoint.pt").is_file()
     with pytest.raises(DataError, match="--resume"):
-        run(tmp_path, specimens, "killed")
-    again = run(tmp_path, specimens, "killed", resume=True)
-    whole, resumed = (load_file(folder / "model.safetensors") for folder in (trained, again))
-    for name, tensor in whole.items():
+        train_tiny(tmp_path, specimens, "killed")
+    finished = train_tiny(tmp_path, specimens, "killed", resume=True)
+    uninterrupted, resumed = (load_file(folder / "model.safetensors") for folder in (trained, finished))
+    for name, tensor in uninterrupted.items():
         assert np.array_equal(tensor, resumed[name]), name
 
 
-def test_training_and_the_service_see_the_same_pixels(trained: Path, specimens: Path, tmp_path: Path) -> None:
+def test_training_and_service_use_the_same_canvases(trained: Path, specimens: Path, tmp_path: Path) -> None:
     dataset = FolderDataset(specimens, "people")
     embedder = Embedder.load_uncalibrated(trained, "cpu")
-    canvas = load_card(trained).canvas.canvas()
-    source = CropSource(dataset, canvas, NONE, tmp_path)
+    source = CropSource(dataset, load_card(trained).canvas.canvas(), NONE, tmp_path)
     packed = pack(dataset, tmp_path)
     rng = np.random.default_rng(0)
     compared = 0
     for identity, signer in enumerate(dataset.signers()):
         for number, specimen in enumerate(dataset.genuine(signer)):
-            drawn = source.draw(identity, number, rng, forged=False)
-            assert np.array_equal(drawn, embedder.prepare(specimen.grey()).canvas), specimen.key
+            canvas = source.draw(identity, number, rng, forged=False)
+            assert np.array_equal(canvas, embedder.prepare(specimen.grey()).canvas), specimen.key
             compared += 1
     assert compared == int(packed.genuine.sum())
 
 
-def test_unknown_keys_and_test_writers_are_refused_in_recipes() -> None:
+def test_recipe_with_unknown_key_or_test_writers_is_rejected() -> None:
     with pytest.raises(DataError, match="learning_rat"):
         parse_recipe(RECIPE.replace("learning_rate", "learning_rat"))
     with pytest.raises(DataError, match="reporting only"):
@@ -191,42 +191,42 @@ def test_unknown_keys_and_test_writers_are_refused_in_recipes() -> None:
 
 
 @pytest.mark.parametrize("command", ["train", "tune", "evaluate", "calibrate", "synth"])
-def test_every_command_explains_itself(command: str) -> None:
-    done = module(command, "--help")
-    assert done.returncode == 0
-    assert "Usage" in done.stdout
+def test_every_command_has_help(command: str) -> None:
+    completed = run_command(command, "--help")
+    assert completed.returncode == 0
+    assert "Usage" in completed.stdout
 
 
-def test_tune_calibrate_and_evaluate_by_the_command_line(
-    model_folder: Path, tmp_path: Path, specimens: Path
-) -> None:
+def test_tune_calibrate_and_evaluate_commands(model_folder: Path, tmp_path: Path, specimens: Path) -> None:
     recipe = tmp_path / "tiny.toml"
     recipe.write_text(RECIPE.replace("epochs = 3", "epochs = 1"))
     root = specimens.parent
-    done = module("tune", recipe, "--trials", 2, "--out", tmp_path / "study", "--data", root)
-    assert done.returncode == 0, done.stderr
+    completed = run_command("tune", recipe, "--trials", 2, "--out", tmp_path / "study", "--data", root)
+    assert completed.returncode == 0, completed.stderr
     assert parse_recipe((tmp_path / "study" / "best.toml").read_text()).name == "tiny"
-    done = module("tune", recipe, "--trials", 1, "--out", tmp_path / "study", "--data", root)
-    assert (tmp_path / "study" / "trial-0002").is_dir(), "a study goes on where it stopped"
+    completed = run_command("tune", recipe, "--trials", 1, "--out", tmp_path / "study", "--data", root)
+    assert (tmp_path / "study" / "trial-0002").is_dir(), "the existing study is continued"
 
-    # Three epochs of four steps teach nothing: calibrate a network whose random convolutions see shape.
-    shutil.copytree(model_folder, tmp_path / "weights")
-    trained = tmp_path / "weights"
-    (trained / "calibration.json").unlink()
-    done = module("calibrate", trained, "-d", "people", "--root", root, "--draws", 2)
-    assert done.returncode == 0, done.stderr
-    calibration = json.loads((trained / "calibration.json").read_text())
-    assert calibration["weights_sha256"] == load_card(trained).sha256
+    # Twelve training steps are not enough for a calibration. The random convolutions of `model_folder` suffice.
+    weights = tmp_path / "weights"
+    shutil.copytree(model_folder, weights)
+    (weights / "calibration.json").unlink()
+    completed = run_command("calibrate", weights, "-d", "people", "--root", root, "--draws", 2)
+    assert completed.returncode == 0, completed.stderr
+    calibration = json.loads((weights / "calibration.json").read_text())
+    assert calibration["weights_sha256"] == load_card(weights).sha256
 
-    done = module("evaluate", trained, "people", "--root", root, "-k", 1, "-k", 5, "--draws", 1, "--samples", 20,
-                  "--out", tmp_path / "report")  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"\|\s*5\s*\|", done.stdout)
+    counts = ("-k", 1, "-k", 5, "--draws", 1, "--samples", 20)
+    completed = run_command(
+        "evaluate", weights, "people", "--root", root, *counts, "--out", tmp_path / "report"
+    )
+    assert completed.returncode == 0, completed.stderr
+    assert re.search(r"\|\s*5\s*\|", completed.stdout)
     assert {p.suffix for p in (tmp_path / "report").iterdir()} >= {".png", ".json"}
 
 
-def test_what_cannot_be_had_is_one_line_and_status_2(tmp_path: Path) -> None:
-    done = module("train", tmp_path / "none.toml")
-    assert done.returncode == 2
-    assert "none.toml" in done.stderr
-    assert "Traceback" not in done.stderr
+def test_missing_recipe_is_reported_in_one_line_with_status_2(tmp_path: Path) -> None:
+    completed = run_command("train", tmp_path / "none.toml")
+    assert completed.returncode == 2
+    assert "none.toml" in completed.stderr
+    assert "Traceback" not in completed.stderr
