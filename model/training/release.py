@@ -17,7 +17,7 @@ from model.networks.embedder import to_tensor
 from model.networks.refined import Refined, whitening
 from model.networks.weights import save
 from model.training.checkpoint import BEST_FILE
-from model.training.initial_network import build_network
+from model.training.initial_network import build_network, load_start_weights
 from model.training.recipes import Recipe, RefinementSpec
 from model.training.samplers import Batches
 
@@ -49,6 +49,10 @@ def release(
     """
     network = build_network(recipe)
     network.load_state_dict(load_file(folder / BEST_FILE))
+    if recipe.training.interpolation < 1.0:
+        start = build_network(recipe)
+        load_start_weights(start, recipe)
+        interpolate(network, start, recipe.training.interpolation)
     name, options = recipe.network.name, dict(recipe.network.options)
     if recipe.refinement is not None:
         network, options = _refine(network, recipe, recipe.refinement, dimension, batches)
@@ -66,6 +70,18 @@ def release(
         "validation": dict(validation),
     }
     return save(folder / "weights", network, fields, recipe_text)
+
+
+def interpolate(network: nn.Module, start: nn.Module, share: float) -> None:
+    """Replace the weights of a network by ``share`` of them and ``1 - share`` of those of another one.
+
+    Statistics of batch normalisation are interpolated as well; counters keep the network's values.
+    """
+    others = start.state_dict()
+    with torch.no_grad():
+        for name, values in network.state_dict().items():
+            if values.is_floating_point():
+                values.lerp_(others[name].to(values), 1.0 - share)
 
 
 def _refine(
