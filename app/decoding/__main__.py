@@ -20,6 +20,7 @@ from typing import Any
 import cv2
 
 from app.decoding.frames import put, take
+from app.decoding.structure import count_pages
 from app.decoding.uploads import UploadLimits, hush_libtiff, read_upload
 from app.domain.errors import UploadRefused
 from model.errors import UnusableSignature
@@ -61,14 +62,24 @@ def answer(asked: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
         grey = read_upload(data, asked["name"], UploadLimits(**asked["limits"]), asked["page"])
         decoded = time.perf_counter()
         prepared = prepare(grey, Canvas(**asked["canvas"]))
-    except (UploadRefused, UnusableSignature) as error:
+    except UploadRefused as error:
         return {"refused": error.code, "why": str(error)}, b""
+    except UnusableSignature as error:
+        return {"refused": error.code, "why": f"{error}{_other_pages(data, asked['page'])}"}, b""
     except Exception as error:  # noqa: BLE001 - told to the service, which raises it there
         if isinstance(error, MemoryError) or getattr(error, "code", None) == cv2.Error.StsNoMem:
             return {"memory": True}, b""
         return {"failed": traceback.format_exc()}, b""
     times = {"decode": decoded - begin, "isolate": time.perf_counter() - decoded}
     return {"seconds": times, "quality": asdict(prepared.quality)}, prepared.canvas.tobytes()
+
+
+def _other_pages(data: bytes, page: int) -> str:
+    """A sentence on the other pages of the file, where there are any."""
+    pages = count_pages(data)
+    if pages == 1:
+        return ""
+    return f" The file has {pages} pages and page {page} was read; set `page`, counted from 0, to read another one."
 
 
 if __name__ == "__main__":

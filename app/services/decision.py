@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.domain.records import Finding, Note, OperatingPoint, ReferenceDistance, Vector, now
 from app.services.core import Core
@@ -43,11 +44,22 @@ def policy(core: Core, target_far: float | None = None, fixed_threshold: float |
 
 @dataclass(frozen=True)
 class Judgement:
-    """A verdict with the distances that it rests on."""
+    """A verdict with the distances that it is based on.
+
+    Attributes
+    ----------
+    verdict : Verdict
+        From the distinct references alone.
+    to_references : (k,) float64
+    among_references : (k, k) float64
+    distinct : (d,) int
+        References that repeat no earlier one; the same scan in another format or size counts once.
+    """
 
     verdict: Verdict
     to_references: Floats
     among_references: Floats
+    distinct: NDArray[np.intp]
 
 
 async def judged(core: Core, question: Vector, templates: Vector, rule: Policy) -> Judgement:
@@ -62,7 +74,23 @@ def judge_now(core: Core, question: Vector, templates: Vector, rule: Policy) -> 
     """As :func:`judged`, on the calling thread."""
     to_references = core.embedder.compare(question[None], templates)[0]
     among = core.embedder.compare_among(templates)
-    return Judgement(_verdict(core, to_references, among, rule), to_references, among)
+    distinct = distinct_references(core, among)
+    verdict = _verdict(core, to_references[distinct], among[np.ix_(distinct, distinct)], rule)
+    return Judgement(verdict, to_references, among, distinct)
+
+
+def distinct_references(core: Core, among_references: Floats) -> NDArray[np.intp]:
+    """References that repeat no earlier one, by their distances among each other (k, k).
+
+    Two signatures are never as close as the calibration's ``copy_distance``: such a pair is one scan, saved twice.
+    Counted twice, it would make the signer look steadier than they are, and narrow the threshold.
+    """
+    copies = among_references < core.embedder.calibration.copy_distance
+    distinct: list[int] = []
+    for index in range(len(among_references)):
+        if not copies[index, distinct].any():
+            distinct.append(index)
+    return np.array(distinct, dtype=np.intp)
 
 
 def finding(
@@ -76,7 +104,9 @@ def finding(
     """The finding, and the basis that explains it a year later."""
     verdict = judgement.verdict
     point = verdict.operating_point
-    warned = (*signature.notes, *(note(_NOTE_OF.get(code, code)) for code in verdict.warnings), *notes)
+    warned = [*signature.notes, *(note(_NOTE_OF.get(code, code)) for code in verdict.warnings), *notes]
+    if len(judgement.distinct) < len(judgement.to_references):
+        warned.append(note("duplicate-reference"))
     result = Finding(
         decision=verdict.decision.value,
         distance=verdict.distance,
@@ -88,7 +118,7 @@ def finding(
             ReferenceDistance(key, round(float(value), DISTANCE_DIGITS))
             for key, value in zip(reference_ids, judgement.to_references, strict=True)
         ),
-        warnings=warned,
+        warnings=tuple(warned),
         model_version=core.model_version,
         created_at=now(),
     )
@@ -103,23 +133,44 @@ def finding(
         ],
         "quality": signature.quality,
     }
+    if len(judgement.distinct) < len(judgement.to_references):
+        basis["distinct_references"] = [reference_ids[index] for index in judgement.distinct]
     return result, basis
 
 
-async def standing_apart(core: Core, templates: Vector, new: int) -> list[bool]:
-    """Which of the last `new` of a signer's templates (k, dimension) are further from the others than even a reviewer
-    would let pass; none where there are fewer than two others.
+@dataclass(frozen=True)
+class Specimen:
+    """How a new reference compares with the signer's other references.
+
+    Attributes
+    ----------
+    outlier : bool
+        It is further from the others than a reviewer would be asked to look at; never with fewer than two others.
+    copy : bool
+        It repeats an earlier reference: the same scan.
     """
-    if len(templates) < 3:
-        return [False] * new
+
+    outlier: bool
+    copy: bool
+
+
+async def compare_specimens(core: Core, templates: Vector, new: int) -> list[Specimen]:
+    """Compare each of the last `new` of a signer's templates (k, dimension) with all others."""
     table = await asyncio.to_thread(core.embedder.compare_among, templates)
+    distinct = distinct_references(core, table)
     rule = policy(core)
-    apart = []
+    found = []
     for position in range(len(templates) - new, len(templates)):
-        others = np.delete(np.arange(len(templates)), position)
-        verdict = _verdict(core, table[position, others], table[np.ix_(others, others)], rule)
-        apart.append(verdict.decision is Decision.REJECT)
-    return apart
+        if position not in distinct:
+            found.append(Specimen(outlier=False, copy=True))
+            continue
+        others = distinct[distinct != position]
+        outlier = False
+        if len(others) >= 2:
+            verdict = _verdict(core, table[position, others], table[np.ix_(others, others)], rule)
+            outlier = verdict.decision is Decision.REJECT
+        found.append(Specimen(outlier=outlier, copy=False))
+    return found
 
 
 def _verdict(core: Core, to_references: Floats, among_references: Floats, rule: Policy) -> Verdict:

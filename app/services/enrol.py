@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from app.domain.errors import DuplicateReference, SignerNotFound
 from app.domain.records import NewReference, Note, Reference, Upload, new_id, now
 from app.services.core import Core
-from app.services.decision import standing_apart
+from app.services.decision import Specimen, compare_specimens
 from app.services.idempotency import IdempotentRequest
 from app.services.preparation import Signature, media_type, read_signatures
 from app.services.warnings import note
@@ -45,10 +45,10 @@ async def enrol(
     known = await core.store.read(signers.key_of, tenant_id, signer_id)
     signatures = await read_signatures(core, uploads)
     _refuse_twins(signatures)
-    apart = await _unlike_others(core, tenant_id, signer_id, signatures)
+    compared = await _compare_with_others(core, tenant_id, signer_id, signatures)
     new = [
-        _new_reference(core, signature, (note("unlike-other-references"),) if odd else ())
-        for signature, odd in zip(signatures, apart, strict=True)
+        _new_reference(core, signature, _warnings(specimen))
+        for signature, specimen in zip(signatures, compared, strict=True)
     ]
     entry = core.trail.entry(
         "enrol", references=[one.reference_id for one in new], model_version=core.model_version
@@ -69,10 +69,10 @@ async def enrol(
         return await core.store.write(keep)
 
 
-async def _unlike_others(
+async def _compare_with_others(
     core: Core, tenant_id: str, signer_id: str, signatures: Sequence[Signature]
-) -> list[bool]:
-    """Which of the new specimens stand apart from all other references of the signer, old and new.
+) -> list[Specimen]:
+    """Compare the new specimens with all other references of the signer, old and new.
 
     Old ones that have no template of the model that runs are left out: templates of two models are never compared.
     Such a signer is enrolled all the same, so that nothing is lost while references are moved to a new model; what
@@ -84,7 +84,13 @@ async def _unlike_others(
         old = present.reshape(-1, templates.shape[1])
     except SignerNotFound:
         old = np.zeros((0, templates.shape[1]), np.float32)
-    return await standing_apart(core, np.concatenate([old, templates]), len(templates))
+    return await compare_specimens(core, np.concatenate([old, templates]), len(templates))
+
+
+def _warnings(specimen: Specimen) -> tuple[Note, ...]:
+    if specimen.copy:
+        return (note("copy-of-reference"),)
+    return (note("unlike-other-references"),) if specimen.outlier else ()
 
 
 def _refuse_twins(signatures: Sequence[Signature]) -> None:

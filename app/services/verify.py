@@ -78,7 +78,7 @@ async def verify(
 
     with core.metrics.stage("store"):
         told = await core.store.write(keep)
-    rank = genuine_rank(core.embedder.calibration, judgement.verdict, len(known.reference_ids))
+    rank = genuine_rank(core.embedder.calibration, judgement.verdict, len(judgement.distinct))
     core.metrics.verification(result.decision, result.distance, rank)
     return told
 
