@@ -1,10 +1,10 @@
 """Error rates on data sets that the network was not trained on, by leaving out each data set in turn.
 
 ``python -m benchmarks.leave_one_out RECIPE [--epochs N]``. For each data set with skilled forgeries, the recipe is
-trained without it (into ``runs/RECIPE-without-DATASET``), calibrated on the validation writers of the other data sets,
-and measured on all writers of the data set that was left out. Its signers, forgers, pens and scanners, and for some
-data sets the script, are new to the network. HOG and the released weights that were not trained on the data set are
-measured too, calibrated on the same writers. With ``--weights FOLDER``, these weights are measured instead of the
+trained without it (into ``runs/RECIPE-without-DATASET``), calibrated on the validation writers of the other data
+sets, and measured on all writers of the data set that was left out. Its signers, forgers, pens and scanners, and for
+some data sets the script, are new to the network. HOG and the released weights that were not trained on the data set
+are measured too, calibrated on the same writers. With ``--weights FOLDER``, these weights are measured instead of the
 released ones.
 
 An interrupted run can be repeated: training resumes from its checkpoint, and finished measurements are reused.

@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def _summary(writers: Gallery) -> tuple[float, float, float, float]:
-    """Return the mean genuine distance, its deviation between writers, the mean forged distance and the difference."""
+    """Return the mean genuine distance, its deviation between writers, the mean forged distance, the difference."""
     means = []
     for signer in np.unique(writers.signers):
         genuine = np.flatnonzero((writers.signers == signer) & writers.genuine)

@@ -13,7 +13,6 @@ import numpy as np
 
 from app.settings import RELEASED_WEIGHTS
 from model.data.registry import open_dataset
-from model.data.specimens import Dataset
 from model.decision.calibration import Calibration
 from model.decision.distances import Floats
 from model.evaluation import plots
