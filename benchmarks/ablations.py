@@ -1,9 +1,10 @@
-"""One change at a time: what each part of the recipe is worth on people that none of its data know.
+"""Ablations: the effect of each part of a recipe on signers of data sets that it was not trained on.
 
-``python -m benchmarks.ablations [--steps N] [VARIANT ...]``. The recipe of free data is trained anew with one change,
-for the same few steps (into ``runs/ablation-VARIANT``; what is finished is not trained again), and measured on the
-people of two sets with skilled forgeries, on neither of which it was trained. Rule: the mean distance to the three
-nearest references, less 0.7 of the mean distance among the references.
+``python -m benchmarks.ablations [--steps N] [VARIANT ...]``. Each variant is the recipe with permissive data and one
+change. All variants are trained for the same small number of steps into ``runs/ablation-VARIANT``; finished runs are
+not repeated. They are measured on all writers of two data sets with skilled forgeries that no variant was trained on.
+The score is the mean distance to the three nearest references, minus 0.7 times the mean distance among the
+references.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.derived import RUNS, derive, take_over, trained
+from benchmarks.derived import RUNS, derive, reuse_training, trained_weights
 from model.data.registry import open_dataset
 from model.evaluation.baselines import Hog
 from model.evaluation.error_rates import NearestThree, Result, measure
@@ -31,7 +32,7 @@ WITH_REFINEMENT: dict[str, dict[str, Any]] = {
     "not refined": {"refinement": None},
     "whitened, one size": {"refinement.sizes": [1.0]},
 }
-"""Made of the first run, without training again."""
+"""Variants that differ in the refinement only; they reuse the training of the first variant."""
 VARIANTS: dict[str, dict[str, Any]] = {
     "the recipe": {},
     "canvas 64 x 128": {
@@ -48,10 +49,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
             {"name": "reference-set", "forgeries": "own-class"},
         ]
     },
-    "without invented forgers": {"sampler.forgeries": 0},
+    "without synthetic forgeries": {"sampler.forgeries": 0},
     "without spreading ink": {"augmentation.ink": 0.0, "augmentation.uneven": 0.0},
     "pooled over the whole canvas": {"network.options.grid": [1, 1], "network.options.cell": 768},
-    # On top of the best of these:
+    # Further changes to the best of the variants above:
     "similarity alone, without spreading ink": {
         "objectives": [SIMILARITY],
         "augmentation.ink": 0.0,
@@ -79,43 +80,46 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "variants", nargs="*", help=f"of {', '.join(VARIANTS | WITH_REFINEMENT)}; all by default"
+        "variants", nargs="*", help=f"any of {', '.join(VARIANTS | WITH_REFINEMENT)}; all by default"
     )
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=300, help="training steps of each variant")
     parser.add_argument("--data", type=Path, default=None, help="folder of the data sets (SIGNATURE_DATA)")
     args = parser.parse_args()
     _, text = read_recipe(RECIPE)
-    shelf = InkCache()
+    ink_cache = InkCache()
     print(f"`{shlex.join(['python', '-m', 'benchmarks.ablations', *sys.argv[1:]])}`\n")
     print("| variant | set | skilled EER, %: 1 reference | 5 | 10 | random, 1 | 5 | 10 |")
     print("|---|---|---:|---:|---:|---:|---:|---:|")
-    _report("HOG, untrained", Hog(shelf), args.data)
+    _report("HOG, untrained", Hog(ink_cache), args.data)
     for variant in args.variants or (VARIANTS | WITH_REFINEMENT):
-        name = _name(variant)
+        name = _run_name(variant)
         changes = (VARIANTS | WITH_REFINEMENT)[variant] | {"training.steps_per_epoch": args.steps}
         derived = derive(text, name, changes, epochs=1)
         if variant in WITH_REFINEMENT and not (RUNS / name).exists():
-            take_over(derived, RUNS / _name(next(iter(VARIANTS))))
-        _report(variant, WeightsFeatures(trained(derived, args.data), shelf), args.data)
+            reuse_training(derived, RUNS / _run_name(next(iter(VARIANTS))))
+        _report(variant, WeightsFeatures(trained_weights(derived, args.data), ink_cache), args.data)
 
 
-def _name(variant: str) -> str:
+def _run_name(variant: str) -> str:
     return f"ablation-{variant.replace(' ', '-').replace(',', '')}"
 
 
 def _report(variant: str, system: Features, data: Path | None) -> None:
-    rows: list[list[Result]] = []
+    """Measure a variant and print its row for each data set and for their mean."""
+    results: list[list[Result]] = []
     for name in SETS:
-        own = gallery(system, open_dataset(name, data))
-        rows.append([measure(own, variant, NearestThree(0.7), k, 5, samples=10) for k in REFERENCES])
-        _row(variant, name, rows[-1:])
-    _row(variant, "mean", rows)
+        dataset_gallery = gallery(system, open_dataset(name, data))
+        results.append(
+            [measure(dataset_gallery, variant, NearestThree(0.7), k, 5, samples=10) for k in REFERENCES]
+        )
+        _print_row(variant, name, results[-1:])
+    _print_row(variant, "mean", results)
 
 
-def _row(variant: str, name: str, rows: list[list[Result]]) -> None:
-    def mean(kind: str) -> list[str]:
+def _print_row(variant: str, name: str, results: list[list[Result]]) -> None:
+    def mean(rate: str) -> list[str]:
         return [
-            f"{100 * np.mean([getattr(row[i], kind).value for row in rows]):.1f}"
+            f"{100 * np.mean([getattr(by_k[i], rate).value for by_k in results]):.1f}"
             for i in range(len(REFERENCES))
         ]
 

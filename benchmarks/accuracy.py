@@ -1,9 +1,9 @@
-"""The accuracy table of README: HOG, the article's network, SigNet and ours, on people none of them has seen.
+"""The accuracy tables: HOG and trained networks on test writers that none of them was trained on.
 
-``python benchmarks/accuracy.py [WEIGHTS ...]``; without folders, every ``weights/*`` and ``runs/*/weights`` is a row.
-Each system is measured twice: by the plain rule (mean distance to the three nearest references) and by the set rule
-that the service applies, with the calibration beside the weights or, where there is none, one fitted here on
-validation writers. The test writers are in neither.
+``python benchmarks/accuracy.py [WEIGHTS ...]``; by default, all ``weights/*`` and ``runs/*/weights`` are measured.
+Each system is measured with two rules: the mean distance to the three nearest references, and the set rule of the
+service. The set rule uses the calibration in the weights folder or, if there is none, one that is fitted here on
+validation writers. Test writers are used neither for training nor for calibration.
 """
 
 from __future__ import annotations
@@ -44,20 +44,22 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "weights", nargs="*", type=Path, help="weights folders; all that are found by default"
+        "weights", nargs="*", type=Path, help="weights folders; by default all in weights/ and runs/"
     )
     parser.add_argument("--data", type=Path, default=None, help="folder of the data sets (SIGNATURE_DATA)")
     parser.add_argument(
         "--set", action="append", dest="sets", help=f"test set, repeatable; default {', '.join(SETS)}"
     )
-    parser.add_argument("--draws", type=int, default=5)
-    parser.add_argument("--samples", type=int, default=500, help="of the bootstrap")
-    parser.add_argument("--target-far", type=float, default=0.05)
-    parser.add_argument("--json", type=Path, default=ROOT / "runs" / "accuracy.json")
+    parser.add_argument("--draws", type=int, default=5, help="draws of references for each signer")
+    parser.add_argument("--samples", type=int, default=500, help="bootstrap samples")
+    parser.add_argument("--target-far", type=float, default=0.05, help="target FAR of the service's decision")
+    parser.add_argument(
+        "--json", type=Path, default=ROOT / "runs" / "accuracy.json", help="file for the results"
+    )
     args = parser.parse_args()
 
-    shelf = InkCache()
-    systems: list[Features] = [Hog(shelf), *_open(args.weights or _found(), shelf)]
+    ink_cache = InkCache()
+    systems: list[Features] = [Hog(ink_cache), *_open(args.weights or _default_folders(), ink_cache)]
     sets = tuple(args.sets or SETS)
     results: list[Result] = []
     for system in systems:
@@ -66,9 +68,9 @@ def main() -> None:
             ServiceRule(_calibration(system, args.data), args.target_far),
         ]
         for name in sets:
-            own = gallery(system, open_dataset(name, args.data))
+            dataset_gallery = gallery(system, open_dataset(name, args.data))
             results += [
-                measure(own, system.name, rule, k, args.draws, samples=args.samples)
+                measure(dataset_gallery, system.name, rule, k, args.draws, samples=args.samples)
                 for rule in rules
                 for k in REFERENCES
             ]
@@ -82,19 +84,20 @@ def main() -> None:
     write_json(args.json, results, command)
 
 
-def _found() -> list[Path]:
-    """Released weights first, then those of training runs."""
+def _default_folders() -> list[Path]:
+    """List the released weights, then those of training runs."""
     released = sorted(p.parent for p in (ROOT / "weights").glob("*/model.safetensors"))
     return [*released, *sorted(p.parent for p in (ROOT / "runs").glob("*/weights/model.safetensors"))]
 
 
-def _open(folders: Sequence[Path], shelf: InkCache) -> list[WeightsFeatures]:
+def _open(folders: Sequence[Path], ink_cache: InkCache) -> list[WeightsFeatures]:
+    """Open weights folders; unusable folders and duplicates are skipped."""
     opened: list[WeightsFeatures] = []
     for folder in folders:
         try:
-            features = WeightsFeatures(folder, shelf)
+            features = WeightsFeatures(folder, ink_cache)
         except ModelError as error:
-            print(f"{folder} left out: {error}", file=sys.stderr)
+            print(f"{folder} skipped: {error}", file=sys.stderr)
             continue
         if any(features.embedder.version == other.embedder.version for other in opened):
             continue
@@ -103,7 +106,7 @@ def _open(folders: Sequence[Path], shelf: InkCache) -> list[WeightsFeatures]:
 
 
 def _calibration(system: Features, data: Path | None) -> Calibration:
-    """The one beside the weights, or one fitted now on validation writers."""
+    """Load the calibration of the weights, or fit one on validation writers."""
     if isinstance(system, WeightsFeatures):
         sha256 = system.embedder.card.sha256
         if (system.folder / FILE).exists():
@@ -111,7 +114,8 @@ def _calibration(system: Features, data: Path | None) -> Calibration:
         trained_on = {d.name for d in system.embedder.card.datasets if d.name.endswith(("/full", "/all"))}
         if trained_on:
             print(
-                f"{system.name} was trained on validation writers too ({', '.join(trained_on)})",
+                f"Warning: {system.name} was trained on validation writers ({', '.join(trained_on)}), "
+                "on which its calibration is fitted.",
                 file=sys.stderr,
             )
     else:
@@ -121,7 +125,7 @@ def _calibration(system: Features, data: Path | None) -> Calibration:
 
 
 def _summary(results: Sequence[Result], sets: Sequence[str]) -> str:
-    """EER on skilled forgeries by the service's rule: the mean over the sets and each set's own, in per cent."""
+    """Format the EER on skilled forgeries with the set rule, in per cent: the mean over the sets, and each set."""
     lines = [
         "### EER on skilled forgeries in % with 1 / 5 / 10 references, set rule",
         "",
@@ -129,15 +133,15 @@ def _summary(results: Sequence[Result], sets: Sequence[str]) -> str:
         "|---|" + "---:|" * (len(sets) + 2),
     ]
     for system in dict.fromkeys(r.features for r in results):
-        own = {
+        set_rule = {
             (r.dataset, r.references): r
             for r in results
             if r.features == system and r.far_skilled is not None
         }
-        rates = {key: r.eer_skilled.value for key, r in own.items() if r.eer_skilled is not None}
+        rates = {key: r.eer_skilled.value for key, r in set_rule.items() if r.eer_skilled is not None}
         random = [
             r.eer_random.value
-            for (_, k), r in own.items()
+            for (_, k), r in set_rule.items()
             if k == REFERENCES[-1] and r.eer_random is not None
         ]
         means = [np.mean([rates[name, k] for name in sets if (name, k) in rates]) for k in REFERENCES]

@@ -1,6 +1,6 @@
-"""Write the errors that ``benchmarks/accuracy.py`` measured onto the cards of the released weights.
+"""Write the error rates measured by ``benchmarks/accuracy.py`` to the cards of the released weights.
 
-``python -m benchmarks.cards [runs/accuracy.json]``: what the set rule of the service achieved on test writers.
+``python -m benchmarks.cards [runs/accuracy.json]``. The rates are those of the service's set rule on test writers.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from model.networks.weights import load_card, write_card
 
 WEIGHTS = Path("weights")
 LIMITATIONS = (
-    "signatures of one or two strokes: whoever has a pen can copy their shape",
-    "forgers who could watch the signature being written (SVC2004): more of theirs pass than is stated",
-    "people who sign in two ways, when the references show only one",
-    "writing over guilloche or print: neither training nor test data has any",
+    "signatures of one or two strokes: their shape is easy to copy",
+    "forgers who have watched the signature being written (SVC2004): the FAR is higher than stated",
+    "signers with two forms of signature, if the references contain only one of them",
+    "signatures over guilloche or print: neither the training nor the test data contain any",
 )
 
 
 def main() -> None:
-    """Update every card that there are results for."""
+    """Update every card for which there are results."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -43,10 +43,10 @@ def main() -> None:
 
 
 def _errors(result: dict[str, Any]) -> list[MeasuredError]:
-    found = []
+    errors = []
     for kind in ("skilled", "random"):
         rate = result[f"eer_{kind}"]
-        found.append(
+        errors.append(
             MeasuredError(
                 dataset=result["dataset"],
                 references=result["references"],
@@ -56,7 +56,7 @@ def _errors(result: dict[str, Any]) -> list[MeasuredError]:
                 high=rate["high"],
             )
         )
-    return found
+    return errors
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Recipes derived from a recipe, trained once: what the comparisons of training runs are made of."""
+"""Recipes derived from another recipe and their training runs, for benchmarks that compare training runs."""
 
 from __future__ import annotations
 
@@ -20,18 +20,20 @@ RUNS = Path("runs")
 
 
 def derive(text: str, name: str, changes: Mapping[str, Any], *, without: str = "", epochs: int = 0) -> str:
-    """The text of a recipe with some keys changed.
+    """Return the text of a recipe with some keys changed.
 
     Parameters
     ----------
     text : str
-        The recipe to start from.
+        The original recipe.
+    name : str
+        Name of the derived recipe.
     changes : mapping
         Dotted keys (``canvas.height``) to values; a value of None removes the key.
     without : str
-        A data set that is taken out of training and of validation; what validation loses is not replaced.
+        A data set to remove from training and validation.
     epochs : int
-        Of the derived run, 0 for as many as the recipe says.
+        Number of epochs; 0 for that of the original recipe.
     """
     recipe = tomllib.loads(text)
     recipe["name"] = name
@@ -53,24 +55,30 @@ def derive(text: str, name: str, changes: Mapping[str, Any], *, without: str = "
     return derived
 
 
-def take_over(text: str, finished: Path) -> None:
-    """Make a finished run that of another recipe, which must differ in its name and its refinement alone.
+def reuse_training(text: str, finished: Path) -> None:
+    """Copy the checkpoint of a finished run to the run of a recipe with another name and refinement.
 
-    Both happen after training: what was trained can be released again without training it again.
+    Neither has an effect on training, so resuming the copy only writes the weights.
+
+    Raises
+    ------
+    DataError
+        The recipes differ in more than the name and the refinement.
     """
     recipe = parse_recipe(text)
-    own = (finished / "weights" / "recipe.toml").read_text(encoding="utf-8")
-    if parse_recipe(own).model_copy(update={"name": recipe.name, "refinement": recipe.refinement}) != recipe:
+    finished_text = (finished / "weights" / "recipe.toml").read_text(encoding="utf-8")
+    comparable = {"name": recipe.name, "refinement": recipe.refinement}
+    if parse_recipe(finished_text).model_copy(update=comparable) != recipe:
         raise DataError(f"{recipe.name} differs from {finished} in more than its refinement.")
     out = RUNS / recipe.name
     out.mkdir(parents=True, exist_ok=True)
-    save_checkpoint(out, text, load_checkpoint(finished, own))
+    save_checkpoint(out, text, load_checkpoint(finished, finished_text))
     if out != finished:
         shutil.copy(finished / BEST_FILE, out / BEST_FILE)
 
 
-def trained(text: str, data: Path | None) -> Path:
-    """The weights folder of a recipe: trained now, gone on with, or left as it is where it is finished."""
+def trained_weights(text: str, data: Path | None) -> Path:
+    """Return the weights folder of a recipe, after training it, or resuming its training, where necessary."""
     recipe = parse_recipe(text)
     out = RUNS / recipe.name
     weights = out / "weights"

@@ -1,8 +1,8 @@
-"""What bringing the identification index up to date costs: ``python -m benchmarks.identify [--signers N ...]``.
+"""The time to load and to refresh the identification index: ``python -m benchmarks.identify [--signers N ...]``.
 
-For each number of signers an SQLite store with that many is made, of three made-up references each, and the index is
-read from it whole; then all of them change and it is brought up to date. The time for each signer should not grow
-with their number. No data is needed.
+For each number of signers, an SQLite store is filled with signers of three random templates each. The benchmark
+measures a search that loads the whole index, a search after all signers have changed, and a search after no change.
+The time for each signer should not grow with the number of signers. No data sets are needed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TENANT, VERSION = "default", "benchmark@0"
 
 
 def enrol(store: Store, count: int) -> None:
-    """Enrol made-up templates: what they look like does not matter to the time."""
+    """Enrol signers with random templates; the values have no effect on the timings."""
     rng = np.random.default_rng(0)
     for first in range(0, count, BATCH):
 
@@ -41,8 +41,8 @@ def enrol(store: Store, count: int) -> None:
                     )
                     for k, template in enumerate(rng.normal(size=(REFERENCES, DIMENSION)).astype(np.float32))
                 ]
-                held = signer_locks.lock_or_create(session, TENANT, f"s{n}", None, now())  # type: ignore[arg-type]
-                references.add(session, held, new, now(), REFERENCES)  # type: ignore[arg-type]
+                signer = signer_locks.lock_or_create(session, TENANT, f"s{n}", None, now())  # type: ignore[arg-type]
+                references.add(session, signer, new, now(), REFERENCES)  # type: ignore[arg-type]
 
         store.write_now(add)
 
@@ -50,32 +50,32 @@ def enrol(store: Store, count: int) -> None:
 def change(store: Store, count: int) -> None:
     """Change the policy of every signer."""
 
-    def policies(session: object) -> None:
+    def set_policies(session: object) -> None:
         for n in range(count):
-            held = signer_locks.lock_by_id(session, TENANT, f"s{n}")  # type: ignore[arg-type]
-            signers.set_policy(session, held, {"target_far": 0.05})  # type: ignore[arg-type]
+            signer = signer_locks.lock_by_id(session, TENANT, f"s{n}")  # type: ignore[arg-type]
+            signers.set_policy(session, signer, {"target_far": 0.05})  # type: ignore[arg-type]
 
-    store.write_now(policies)
+    store.write_now(set_policies)
 
 
-async def refreshed(gallery: Gallery) -> float:
-    """Seconds that a search takes, with what it has to read first."""
+async def search_s(gallery: Gallery) -> float:
+    """Return the seconds that a search takes, including the refresh of the index."""
     start = time.perf_counter()
     await gallery.nearest(TENANT, np.zeros(DIMENSION, np.float32), 1)
     return time.perf_counter() - start
 
 
 async def measure(count: int) -> tuple[float, float, float]:
-    """Seconds of the first search among so many signers, of one after all changed, and of one after no change."""
+    """Return the seconds of the first search, of one after all signers have changed, and of one after no change."""
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(_env_file=None, database_url=f"sqlite:///{Path(folder) / 'bench.db'}")  # type: ignore[call-arg]
         store = open_store(settings)
         gallery = Gallery(store, VERSION, lambda templates: templates)
         try:
             enrol(store, count)
-            first = await refreshed(gallery)
+            first = await search_s(gallery)
             change(store, count)
-            return first, await refreshed(gallery), await refreshed(gallery)
+            return first, await search_s(gallery), await search_s(gallery)
         finally:
             gallery.close()
             store.close()
@@ -91,11 +91,11 @@ def main() -> None:
     print(
         f"`python -m benchmarks.identify`, {REFERENCES} references of {DIMENSION} dimensions each, SQLite\n"
     )
-    print("| signers | read whole, s | all changed, s | for each changed signer, ms | nothing changed, s |")
+    print("| signers | loaded, s | all changed, s | for each changed signer, ms | nothing changed, s |")
     print("|---:|---:|---:|---:|---:|")
     for count in args.signers:
-        whole, changed, idle = asyncio.run(measure(count))
-        print(f"| {count:,} | {whole:.2f} | {changed:.2f} | {1e3 * changed / count:.3f} | {idle:.3f} |")
+        loaded, changed, unchanged = asyncio.run(measure(count))
+        print(f"| {count:,} | {loaded:.2f} | {changed:.2f} | {1e3 * changed / count:.3f} | {unchanged:.3f} |")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
-"""Error rates on data sets that the network has not seen: trained without each in turn, tested on all of its people.
+"""Error rates on data sets that the network was not trained on, by leaving out each data set in turn.
 
-``python -m benchmarks.leave_one_out RECIPE [--epochs N]``. For each data set that has skilled forgeries the recipe is
-trained without it (into ``runs/RECIPE-without-DATASET``), calibrated on the validation writers of the other sets, and
-measured on every writer of the set that was left out: other people, forgers, pens, scanners and, for some, another
-script. HOG and those released weights that have not seen the set are measured beside it, calibrated on the same
-writers. ``--weights FOLDER`` measures these weights in place of training, on the sets that they have not seen.
+``python -m benchmarks.leave_one_out RECIPE [--epochs N]``. For each data set with skilled forgeries, the recipe is
+trained without it (into ``runs/RECIPE-without-DATASET``), calibrated on the validation writers of the other data
+sets, and measured on all writers of the data set that was left out. Its signers, forgers, pens and scanners, and for
+some data sets the script, are new to the network. HOG and the released weights that were not trained on the data set
+are measured too, calibrated on the same writers. With ``--weights FOLDER``, these weights are measured instead of the
+released ones.
 
-An interrupted run continues where it stopped: training from its checkpoint, measuring with the next data set.
+An interrupted run can be repeated: training resumes from its checkpoint, and finished measurements are reused.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter
 
-from benchmarks.derived import RUNS, derive, trained
+from benchmarks.derived import RUNS, derive, trained_weights
 from model.data.registry import open_dataset
 from model.data.specimens import Dataset
 from model.data.splits import Subset
@@ -47,55 +48,60 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("recipe", type=Path, nargs="?", help="trained without each data set in turn")
+    parser.add_argument("recipe", type=Path, nargs="?", help="recipe to train without each data set in turn")
     parser.add_argument(
-        "--weights", type=Path, action="append", default=[], help="a weights folder, repeatable"
+        "--weights", type=Path, action="append", default=[], help="weights folder to measure, repeatable"
     )
-    parser.add_argument("--alone", action="store_true", help="measure nothing beside what is trained")
-    parser.add_argument("--without", action="append", choices=LEFT_OUT, help="only this data set, repeatable")
-    parser.add_argument("--epochs", type=int, default=0, help="of each run; the recipe's by default")
+    parser.add_argument("--alone", action="store_true", help="measure the trained networks only")
     parser.add_argument(
-        "--threads", type=int, default=0, help="of each run; with 1, several sets can be trained side by side"
+        "--without", action="append", choices=LEFT_OUT, help="leave out this data set only, repeatable"
+    )
+    parser.add_argument("--epochs", type=int, default=0, help="epochs of each run; the recipe's by default")
+    parser.add_argument(
+        "--threads", type=int, default=0, help="threads of each training run; the recipe's by default"
     )
     parser.add_argument("--data", type=Path, default=None, help="folder of the data sets (SIGNATURE_DATA)")
     parser.add_argument(
         "--writers",
         type=int,
         default=0,
-        help="most writers of the set left out, evenly spaced; all by default",
+        help="maximum number of writers of the data set that is left out, evenly spaced; all by default",
     )
-    parser.add_argument("--draws", type=int, default=5)
-    parser.add_argument("--samples", type=int, default=500, help="of the bootstrap")
-    parser.add_argument("--target-far", type=float, default=0.05)
+    parser.add_argument("--draws", type=int, default=5, help="draws of references for each signer")
+    parser.add_argument("--samples", type=int, default=500, help="bootstrap samples")
+    parser.add_argument("--target-far", type=float, default=0.05, help="target FAR of the service's decision")
     args = parser.parse_args()
-    shelf = InkCache()
-    beside: list[Features] = []
+    ink_cache = InkCache()
+    baselines: list[Features] = []
     if not args.alone:
         folders = args.weights or [card.parent for card in sorted(RELEASED.glob("*/card.json"))]
-        beside = [
-            *([] if args.weights else [Hog(shelf)]),
-            *(WeightsFeatures(folder, shelf) for folder in folders),
+        baselines = [
+            *([] if args.weights else [Hog(ink_cache)]),
+            *(WeightsFeatures(folder, ink_cache) for folder in folders),
         ]
-    embedded = cache(lambda system, name: gallery(system, open_dataset(name, args.data)))
+    embed = cache(lambda system, name: gallery(system, open_dataset(name, args.data)))
     results: list[Result] = []
     for left_out in args.without or LEFT_OUT:
-        systems = [system for system in beside if not has_seen(system, left_out)]
+        systems = [system for system in baselines if not was_trained_on(system, left_out)]
         if args.recipe is not None:
             recipe, text = read_recipe(args.recipe)
             name = f"{recipe.name}-without-{left_out}"
             changes = {"training.threads": args.threads} if args.threads else {}
-            weights = trained(derive(text, name, changes, without=left_out, epochs=args.epochs), args.data)
-            systems.append(WeightsFeatures(weights, shelf, name=f"{recipe.name}, trained without the set"))
+            derived = derive(text, name, changes, without=left_out, epochs=args.epochs)
+            weights = trained_weights(derived, args.data)
+            systems.append(
+                WeightsFeatures(weights, ink_cache, name=f"{recipe.name}, trained without the set")
+            )
         for system in systems:
-            measured = (
+            path = (
                 RUNS / "leave-one-out" / f"{system.name}-{left_out}.json".replace(", ", "-").replace(" ", "-")
             )
             identity = {
                 "weights": system.embedder.card.sha256 if isinstance(system, WeightsFeatures) else "none",
                 "arguments": [args.writers, args.draws, args.samples, args.target_far],
             }
-            results += kept(measured, identity) or keep(
-                measured, identity, _measured(system, left_out, args, embedded)
+            results += load_results(path, identity) or save_results(
+                path, identity, _measure(system, left_out, args, embed)
             )
             print(f"{system.name} without {left_out}: done", file=sys.stderr, flush=True)
     command = shlex.join(["python", "-m", "benchmarks.leave_one_out", *sys.argv[1:]])
@@ -105,51 +111,52 @@ def main() -> None:
     write_json(RUNS / "leave-one-out" / "results.json", results, command)
 
 
-def has_seen(system: Features, left_out: str) -> bool:
-    """Whether a system was trained on a part of the data set, or on a set that contains it."""
+def was_trained_on(system: Features, left_out: str) -> bool:
+    """Return whether a system was trained on a part of the data set, or on a data set that contains it."""
     if not isinstance(system, WeightsFeatures):
         return False
     names = {data.name.partition("/")[0] for data in system.embedder.card.datasets}
     return any(left_out == name or left_out.startswith(f"{name}-") for name in names)
 
 
-def kept(path: Path, identity: dict[str, Any]) -> list[Result]:
-    """Results of an earlier run of the same weights with the same arguments; empty where there are none."""
+def load_results(path: Path, identity: dict[str, Any]) -> list[Result]:
+    """Load the results of an earlier run with the same weights and arguments; empty if there are none."""
     if not path.is_file():
         return []
     content = json.loads(path.read_text(encoding="utf-8"))
     return RESULTS.validate_python(content["results"]) if content["identity"] == identity else []
 
 
-def keep(path: Path, identity: dict[str, Any], results: list[Result]) -> list[Result]:
-    """Write results for :func:`kept`."""
+def save_results(path: Path, identity: dict[str, Any], results: list[Result]) -> list[Result]:
+    """Write results for :func:`load_results`, and return them."""
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {"identity": identity, "results": RESULTS.dump_python(results)}
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return results
 
 
-def _measured(
-    system: Features, left_out: str, args: argparse.Namespace, embedded: Callable[[Features, str], Gallery]
+def _measure(
+    system: Features, left_out: str, args: argparse.Namespace, embed: Callable[[Features, str], Gallery]
 ) -> list[Result]:
+    """Calibrate a system on the validation writers of the other data sets, and measure it on the left-out one."""
     names = [f"{name}/validation" for name in (*LEFT_OUT, "synthetic") if name != left_out]
-    others = [embedded(system, name) for name in names]
+    validation = [embed(system, name) for name in names]
     sha256 = system.embedder.card.sha256 if isinstance(system, WeightsFeatures) else "none"
-    rule = ServiceRule(fit_calibration(others, sha256, system.metric), args.target_far)
-    everybody = open_dataset(f"{left_out}/all", args.data)
-    own = gallery(system, evenly_spaced(everybody, args.writers) if args.writers else everybody)
-    return [measure(own, system.name, rule, k, args.draws, samples=args.samples) for k in REFERENCES]
+    rule = ServiceRule(fit_calibration(validation, sha256, system.metric), args.target_far)
+    dataset = open_dataset(f"{left_out}/all", args.data)
+    test_gallery = gallery(system, evenly_spaced(dataset, args.writers) if args.writers else dataset)
+    return [measure(test_gallery, system.name, rule, k, args.draws, samples=args.samples) for k in REFERENCES]
 
 
 def evenly_spaced(dataset: Dataset, writers: int) -> Dataset:
-    """At most so many of a data set's writers whose signature was forged, the same whenever it is called."""
+    """Select at most ``writers`` signers with skilled forgeries, evenly spaced in their sorted order."""
     forged = [signer for signer in dataset.signers() if dataset.forgeries(signer)]
-    places = np.linspace(0, len(forged) - 1, min(writers, len(forged))).round().astype(int)
-    return Subset(dataset, [forged[place] for place in places], "all")
+    indices = np.linspace(0, len(forged) - 1, min(writers, len(forged))).round().astype(int)
+    return Subset(dataset, [forged[index] for index in indices], "all")
 
 
 def error_table(results: Sequence[Result]) -> str:
-    """EER on skilled forgeries in per cent at 1, 5 and 10 references, and the mean over the sets left out."""
+    """Format the EER in per cent with 1, 5 and 10 references, for each data set that was left out and their mean."""
     shown = (1, 5, 10)
     lines = [
         "### EER on skilled forgeries in % with 1, 5 and 10 references",
@@ -174,7 +181,7 @@ def error_table(results: Sequence[Result]) -> str:
 
 
 def decision_table(results: Sequence[Result]) -> str:
-    """What the service's own decision and its likelihood ratios are worth on the sets left out."""
+    """Format the error rates of the service's decision and the costs of its likelihood ratios."""
     lines = [
         "### At the service's decision",
         "",
@@ -191,7 +198,7 @@ def decision_table(results: Sequence[Result]) -> str:
 
 
 def mean(estimates: Sequence[Estimate | None]) -> str:
-    """The mean in per cent."""
+    """Format the mean of estimates in per cent."""
     return f"**{100 * float(np.mean([e.value for e in estimates if e is not None])):.1f}**"
 
 

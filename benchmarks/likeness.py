@@ -1,8 +1,8 @@
-"""Are the invented people that a calibration is fitted on as variable, and their forgers as good, as real ones?
+"""Compare the variability of synthetic writers and the skill of their forgers with those of real writers.
 
-``python -m benchmarks.likeness [WEIGHTS]``. The distances that released weights give between genuine signatures of
-one person, and between them and their forgeries, of real people (none of the test writers) and of invented ones:
-those that training draws, and those of ``synthetic/validation``, whose habits were set by this table.
+``python -m benchmarks.likeness [WEIGHTS]``. The table shows the distances, by released weights, between genuine
+signatures of one writer and between genuine signatures and forgeries. The writers are real ones (no test writers),
+the synthetic writers of training, and those of ``synthetic/validation``, whose habits were chosen by this table.
 """
 
 from __future__ import annotations
@@ -33,27 +33,28 @@ def main() -> None:
     args = parser.parse_args()
     features = WeightsFeatures(args.weights, InkCache())
     print(f"`python -m benchmarks.likeness {args.weights}`\n")
-    print("| people | genuine distance | its deviation between people | forged distance | between the two |")
+    print("| writers | genuine distance | its deviation between writers | forged distance | difference |")
     print("|---|---:|---:|---:|---:|")
-    people: dict[str, Dataset] = {name: open_dataset(name, args.data) for name in REAL}
-    people["invented, as training draws them"] = SyntheticDataset(habits=Habits())
-    people["invented, `synthetic/validation`"] = SyntheticDataset(habits=HABITS)
-    for name, dataset in people.items():
+    datasets: dict[str, Dataset] = {name: open_dataset(name, args.data) for name in REAL}
+    datasets["synthetic, as in training"] = SyntheticDataset(habits=Habits())
+    datasets["synthetic, `synthetic/validation`"] = SyntheticDataset(habits=HABITS)
+    for name, dataset in datasets.items():
         row = " | ".join(f"{value:.3f}" for value in _summary(gallery(features, dataset)))
         print(f"| {name} | {row} |", flush=True)
 
 
-def _summary(own: Gallery) -> tuple[float, float, float, float]:
-    """Mean distance between genuine signatures, its deviation between signers, mean to forgeries, difference."""
-    rows = []
-    for signer in np.unique(own.signers):
-        genuine = np.flatnonzero((own.signers == signer) & own.genuine)
-        forged = np.flatnonzero((own.signers == signer) & ~own.genuine)
+def _summary(writers: Gallery) -> tuple[float, float, float, float]:
+    """Return the mean genuine distance, its deviation between writers, the mean forged distance, the difference."""
+    means = []
+    for signer in np.unique(writers.signers):
+        genuine = np.flatnonzero((writers.signers == signer) & writers.genuine)
+        forged = np.flatnonzero((writers.signers == signer) & ~writers.genuine)
         if len(genuine) > 2 and len(forged):
-            pairs = own.between(genuine, genuine)[np.triu_indices(len(genuine), 1)]
-            rows.append((pairs.mean(), own.between(genuine, forged).mean()))
-    same, forgery = np.array(rows).T
-    return float(same.mean()), float(same.std()), float(forgery.mean()), float((forgery - same).mean())
+            pairs = writers.between(genuine, genuine)[np.triu_indices(len(genuine), 1)]
+            means.append((pairs.mean(), writers.between(genuine, forged).mean()))
+    genuine_means, forged_means = np.array(means).T
+    difference = float((forged_means - genuine_means).mean())
+    return float(genuine_means.mean()), float(genuine_means.std()), float(forged_means.mean()), difference
 
 
 if __name__ == "__main__":

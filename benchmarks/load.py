@@ -1,15 +1,15 @@
-"""The service under load, beside the bare network: ``python benchmarks/load.py [--weights FOLDER] [--seconds S]``.
+"""The service under load: ``python benchmarks/load.py [--weights FOLDER] [--seconds S]``.
 
-A service process on a socket, with its record on disk, and Locust (a process of its own) as its callers. In one run:
+A service process listens on a socket, with its store on disk. Locust, in another process, calls it. One run measures:
 
-1. Capacity: callers that wait for their answers, as many as keep the service busy. In turns with it, for the machine
-   is not the same from one minute to the next: the bare network, fed canvases in a loop, one at a time and at the
-   batch sizes that the service is seen to use; and reading (decoding and isolating ink) in the service's number of
-   processes with the network on its own, in a loop.
-2. 70 % of capacity, and three times capacity, as a stream of arrivals that waits for nobody.
+1. Capacity: callers in a closed loop, enough to keep the service busy. For comparison, two loops run without the
+   service: the network alone, one canvas at a time and with the batch sizes of the service; and decoding and ink
+   isolation in the service's number of processes, followed by the network. The loops alternate with the service,
+   because the speed of the machine may vary.
+2. 70 % of capacity and three times capacity, as streams of arrivals that do not wait for answers.
 
-The callers run on the same cores as the service, so its throughput is told for each second of its own processor time
-as well as for each second on the clock: the first is what a host of its own would do.
+The callers run on the same cores as the service. Its throughput is therefore reported per second of wall time and per
+second of the service's CPU time; the latter estimates the throughput on a separate host.
 """
 
 from __future__ import annotations
@@ -50,16 +50,29 @@ from model.synthetic.writer import Writer
 CALLERS = Path(__file__).with_name("load_callers.py")
 SIGNERS = 5
 REFERENCES = 5
-STREAMS = 10  # callers that make a stream of calls
-TURNS = 4  # of the service at capacity and of its parts alone
+STREAM_CALLERS = 10  # callers of an arrival stream
+TURNS = 4  # alternations between the service at capacity and the loops without it
 MB = 1 << 20
 
 
 @dataclass(frozen=True)
 class Run:
-    """What the callers saw, each answer as (status, seconds), and what it cost the service."""
+    """One run of the callers.
 
-    answers: list[tuple[int, float]]
+    Attributes
+    ----------
+    responses : list of (status, latency in seconds)
+    seconds : float
+        From the first call to the last response.
+    errors : int
+        Calls without response or with another status than 200 and 503.
+    cpu_s : float
+        CPU time of the service.
+    rss_max : int
+        Maximum resident memory of the service, in bytes.
+    """
+
+    responses: list[tuple[int, float]]
     seconds: float
     errors: int
     cpu_s: float
@@ -67,20 +80,20 @@ class Run:
 
     def __add__(self, other: Run) -> Run:
         return Run(
-            self.answers + other.answers,
+            self.responses + other.responses,
             self.seconds + other.seconds,
             self.errors + other.errors,
             self.cpu_s + other.cpu_s,
             max(self.rss_max, other.rss_max),
         )
 
-    def of(self, status: int) -> list[float]:
-        """Latencies of the answers with a status, in seconds."""
-        return [took for got, took in self.answers if got == status]
+    def latencies(self, status: int) -> list[float]:
+        """Return the latencies of the responses with a status, in seconds."""
+        return [latency_s for code, latency_s in self.responses if code == status]
 
 
 class Service:
-    """``python -m app serve`` on a free port, with a store of its own."""
+    """``python -m app serve`` on a free port, with a new store."""
 
     def __init__(self, folder: Path, weights: Path) -> None:
         with socket.socket() as probe:
@@ -114,11 +127,11 @@ class Service:
             time.sleep(0.1)
 
     def resident(self) -> int:
-        """Bytes in memory, the reading processes' included."""
-        return sum(process.memory_info().rss for process in family(self.measured))
+        """Return the resident memory in bytes, including the decoding processes."""
+        return sum(process.memory_info().rss for process in process_tree(self.measured))
 
     def samples(self) -> dict[str, float]:
-        """Sums and counts of /metrics, by name and labels."""
+        """Read /metrics: values by name and labels."""
         text = httpx.get(f"{self.url}/metrics").text
         return {
             f"{sample.name}{sorted(sample.labels.items())}": sample.value
@@ -127,59 +140,59 @@ class Service:
         }
 
     def stop(self) -> None:
-        """Stop as an operator would."""
+        """Stop the service with SIGTERM."""
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(60)
         self._log.close()
 
 
-def family(process: psutil.Process) -> list[psutil.Process]:
-    """A process and all that it has started."""
+def process_tree(process: psutil.Process) -> list[psutil.Process]:
+    """Return a process and its descendants."""
     return [process, *process.children(recursive=True)]
 
 
-def processor_s(process: psutil.Process) -> float:
-    """Processor seconds that a process and all that it has started have used so far."""
-    return sum(sum(member.cpu_times()[:2]) for member in family(process))
+def cpu_time_s(process: psutil.Process) -> float:
+    """Return the CPU time of a process and its descendants, in seconds."""
+    return sum(sum(member.cpu_times()[:2]) for member in process_tree(process))
 
 
 def scan(writer: int, n: int) -> bytes:
-    """A synthetic signature as PNG, the size of a crop at 300 dpi."""
+    """Generate a synthetic signature as PNG, with the size of a crop at 300 dpi."""
     out = io.BytesIO()
     Image.fromarray(Writer(writer).genuine_image(n, height_px=250)).save(out, "PNG")
     return out.getvalue()
 
 
 def enrol(service: Service) -> None:
-    """Enrol a few signers."""
+    """Enrol :data:`SIGNERS` signers with :data:`REFERENCES` references each."""
     for writer in range(SIGNERS):
         files = [("files", scan(writer, n)) for n in range(REFERENCES)]
         httpx.post(f"{service.url}/signers/s{writer}/references", files=files, timeout=60).raise_for_status()
 
 
 @contextmanager
-def watched_memory(service: Service) -> Iterator[list[int]]:
-    """Note the service's resident memory twenty times a second."""
-    seen: list[int] = []
-    done = threading.Event()
+def sampled_memory(service: Service) -> Iterator[list[int]]:
+    """Sample the resident memory of the service twenty times a second."""
+    samples: list[int] = []
+    stop = threading.Event()
 
-    def watch() -> None:
-        while not done.wait(0.05):
-            seen.append(service.resident())
+    def sample() -> None:
+        while not stop.wait(0.05):
+            samples.append(service.resident())
 
-    watcher = threading.Thread(target=watch)
-    watcher.start()
+    thread = threading.Thread(target=sample)
+    thread.start()
     try:
-        yield seen
+        yield samples
     finally:
-        done.set()
-        watcher.join()
+        stop.set()
+        thread.join()
 
 
 def call(service: Service, scans: Path, seconds: float, rate: float | None, users: int) -> Run:
-    """Let Locust's callers loose on /verify; `rate` a second in all, or as fast as answers come."""
-    with tempfile.NamedTemporaryFile(suffix=".json") as told, watched_memory(service) as memory:
-        cpu = processor_s(service.measured)
+    """Call /verify with Locust: `rate` calls per second in total, or in closed loops if it is None."""
+    with tempfile.NamedTemporaryFile(suffix=".json") as report_file, sampled_memory(service) as memory:
+        cpu_before = cpu_time_s(service.measured)
         command = [
             *(sys.executable, "-m", "locust", "--locustfile", str(CALLERS), "--headless", "--only-summary"),
             *("--host", service.url, "--users", str(users), "--spawn-rate", str(users)),
@@ -194,109 +207,110 @@ def call(service: Service, scans: Path, seconds: float, rate: float | None, user
         ]
         environment = {
             **os.environ,
-            "CALLERS_TOLD": told.name,
+            "CALLERS_REPORT": report_file.name,
             "CALLERS_SCANS": str(scans),
-            "CALLERS_EACH_S": str(users / rate if rate else 0),
+            "CALLERS_INTERVAL_S": str(users / rate if rate else 0),
         }
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        used = processor_s(service.measured) - cpu
+        completed = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        cpu_s = cpu_time_s(service.measured) - cpu_before
         try:
-            report = json.loads(Path(told.name).read_text())
+            report = json.loads(Path(report_file.name).read_text())
         except ValueError:
-            raise SystemExit(done.stderr[-2000:]) from None
+            raise SystemExit(completed.stderr[-2000:]) from None
     return Run(
-        [(status, took) for status, took in report["answers"]],
+        [(status, latency_s) for status, latency_s in report["responses"]],
         report["seconds"],
         report["errors"],
-        used,
+        cpu_s,
         max(memory),
     )
 
 
 @dataclass(frozen=True)
 class Loop:
-    """What a loop got done, and the seconds that it took, on the clock and of processor time."""
+    """The number of signatures that a loop processed, with its wall time and its CPU time in seconds."""
 
-    done: int
+    count: int
     seconds: float
     cpu_s: float
 
     def __add__(self, other: Loop) -> Loop:
-        return Loop(self.done + other.done, self.seconds + other.seconds, self.cpu_s + other.cpu_s)
+        return Loop(self.count + other.count, self.seconds + other.seconds, self.cpu_s + other.cpu_s)
 
 
-NOTHING = Loop(0, 0.0, 0.0)
+NO_LOOP = Loop(0, 0.0, 0.0)
 
 
-class Alone:
-    """What there is to serve, without a service: the network alone, and reading before it.
+class LoopsWithoutService:
+    """The work of the service in plain loops: the network alone, and decoding followed by the network.
 
     Attributes
     ----------
-    one, batched : Loop
-        The network, one at a time and at the service's batch sizes, in all turns so far.
-    both : Loop
-        Reading and network, at the service's batch sizes.
+    single, batched : Loop
+        The network, one canvas at a time and with the batch sizes of the service, summed over all turns.
+    decoded : Loop
+        Decoding, ink isolation and the network, with the batch sizes of the service.
     """
 
     def __init__(self, embedder: Embedder, images: list[bytes], processes: int) -> None:
         self._embedder, self._images, self._processes = embedder, images, processes
-        self._readers = DecoderPool(processes, patience_s=60)
-        self._canvases = np.stack([self._read(image) for image in images])
+        self._decoders = DecoderPool(processes, patience_s=60)
+        self._canvases = np.stack([self._decode(image) for image in images])
         embedder.warm_up()
-        self.one = NOTHING
-        self.batched = NOTHING
-        self.both = NOTHING
+        self.single = NO_LOOP
+        self.batched = NO_LOOP
+        self.decoded = NO_LOOP
 
     def measure(self, batches: list[int], seconds: float) -> None:
-        """Take a turn of so many seconds each."""
-        self.one += _loop(partial(self._embed, itertools.repeat(1)), seconds)
+        """Run each loop for a number of seconds."""
+        self.single += _loop(partial(self._embed, itertools.repeat(1)), seconds)
         self.batched += _loop(partial(self._embed, itertools.cycle(batches)), seconds)
-        group = max(1, round(float(np.mean(batches))))
-        self.both += _loop(partial(self._read_and_embed, group), seconds)
+        batch_size = max(1, round(float(np.mean(batches))))
+        self.decoded += _loop(partial(self._decode_and_embed, batch_size), seconds)
 
     def close(self) -> None:
-        """End the reading processes."""
-        self._readers.close()
+        """Stop the decoding processes."""
+        self._decoders.close()
 
-    def _read(self, image: bytes) -> NDArray[np.uint8]:
+    def _decode(self, image: bytes) -> NDArray[np.uint8]:
         limits = UploadLimits(max_bytes=10**8, max_pixels=10**8)
-        return self._readers.read(image, None, 0, limits, self._embedder.canvas).prepared.canvas
+        return self._decoders.read(image, None, 0, limits, self._embedder.canvas).prepared.canvas
 
     def _embed(self, sizes: Iterator[int]) -> int:
         size = next(sizes)
         self._embedder.embed(self._canvases[np.arange(size) % len(self._canvases)])
         return size
 
-    def _read_and_embed(self, group: int) -> int:
-        chosen = (self._images * group)[: group * self._processes]
-        done = list(self._readers.threads.map(self._read, chosen))
-        for at in range(0, len(done), group):
-            self._embedder.embed(np.stack(done[at : at + group]))
-        return len(done)
+    def _decode_and_embed(self, batch_size: int) -> int:
+        images = (self._images * batch_size)[: batch_size * self._processes]
+        canvases = list(self._decoders.threads.map(self._decode, images))
+        for start in range(0, len(canvases), batch_size):
+            self._embedder.embed(np.stack(canvases[start : start + batch_size]))
+        return len(canvases)
 
 
 def _loop(action: Callable[[], int], seconds: float) -> Loop:
-    me = psutil.Process()
-    begin, cpu, done = time.perf_counter(), processor_s(me), 0
-    while time.perf_counter() - begin < seconds:
-        done += action()
-    return Loop(done, time.perf_counter() - begin, processor_s(me) - cpu)
+    """Repeat an action, which returns the number of signatures, for a number of seconds."""
+    process = psutil.Process()
+    start, cpu_before, count = time.perf_counter(), cpu_time_s(process), 0
+    while time.perf_counter() - start < seconds:
+        count += action()
+    return Loop(count, time.perf_counter() - start, cpu_time_s(process) - cpu_before)
 
 
-def batches_seen(before: dict[str, float], after: dict[str, float]) -> list[int]:
-    """Batch sizes that the service used in between, each as often as in a hundred passes."""
+def batch_sizes(before: dict[str, float], after: dict[str, float]) -> list[int]:
+    """Return the batch sizes that the service used between two samples, each with its frequency in per cent."""
     edges = [1, 2, 4, 8, 16, 32, 64, 128]
     name = "countersign_batch_signatures_bucket[('le', '{}')]"
-    grown = [after[name.format(float(e))] - before[name.format(float(e))] for e in edges]
-    counts = np.diff([0.0, *grown])
-    share = np.rint(100 * counts / max(1.0, counts.sum())).astype(int)
-    return [edge for edge, count in zip(edges, share, strict=True) for _ in range(count)] or [1]
+    cumulative = [after[name.format(float(e))] - before[name.format(float(e))] for e in edges]
+    counts = np.diff([0.0, *cumulative])
+    percentages = np.rint(100 * counts / max(1.0, counts.sum())).astype(int)
+    return [edge for edge, count in zip(edges, percentages, strict=True) for _ in range(count)] or [1]
 
 
-def stages(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
-    """Mean milliseconds of each stage in between."""
-    out = {}
+def stage_means_ms(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
+    """Return the mean milliseconds of each stage of a request between two samples."""
+    means = {}
     for stage in ("wait", "decode", "isolate", "queue", "network", "store"):
         label = f"[('stage', '{stage}')]"
         count, total = (
@@ -304,30 +318,46 @@ def stages(before: dict[str, float], after: dict[str, float]) -> dict[str, float
             - before[f"countersign_stage_seconds_{part}{label}"]
             for part in ("count", "sum")
         )
-        out[stage] = 1e3 * total / max(1.0, count)
-    return out
+        means[stage] = 1e3 * total / max(1.0, count)
+    return means
 
 
-def ms(seconds: list[float], share: float) -> float:
-    """A percentile in milliseconds."""
+def percentile_ms(seconds: list[float], share: float) -> float:
+    """Return a percentile in milliseconds; NaN for no values."""
     return 1e3 * float(np.percentile(seconds, 100 * share)) if seconds else float("nan")
 
 
 @dataclass(frozen=True)
-class Seen:
-    """All that was measured in one run."""
+class Measurement:
+    """The results of one run.
 
-    idle: int
-    full: Run
-    calm: Run
-    flood: Run
+    Attributes
+    ----------
+    idle_rss : int
+        Resident memory of the warm, idle service, in bytes.
+    capacity, moderate, overload : Run
+        Closed loops, 70 % of capacity, three times capacity.
+    batches : list of int
+        As returned by :func:`batch_sizes`, at capacity.
+    stages : dict
+        As returned by :func:`stage_means_ms`, at capacity.
+    overload_recorded : float
+        Number of decisions recorded in the overload run.
+    """
+
+    idle_rss: int
+    capacity: Run
+    moderate: Run
+    overload: Run
     batches: list[int]
     stages: dict[str, float]
-    flood_kept: float
+    overload_recorded: float
 
 
-def serve_and_call(weights: Path, images: list[bytes], seconds: float, alone: Alone) -> Seen:
-    """Start a service and put it under load, in turns with its parts alone."""
+def serve_and_call(
+    weights: Path, images: list[bytes], seconds: float, loops: LoopsWithoutService
+) -> Measurement:
+    """Start a service and measure it under load, alternating with the loops without it."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         scans = folder / "scans"
@@ -337,102 +367,114 @@ def serve_and_call(weights: Path, images: list[bytes], seconds: float, alone: Al
         service = Service(folder, weights)
         try:
             enrol(service)
-            call(service, scans, max(3.0, seconds / 4), None, 16)  # warm
+            call(service, scans, max(3.0, seconds / 4), None, 16)  # warm-up
             time.sleep(1.0)
-            idle = service.resident()
+            idle_rss = service.resident()
             before = service.samples()
             turns = []
             for _ in range(TURNS):
                 turns.append(call(service, scans, seconds / TURNS, None, 16))
                 after = service.samples()
-                alone.measure(batches_seen(before, after), seconds / TURNS / 2)
-            full = reduce(operator.add, turns)
-            capacity = len(full.of(200)) / full.seconds
-            calm = call(service, scans, seconds, 0.7 * capacity, STREAMS)
-            flood_before = service.samples()
-            flood = call(service, scans, seconds, 3.0 * capacity, STREAMS)
-            flood_after = service.samples()
+                loops.measure(batch_sizes(before, after), seconds / TURNS / 2)
+            capacity = reduce(operator.add, turns)
+            rate = len(capacity.latencies(200)) / capacity.seconds
+            moderate = call(service, scans, seconds, 0.7 * rate, STREAM_CALLERS)
+            overload_before = service.samples()
+            overload = call(service, scans, seconds, 3.0 * rate, STREAM_CALLERS)
+            overload_after = service.samples()
         finally:
             service.stop()
-    kept = sum(
-        flood_after[key] - flood_before.get(key, 0.0)
-        for key in flood_after
-        if key.startswith("countersign_decisions_total")
+    return Measurement(
+        idle_rss=idle_rss,
+        capacity=capacity,
+        moderate=moderate,
+        overload=overload,
+        batches=batch_sizes(before, after),
+        stages=stage_means_ms(before, after),
+        overload_recorded=sum(
+            overload_after[key] - overload_before.get(key, 0.0)
+            for key in overload_after
+            if key.startswith("countersign_decisions_total")
+        ),
     )
-    return Seen(idle, full, calm, flood, batches_seen(before, after), stages(before, after), kept)
 
 
-def rows(seen: Seen, alone: Alone) -> Iterator[tuple[str, str]]:
-    """The table."""
-    full, calm, flood = seen.full, seen.calm, seen.flood
-    served = len(full.of(200))
-    if not (served and calm.of(200) and flood.of(200)):
-        raise SystemExit("Hardly anything was answered: the machine is too busy, or --seconds too few.")
-    clock, processor = served / full.seconds, served / full.cpu_s
-    calm_50, calm_99 = ms(calm.of(200), 0.5), ms(calm.of(200), 0.99)
-    loops = {
-        "bare network, one at a time": alone.one,
-        f"bare network, in batches of {np.mean(seen.batches):.1f}": alone.batched,
-        "reading and network": alone.both,
+def rows(measurement: Measurement, loops: LoopsWithoutService) -> Iterator[tuple[str, str]]:
+    """Yield the rows of the table: description and figure."""
+    capacity, moderate, overload = measurement.capacity, measurement.moderate, measurement.overload
+    verified = len(capacity.latencies(200))
+    if not (verified and moderate.latencies(200) and overload.latencies(200)):
+        raise SystemExit(
+            "Too few requests were answered: the machine is too busy, or --seconds is too small."
+        )
+    per_wall_s, per_cpu_s = verified / capacity.seconds, verified / capacity.cpu_s
+    by_description = {
+        "network alone, one at a time": loops.single,
+        f"network alone, in batches of {np.mean(measurement.batches):.1f}": loops.batched,
+        "decoding and network": loops.decoded,
     }
-    for what, loop in loops.items():
-        yield f"{what}, in a loop", f"{loop.done / loop.seconds:.0f}/s"
-    yield "`POST /verify` at capacity, record on disk", f"{clock:.0f}/s"
-    for what, loop in loops.items():
+    for description, loop in by_description.items():
+        yield f"{description}, in a loop", f"{loop.count / loop.seconds:.0f}/s"
+    yield "`POST /verify` at capacity, store on disk", f"{per_wall_s:.0f}/s"
+    for description, loop in by_description.items():
         yield (
-            f"of {what}: by the clock, by processor time",
-            f"{clock * loop.seconds / loop.done:.2f}, {processor * loop.cpu_s / loop.done:.2f}",
+            f"ratio to {description}: by wall time, by CPU time",
+            f"{per_wall_s * loop.seconds / loop.count:.2f}, {per_cpu_s * loop.cpu_s / loop.count:.2f}",
         )
     yield (
         "at capacity, ms in each stage",
-        ", ".join(f"{name} {value:.1f}" for name, value in seen.stages.items()),
+        ", ".join(f"{name} {value:.1f}" for name, value in measurement.stages.items()),
+    )
+    p50, p99 = (percentile_ms(moderate.latencies(200), share) for share in (0.5, 0.99))
+    yield "at 70 % of capacity: p50, p99", f"{p50:.0f} ms, {p99:.0f} ms ({p99 / p50:.1f} times)"
+    for load, run in (("70 %", moderate), ("three times capacity", overload)):
+        yield (
+            f"at {load}: status 200, status 503, errors",
+            f"{len(run.latencies(200))}, {len(run.latencies(503))}, {run.errors}",
+        )
+    answered = len(overload.latencies(200))
+    yield (
+        "at three times capacity: recorded minus answered",
+        f"{measurement.overload_recorded - answered:.0f}",
     )
     yield (
-        "at 70 % of capacity: p50, p99",
-        f"{calm_50:.0f} ms, {calm_99:.0f} ms ({calm_99 / calm_50:.1f} times)",
+        "at three times capacity: throughput as a share of capacity",
+        f"{answered / overload.seconds / per_wall_s:.2f}",
     )
-    yield "at 70 %: answered, refused, lost", f"{len(calm.of(200))}, {len(calm.of(503))}, {calm.errors}"
+    p50, p99 = (percentile_ms(overload.latencies(503), share) for share in (0.5, 0.99))
+    yield "at three times capacity: latency of a 503, p50, p99", f"{p50:.0f} ms, {p99:.0f} ms"
+    maximum = max(capacity.rss_max, moderate.rss_max, overload.rss_max)
     yield (
-        "at three times: answered, refused, lost",
-        f"{len(flood.of(200))}, {len(flood.of(503))}, {flood.errors}",
-    )
-    yield "at three times: on record less answered", f"{seen.flood_kept - len(flood.of(200)):.0f}"
-    yield "at three times: served, of capacity", f"{len(flood.of(200)) / flood.seconds / clock:.2f}"
-    yield (
-        "at three times: a refusal, p50, p99",
-        f"{ms(flood.of(503), 0.5):.0f} ms, {ms(flood.of(503), 0.99):.0f} ms",
-    )
-    most = max(full.rss_max, calm.rss_max, flood.rss_max)
-    yield (
-        "memory: idle and warm, at most",
-        f"{seen.idle / MB:.0f} MB, {most / MB:.0f} MB ({most / seen.idle:.2f} times)",
+        "memory: idle and warm, maximum",
+        f"{measurement.idle_rss / MB:.0f} MB, {maximum / MB:.0f} MB ({maximum / measurement.idle_rss:.2f} times)",
     )
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--weights", type=Path, default=RELEASED_WEIGHTS)
-    parser.add_argument("--seconds", type=float, default=20.0, help="of each part")
+    parser.add_argument("--seconds", type=float, default=20.0, help="duration of each part")
     args = parser.parse_args()
-    reading, network = Settings(_env_file=None).workers  # type: ignore[call-arg]
-    torch.set_num_threads(network)
+    decoding_processes, network_threads = Settings(_env_file=None).workers  # type: ignore[call-arg]
+    torch.set_num_threads(network_threads)
     images = [scan(n % SIGNERS, 100 + n) for n in range(40)]
     embedder = Embedder.load(args.weights, "cpu")
-    alone = Alone(embedder, images, reading)
+    loops = LoopsWithoutService(embedder, images, decoding_processes)
     try:
-        seen = serve_and_call(args.weights, images, args.seconds, alone)
+        measurement = serve_and_call(args.weights, images, args.seconds, loops)
     finally:
-        alone.close()
+        loops.close()
     print(
-        f"`python benchmarks/load.py --seconds {args.seconds:g}`, {embedder.version}, reading processes: {reading}, "
-        f"{network} for the network, {os.cpu_count()} cores, shared with the callers\n"
+        f"`python benchmarks/load.py --seconds {args.seconds:g}`, {embedder.version}, "
+        f"decoding processes: {decoding_processes}, network threads: {network_threads}, "
+        f"cores: {os.cpu_count()}, shared with the callers\n"
     )
-    print("| what | figure |\n|---|---:|")
-    for what, figure in rows(seen, alone):
-        print(f"| {what} | {figure} |")
+    print("| measurement | result |\n|---|---:|")
+    for description, figure in rows(measurement, loops):
+        print(f"| {description} | {figure} |")
 
 
 if __name__ == "__main__":

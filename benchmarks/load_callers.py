@@ -1,7 +1,8 @@
-"""The callers of `load.py`, for Locust: scans to /verify, each caller at its own pace, whatever the answers do.
+"""Locust file of `load.py`: callers that send scans to /verify.
 
-Run by `load.py`, which says in the environment where the scans are (CALLERS_SCANS), how many seconds lie on average
-between two calls of one caller (CALLERS_EACH_S, 0: none), and where to write what was seen (CALLERS_TOLD).
+`load.py` runs it with three environment variables: CALLERS_SCANS, the folder of the scans; CALLERS_INTERVAL_S, the
+mean number of seconds between two calls of one caller (0: each call follows the previous response); and
+CALLERS_REPORT, the file for the report.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ from typing import Any
 import gevent
 from locust import FastHttpUser, events, task
 
-EACH_S = float(os.environ["CALLERS_EACH_S"])
+INTERVAL_S = float(os.environ["CALLERS_INTERVAL_S"])
 BOUNDARY = "boundary-of-the-callers"
-ANSWERS: list[tuple[int, float]] = []
+RESPONSES: list[tuple[int, float]] = []  # status, latency in seconds
 ERRORS = [0]
-BEGUN: list[float] = []
-ENDED = [0.0]
+FIRST_CALL: list[float] = []
+LAST_RESPONSE = [0.0]
 
 
-def body(path: Path) -> bytes:
-    """The form that asks for a scan to be verified; the scan's name begins with the signer's."""
+def request_body(path: Path) -> bytes:
+    """Build the form that verifies a scan; the file name starts with the signer's id."""
     signer = path.name.partition("-")[0]
     return (
         (
@@ -37,70 +38,70 @@ def body(path: Path) -> bytes:
     )
 
 
-BODIES = [body(path) for path in sorted(Path(os.environ["CALLERS_SCANS"]).iterdir())]
+BODIES = [request_body(path) for path in sorted(Path(os.environ["CALLERS_SCANS"]).iterdir())]
 
 
 class Caller(FastHttpUser):
-    """A branch with cheques to verify: one after the other, or each when it falls due, whatever became of the last.
+    """A caller in a closed loop (interval 0) or one that sends at random times without waiting for answers.
 
-    Those that fall due do so at random: together the callers are a Poisson stream that waits for nobody.
+    With exponential intervals, all callers together form a Poisson stream of arrivals.
     """
 
     connection_timeout = 30.0
     network_timeout = 60.0
-    concurrency = 1000  # connections that one caller may hold
+    concurrency = 1000  # maximum number of connections of one caller
     due = 0.0
-    sent: set[gevent.Greenlet] = set()  # noqa: RUF012 - replaced for each caller at its start
+    in_flight: set[gevent.Greenlet] = set()  # noqa: RUF012 - replaced for each caller in on_start
 
     def on_start(self) -> None:
         """Wait until the first call is due."""
-        self.sent = set()
+        self.in_flight = set()
         self.due = time.perf_counter()
         time.sleep(self.wait_time())
 
     def on_stop(self) -> None:
-        """Hear all answers."""
-        gevent.joinall(list(self.sent), timeout=60)
+        """Wait for all responses."""
+        gevent.joinall(list(self.in_flight), timeout=60)
 
     def wait_time(self) -> float:
-        """Seconds until the next call is due."""
+        """Return the seconds until the next call is due."""
         now = time.perf_counter()
-        self.due = self.due + random.expovariate(1.0 / EACH_S) if EACH_S else now
+        self.due = self.due + random.expovariate(1.0 / INTERVAL_S) if INTERVAL_S else now
         return max(0.0, self.due - now)
 
     @task
     def call(self) -> None:
-        """Send one scan, and wait for the answer or do not."""
-        if not EACH_S:
+        """Send one scan; wait for the response only in a closed loop."""
+        if not INTERVAL_S:
             self.verify(self.due)
             return
         call = gevent.spawn(self.verify, self.due)
-        self.sent.add(call)
-        call.link(self.sent.discard)
+        self.in_flight.add(call)
+        call.link(self.in_flight.discard)
 
     def verify(self, due: float) -> None:
-        """Send one scan; its latency counts from when it was due, so a late caller hides nothing."""
-        if not BEGUN:
-            BEGUN.append(due)
+        """Send one scan. Its latency is measured from the due time, so that late calls are not underestimated."""
+        if not FIRST_CALL:
+            FIRST_CALL.append(due)
         with self.client.post(
             "/verify",
             data=random.choice(BODIES),
             headers={"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"},
             catch_response=True,
-        ) as answer:
-            ENDED[0] = time.perf_counter()
-            took = ENDED[0] - due
-            if answer.status_code in {200, 503}:
-                ANSWERS.append((answer.status_code, took))
-                answer.success()
+        ) as response:
+            LAST_RESPONSE[0] = time.perf_counter()
+            latency_s = LAST_RESPONSE[0] - due
+            if response.status_code in {200, 503}:
+                RESPONSES.append((response.status_code, latency_s))
+                response.success()
             else:
                 ERRORS[0] += 1
-                answer.failure(f"status {answer.status_code}")
+                response.failure(f"status {response.status_code}")
 
 
 @events.quitting.add_listener
-def tell(**_: Any) -> None:
-    """Write down what was seen, from the first call to the last answer."""
-    seconds = ENDED[0] - BEGUN[0] if BEGUN else 0.0
-    told = {"answers": ANSWERS, "seconds": seconds, "errors": ERRORS[0]}
-    Path(os.environ["CALLERS_TOLD"]).write_text(json.dumps(told))
+def write_report(**_: Any) -> None:
+    """Write the responses, and the seconds from the first call to the last response."""
+    seconds = LAST_RESPONSE[0] - FIRST_CALL[0] if FIRST_CALL else 0.0
+    report = {"responses": RESPONSES, "seconds": seconds, "errors": ERRORS[0]}
+    Path(os.environ["CALLERS_REPORT"]).write_text(json.dumps(report))

@@ -1,9 +1,9 @@
-"""What another scanner or pen costs, relative to what a forgery costs.
+"""The effect of another scanner or pen on distances, relative to the effect of a forgery.
 
-``python benchmarks/robustness.py [hog|WEIGHTS ...]``. Each genuine signature is changed as a scanner or a pen would
-change it, and compared with the signer's other genuine signatures. *Cost* is the increase of the mean distance to
-them, as a share of the increase that the signer's skilled forgeries cause: 0 is free, 1 is a forgery.
-*Moved* is the distance between the changed signature and itself, as a share of the mean distance of a forgery.
+``python benchmarks/robustness.py [hog|WEIGHTS ...]``. Each genuine signature is changed as another scanner or pen
+would change it, and compared with the signer's other genuine signatures. *Cost* is the increase of the mean distance
+to them, divided by the increase that the signer's skilled forgeries cause: 0 is no effect, 1 the effect of a forgery.
+*Moved* is the distance between the changed and the unchanged signature, divided by the mean distance of a forgery.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ KERNEL = np.ones((3, 3), np.uint8)
 
 
 def rescaled(grey: Grey, scale: float) -> Grey:
-    """The same scan at another resolution."""
+    """Rescale a scan to another resolution."""
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(grey, None, fx=scale, fy=scale, interpolation=interpolation), dtype=np.uint8)
 
 
 def jpeg(grey: Grey, quality: int) -> Grey:
-    """Compressed and read again."""
+    """Compress a scan as JPEG and decode it."""
     _, blob = cv2.imencode(".jpg", grey, [cv2.IMWRITE_JPEG_QUALITY, quality])
     return np.asarray(cv2.imdecode(blob, cv2.IMREAD_GRAYSCALE), dtype=np.uint8)
 
 
 def bitonal(grey: Grey) -> Grey:
-    """Black and white by Otsu's threshold, as scanners for cheques do."""
+    """Convert a scan to black and white by Otsu's threshold, as cheque scanners do."""
     return np.asarray(cv2.threshold(grey, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)[1], dtype=np.uint8)
 
 
@@ -68,17 +68,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("models", nargs="*", default=["hog"], help="hog or weights folders")
+    parser.add_argument("models", nargs="*", default=["hog"], help="`hog` or weights folders")
     parser.add_argument("--dataset", default="sigcomp2011-dutch/validation")
     parser.add_argument("--data", type=Path, default=None, help="folder of the data sets (SIGNATURE_DATA)")
     args = parser.parse_args()
     dataset = open_dataset(args.dataset, args.data)
-    shelf = InkCache()
+    ink_cache = InkCache()
     print(f"`{shlex.join(['python', 'benchmarks/robustness.py', *sys.argv[1:]])}`, on {dataset.name}\n")
     print("| system | change | cost, mean | cost, 95th percentile | moved, mean | refused |")
     print("|---|---|---:|---:|---:|---:|")
     for model in args.models:
-        features = open_features(model, shelf)
+        features = open_features(model, ink_cache)
         for change, (cost, moved, refused) in measure(features, dataset).items():
             print(
                 f"| {features.name} | {change} | {np.mean(cost):.2f} | {np.quantile(cost, 0.95):.2f} "
@@ -90,7 +90,7 @@ def main() -> None:
 def measure(
     features: Features, dataset: Dataset
 ) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64], int]]:
-    """Cost and movement of each changed signature, and how many of them were refused."""
+    """Measure, by change, the costs (n,) and movements (n,) of the signatures, and count those without usable ink."""
     compare = features.compare or partial(distances, metric=features.metric)
     costs: dict[str, list[float]] = {change: [] for change in CHANGES}
     moves: dict[str, list[float]] = {change: [] for change in CHANGES}
@@ -100,11 +100,10 @@ def measure(
         _, forged = _usable(features, dataset.forgeries(signer))
         if len(genuine) < 3 or not len(forged):
             continue
-        among = compare(genuine, genuine)
-        own = among.sum(axis=1) / (len(genuine) - 1)
-        of_forgery = float(compare(forged, genuine).mean())
-        gap = of_forgery - float(own.mean())
-        if gap <= 0:  # forgeries that are nearer than genuine signatures are no measure of cost
+        genuine_distances = compare(genuine, genuine).sum(axis=1) / (len(genuine) - 1)
+        forgery_distance = float(compare(forged, genuine).mean())
+        increase = forgery_distance - float(genuine_distances.mean())
+        if increase <= 0:  # a signer whose forgeries are nearer than the genuine signatures gives no scale
             continue
         for change, apply in CHANGES.items():
             for index, specimen in enumerate(specimens[:PER_SIGNER]):
@@ -112,15 +111,15 @@ def measure(
                 if not np.isfinite(changed).all():
                     refused[change] += 1
                     continue
-                to = compare(changed[None], genuine)[0]
-                rest = np.delete(to, index)
-                costs[change].append(float(rest.mean() - own[index]) / gap)
-                moves[change].append(float(to[index]) / of_forgery)
+                to_genuine = compare(changed[None], genuine)[0]
+                to_others = np.delete(to_genuine, index)
+                costs[change].append(float(to_others.mean() - genuine_distances[index]) / increase)
+                moves[change].append(float(to_genuine[index]) / forgery_distance)
     return {change: (np.array(costs[change]), np.array(moves[change]), refused[change]) for change in CHANGES}
 
 
 def _usable(features: Features, specimens: Sequence[Specimen]) -> tuple[list[Specimen], NDArray[np.float32]]:
-    """The specimens with a usable signature, and their embeddings."""
+    """Return the specimens with a usable signature, and their embeddings."""
     rows = features.embed(specimens)
     usable = np.isfinite(rows).all(axis=1)
     return [s for s, use in zip(specimens, usable, strict=True) if use], rows[usable]

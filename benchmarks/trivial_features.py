@@ -1,10 +1,9 @@
-"""Can a trivial feature tell genuine from forged? Before and after preprocessing, on each data set.
+"""Detect trivial features that separate genuine signatures from forgeries, before and after preprocessing.
 
-``python benchmarks/trivial_features.py [DATASET ...]``. Where genuine signatures and forgeries were scanned or
-written on different days, the paper, the pen or the size gives the forgeries away, and a network learns that instead
-of the hand. The AUC is 0.5 for a feature that tells nothing and 1 for one that tells all (one that is smaller for
-forgeries counts as much as one that is larger). *Pooled* compares all signatures; *within* compares those of one
-signer, averaged over signers, which is what a verifier sees.
+``python benchmarks/trivial_features.py [DATASET ...]``. If genuine signatures and forgeries were written or scanned
+separately, paper, pen or size may identify the forgeries, and a network may learn that instead of the handwriting.
+The AUC is 0.5 for a feature without information and 1 for one that separates perfectly, in either direction. *Pooled*
+compares all signatures. *Within* compares those of one signer and averages over signers, as a verifier would.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ FEATURES = (
 
 @dataclass(frozen=True)
 class Row:
-    """The features of one specimen, each (7,) in the order of :data:`FEATURES`; NaN where there is none."""
+    """The features of one specimen, each (7,) in the order of :data:`FEATURES`; NaN if not available."""
 
     signer: str
     genuine: bool
@@ -72,7 +71,7 @@ def main() -> None:
 
 
 def measure(dataset: Dataset) -> list[Row]:
-    """Features of every specimen with a usable signature, of signers who were forged."""
+    """Compute the features of every specimen with a usable signature, for signers with forgeries."""
     rows = []
     for signer in dataset.signers():
         forged = dataset.forgeries(signer)
@@ -87,24 +86,24 @@ def measure(dataset: Dataset) -> list[Row]:
 
 
 def pooled_auc(rows: list[Row], values: NDArray[np.float64]) -> float:
-    """All genuine against all forged."""
+    """Compute the AUC of all genuine signatures against all forgeries."""
     genuine = np.array([row.genuine for row in rows])
-    return _folded(auc(values[genuine], values[~genuine]))
+    return _without_direction(auc(values[genuine], values[~genuine]))
 
 
 def within_auc(rows: list[Row], values: NDArray[np.float64]) -> float:
-    """Genuine against forged of one signer, averaged over signers before the direction is folded away."""
+    """Compute the mean over signers of the AUC within a signer; the direction is removed after averaging."""
     genuine = np.array([row.genuine for row in rows])
     signers = np.array([row.signer for row in rows])
-    found = [
+    aucs = [
         auc(values[genuine & (signers == s)], values[~genuine & (signers == s)])
         for s in np.unique(signers)
         if genuine[signers == s].any() and not genuine[signers == s].all()
     ]
-    return _folded(float(np.mean(found)))
+    return _without_direction(float(np.mean(aucs)))
 
 
-def _folded(value: float) -> float:
+def _without_direction(value: float) -> float:
     return max(value, 1.0 - value)
 
 
@@ -117,7 +116,7 @@ def _cell(
 
 
 def _before(specimen: Specimen, grey: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Of the scan as it is, ink by Otsu's threshold."""
+    """Compute the features of a scan, with the ink by Otsu's threshold."""
     level, _ = cv2.threshold(grey, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
     ink = grey <= level
     saturation = np.nan
@@ -137,13 +136,13 @@ def _before(specimen: Specimen, grey: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def _after(canvas: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Of the canvas that networks see; it has no colour."""
+    """Compute the features of a canvas for networks; its saturation is NaN."""
     ink = canvas > 64
     return np.array([255.0 - float(np.median(canvas[~ink])), float(canvas[ink].mean()), np.nan, *_shape(ink)])
 
 
 def _shape(ink: NDArray[np.bool_]) -> tuple[float, float, float, float]:
-    """Mean stroke width, height, width and area of the ink, in pixels."""
+    """Compute the mean stroke width, height, width and area of the ink, in pixels."""
     mask = ink.astype(np.uint8)
     inner = cv2.erode(mask, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
     outline = max(1.0, float(mask.sum() - inner.sum()))
