@@ -14,15 +14,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 from model.data.augmentation import NONE
 from model.data.packing import pack
 from model.data.readers.folder import FolderDataset
 from model.errors import DataError
+from model.networks import build
 from model.networks.embedder import Embedder
 from model.networks.weights import load_card
 from model.training.recipes import parse_recipe
+from model.training.release import interpolate
 from model.training.sources import CropSource
 from model.training.train import train
 
@@ -132,6 +135,26 @@ start = "{tmp_path / "refined" / "weights"}"
     before = load_file(tmp_path / "refined" / "weights" / "model.safetensors")
     after = load_file(tmp_path / "continued" / "weights" / "model.safetensors")
     assert np.allclose(after["describe.weight"], before["base.describe.weight"], atol=1e-6)
+
+
+def test_weights_are_interpolated_with_those_of_the_start() -> None:
+    torch.manual_seed(0)
+    trained, start = (build("layout", widths=[4, 6, 8, 10], grid=[4, 8], cell=4) for _ in range(2))
+    expected = {
+        name: 0.7 * values + 0.3 * start.state_dict()[name]
+        for name, values in trained.state_dict().items()
+        if values.is_floating_point()
+    }
+    before = {name: values.clone() for name, values in start.state_dict().items()}
+    interpolate(trained, start, 0.7)
+    for name, values in expected.items():
+        assert torch.allclose(trained.state_dict()[name], values, atol=1e-6), name
+    assert all(torch.equal(values, before[name]) for name, values in start.state_dict().items())
+
+
+def test_interpolation_needs_weights_to_start_from() -> None:
+    with pytest.raises(DataError, match="interpolation needs start"):
+        parse_recipe(RECIPE + "interpolation = 0.5\n")
 
 
 def test_killed_and_resumed_run_ends_with_the_same_weights(
