@@ -80,7 +80,7 @@ def load_embedder(settings: Settings) -> Embedder:
 def create_app(settings: Settings) -> FastAPI:
     """Build the application; nothing is loaded before its lifespan begins."""
     metrics = Metrics(settings.drift_window)
-    gate = InflightLimit(settings.max_requests, settings.max_bytes_in_hand)
+    gate = InflightLimit(settings.max_requests, settings.max_inflight_bytes)
     traces = (
         open_traces(settings.otlp_endpoint, settings.trace_share, VERSION) if settings.otlp_endpoint else None
     )

@@ -1,21 +1,21 @@
-"""Every option of the service, in one class; documented here and nowhere else.
+"""All settings of the service.
 
-Each is read from the environment with the prefix ``COUNTERSIGN_`` (``COUNTERSIGN_PORT=9000``), then from a file
-``.env`` in the working directory, then from a file of that name in lower case in ``/run/secrets`` (where containers
-find their secrets: ``/run/secrets/countersign_database_url``), then from the default below. `python -m app config`
-prints them all. A variable with the prefix that is no setting, and settings that contradict each other, are refused
-at start.
+Each setting is read from the environment with the prefix ``COUNTERSIGN_`` (``COUNTERSIGN_PORT=9000``), then from a
+file ``.env`` in the working directory, then from a file of that name in lower case in ``/run/secrets`` (where
+containers find their secrets: ``/run/secrets/countersign_database_url``), then from the default below. `python -m app
+config` prints them all. Unknown variables with the prefix and contradictory settings are refused at start.
 """
 
 from __future__ import annotations
 
 import difflib
 import ipaddress
+import logging
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from dotenv import dotenv_values
 from pydantic import (
@@ -42,6 +42,10 @@ PERMISSIVE_WEIGHTS = ROOT / "weights" / "countersign-2-free"
 SECRETS = Path("/run/secrets")
 
 PREFIX = "COUNTERSIGN_"
+FORMER_NAMES = {"max_bytes_in_hand": "max_inflight_bytes"}
+"""Settings that were renamed; the former names still work and log a warning."""
+
+_log = logging.getLogger("countersign.settings")
 
 
 class Settings(BaseSettings):
@@ -56,7 +60,7 @@ class Settings(BaseSettings):
         validate_default=True,
     )
 
-    # Where it listens
+    # Network
     host: str = Field(
         default="127.0.0.1", description="Address to listen on. Any but a loopback address needs a key."
     )
@@ -74,79 +78,79 @@ class Settings(BaseSettings):
     trusted_proxies: str = Field(
         default="",
         description="Comma-separated addresses or networks of proxies whose X-Forwarded-For names the client, for "
-        "the log and the limit on failed keys. None: the header is not believed.",
+        "the log and the limit on failed keys. None: the header is ignored.",
     )
     drain_s: float = Field(
         default=0.0,
         ge=0,
         le=300,
-        description="Seconds after SIGTERM in which /readyz says no and everything is still served, so that load "
-        "balancers send new requests elsewhere before the door closes.",
+        description="Seconds after SIGTERM during which /readyz fails and requests are still served, so that load "
+        "balancers stop sending requests before the port closes.",
     )
     shutdown_grace_s: float = Field(
         default=30.0,
         ge=0,
-        description="Seconds that accepted requests get to finish after the door has closed; `deadline_s` at least.",
+        description="Seconds that accepted requests get to finish after the port has closed; at least `deadline_s`.",
     )
 
-    # Who may call
+    # Callers
     api_keys: Annotated[tuple[ApiKey, ...], NoDecode] = Field(
         default=(),
         description="Comma-separated keys, each NAME:SHA256[:SCOPE+SCOPE[:TENANT]] with scopes enrol, verify, read "
-        "and admin; `python -m app new-key NAME` makes one. Beside these there are the keys in the store, which "
-        "`python -m app keys` makes and revokes. While there is none at all, the service serves this machine only.",
+        "and admin; `python -m app new-key NAME` makes one. Keys in the store, which `python -m app keys` "
+        "creates and revokes, are valid as well. While no key exists, the service serves this machine only.",
     )
     key_refresh_s: float = Field(
-        default=2.0, gt=0, le=60, description="Seconds after which a revoked key opens nothing any more."
+        default=2.0, gt=0, le=60, description="Seconds after which a revoked key is refused."
     )
     local_names: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
-        description="Comma-separated names of this machine that the Host header may bear while there is no key; "
-        "localhost and loopback addresses always may.",
+        description="Comma-separated names of this machine that the Host header may have while no key exists; "
+        "localhost and loopback addresses are always allowed.",
     )
     operator_tenant: str = Field(
         default=DEFAULT_TENANT,
         pattern=f"^{NAME}$",
-        description="The tenant whose keys may read /metrics, which count what all tenants do.",
+        description="The tenant whose keys may read /metrics, which count the requests of all tenants.",
     )
     rate_limit: str = Field(
         default="6000/minute",
         description="Requests that one key may send to one process, such as 60/minute; `keys create --rate-limit` "
-        "gives a key its own. Empty: any number.",
+        "sets another limit for a key. Empty: no limit.",
     )
     failed_key_limit: str = Field(
         default="30/minute",
-        description="Invalid keys that one address may show before it gets a 429 instead of a 401. Empty: no "
+        description="Invalid keys that one address may send before it gets a 429 instead of a 401. Empty: no "
         "limit.",
     )
 
     # The audit
     audit_key: SecretStr | None = Field(
         default=None,
-        description="Secret under which the audit's chain is hashed, 32 characters or more: without it nobody can "
-        "rebuild the chain, even with the database in hand. `python -m app audit new-key` makes one. "
+        description="Secret of the HMAC of the audit chain, 32 characters or more: an attacker with write access to "
+        "the database cannot rebuild the chain without it. `python -m app audit new-key` makes one. "
         "Comma-separated: the first one is in use, the others are old ones that still verify.",
     )
     audit_key_file: Path | None = Field(
-        default=None, description="A file with what `audit_key` would hold, instead of it; a line for each."
+        default=None, description="A file with the secrets of `audit_key`, one per line, instead of it."
     )
     audit_anchor_s: float = Field(
         default=300.0,
         gt=0,
-        description="Seconds between log lines with the head of each audit chain that moved: kept elsewhere, they "
-        "prove later that nothing before them was cut off.",
+        description="Seconds between log lines with the head of each audit chain that has grown. Stored on another "
+        "machine, they prove later that no entries were cut off.",
     )
 
     # The model
     weights: Path = Field(
         default=RELEASED_WEIGHTS,
-        description="Folder of the weights, their card and their calibration. Where it is not set and "
-        "`allowed_terms` is permissive, the released weights of permissive terms are taken.",
+        description="Folder of the weights, their card and their calibration. When it is not set and "
+        "`allowed_terms` is permissive, the released weights with permissive terms are used.",
     )
     allowed_terms: Literal["any", "permissive"] = Field(
         default="any",
-        description="permissive: weights that learned from data of research terms, or whose calibration was fitted "
-        "on such data, are refused at start. any: whatever the terms are, the start says them.",
+        description="permissive: weights that were trained or calibrated on data with research terms are refused at "
+        "start. any: all terms are accepted, and the start logs them.",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="Where the network runs; auto takes CUDA when there is a CUDA device."
@@ -155,55 +159,57 @@ class Settings(BaseSettings):
         default=0,
         ge=0,
         le=4096,
-        description="Most signatures in one pass of the network; 0: 32 on CUDA, and on the CPU 8, from where larger "
-        "passes take no less time for each signature, and more memory.",
+        description="Maximum number of signatures in one batch; 0: 32 on CUDA and 8 on the CPU, where larger batches "
+        "take more memory and are not faster.",
     )
     queue_size: int = Field(
         default=256,
         ge=1,
-        description="Most signatures that wait for the network; beyond it callers get a 503.",
+        description="Maximum number of signatures that wait for the network; further requests get a 503.",
     )
     network_threads: int = Field(
         default=0,
         ge=0,
         le=256,
-        description="Threads of one pass of the network on the CPU; 0: half the cores, as decoding has the others.",
+        description="Threads of the network on the CPU; 0: half the cores, the others are for decoding.",
     )
     reading_processes: int = Field(
         default=0,
         ge=0,
         le=64,
-        description="Processes that decode images and isolate ink, some 50 MB each; 0: one for each core that a pass "
-        "of the network leaves, at most 8.",
+        description="Worker processes that decode images and isolate ink, about 50 MB each; 0: one for each core "
+        "that the network does not use, at most 8.",
     )
     reader_memory_mb: int = Field(
         default=2048,
         ge=0,
-        description="MiB of memory that a process which decodes images may allocate; an image that needs more is "
-        "refused with `too-expensive`. Reading takes some 9 bytes for each pixel. 0: no limit.",
+        description="MiB of memory that one worker process may allocate; an image that needs more is refused with "
+        "`too-expensive`. Decoding takes about 9 bytes per pixel. 0: no limit.",
     )
 
     # Load
     max_requests: int = Field(
         default=64,
         ge=1,
-        description="Most requests with images that are in hand at once, from the first byte of the body to the "
-        "answer; one more gets a 503 before its body is read.",
+        description="Maximum number of requests with images in flight, from the first byte of the body to the "
+        "answer; further ones get a 503 before their body is read.",
     )
-    max_bytes_in_hand: int = Field(
+    max_inflight_bytes: int = Field(
         default=256 * 2**20,
         ge=1024,
-        description="Most bytes that the bodies of these requests have together; beyond it callers get a 503. At "
-        "least `max_request_bytes`.",
+        description="Maximum number of bytes of the bodies of these requests together; further requests get a 503. "
+        "At least `max_request_bytes`.",
     )
     deadline_s: float = Field(
         default=10.0,
         gt=0,
-        description="Seconds from a request's last byte within which its answer must be ready to be kept; later it "
-        "is dropped, nothing is stored, and the caller gets a 503.",
+        description="Seconds from the last byte of a request to the beginning of its write. After that, the "
+        "request is cancelled, nothing is stored, and the caller gets a 503.",
     )
     upload_timeout_s: float = Field(
-        default=30.0, gt=0, description="Seconds in which a request's body must have come; later it is a 408."
+        default=30.0,
+        gt=0,
+        description="Seconds within which the body of a request must arrive; after that, the caller gets a 408.",
     )
     keep_alive_s: int = Field(
         default=10, ge=1, le=3600, description="Seconds that an idle connection is kept open."
@@ -214,42 +220,42 @@ class Settings(BaseSettings):
         default=0.10,
         gt=0,
         lt=1,
-        description="Share of skilled forgeries that may pass as genuine: it sets the threshold of `accept`. "
+        description="Share of skilled forgeries that may be accepted: it sets the threshold of `accept`. "
         "Can be set for each signer.",
     )
     review_far: float | None = Field(
         default=0.30,
         gt=0,
         lt=1,
-        description="A larger share up to whose threshold the decision is `review` instead of `reject`; "
-        "empty: there is no review.",
+        description="A larger share, up to whose threshold the decision is `review` instead of `reject`; "
+        "empty: no review.",
     )
     fixed_threshold: float | None = Field(
         default=None,
         gt=0,
-        description="A bare distance to accept up to, instead of `target_far`, for everybody. Its error rates "
-        "are whatever they are; `target_far` is what states them.",
+        description="A distance up to which signatures are accepted, for all signers, instead of `target_far`. "
+        "Its error rates depend on the signer; the answers state them.",
     )
     min_references: int = Field(
         default=1,
         ge=1,
         le=50,
-        description="References that a signer needs before anything is verified against them.",
+        description="Minimum number of references that a signer needs for verification.",
     )
     max_references: int = Field(
-        default=50, ge=1, le=1000, description="Most references that are kept of one signer."
+        default=50, ge=1, le=1000, description="Maximum number of references of one signer."
     )
 
     # The store
     database_url: str = Field(
         default="sqlite:///var/countersign.sqlite3",
-        description="SQLAlchemy URL of the store. SQLite needs nothing else; its file is made when new.",
+        description="SQLAlchemy URL of the store. SQLite needs nothing else; its file is created at the first start.",
     )
     store_threads: int = Field(
         default=8, ge=1, le=64, description="Connections to the store, each on its own thread."
     )
 
-    # What is kept, and under which key
+    # Encryption, erasure and retention
     encryption_keys: SecretStr | None = Field(
         default=None,
         description="Keys that encrypt images, templates and kept answers: comma-separated, each ID:BASE64 of 32 "
@@ -257,59 +263,65 @@ class Settings(BaseSettings):
     )
     encryption_key_file: Path | None = Field(
         default=None,
-        description="A file with such keys instead, one a line; read again when it changes. Neither set: on a "
-        "loopback address and SQLite, a file beside the store is made at the first start.",
+        description="A file with such keys, one per line, instead; read again when it changes. With neither set, "
+        "on a loopback address and SQLite, a file beside the store is created at the first start.",
     )
     encryption_key_id: str | None = Field(
         default=None,
-        description="Id of the key that encrypts, where it is not to be the last one: lets every replica know a "
-        "new key before the first one writes with it.",
+        description="Id of the key that encrypts, if not the last one: all replicas can get a new key before the "
+        "first one encrypts with it.",
     )
     erasure_log: Path | None = Field(
         default=None,
-        description="File that repeats what was erased, by keyed digests, so that a restored backup does not bring "
-        "it back: keep it apart from the backups, on a disk that all replicas share. Empty: beside the SQLite "
-        "file; for other databases there is none.",
+        description="File that repeats the tombstones, so that erased data are erased again after a backup has been "
+        "restored: keep it apart from the backups, on a disk that all replicas share. Empty: beside the SQLite "
+        "file; none for other databases.",
     )
     keep_questioned_days: float = Field(
         default=0.0,
         ge=0,
         le=36_500,
-        description="Days for which the images of questioned signatures are kept, encrypted; 0 keeps none.",
+        description="Days for which images of questioned signatures are kept, encrypted; 0: not kept.",
     )
     keep_answers_hours: float = Field(
         default=168.0,
         gt=0,
         le=87_600,
-        description="Hours for which an Idempotency-Key and the answer under it are remembered.",
+        description="Hours for which an Idempotency-Key and its answer are kept.",
     )
 
     # Uploads
-    max_upload_bytes: int = Field(default=10 * 2**20, ge=1024, description="Most bytes of one image.")
-    max_pixels: int = Field(
-        default=40_000_000, ge=10_000, description="Most pixels of one image, checked before decoding."
+    max_upload_bytes: int = Field(
+        default=10 * 2**20, ge=1024, description="Maximum size of one image in bytes."
     )
-    max_files: int = Field(default=20, ge=1, le=500, description="Most files in one request.")
-    max_request_bytes: int = Field(default=64 * 2**20, ge=1024, description="Most bytes of one request.")
+    max_pixels: int = Field(
+        default=40_000_000,
+        ge=10_000,
+        description="Maximum number of pixels of one image, checked before decoding.",
+    )
+    max_files: int = Field(default=20, ge=1, le=500, description="Maximum number of files in one request.")
+    max_request_bytes: int = Field(
+        default=64 * 2**20, ge=1024, description="Maximum size of one request in bytes."
+    )
 
-    # What it says
+    # Logs, metrics and traces
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="How much is logged."
+        default="info", description="Least severe level that is logged."
     )
     log_format: Literal["json", "text"] = Field(
-        default="json", description="One JSON object a line, or plain text."
+        default="json", description="One JSON object per line, or plain text."
     )
     drift_window: int = Field(
         default=1000,
         ge=100,
         le=1_000_000,
-        description="Latest verifications whose distances are compared with the calibration's for the drift metrics.",
+        description="Number of latest verifications whose distances the drift metrics compare with the calibration.",
     )
     outcome_days: int = Field(
         default=90,
         ge=1,
         le=3650,
-        description="Days of recorded outcomes that the live FAR and FRR are counted over.",
+        description="Days of recorded outcomes from which the live FAR and FRR are computed.",
     )
     otlp_endpoint: str | None = Field(
         default=None,
@@ -318,13 +330,16 @@ class Settings(BaseSettings):
         "empty: no traces. Needs the extra `tracing`.",
     )
     trace_share: float = Field(
-        default=1.0, gt=0, le=1, description="Share of requests that are traced, unless their caller decided."
+        default=1.0,
+        gt=0,
+        le=1,
+        description="Share of requests that are traced when the caller has not decided.",
     )
 
     @model_validator(mode="before")
     @classmethod
     def _strip_line_ends(cls, values: dict[str, object]) -> dict[str, object]:
-        """Take off what Windows editors leave: a byte order mark in front, a carriage return behind."""
+        """Remove a byte order mark and carriage returns, which Windows editors add."""
         return {
             name: value.lstrip("\ufeff").rstrip("\r\n") if isinstance(value, str) else value
             for name, value in values.items()
@@ -395,41 +410,41 @@ class Settings(BaseSettings):
             raise ValueError("max_references must not be smaller than min_references")
         if self.max_upload_bytes > self.max_request_bytes:
             raise ValueError(
-                "max_upload_bytes must not be larger than max_request_bytes: no such file could come"
+                "max_upload_bytes must not be larger than max_request_bytes: no such file would be accepted"
             )
-        if self.max_request_bytes > self.max_bytes_in_hand:
-            raise ValueError("max_bytes_in_hand must not be smaller than max_request_bytes")
+        if self.max_request_bytes > self.max_inflight_bytes:
+            raise ValueError("max_inflight_bytes must not be smaller than max_request_bytes")
         if self.shutdown_grace_s < self.deadline_s:
             raise ValueError(
-                "shutdown_grace_s must not be smaller than deadline_s, or work that was accepted would be cut off"
+                "shutdown_grace_s must not be smaller than deadline_s, or accepted requests would be interrupted"
             )
         if self.encryption_keys is not None and self.encryption_key_file is not None:
-            raise ValueError("encryption_keys and encryption_key_file are both set; keys come from one place")
+            raise ValueError("encryption_keys and encryption_key_file are both set; set one of them")
         names = [(key.tenant_id, key.name) for key in self.api_keys]
         if len(set(names)) != len(names):
             raise ValueError("two api_keys have the same name")
         if self.audit_key is not None and self.audit_key_file is not None:
-            raise ValueError("audit_key and audit_key_file are both set; one of them is enough")
+            raise ValueError("audit_key and audit_key_file are both set; set one of them")
         return self
 
     @property
     def workers(self) -> tuple[int, int]:
-        """Processes that read images, and threads of one pass of the network: together what the cores can carry.
+        """Number of worker processes that decode images, and of threads of the network.
 
-        The passes of the network follow each other, and each is spread over half the cores; reading has the others,
-        which the event loop and the store share with it.
+        Batches run one after the other, each on half the cores. Decoding has the other half, which it shares with the
+        event loop and the store.
         """
         cores = usable_cores()
         network = self.network_threads or max(1, cores // 2)
         return self.reading_processes or min(8, max(1, cores - network)), network
 
     def batch(self, device: Literal["cpu", "cuda"]) -> int:
-        """Most signatures in one pass of the network on this device."""
+        """Maximum number of signatures in one batch on this device."""
         return self.batch_size or (32 if device == "cuda" else 8)
 
     @property
     def loopback(self) -> bool:
-        """Whether the service listens where only this machine can reach it."""
+        """Whether the service can be reached from this machine only."""
         if self.host == "localhost":
             return True
         try:
@@ -438,12 +453,12 @@ class Settings(BaseSettings):
             return False
 
     def refuse_public_without_keys(self, *, keys: bool) -> None:
-        """Raise StartRefused when anybody on the network could call the service without a key.
+        """Raise StartRefused when the network could call the service without a key.
 
         Parameters
         ----------
         keys : bool
-            Whether there is a key that opens something, configured or in the store.
+            Whether there is a valid key, configured or in the store.
         """
         if keys:
             return
@@ -456,11 +471,11 @@ class Settings(BaseSettings):
         if self.root_path or self.trusted_proxies:
             raise StartRefused(
                 "COUNTERSIGN_ROOT_PATH or COUNTERSIGN_TRUSTED_PROXIES names a proxy and there is no valid API key: "
-                f"behind a proxy everybody looks like this machine. {remedy}, or leave them empty."
+                f"behind a proxy, all requests seem to come from this machine. {remedy}, or leave them empty."
             )
 
     def chain_keys(self) -> ChainKeys:
-        """The secrets of the audit's chain; raise StartRefused when they cannot be read or are too short."""
+        """Return the secrets of the audit chain. Raises StartRefused when they cannot be read or are too short."""
         try:
             if self.audit_key_file is not None:
                 return ChainKeys.parse(self.audit_key_file.read_text(encoding="utf-8-sig"))
@@ -471,7 +486,7 @@ class Settings(BaseSettings):
             raise StartRefused(f"COUNTERSIGN_AUDIT_KEY: {error}") from error
 
     def refuse_missing_encryption_key(self) -> None:
-        """Raise StartRefused when the service could be reached from elsewhere and no encryption key is configured."""
+        """Raise StartRefused when other machines can reach the service and no encryption key is configured."""
         if self.encryption_keys is None and self.encryption_key_file is None and not self.loopback:
             raise StartRefused(
                 f"COUNTERSIGN_HOST={self.host} is not a loopback address and no encryption key is configured. "
@@ -481,10 +496,11 @@ class Settings(BaseSettings):
 
 
 def load_settings() -> Settings:
-    """Read the settings from the environment; raise StartRefused with one line on what is wrong."""
-    refuse_unknown([*os.environ, *dotenv_values(".env")])
+    """Read the settings from the environment. Raises StartRefused, with one line that says what is wrong."""
+    variables = {name.upper(): value for name, value in (dotenv_values(".env") | dict(os.environ)).items()}
+    refuse_unknown(variables)
     try:
-        return Settings()
+        return Settings(**_renamed(variables))
     except ValidationError as error:
         faults = (
             f"{PREFIX + str(fault['loc'][0]).upper() if fault['loc'] else 'settings'}: "
@@ -494,17 +510,28 @@ def load_settings() -> Settings:
         raise StartRefused("; ".join(faults)) from None
 
 
+def _renamed(variables: Mapping[str, str | None]) -> dict[str, Any]:
+    """Settings that were given under a former name, which is logged as a warning."""
+    found: dict[str, Any] = {}
+    for former, name in FORMER_NAMES.items():
+        value = variables.get(PREFIX + former.upper())
+        if value is not None and PREFIX + name.upper() not in variables:
+            _log.warning("%s%s is now %s%s", PREFIX, former.upper(), PREFIX, name.upper())
+            found[name] = value
+    return found
+
+
 def refuse_unknown(names: Iterable[str]) -> None:
-    """Raise StartRefused when a variable has the service's prefix and is no setting: it was meant to do something."""
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    """Raise StartRefused when a variable has the prefix and is not a setting: it was probably misspelt."""
+    known = {PREFIX + name.upper() for name in (*Settings.model_fields, *FORMER_NAMES)}
     unknown = sorted({n for n in names if n.upper().startswith(PREFIX) and n.upper() not in known})
     if not unknown:
         return
-    said = []
+    faults = []
     for name in unknown:
         near = difflib.get_close_matches(name.upper(), known, 1, 0.8)
-        said.append(f"{name} is no setting" + (f" (did you mean {near[0]}?)" if near else ""))
+        faults.append(f"{name} is not a setting" + (f" (did you mean {near[0]}?)" if near else ""))
     raise StartRefused(
-        f"{'; '.join(said)}. Remove or correct it; `python -m app config` lists the settings. (Kubernetes makes such "
-        "variables for a Service named countersign: set enableServiceLinks to false.)"
+        f"{'; '.join(faults)}. Remove or correct it; `python -m app config` lists the settings. (Kubernetes sets "
+        "such variables for a Service named countersign: set enableServiceLinks to false.)"
     )

@@ -1,4 +1,4 @@
-"""What goes over the wire, with the examples that the docs page shows. The nouns behind it are in `app.domain.records`."""
+"""Request and response schemas, with the examples of the documentation page. Records are in `app.domain.records`."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def _short(value: Any) -> Any:
     return float(f"{value:.{SIGNIFICANT_DIGITS}g}") if isinstance(value, float) else value
 
 
-# Not for verdicts: their numbers are rounded before they are compared, stored and signed (`model.decision.verdict.judge`), and
-# rounding those of a verdict on record once more could contradict its decision.
+# Not for verdicts: their numbers are rounded before they are compared, stored and signed
+# (`model.decision.verdict.judge`), and rounding those of a verdict on record once more could contradict its decision.
 Short = Annotated[dict[str, Any], AfterValidator(_short)]
 Outcome = Literal["genuine", "forged", "undetermined"]
 _EXAMPLE_ID = "019ab3c4-5d6e-7f80-9a1b-2c3d4e5f6071"

@@ -17,7 +17,7 @@ from app.services.open_store import open_store
 from app.settings import Settings, load_settings
 from app.store import maintenance, reencryption
 from app.store.encryption.data_keys import local_key_file, new_key_text, read_key_file, write_keys
-from app.store.erasure import tombstones as tombstones
+from app.store.erasure import tombstones
 from app.store.erasure.log import ErasureLog
 from app.store.reencryption import SEALED_COLUMNS, Identity, Outcome, SealedColumn
 from app.store.store import Store

@@ -1,7 +1,7 @@
 """HTTP on a connection, with an end to everything: the head of a request has to be short and to come soon.
 
-uvicorn bounds neither the head's size nor its time, and what the application limits (`app.http.admission`) begins after
-the head. Without this, connections that never say what they want, or never stop saying it, would stay for ever.
+uvicorn bounds neither the head's size nor its time, and what the application limits (`app.http.admission`) begins
+after the head. Without this, connections that never say what they want, or never stop saying it, would stay for ever.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From templates to a finding: distances, the policy that applies, the verdict of `model.decision.verdict`, warnings."""
+"""From templates to a decision: distances, the policy of the signer, the verdict and its warnings."""
 
 from __future__ import annotations
 

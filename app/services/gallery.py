@@ -1,8 +1,8 @@
 """Every enrolled template in memory, for identification; kept in step with the store.
 
 For each tenant the search vectors of all templates stand in one matrix. Before each use the tenant's counter is read
-(`app.store.change_counters`): when it moved, by whichever process, the signers that changed are read again. The time this
-takes grows with the number of changed signers, not with the number of enrolled ones.
+(`app.store.change_counters`): when it moved, by whichever process, the signers that changed are read again. The time
+this takes grows with the number of changed signers, not with the number of enrolled ones.
 """
 
 from __future__ import annotations

@@ -22,10 +22,10 @@ _FINDING = {
     "inconsistent-references": "The signer's references differ more among themselves than one hand usually does; "
     "check that they are all theirs.",
     "unsupported-operating-point": "The fixed threshold lies where too few errors were seen to state its rates.",
-    "copy-of-reference": "The specimen repeats a reference that is enrolled already: the same scan in another format or "
-    "size. It does not count; enrol another signature of the signer.",
-    "duplicate-reference": "Some references repeat others: the same scan in another format or size. Each counts once; "
-    "replace them by other signatures of the signer for a firmer result.",
+    "copy-of-reference": "The specimen repeats a reference that is enrolled already: the same scan in another "
+    "format or size. It does not count; enrol another signature of the signer.",
+    "duplicate-reference": "Some references repeat others: the same scan in another format or size. Each counts "
+    "once; replace them by other signatures of the signer for a firmer result.",
     "unlike-other-references": "The specimen is far from the signer's other references; check that it is theirs.",
     "skipped-signers": "Signers whose references were enrolled with another model, or cannot be read, were left out; "
     "`python -m app reembed` moves them to the model in use.",

@@ -1,9 +1,10 @@
 """Holding a signer: the one way to write something of them.
 
 A transaction that writes something of a signer first locks the signer's row here, and the functions that write ask
-for the :class:`LockedSigner` that this gives. An erasure has to have the row for itself. So what is written is on disk before
-an erasure begins, which then finds it, or the erasure came first and nothing is written. SQLite has no row locks and
-needs none: a transaction that writes has the whole database for itself from the beginning (`app.store.engine`).
+for the :class:`LockedSigner` that this gives. An erasure has to have the row for itself. So what is written is on
+disk before an erasure begins, which then finds it, or the erasure came first and nothing is written. SQLite has no
+row locks and needs none: a transaction that writes has the whole database for itself from the beginning
+(`app.store.engine`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The tables. Portable types only: the same definitions serve SQLite and PostgreSQL.
 
-`data`, `vector` and `sealed` hold ciphertexts (`app.store.encryption.cipher`); `key_id` beside them says under which key. Where
-it is empty, the value was stored before values were encrypted, and the next start encrypts it.
+`data`, `vector` and `sealed` hold ciphertexts (`app.store.encryption.cipher`); `key_id` beside them says under which
+key. Where it is empty, the value was stored before values were encrypted, and the next start encrypts it.
 
 A signer has a key of ours beside the caller's id, so that what outlives an erasure (`changes`) names nobody.
 Images and templates stand in tables of their own: listings and the index never page through image bytes, and a
@@ -223,7 +223,7 @@ class RetryRow(Base):
 
 
 class TombstoneRow(Base):
-    """That something was erased: a keyed digest of our own key for it, which names nobody (`app.store.erasure.tombstones`)."""
+    """A tombstone: a keyed digest of the internal key of what was erased (`app.store.erasure.tombstones`)."""
 
     __tablename__ = "tombstones"
 

@@ -33,9 +33,9 @@ class Augmentation(BaseModel):
     probabilities. The defaults are what published work found to help: rotation within 8 degrees, scale within 0.1,
     mild elastic, stroke dilation and erosion, JPEG and blur. ``ink`` is the probability that ink spreads or thins
     as with another pen or threshold, ``uneven`` that its darkness varies along the writing, ``perturb`` the strength
-    of :func:`model.synthetic.pen.perturb` for recorded trajectories. ``widths`` are the narrowest and the widest strokes,
-    in pixels of the canvas, that a crop is brought to whatever pen it was written with (log-uniform): where genuine
-    signatures and forgeries were written with different pens, ``stroke`` alone leaves a difference.
+    of :func:`model.synthetic.pen.perturb` for recorded trajectories. ``widths`` are the narrowest and the widest
+    strokes, in pixels of the canvas, that a crop is brought to whatever pen it was written with (log-uniform): where
+    genuine signatures and forgeries were written with different pens, ``stroke`` alone leaves a difference.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,7 +1,8 @@
-"""What :mod:`model.decision.verdict` applies: set rules, likelihood ratios and error rates, fitted on validation writers.
+"""Fitted set rules, likelihood ratios and error rates, as :mod:`model.decision.verdict` applies them.
 
 A calibration belongs to one set of weights: it carries the SHA-256 of their tensors and is refused with any other. It
-is fitted by :mod:`model.evaluation.calibration_fit` (``python -m model calibrate``) and lies beside the weights as ``calibration.json``.
+is fitted by :mod:`model.evaluation.calibration_fit` (``python -m model calibrate``) and lies beside the weights as
+``calibration.json``.
 
 For each number of references k that was fitted there are a set rule, a logistic slope and intercept, and three
 curves: the share of skilled forgeries, of random forgeries and of genuine signatures whose score is at most s. A

@@ -1,7 +1,7 @@
 """From a page to the mask of what is written on it: paper, rulings, frames and dust are told from ink.
 
-The steps of :func:`model.preprocessing.ink.isolate`, each a pure function of uint8 arrays. A *page* is grey, 255 = white; a
-*mask* is 0 or 1, 1 = ink; *darkness* is 0 = as bright as the paper around, 255 = black.
+The steps of :func:`model.preprocessing.ink.isolate`, each a pure function of uint8 arrays. A *page* is grey, 255 =
+white; a *mask* is 0 or 1, 1 = ink; *darkness* is 0 = as bright as the paper around, 255 = black.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Motor plans of invented signatures: many scripts and habits, so that the population is diverse.
 
-:func:`random_motor_plan` strings together pieces (letter-like groups, initials, blocks of separate strokes, scribbles, a
-headline, a paraph), each a list of strokes between virtual targets. The unit is the height of a small letter.
+:func:`random_motor_plan` strings together pieces (letter-like groups, initials, blocks of separate strokes,
+scribbles, a headline, a paraph), each a list of strokes between virtual targets. The unit is the height of a small
+letter.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ def random_pen(rng: np.random.Generator) -> Pen:
 
 
 def centred(trajectory: Trajectory, canvas: Canvas) -> Floats:
-    """Positions in canvas pixels round the origin, centred and scaled as :func:`model.preprocessing.ink.fit` does it for ink.
+    """Positions in canvas pixels, centred and scaled as :func:`model.preprocessing.ink.fit` does for ink.
 
     Returns
     -------

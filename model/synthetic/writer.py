@@ -1,9 +1,10 @@
 """The synthetic writer: signatures of people who do not exist, and skilled forgeries of them.
 
-A :class:`Writer` is a seed. From it come a style, a motor plan (:mod:`model.synthetic.kinematics`) and a way of varying
-it: ``genuine(n)`` executes the plan as one hand does from day to day, ``forgery(forger, n)`` copies the visible shape
-with another hand: traced targets, slower, with more and less overlapping strokes, tremor, other pressure, the
-forger's own slant leaking in. The same seed gives the same bytes. No fonts, no images, no data of real people.
+A :class:`Writer` is a seed. From it come a style, a motor plan (:mod:`model.synthetic.kinematics`) and a way of
+varying it: ``genuine(n)`` executes the plan as one hand does from day to day, ``forgery(forger, n)`` copies the
+visible shape with another hand: traced targets, slower, with more and less overlapping strokes, tremor, other
+pressure, the forger's own slant leaking in. The same seed gives the same bytes. No fonts, no images, no data of real
+people.
 
 After J. Galbally et al., "Synthetic on-line signature generation", Pattern Recognition 45 (2012), and M. A. Ferrer,
 M. Diaz et al., "Static signature synthesis", IEEE TPAMI 37 (2015); both generate genuine specimens from a motor plan.

@@ -98,8 +98,8 @@ class TrainingSpec(_Strict):
     working directory; its network and canvas must be those of the recipe. ``keep`` selects the released weights: the
     best on the validation writers, or the last, for runs whose validation writers are too few to choose by.
     ``interpolation`` is the share of the trained weights in the released ones; the rest are the weights of ``start``.
-    What a network learns from few writers and forgers costs accuracy on others; interpolation keeps most of the gain and
-    gives up most of the cost (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022).
+    What a network learns from few writers and forgers costs accuracy on others; interpolation keeps most of the gain
+    and gives up most of the cost (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022).
     """
 
     epochs: int = Field(default=10, ge=1)

@@ -56,13 +56,13 @@ def test_its_former_name_still_works() -> None:
     [
         (
             {"COUNTERSIGN_TARGET_FARR": "0.1"},
-            ("TARGET_FARR is no setting", "did you mean COUNTERSIGN_TARGET_FAR?"),
+            ("TARGET_FARR is not a setting", "did you mean COUNTERSIGN_TARGET_FAR?"),
         ),
-        ({"COUNTERSIGN_SERVICE_HOST": "10.0.0.1"}, ("SERVICE_HOST is no setting", "enableServiceLinks")),
+        ({"COUNTERSIGN_SERVICE_HOST": "10.0.0.1"}, ("SERVICE_HOST is not a setting", "enableServiceLinks")),
         ({"COUNTERSIGN_PORT": "tcp://10.0.0.1:8000"}, ("COUNTERSIGN_PORT", "integer")),
         ({"COUNTERSIGN_SHUTDOWN_GRACE_S": "1"}, ("shutdown_grace_s", "deadline_s")),
         ({"COUNTERSIGN_MAX_UPLOAD_BYTES": "100000000"}, ("max_upload_bytes", "max_request_bytes")),
-        ({"COUNTERSIGN_MAX_BYTES_IN_HAND": "10000"}, ("max_bytes_in_hand", "max_request_bytes")),
+        ({"COUNTERSIGN_MAX_INFLIGHT_BYTES": "10000"}, ("max_inflight_bytes", "max_request_bytes")),
         ({"COUNTERSIGN_MIN_REFERENCES": "9", "COUNTERSIGN_MAX_REFERENCES": "3"}, ("max_references",)),
         ({"COUNTERSIGN_OTLP_ENDPOINT": "collector"}, ("COUNTERSIGN_OTLP_ENDPOINT",)),
     ],
@@ -121,3 +121,14 @@ def test_permissive_terms_choose_the_permissive_release_unless_weights_are_named
     assert Settings(_env_file=None).weights == RELEASED_WEIGHTS
     assert Settings(_env_file=None, allowed_terms="permissive").weights == PERMISSIVE_WEIGHTS
     assert Settings(_env_file=None, allowed_terms="permissive", weights=tmp_path).weights == tmp_path
+
+
+def test_former_name_of_a_setting_still_works_and_is_reported(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("COUNTERSIGN_MAX_BYTES_IN_HAND", "123456789")
+    with caplog.at_level("WARNING", "countersign.settings"):
+        assert load_settings().max_inflight_bytes == 123_456_789
+    assert "COUNTERSIGN_MAX_BYTES_IN_HAND is now COUNTERSIGN_MAX_INFLIGHT_BYTES" in caplog.text
+    monkeypatch.setenv("COUNTERSIGN_MAX_INFLIGHT_BYTES", "234567890")
+    assert load_settings().max_inflight_bytes == 234_567_890

@@ -1,7 +1,7 @@
 """The same requests get the same answers: a conversation with the service, recorded and compared.
 
-``RECORD=1 pytest tests/app/test_recorded.py`` writes it anew to ``recorded.json`` beside this file; do so only for a change
-that callers are meant to see. Ids, times and prose are left out; numbers may differ in the third decimal.
+``RECORD=1 pytest tests/app/test_recorded.py`` writes it anew to ``recorded.json`` beside this file; do so only for a
+change that callers are meant to see. Ids, times and prose are left out; numbers may differ in the third decimal.
 """
 
 from __future__ import annotations

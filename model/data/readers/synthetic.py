@@ -1,7 +1,7 @@
 """Invented people as a data set of scans: held-out writers to calibrate on, where only free data may be used.
 
-They are other people than :class:`model.training.sources.SyntheticSource` trains on, and their scans go through the whole
-of :mod:`model.preprocessing.ink`, which training's canvases do not.
+They are other people than :class:`model.training.sources.SyntheticSource` trains on, and their scans go through the
+whole of :mod:`model.preprocessing.ink`, which training's canvases do not.
 """
 
 from __future__ import annotations

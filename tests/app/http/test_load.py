@@ -182,7 +182,7 @@ def test_bytes_are_bounded_whether_their_number_is_declared_or_not(
     async def scenario() -> None:
         body, headers = multipart(draw(1, 1))
         more = {"content-length": str(len(body))} if declared else {"transfer-encoding": "chunked"}
-        async with running(settings, max_bytes_in_hand=int(1.5 * len(body))) as (app, client):
+        async with running(settings, max_inflight_bytes=int(1.5 * len(body))) as (app, client):
             await enrol_async(client, draw(1, 0))
             slow_network(app, 0.3)
             busy = asyncio.create_task(verify_async(client, draw(1, 1)))
@@ -426,7 +426,7 @@ def test_bytes_of_every_content_type_are_bounded(
         body, _ = multipart(draw(1, 1))
         other = b" " * len(body)
         more = {"content-length": str(len(other))} if declared else {"transfer-encoding": "chunked"}
-        async with running(settings, max_bytes_in_hand=int(1.5 * len(body))) as (app, client):
+        async with running(settings, max_inflight_bytes=int(1.5 * len(body))) as (app, client):
             await enrol_async(client, draw(1, 0))
             slow_network(app, 0.3)
             busy = asyncio.create_task(verify_async(client, draw(1, 1)))
