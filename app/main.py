@@ -1,4 +1,4 @@
-"""The application: settings in, an ASGI app out. Weights are loaded once, in the lifespan, before it is ready."""
+"""The application: settings in, an ASGI app out. The lifespan loads the weights and opens the store."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ ROUTERS = tuple(
     part.router for part in (verify, compare, identify, signers, verifications, model, audit, health)
 )
 DECODING_TIMEOUT_S = 10.0
-"""A reading process gets as long for one upload, however soon its caller goes away: replacing it costs more."""
+"""Seconds that a worker process gets for one upload, even if its caller disconnects: replacing it costs more."""
 DESCRIPTION = """
 Verifies handwritten signatures of people the model has never seen: enrol a signer's **references**, send a
 **questioned signature**, get its **distance**, the **threshold** that applies, a **decision** and the strength of
@@ -61,10 +61,9 @@ the evidence as a **log-likelihood ratio**. Errors are [problem+json](/problems)
 
 
 def load_embedder(settings: Settings) -> Embedder:
-    """Load and warm up the model; raise StartRefused with one clear line when it cannot be served as configured."""
-    cv2.setNumThreads(1)  # signatures are read side by side; more threads would only fight over the cores
-    torch.set_num_threads(settings.workers[1])
-    try:
+    """Load and warm up the model. Raises StartRefused, with one line on the reason, when it cannot be served."""
+    cv2.setNumThreads(1)  # signatures are decoded in parallel processes; more threads would only compete for the
+    cores torch.set_num_threads(settings.workers[1]) try:
         embedder = Embedder.load(settings.weights, settings.device)
         if settings.allowed_terms == "permissive":
             refuse_terms(settings.weights, embedder.card, embedder.calibration)
@@ -78,9 +77,9 @@ def load_embedder(settings: Settings) -> Embedder:
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """Build the application; nothing is loaded before its lifespan begins."""
+    """Build the application. Nothing is loaded before its lifespan begins."""
     metrics = Metrics(settings.drift_window)
-    gate = InflightLimit(settings.max_requests, settings.max_inflight_bytes)
+    inflight = InflightLimit(settings.max_requests, settings.max_inflight_bytes)
     traces = (
         open_traces(settings.otlp_endpoint, settings.trace_share, VERSION) if settings.otlp_endpoint else None
     )
@@ -91,7 +90,7 @@ def create_app(settings: Settings) -> FastAPI:
         async with AsyncExitStack() as opened:
             if traces is not None:
                 opened.callback(traces.shutdown)
-            app.state.core = await opened.enter_async_context(_running(settings, metrics, gate, keys))
+            app.state.core = await opened.enter_async_context(_running(settings, metrics, inflight, keys))
             try:
                 yield
             finally:
@@ -115,7 +114,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(router)
     problems.install(app)
     app.add_api_route("/", _to_the_docs, include_in_schema=False)
-    _wrap(app, settings, metrics, gate, keys)
+    _wrap(app, settings, metrics, inflight, keys)
     if traces is not None:
         app.add_middleware(TracingMiddleware, provider=traces)
     app.openapi = document_of(app, ROUTERS, settings.max_files)  # type: ignore[method-assign]  # FastAPI's documented way to amend the schema
@@ -124,10 +123,10 @@ def create_app(settings: Settings) -> FastAPI:
 
 @asynccontextmanager
 async def _running(
-    settings: Settings, metrics: Metrics, gate: InflightLimit, keys: ApiKeyCache
+    settings: Settings, metrics: Metrics, inflight: InflightLimit, keys: ApiKeyCache
 ) -> AsyncIterator[Core]:
-    """Open everything that serves requests, and close it at the end."""
-    # What was opened is closed in the reverse order, the store last, also when the start fails half-way.
+    """Open everything that requests need, and close it at the end."""
+    # Closed in reverse order, the store last, also when the start fails half-way.
     async with AsyncExitStack() as opened:
         trail = Trail(settings.chain_keys())
         store = open_store(settings)
@@ -149,7 +148,7 @@ async def _running(
         gallery = Gallery(store, embedder.version, embedder.search_vectors)
         opened.callback(gallery.close)
         queue = InferenceQueue(embedder, settings.batch(embedder.device), settings.queue_size, metrics.batch)
-        metrics.watch(lambda: queue.depth, lambda: gate.requests, lambda: gate.bytes)
+        metrics.watch(lambda: queue.depth, lambda: inflight.requests, lambda: inflight.bytes)
         queue.start()
         opened.push_async_callback(queue.close)
         core = Core(
@@ -172,24 +171,26 @@ async def _running(
             embedder.card.terms,
             embedder.calibration.fitted_on.terms,
             embedder.device,
-            "no keys: this machine only" if keys.keyless else "keys are asked for",
+            "no keys: this machine only" if keys.keyless else "keys are required",
         )
         yield core
 
 
-def _wrap(app: FastAPI, settings: Settings, metrics: Metrics, gate: InflightLimit, keys: ApiKeyCache) -> None:
-    """Put the layers around the application, the innermost first."""
+def _wrap(
+    app: FastAPI, settings: Settings, metrics: Metrics, inflight: InflightLimit, keys: ApiKeyCache
+) -> None:
+    """Add the middleware, innermost first."""
     app.add_middleware(HeadAsGet)
-    # What was uploaded stays in memory, which the gate bounds: no scan is written to a temporary file.
+    # Uploads stay in memory, which the limit on requests in flight bounds: no scan is written to a temporary file.
     MultiPartParser.spool_max_size = 0
     app.add_middleware(
         AdmissionMiddleware,
-        gate=gate,
+        inflight=inflight,
         deadline_s=settings.deadline_s,
         upload_timeout_s=settings.upload_timeout_s,
         refused=lambda code: metrics.refused.labels(code).inc(),
     )
-    # Outside of the gate: whoever has no key takes nobody's place in it.
+    # Outside of admission control: requests without a valid key take no place there.
     app.add_middleware(
         AuthenticationMiddleware,
         keys=keys,
@@ -197,7 +198,7 @@ def _wrap(app: FastAPI, settings: Settings, metrics: Metrics, gate: InflightLimi
         local_names=settings.local_names,
         origins=settings.cors_origins,
     )
-    # Outside of the authentication: a browser's preflight request bears no key.
+    # Outside of authentication: preflight requests of browsers have no key.
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -215,10 +216,10 @@ async def _to_the_docs() -> RedirectResponse:
 
 
 async def _warn_of_missing_templates(store: Store, model_version: str) -> None:
-    """Log it when signers cannot be verified until they are moved to the model in use."""
+    """Log a warning when some signers cannot be verified until they have been moved to the model in use."""
     if await store.read(templates.any_lacking, model_version):
         _log.warning(
-            "some references have no template of %s, and verifying against their signers says 409 until "
-            "`python -m app reembed` has moved them, while the service runs",
+            "some references have no template of %s: verification of their signers is answered 409 until "
+            "`python -m app reembed` has moved them; it can run beside the service",
             model_version,
         )

@@ -38,7 +38,7 @@ class Caller:
         return scope in self.scopes or "admin" in self.scopes
 
 
-NOBODY = Caller("loopback", DEFAULT_TENANT, frozenset(SCOPES))
+LOOPBACK = Caller("loopback", DEFAULT_TENANT, frozenset(SCOPES))
 """A caller on this machine while no key was ever made."""
 
 COMMAND_LINE = Caller("command-line", DEFAULT_TENANT, frozenset(SCOPES))

@@ -1,12 +1,12 @@
-"""Admission control: a bound on the work in hand, decided before a body is read, and deadlines.
+"""Admission control: limits on requests in flight, checked before a body is read, and deadlines.
 
-Requests that bring images (POST with a body) are the service's work. At most so many of them are in hand at a time,
-and all bodies together, whatever their content type, hold at most so many bytes, from the first byte of a body to the
-answer: reading the body, decoding, isolating ink, the network, the store. One more is answered 503 with Retry-After
-at once. Requests without a body are not limited: health, metrics and listings answer under load, too.
+The number of POST requests with a body is limited, and so is the total size of all bodies, of any content type, from
+the first byte of a body to the answer: reading the body, decoding, isolating ink, the network, the store. Further
+requests get a 503 with Retry-After immediately. Requests without a body are not limited, so health checks, metrics
+and listings are answered under load.
 
-A body has to arrive within a time of its own (else 408), and from its last byte on the request has its deadline
-(`app.domain.deadline`; else 503). Plain ASGI, as `app.http.middleware`.
+A body must arrive within the upload timeout (else 408). From its last byte on, the request has its deadline
+(`app.domain.deadline`; else 503). Plain ASGI, like `app.http.middleware`.
 """
 
 from __future__ import annotations
@@ -24,39 +24,39 @@ from app.http.problems import of_error
 
 
 class InflightLimit:
-    """How much work is in hand, and how much may be.
+    """Counts requests in flight and the bytes of their bodies.
 
     Parameters
     ----------
-    most_requests, most_bytes : int
+    max_requests, max_bytes : int
     """
 
-    def __init__(self, most_requests: int, most_bytes: int) -> None:
-        self._most_requests = most_requests
-        self._most_bytes = most_bytes
+    def __init__(self, max_requests: int, max_bytes: int) -> None:
+        self._max_requests = max_requests
+        self._max_bytes = max_bytes
         self.requests = 0
         self.bytes = 0
 
     @contextmanager
     def request(self) -> Iterator[None]:
-        """Count a request while it is worked on; raises Busy when there are as many as may be."""
-        if self.requests >= self._most_requests:
-            raise Busy(f"{self.requests} requests are in hand already; try again in a moment.")
+        """Count a request while it is processed. Raises Busy at the limit."""
+        if self.requests >= self._max_requests:
+            raise Busy(f"{self.requests} requests are in flight already; try again in a moment.")
         self.requests += 1
         try:
             yield
         finally:
             self.requests -= 1
 
-    def load(self, size: int) -> None:
-        """Count `size` more bytes of a body; raises Busy when they are too many."""
-        # One request alone may be as large as requests may be, or it would never be served.
-        if self.bytes and self.bytes + size > self._most_bytes:
-            raise Busy(f"Requests of {self.bytes:,} bytes are in hand already; try again in a moment.")
+    def add_bytes(self, size: int) -> None:
+        """Count `size` more bytes of a body. Raises Busy at the limit."""
+        # A single request is always admitted: its own size is limited elsewhere.
+        if self.bytes and self.bytes + size > self._max_bytes:
+            raise Busy(f"Requests of {self.bytes:,} bytes are in flight already; try again in a moment.")
         self.bytes += size
 
-    def unload(self, size: int) -> None:
-        """No longer count `size` bytes: their request is answered."""
+    def remove_bytes(self, size: int) -> None:
+        """Stop counting `size` bytes: their request has been answered."""
         self.bytes -= size
 
 
@@ -66,37 +66,37 @@ def has_body(headers: Headers) -> bool:
 
 
 class AdmissionMiddleware:
-    """The layer that lets requests in.
+    """Admits requests and sets their deadlines.
 
     Parameters
     ----------
     app : ASGIApp
-        What is inside.
-    gate : InflightLimit
+        The next layer.
+    inflight : InflightLimit
     deadline_s : float
-        From the last byte of the body to the moment that the answer is kept.
+        From the last byte of the body to the beginning of the write.
     upload_timeout_s : float
         From the request's head to the last byte of its body.
     refused : callable
-        Called for each request that was not let in or was dropped, with the code of its problem.
+        Called with the problem code of each request that was refused or cancelled.
     """
 
     def __init__(
         self,
         app: ASGIApp,
-        gate: InflightLimit,
+        inflight: InflightLimit,
         deadline_s: float,
         upload_timeout_s: float,
         refused: Callable[[str], object] = lambda _: None,
     ) -> None:
         self._app = app
-        self._gate = gate
+        self._inflight = inflight
         self._deadline_s = deadline_s
         self._upload_timeout_s = upload_timeout_s
         self._refused = refused
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection event."""
+        """Handle one ASGI connection."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -107,47 +107,47 @@ class AdmissionMiddleware:
             if not begun:
                 begun = True
                 if (deadline := current()) is not None:
-                    deadline.disarm()  # an answer that has begun is sent to its end
+                    deadline.disarm()  # a response that has started is sent completely
             await send(message)
 
         try:
             headers = Headers(scope=scope)
             if scope["method"] == "POST" and has_body(headers):
-                with self._gate.request():
-                    await self._weighed(scope, receive, watched_send)
+                with self._inflight.request():
+                    await self._limit_bytes(scope, receive, watched_send)
             elif has_body(headers):
-                await self._weighed(scope, receive, watched_send)
+                await self._limit_bytes(scope, receive, watched_send)
             else:
-                await self._timed(scope, receive, watched_send)
+                await self._limit_time(scope, receive, watched_send)
         except (AnswerLost, Busy, UploadTimeout, DeadlinePassed, NotReady) as error:
             if begun:
-                raise  # half an answer is out; only a broken connection can tell the caller
+                raise  # the response has started: only closing the connection can signal the error
             self._refused(error.code)
             await of_error(error)(scope, receive, send)
 
-    async def _weighed(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _limit_bytes(self, scope: Scope, receive: Receive, send: Send) -> None:
         declared = Headers(scope=scope).get("content-length", "")
         size = int(declared) if declared.isdecimal() else 0
-        loaded = 0
+        counted = 0
         try:
-            self._gate.load(size)
-            loaded = size
-            came = 0
+            self._inflight.add_bytes(size)
+            counted = size
+            received = 0
 
-            async def weighed_receive() -> Message:
-                nonlocal came, loaded
+            async def counted_receive() -> Message:
+                nonlocal received, counted
                 message = await receive()
-                came += len(message.get("body", b""))
-                if came > loaded:  # a body that did not declare its size
-                    self._gate.load(came - loaded)
-                    loaded = came
+                received += len(message.get("body", b""))
+                if received > counted:  # the body has no Content-Length, or a wrong one
+                    self._inflight.add_bytes(received - counted)
+                    counted = received
                 return message
 
-            await self._timed(scope, weighed_receive, send)
+            await self._limit_time(scope, counted_receive, send)
         finally:
-            self._gate.unload(loaded)
+            self._inflight.remove_bytes(counted)
 
-    async def _timed(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _limit_time(self, scope: Scope, receive: Receive, send: Send) -> None:
         uploading = has_body(Headers(scope=scope))
         with deadline_of_request() as deadline:
 
@@ -163,7 +163,7 @@ class AdmissionMiddleware:
             try:
                 await self._app(scope, timed_receive, send)
             except asyncio.CancelledError as error:
-                _keep_running()  # an answer is better than a connection that breaks
+                _clear_cancellation()  # send an error response instead of closing the connection
                 if deadline.expired and uploading:
                     raise UploadTimeout(
                         f"The request did not arrive in full within {self._upload_timeout_s:g} s; send it again."
@@ -176,12 +176,12 @@ class AdmissionMiddleware:
                     ) from error
                 raise AnswerLost(
                     "The request was carried out, but the service shut down before it could answer. Repeat it with "
-                    "the same Idempotency-Key to get the answer; without one, look at what is stored first."
+                    "the same Idempotency-Key to get the answer; without one, check what is stored first."
                 ) from error
 
 
-def _keep_running() -> None:
-    """Take back the cancellation of the running task that has just been delivered."""
+def _clear_cancellation() -> None:
+    """Clear the cancellation of the running task that has just been raised."""
     task = asyncio.current_task()
     if task is not None:
         task.uncancel()

@@ -1,7 +1,7 @@
-"""The door: every request is let in or refused here, before a byte of its body is read.
+"""Authentication middleware: every request is authenticated or refused here, before its body is read.
 
-What is not in `OPEN` needs a caller, whatever the route: a new endpoint without a word about scopes is closed to
-strangers all the same. Scopes are asked for by the endpoints themselves (`app.http.authorization`).
+Every path that is not in `OPEN` needs a caller, so a new endpoint is protected even if it names no scope. The
+endpoints themselves check scopes (`app.http.authorization`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.domain.api_keys import Key
-from app.domain.callers import NOBODY, Caller
+from app.domain.callers import LOOPBACK, Caller
 from app.domain.errors import CountersignError, Unauthenticated
 from app.domain.records import now
 from app.domain.request_context import set_caller
@@ -25,30 +25,30 @@ from app.http.rate_limits import Limits
 HEADER_NAME = "X-API-Key"
 OPEN = frozenset({"/", "/livez", "/readyz", "/docs", "/openapi.json", "/problems"})
 OPEN_FOLDERS = ("/static-offline-docs/",)
-_log = logging.getLogger("countersign.door")
+_log = logging.getLogger("countersign.authentication")
 
 
 class KeysInUse(Protocol):
-    """Where the door looks keys up."""
+    """The keys that authentication looks up."""
 
     @property
     def keyless(self) -> bool:
-        """Whether no key was ever made."""
+        """Whether no key has ever been created."""
 
     async def find(self, text: str) -> Key | None:
-        """The key with this text, live or not; raises StoreUnavailable."""
+        """Return the key with this text, valid or not. Raises StoreUnavailable."""
 
     def used(self, key: Key) -> None:
-        """Note that a key was used."""
+        """Record that a key was used."""
 
 
 class AuthenticationMiddleware:
-    """Middleware that finds out who calls.
+    """Sets the caller of each request.
 
     Parameters
     ----------
     app : ASGIApp
-        What is inside.
+        The next layer.
     keys : KeysInUse
     limits : Limits
     local_names, origins : collection of str
@@ -70,7 +70,7 @@ class AuthenticationMiddleware:
         self._origins = frozenset(origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection event."""
+        """Handle one ASGI connection."""
         if scope["type"] == "http" and not is_open(scope):
             try:
                 caller = await self._caller(scope)
@@ -86,35 +86,35 @@ class AuthenticationMiddleware:
         texts = _texts(scope)
         if self._keys.keyless and not texts:
             refuse_unless_local(scope, self._local_names, self._origins)
-            return NOBODY
+            return LOOPBACK
         if len(texts) != 1:
             self._limits.count_failure(_address(scope))
             raise Unauthenticated(
-                f"The request bears {len(texts)} different keys; send one."
+                f"The request has {len(texts)} different keys; send one."
                 if texts
-                else f"A key is needed, in the header {HEADER_NAME} or as `Authorization: Bearer KEY`, once."
+                else f"An API key is required, in the header {HEADER_NAME} or as `Authorization: Bearer KEY`."
             )
         key = await self._keys.find(texts[0])
         if key is None or not key.live(now()):
             _log.warning("key refused", extra={"fields": {"client": _address(scope), **_why(key)}})
             self._limits.count_failure(_address(scope))
             raise Unauthenticated(
-                "The key is not valid; the service has no keys yet and needs none from its own machine: leave it out."
+                "The key is not valid. The service has no keys yet and needs none from its own machine: send none."
                 if self._keys.keyless
-                else "The key is not valid; ask the operator for one that is."
+                else "The key is not valid; ask the operator for a valid one."
             )
         self._keys.used(key)
         return key.caller
 
 
 def is_open(scope: Scope) -> bool:
-    """Whether a request needs no caller: probes, the docs page and the explanation of problems."""
+    """Whether a request needs no caller: probes, the documentation page and the list of problems."""
     path: str = scope["path"].removeprefix(scope.get("root_path", ""))
     return scope["method"] in {"GET", "HEAD"} and (path in OPEN or path.startswith(OPEN_FOLDERS))
 
 
 def _texts(scope: Scope) -> list[str]:
-    """The keys that a request bears, each once; a header that comes twice is two keys."""
+    """Return the distinct keys of a request; a repeated header counts as two keys."""
     headers = Headers(scope=scope)
     own, standard = headers.getlist(HEADER_NAME), []
     for value in headers.getlist("authorization"):
@@ -132,7 +132,7 @@ def _address(scope: Scope) -> str | None:
 
 
 def _why(key: Key | None) -> dict[str, str]:
-    """For the log alone: the caller is told the same whatever was wrong with the key."""
+    """Fields for the log. The response is the same for unknown, expired and revoked keys."""
     if key is None:
         return {"reason": "unknown"}
     return {"reason": "revoked" if key.revoked_at else "expired", "key": key.name, "tenant": key.tenant_id}

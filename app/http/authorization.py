@@ -1,4 +1,4 @@
-"""What an endpoint asks of its caller: a scope. Who the caller is, `app.http.authentication` found out before."""
+"""Authorization: the scopes that endpoints require of the authenticated caller."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from app.http.authentication import HEADER_NAME
 HEADER = APIKeyHeader(
     name=HEADER_NAME,
     auto_error=False,
-    description="A key made by `python -m app keys create NAME --scope SCOPE`. While no key was ever made, the "
-    "service answers its own machine only, and none is needed.",
+    description="A key created with `python -m app keys create NAME --scope SCOPE`. While no key exists, the "
+    "service answers its own machine only, and no key is needed.",
 )
 
 
@@ -26,21 +26,21 @@ BEARER = HTTPBearer(
 
 
 def allow(scope: Scope) -> Callable[..., Awaitable[Caller]]:
-    """Build the dependency that lets callers with `scope` in and tells who they are."""
+    """Return a dependency that requires `scope` and returns the caller."""
 
-    async def admit(
+    async def authorize(
         request: Request,
         _: Annotated[str | None, Security(HEADER)] = None,
         __: Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)] = None,
     ) -> Caller:
         caller = request.scope.get("state", {}).get("caller")
-        if not isinstance(caller, Caller):  # nobody gets here around the door
+        if not isinstance(caller, Caller):  # the middleware has authenticated every request
             raise Unauthenticated(f"The header {HEADER_NAME} is missing.")
         if not caller.may(scope):
             raise Forbidden(f"Key {caller.name!r} lacks the scope {scope!r} that this call needs.")
         return caller
 
-    return admit
+    return authorize
 
 
 Enrolling = Annotated[Caller, Depends(allow("enrol"))]
@@ -53,7 +53,7 @@ async def _operate(request: Request, caller: Reading) -> Caller:
     operators = request.app.state.settings.operator_tenant
     if caller.tenant_id != operators:
         raise Forbidden(
-            "This counts what all tenants do; only keys of the operator's tenant see it "
+            "Metrics count the requests of all tenants and need a key of the operator's tenant "
             "(COUNTERSIGN_OPERATOR_TENANT)."
         )
     return caller

@@ -1,7 +1,7 @@
-"""HTTP on a connection, with an end to everything: the head of a request has to be short and to come soon.
+"""Limits on the head of a request: its size and the time within which it must arrive.
 
-uvicorn bounds neither the head's size nor its time, and what the application limits (`app.http.admission`) begins
-after the head. Without this, connections that never say what they want, or never stop saying it, would stay for ever.
+uvicorn limits neither, and the limits of the application (`app.http.admission`) apply after the head. Without them a
+client could keep connections open for ever by sending an endless head, or none.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ MAX_HEAD_BYTES = 64 * 1024
 
 
 class BoundedHeadProtocol(HttpToolsProtocol):
-    """uvicorn's protocol; a connection whose next head is late or too long is closed."""
+    """uvicorn's HTTP protocol, closing connections whose next request head is late or too long."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -24,17 +24,17 @@ class BoundedHeadProtocol(HttpToolsProtocol):
         self._head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Expect a head from now on."""
+        """Start the timer of the first head."""
         super().connection_made(transport)
-        self._expect_head()
+        self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop waiting."""
-        self._head_came()
+        """Cancel the timer."""
+        self._cancel_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take in what came; close when it has been nothing but head for too long."""
+        """Parse received bytes; answer 400 when the head exceeds its maximum size."""
         super().data_received(data)
         if self._head_timer is None:
             return
@@ -43,26 +43,26 @@ class BoundedHeadProtocol(HttpToolsProtocol):
             self.send_400_response(f"The head of a request has at most {MAX_HEAD_BYTES} bytes.")
 
     def on_message_begin(self) -> None:
-        """Expect the rest of the head: the first byte came."""
+        """First byte of a request: start the timer if it is not running."""
         super().on_message_begin()
-        if self._head_timer is None:  # the second request of a connection, or a later one
-            self._expect_head()
+        if self._head_timer is None:  # a later request of the connection
+            self._start_timer()
 
     def on_headers_complete(self) -> None:
-        """Be content."""
-        self._head_came()
+        """Headers complete: cancel the timer."""
+        self._cancel_timer()
         super().on_headers_complete()
 
-    def _expect_head(self) -> None:
+    def _start_timer(self) -> None:
         self._head_bytes = 0
-        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._give_up)
+        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._on_timeout)
 
-    def _head_came(self) -> None:
+    def _cancel_timer(self) -> None:
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
 
-    def _give_up(self) -> None:
+    def _on_timeout(self) -> None:
         self._head_timer = None
         if not self.transport.is_closing():
             self.transport.close()

@@ -1,14 +1,15 @@
-"""Without keys: is a request really from this machine, and meant?
+"""Keyless mode: accept only requests that were sent on this machine and on purpose.
 
-While no key was ever made the service trusts whoever is on its own machine. Three things look like that and are not:
+While no key has ever been created, the service trusts its own machine. Three kinds of request have a loopback address
+and are refused nevertheless:
 
-- a reverse proxy on the same machine: all the world then has a loopback address. Whatever bears a proxy's headers is
-  refused, and so is HTTP/1.0 with a `Connection` header, as nginx sends it by default;
-- a web page in a browser on this machine that sends requests here: browsers say so in `Sec-Fetch-Site` and `Origin`;
-- DNS rebinding, a stranger's name that resolves to 127.0.0.1: the `Host` header then names the stranger.
+- requests through a reverse proxy on the same machine: those with a proxy's headers, and HTTP/1.0 with a `Connection`
+  header, as nginx sends it by default;
+- requests of a web page of another origin in a browser on this machine: browsers set `Sec-Fetch-Site` and `Origin`;
+- DNS rebinding, a foreign name that resolves to 127.0.0.1: the `Host` header has the foreign name.
 
-What cannot be told apart is a proxy that speaks HTTP/1.1 and adds no header. SECURITY.md says so: behind a proxy,
-make keys. With keys none of this matters, as no browser and no proxy adds `X-API-Key` by itself.
+A proxy that speaks HTTP/1.1 and adds no header cannot be recognised: behind a proxy, create keys (SECURITY.md). With
+keys none of this matters, because neither browsers nor proxies add an `X-API-Key` header.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from starlette.types import Scope
 from app.domain.errors import Forbidden
 
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via")
-_REMEDY = "`python -m app keys create` makes a key, and with one this is allowed."
+_REMEDY = "Create a key with `python -m app keys create`, and send it."
 
 
 def refuse_unless_local(scope: Scope, names: Collection[str], origins: Collection[str] = ()) -> None:
@@ -33,32 +34,36 @@ def refuse_unless_local(scope: Scope, names: Collection[str], origins: Collectio
     ----------
     scope : ASGI scope
     names : collection of str
-        Names of this machine that the `Host` header may bear beside the loopback ones.
+        Names of this machine that the `Host` header may have in addition to the loopback names.
     origins : collection of str
-        Origins of web pages that may send requests (`cors_origins`); ``*`` stands for none here.
+        Origins of web pages that may send requests (`cors_origins`); ``*`` allows none here.
     """
     client = scope.get("client")
     if not is_loopback(client[0] if client else None):
-        raise Forbidden(f"No API key was made yet, so the service answers its own machine only; {_REMEDY}")
+        raise Forbidden(
+            f"No API key has been created, so the service answers its own machine only. {_REMEDY}"
+        )
     headers = Headers(scope=scope)
     old_proxy = scope.get("http_version") == "1.0" and "connection" in headers
     if any(name in headers for name in _FORWARDED) or old_proxy:
         raise Forbidden(
-            f"The request came through a proxy, and no API key was made yet: behind a proxy everybody looks like "
-            f"this machine; {_REMEDY}"
+            f"The request came through a proxy, and no API key has been created: behind a proxy all requests "
+            f"seem to come from this machine. {_REMEDY}"
         )
     hosts = headers.getlist("host")
     if len(hosts) != 1 or not _is_own_name(hosts[0], names):
-        raise Forbidden(f"Without API keys the service answers to names of its own machine only; {_REMEDY}")
+        raise Forbidden(f"Without API keys, the Host header must name this machine. {_REMEDY}")
     origin = headers.get("origin")
     allowed = origin is not None and origin in origins
     from_own_page = headers.get("sec-fetch-site", "none") in {"none", "same-origin"}
     if not allowed and not (from_own_page and _is_own_origin(origin, hosts[0])):
-        raise Forbidden(f"A web page of another origin sent this, and no API key was made yet; {_REMEDY}")
+        raise Forbidden(
+            f"The request was sent by a web page of another origin, and no API key has been created. {_REMEDY}"
+        )
 
 
 def is_loopback(address: str | None) -> bool:
-    """Whether an address is this machine's own; None is a Unix socket, which is by nature."""
+    """Whether an address is a loopback address; None is a Unix socket, which is always local."""
     if address is None:
         return True
     try:

@@ -1,6 +1,6 @@
-"""What happens around every request: its id, its size, its log line, its metrics, and a last resort.
+"""Outermost middleware: request id, size limit, response headers, access log, metrics, unhandled errors.
 
-Plain ASGI, not `BaseHTTPMiddleware`: nothing is copied or spooled on the way.
+Plain ASGI, not `BaseHTTPMiddleware`, which copies and buffers.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _log = logging.getLogger("countersign.access")
 
 
 class HeadAsGet:
-    """Answers HEAD wherever GET is answered: the same status and headers, without the body (RFC 9110, 9.3.2)."""
+    """Answers HEAD like GET, without the body (RFC 9110, section 9.3.2)."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection event."""
+        """Handle one ASGI connection."""
         if scope["type"] != "http" or scope["method"] != "HEAD":
             await self._app(scope, receive, send)
             return
@@ -37,7 +37,7 @@ class HeadAsGet:
                 message = {**message, "body": b""}
             await send(message)
 
-        # In place, not in a copy: the layers around this one read the route that the router notes in the scope.
+        # In place, not in a copy: outer layers read the route that the router stores in the scope.
         scope["method"] = "GET"
         try:
             await self._app(scope, receive, without_body)
@@ -46,15 +46,15 @@ class HeadAsGet:
 
 
 class RequestMiddleware:
-    """The outermost layer of the service.
+    """The outermost layer.
 
     Parameters
     ----------
     app : ASGIApp
-        What is inside.
+        The next layer.
     metrics : Metrics
     max_bytes : int
-        Most bytes of a request's body; more are refused before they are read, or as soon as they have come.
+        Maximum size of a request body.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, max_bytes: int) -> None:
@@ -63,7 +63,7 @@ class RequestMiddleware:
         self._max_bytes = max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection event."""
+        """Handle one ASGI connection."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -72,7 +72,7 @@ class RequestMiddleware:
         begin = time.perf_counter()
         status = 0
 
-        async def framed_send(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -87,14 +87,14 @@ class RequestMiddleware:
         try:
             declared = headers.get("content-length", "0")
             if declared.isdigit() and int(declared) > self._max_bytes:
-                await of_error(self._too_large())(scope, receive, framed_send)
+                await of_error(self._too_large())(scope, receive, send_with_headers)
             else:
-                await self._app(scope, self._counted(receive), framed_send)
+                await self._app(scope, self._counted(receive), send_with_headers)
         except Exception:
             _log.exception("unhandled error")
             if status:
-                raise  # half an answer is out; only a broken connection can tell the caller
-            await internal()(scope, receive, framed_send)
+                raise  # the response has started: only closing the connection can signal the error
+            await internal()(scope, receive, send_with_headers)
         finally:
             self._account(scope, status, time.perf_counter() - begin)
 
@@ -117,7 +117,7 @@ class RequestMiddleware:
         )
 
     def _account(self, scope: Scope, status: int, seconds: float) -> None:
-        # The route's pattern, not the path: ids of people stay out of logs and metrics.
+        # The pattern of the route, not the path: signer ids stay out of logs and metrics.
         route = getattr(scope.get("route"), "path", "unmatched")
         method = scope["method"]
         caller = scope.get("state", {}).get("caller")

@@ -1,7 +1,7 @@
-"""How often a caller may come: a limit for each key, and a stricter one on failed keys for each address.
+"""Rate limits: one for each key, and a stricter one on invalid keys for each address.
 
-Limits are counted in this process (the library `limits`, a sliding window): with several replicas behind a proxy
-that spreads requests evenly, a caller gets as many times the limit as there are replicas.
+Each process counts for itself (the library `limits`, a sliding window): with n replicas behind a proxy that balances
+requests evenly, a key gets n times its limit.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ class Limits:
         self._failed = parse_limit(failed_keys)
 
     def count(self, caller: Caller) -> None:
-        """Count a request of a key; raise TooManyRequests beyond its limit. Without a key nothing is counted."""
+        """Count a request of a key. Raises TooManyRequests beyond its limit. Keyless requests are not counted."""
         if caller.key_id is None:
             return
         limit = self._per_key if caller.rate_limit is None else parse_limit(caller.rate_limit)
         if limit is None or self._keys.hit(limit, "key", caller.key_id):
             return
         wait = _seconds_until(self._keys.get_window_stats(limit, "key", caller.key_id).reset_time)
-        raise TooManyRequests(f"Key {caller.name!r} may send {_words(limit)}; come back in {wait} s.", wait)
+        raise TooManyRequests(f"Key {caller.name!r} may send {_words(limit)}; try again in {wait} s.", wait)
 
     def count_failure(self, address: str | None) -> None:
-        """Count a key that opens nothing; raise TooManyRequests when this address shows too many of them.
+        """Count an invalid key. Raises TooManyRequests when its address has sent too many of them.
 
-        A good key from the same address is let in all the same: whoever sends bad ones through a shared proxy must
-        not lock its other users out, and 256 random bits are not guessed at any rate.
+        Valid keys from the same address are still accepted: invalid ones sent through a shared proxy must not lock
+        out its other users, and keys of 256 random bits cannot be guessed.
         """
         if self._failed is None:
             return
@@ -57,7 +57,7 @@ class Limits:
         if self._failures.hit(self._failed, "failed", source):
             return
         wait = _seconds_until(self._failures.get_window_stats(self._failed, "failed", source).reset_time)
-        raise TooManyRequests(f"Too many keys that are not valid; come back in {wait} s.", wait)
+        raise TooManyRequests(f"Too many invalid keys; try again in {wait} s.", wait)
 
 
 def _words(limit: RateLimitItem) -> str:
@@ -71,7 +71,7 @@ def _seconds_until(moment: float) -> int:
 
 
 def _network(address: str | None) -> str:
-    """The address, or its /64 for IPv6, of which one host has as many addresses as it likes."""
+    """Return the address, or its /64 network for IPv6, since one host can use all addresses of a /64."""
     try:
         parsed = ipaddress.ip_address(address or "")
     except ValueError:
