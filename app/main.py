@@ -62,8 +62,9 @@ the evidence as a **log-likelihood ratio**. Errors are [problem+json](/problems)
 
 def load_embedder(settings: Settings) -> Embedder:
     """Load and warm up the model. Raises StartRefused, with one line on the reason, when it cannot be served."""
-    cv2.setNumThreads(1)  # signatures are decoded in parallel processes; more threads would only compete for the
-    cores torch.set_num_threads(settings.workers[1]) try:
+    cv2.setNumThreads(1)  # images are decoded in parallel processes already
+    torch.set_num_threads(settings.workers[1])
+    try:
         embedder = Embedder.load(settings.weights, settings.device)
         if settings.allowed_terms == "permissive":
             refuse_terms(settings.weights, embedder.card, embedder.calibration)

@@ -24,7 +24,7 @@ TRAINING_PACKAGES = ("matplotlib", "optuna", "pytorch_metric_learning", "skimage
 
 
 def require_training_packages() -> None:
-    """Raise DataError if a package of the ``train`` extra is not installed; the message says how to install it."""
+    """Raise DataError, with the install command, if a package of the ``train`` extra is not installed."""
     missing = [name for name in TRAINING_PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise DataError(

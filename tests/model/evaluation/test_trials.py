@@ -11,7 +11,7 @@ from model.evaluation.trials import Gallery, Kind, draw_cases, embedded, one_sho
 def gallery(
     writers: int = 6, genuine: int = 8, forged: int = 4, apart: float = 100.0, forgery: float = 10.0
 ) -> Gallery:
-    """Writers on a line at intervals of ``apart``; genuine points lie within 1, forgeries ``forgery`` beside them."""
+    """Writers on a line at intervals of ``apart``; genuine points are within 1, forgeries at ``forgery``."""
     rows, signers, flags = [], [], []
     for writer in range(writers):
         rows += [[writer * apart + i / genuine, 0.0] for i in range(genuine)]
