@@ -1,4 +1,4 @@
-"""``python -m app doctor``: is everything as the service needs it? Each fault comes with the command that mends it.
+"""``python -m app doctor``: checks an installation. Each fault is printed with the command that fixes it.
 
 It looks and changes nothing: no file is made, no table migrated. Checks go from what everything rests on to what
 takes long: settings, secrets, weights and calibration, store and schema, everything that is stored, the audit.
@@ -35,11 +35,11 @@ MIGRATE = "python -m app migrate"
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check saw; ``mend`` is the command or the setting that mends a fault, empty where all is well."""
+    """The result of one check; ``fix`` is the command or setting that fixes the fault, empty when there is none."""
 
     check: str
     what: str
-    mend: str = ""
+    fix: str = ""
 
 
 def doctor(
@@ -48,11 +48,11 @@ def doctor(
     """Check secrets, weights, calibration, schema, all that is stored, and the audit; status 1 on a fault."""
     faults = 0
     for finding in examine():
-        faults += bool(finding.mend)
+        faults += bool(finding.fix)
         if as_json:
             typer.echo(json.dumps(asdict(finding)))
-        elif finding.mend:
-            typer.echo(f"FAULT {finding.check}: {finding.what}\n      mend: {finding.mend}")
+        elif finding.fix:
+            typer.echo(f"FAULT {finding.check}: {finding.what}\n      fix: {finding.fix}")
         else:
             typer.echo(f"ok    {finding.check}: {finding.what}")
     if faults:
@@ -75,7 +75,7 @@ def examine() -> Iterator[Finding]:
     try:
         store = open_store_read_only(settings)
     except CountersignError as error:
-        yield Finding("store", str(error), _mend_store(error))
+        yield Finding("store", str(error), _fix_for_store(error))
         return
     try:
         yield Finding("store", "opens; its schema is this release's")
@@ -85,7 +85,7 @@ def examine() -> Iterator[Finding]:
         store.close()
 
 
-def _mend_store(error: CountersignError) -> str:
+def _fix_for_store(error: CountersignError) -> str:
     if isinstance(error, StoreOutdated) and error.newer:
         return "install the release that wrote it, or a later one"
     if isinstance(error, StoreMissing | StoreOutdated):
@@ -105,7 +105,7 @@ def _secrets(settings: Settings) -> Iterator[Finding]:
         if file == local_key_file(settings) and not file.with_suffix("").exists():
             continue  # a new store gets a new key
         if not file.is_file():
-            yield Finding(name, f"there is no file {file}", _mend_missing(name, file))
+            yield Finding(name, f"there is no file {file}", _fix_for_missing(name, file))
         elif stat.S_IMODE(file.stat().st_mode) & 0o077:
             yield Finding(name, f"{file} can be read by others than its owner", f"chmod 600 {file}")
         else:
@@ -115,10 +115,12 @@ def _secrets(settings: Settings) -> Iterator[Finding]:
         and settings.audit_key is None
         and settings.audit_key_file is None
     ):
-        yield Finding("audit key", "none: whoever can write the database can rebuild the audit's chain")
+        yield Finding(
+            "audit key", "none: an attacker with write access to the database can rebuild the audit chain"
+        )
 
 
-def _mend_missing(name: str, file: Path) -> str:
+def _fix_for_missing(name: str, file: Path) -> str:
     if name == "audit key":
         return f"python -m app audit new-key > {file} && chmod 600 {file}"
     return f"restore {file} from where its copy is kept; for a new store: python -m app encryption new-key"
@@ -148,23 +150,23 @@ def _model(settings: Settings) -> Iterator[tuple[Finding, Card | None]]:
 
 
 def _stored(store: Store, card: Card | None) -> Iterator[Finding]:
-    if plain := sum(len(store.read_now(reencryption.plain, shelf)) for shelf in SEALED_COLUMNS):
+    if plain := sum(len(store.read_now(reencryption.plain, column)) for column in SEALED_COLUMNS):
         yield Finding("encryption", f"{plain} values are not encrypted yet", MIGRATE)
     used = store.read_now(reencryption.count_by_key)
     if missing := sorted(key_id for key_id in used if store.cipher.keys.get(key_id) is None):
         what = f"{sum(used[key_id] for key_id in missing)} values need key {', '.join(missing)}"
         yield Finding("encryption", what, "add the key to COUNTERSIGN_ENCRYPTION_KEYS or to the key file")
-    for shelf in SEALED_COLUMNS:
-        identities = store.read_now(reencryption.every, shelf)
-        done, failed = _decrypted(store, shelf, identities)
+    for column in SEALED_COLUMNS:
+        identities = store.read_now(reencryption.every, column)
+        done, failed = _decrypted(store, column, identities)
         if failed:
             shown = "; ".join(failed[:3]) + (" …" if len(failed) > 3 else "")
-            mend = "restore the rows from a backup, or erase and enrol again what they belong to"
-            if shelf.kind == "template":
-                mend = "python -m app reembed --repair"
-            yield Finding(f"stored values: {shelf.kind}", f"{len(failed)} do not decrypt: {shown}", mend)
+            fix = "restore the rows from a backup, or erase and enrol again what they belong to"
+            if column.kind == "template":
+                fix = "python -m app reembed --repair"
+            yield Finding(f"stored values: {column.kind}", f"{len(failed)} do not decrypt: {shown}", fix)
         else:
-            yield Finding(f"stored values: {shelf.kind}", f"all {done} decrypt")
+            yield Finding(f"stored values: {column.kind}", f"all {done} decrypt")
     if card is not None:
         yield _templates(store, card)
     log = store.erasure_log
@@ -184,11 +186,11 @@ def _stored(store: Store, card: Card | None) -> Iterator[Finding]:
 
 
 def _decrypted(
-    store: Store, shelf: reencryption.SealedColumn, identities: Sequence[reencryption.Identity]
+    store: Store, column: reencryption.SealedColumn, identities: Sequence[reencryption.Identity]
 ) -> tuple[int, list[str]]:
     done, failed = 0, []
-    with typer.progressbar(length=len(identities), label=f"{shelf.kind:<10}", file=sys.stderr) as bar:
-        for outcome in reencryption.check(store, shelf, identities):
+    with typer.progressbar(length=len(identities), label=f"{column.kind:<10}", file=sys.stderr) as bar:
+        for outcome in reencryption.check(store, column, identities):
             done += outcome.done
             failed += [f"{place.row_id}: {why}" for place, why in outcome.failed.items()]
             bar.update(outcome.done + len(outcome.failed))
@@ -214,7 +216,9 @@ def _audit(store: Store, settings: Settings) -> Iterator[Finding]:
         first = report.faults[0]
         what = f"{len(report.faults)} faults, the first in tenant {first.tenant_id}: {first.what}"
         yield Finding(
-            "audit", what, "python -m app audit verify, and compare with a backup: nothing mends a chain"
+            "audit",
+            what,
+            "python -m app audit verify, and compare with a backup: a broken chain cannot be fixed",
         )
     else:
         yield Finding("audit", f"{sum(head.sequence for head in report.heads)} entries, unbroken")

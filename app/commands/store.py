@@ -53,15 +53,15 @@ def rotate() -> None:
     """Encrypt everything that is stored with the newest key; can be stopped and run again, while the service runs."""
     with _opened() as store:
         failed: dict[str, str] = {}
-        for shelf in SEALED_COLUMNS:
+        for column in SEALED_COLUMNS:
             while True:  # a replica that has not read the key file again yet still writes with the older key
                 waiting = [
-                    i for i in store.read_now(reencryption.outdated, shelf) if "\0".join(i) not in failed
+                    i for i in store.read_now(reencryption.outdated, column) if "\0".join(i) not in failed
                 ]
                 if not waiting:
                     break
-                for place, why in _through(store, shelf, waiting, reencryption.renew).failed.items():
-                    failed["\0".join(shelf.identity_of(place))] = why
+                for place, why in _through(store, column, waiting, reencryption.renew).failed.items():
+                    failed["\0".join(column.identity_of(place))] = why
         store.sweep()
         active = store.cipher.keys.active.key_id
         _put_on_record(store, "encryption-rotate", key=active, failed=len(failed))
@@ -74,8 +74,8 @@ def check() -> None:
     with _opened() as store:
         failed: list[str] = []
         total = 0
-        for shelf in SEALED_COLUMNS:
-            seen = _through(store, shelf, store.read_now(reencryption.every, shelf), reencryption.check)
+        for column in SEALED_COLUMNS:
+            seen = _through(store, column, store.read_now(reencryption.every, column), reencryption.check)
             failed += seen.failed.values()
             total += seen.done
     _report(failed, f"{total} values decrypt")
@@ -193,10 +193,10 @@ def _key_file(settings: Settings) -> Path | None:
     return settings.encryption_key_file or local_key_file(settings)
 
 
-def _through(store: Store, shelf: SealedColumn, identities: Sequence[Identity], job: Job) -> Outcome:
+def _through(store: Store, column: SealedColumn, identities: Sequence[Identity], job: Job) -> Outcome:
     total = Outcome()
-    with typer.progressbar(length=len(identities), label=f"{shelf.kind:<10}", file=sys.stderr) as bar:
-        for outcome in job(store, shelf, identities):
+    with typer.progressbar(length=len(identities), label=f"{column.kind:<10}", file=sys.stderr) as bar:
+        for outcome in job(store, column, identities):
             total.done += outcome.done
             total.failed |= outcome.failed
             bar.update(min(reencryption.BATCH, len(identities) - bar.pos))

@@ -58,11 +58,11 @@ async def enrol(
         if once is not None and (earlier := once.claim(session)) is not None:
             return earlier
         at = now()
-        held = signer_locks.lock_or_create(session, tenant_id, signer_id, known, at)
-        kept = answer(references.add(session, held, new, at, core.settings.max_references))
+        locked = signer_locks.lock_or_create(session, tenant_id, signer_id, known, at)
+        kept = answer(references.add(session, locked, new, at, core.settings.max_references))
         if once is not None:
-            once.keep(session, held, kept)
-        core.trail.append(session, entry, held.key)
+            once.keep(session, locked, kept)
+        core.trail.append(session, entry, locked.key)
         return kept
 
     with core.metrics.stage("store"):

@@ -38,9 +38,9 @@ class IdempotentRequest:
             idempotency.claim(session, self.tenant_id, self.key, self.fingerprint, self.signer_id, now())
         return earlier
 
-    def keep(self, session: Session, held: LockedSigner, answer: dict[str, Any]) -> None:
+    def keep(self, session: Session, locked: LockedSigner, answer: dict[str, Any]) -> None:
         """Keep the answer, in the transaction that did what it tells of its signer."""
-        idempotency.keep(session, held, self.key, answer)
+        idempotency.keep(session, locked, self.key, answer)
 
 
 async def once(

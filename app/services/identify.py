@@ -103,8 +103,8 @@ async def _ranked(
     )
 
     def keep(session: Session) -> None:
-        held = signer_locks.lock(session, tenant_id, first.signer_id, key)
-        core.trail.append(session, told, held.key)
+        locked = signer_locks.lock(session, tenant_id, first.signer_id, key)
+        core.trail.append(session, told, locked.key)
 
     await core.store.write(keep)
     return Identification(

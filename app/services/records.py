@@ -33,9 +33,9 @@ async def set_policy(core: Core, tenant_id: str, signer_id: str, policy: dict[st
     entry = core.trail.entry("policy", policy=policy)
 
     def change(session: Session) -> Signer:
-        held = signer_locks.lock_by_id(session, tenant_id, signer_id)
-        changed = signers.set_policy(session, held, policy)
-        core.trail.append(session, entry, held.key)
+        locked = signer_locks.lock_by_id(session, tenant_id, signer_id)
+        changed = signers.set_policy(session, locked, policy)
+        core.trail.append(session, entry, locked.key)
         return changed
 
     return await core.store.write(change)
@@ -46,11 +46,11 @@ async def erase_signer(core: Core, tenant_id: str, signer_id: str) -> bool:
     entry = core.trail.entry("erase-signer")
 
     def erase(session: Session) -> Erasure | None:
-        held = signer_locks.lock_by_id_exclusively(session, tenant_id, signer_id)
-        if held is None:
+        locked = signer_locks.lock_by_id_exclusively(session, tenant_id, signer_id)
+        if locked is None:
             return None
-        erased = signers.erase(session, held)
-        core.trail.append(session, entry, held.key)
+        erased = signers.erase(session, locked)
+        core.trail.append(session, entry, locked.key)
         return erased
 
     return await core.store.erase(erase) is not None
@@ -73,9 +73,9 @@ async def reference_image(core: Core, tenant_id: str, signer_id: str, reference_
     entry = core.trail.entry("view-image", record_id=reference_id)
 
     def view(session: Session) -> ReferenceImage:
-        held = signer_locks.lock_by_id(session, tenant_id, signer_id)
+        locked = signer_locks.lock_by_id(session, tenant_id, signer_id)
         image = references.image(session, tenant_id, signer_id, reference_id)
-        core.trail.append(session, entry, held.key)
+        core.trail.append(session, entry, locked.key)
         return image
 
     return await core.store.write(view)

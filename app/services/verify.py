@@ -59,12 +59,12 @@ async def verify(
     def keep(session: Session) -> Answer:
         if once is not None and (earlier := once.claim(session)) is not None:
             return earlier
-        held = signer_locks.lock(session, tenant_id, signer_id, known.signer.key)
-        verifications.add(session, held, verification)
+        locked = signer_locks.lock(session, tenant_id, signer_id, known.signer.key)
+        verifications.add(session, locked, verification)
         if core.settings.keep_questioned_days:
             questioned_images.add(
                 session,
-                held,
+                locked,
                 verification.verification_id,
                 upload.data,
                 media_type(upload.data),
@@ -72,8 +72,8 @@ async def verify(
             )
         told = answer(verification)
         if once is not None:
-            once.keep(session, held, told)
-        core.trail.append(session, entry, held.key)
+            once.keep(session, locked, told)
+        core.trail.append(session, entry, locked.key)
         return told
 
     with core.metrics.stage("store"):

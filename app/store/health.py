@@ -1,7 +1,7 @@
 """Whether the store can serve: it is written to, not only asked, and what did not decrypt is tried again.
 
 A write that failed leaves a mark; the mark goes when a probe of a mebibyte is on disk. That needs no restart: room on
-the disk, the database's return or a mended row are noticed at the next look.
+the disk, the database's return or a repaired row are noticed at the next look.
 """
 
 from __future__ import annotations

@@ -63,13 +63,13 @@ def claim(session: Session, tenant_id: str, key: str, fingerprint: str, signer_i
     session.flush()
 
 
-def keep(session: Session, held: LockedSigner, key: str, answer: dict[str, Any]) -> None:
+def keep(session: Session, locked: LockedSigner, key: str, answer: dict[str, Any]) -> None:
     """Keep the answer, which tells of a signer, under a key that this transaction has claimed."""
-    place = answer_place(held.tenant_id, held.signer_id, key)
+    place = answer_place(locked.tenant_id, locked.signer_id, key)
     sealed = cipher_of(session).seal(place, json.dumps(answer).encode())
     session.execute(
         update(RetryRow)
-        .where(RetryRow.tenant_id == held.tenant_id, RetryRow.idempotency_key == key)
+        .where(RetryRow.tenant_id == locked.tenant_id, RetryRow.idempotency_key == key)
         .values(sealed=sealed.data, key_id=sealed.key_id)
     )
 

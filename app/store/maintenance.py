@@ -29,11 +29,11 @@ class Purged:
 def encrypt_plain(store: Store) -> int:
     """Encrypt what an earlier release stored plain, and sweep the plaintext out of the files; how many values."""
     done = 0
-    for shelf in reencryption.SEALED_COLUMNS:
-        waiting = store.read_now(reencryption.plain, shelf)
+    for column in reencryption.SEALED_COLUMNS:
+        waiting = store.read_now(reencryption.plain, column)
         if waiting:
-            _log.warning("encrypting %d values (%s) that were stored plain", len(waiting), shelf.kind)
-        for outcome in reencryption.renew(store, shelf, waiting):
+            _log.warning("encrypting %d values (%s) that were stored plain", len(waiting), column.kind)
+        for outcome in reencryption.renew(store, column, waiting):
             done += outcome.done
     if done:
         store.compact(*reencryption.TABLES)
@@ -70,12 +70,12 @@ class ErasureWatch:
             return 0
         missing: list[tombstones.Erasure] = []
         if log is not None:
-            stones = self._store.read_now(tombstones.everything)
+            known_tombstones = self._store.read_now(tombstones.everything)
             logged = log.read()
-            known = {stone.digest for stone in logged}
-            log.append(stone for stone in stones if stone.digest not in known)
-            standing = {stone.digest for stone in stones}
-            missing = [stone for stone in logged if stone.digest not in standing]
+            known = {tombstone.digest for tombstone in logged}
+            log.append(tombstone for tombstone in known_tombstones if tombstone.digest not in known)
+            standing = {tombstone.digest for tombstone in known_tombstones}
+            missing = [tombstone for tombstone in logged if tombstone.digest not in standing]
         back = self._erase_what_came_back(missing) if missing or self._seen is None else 0
         if missing:
             # Last of all: as long as the table lacks them, any process will finish what this one did not.

@@ -20,7 +20,7 @@ BATCH = 200
 
 def add(
     session: Session,
-    held: LockedSigner,
+    locked: LockedSigner,
     verification_id: str,
     data: bytes,
     media_type: str,
@@ -28,7 +28,7 @@ def add(
 ) -> None:
     """Keep the image of a questioned signature; its verification is on record already."""
     session.flush()
-    place = sealing.questioned_place(held.tenant_id, held.signer_id, verification_id)
+    place = sealing.questioned_place(locked.tenant_id, locked.signer_id, verification_id)
     sealed = cipher_of(session).seal(place, data)
     session.add(
         QuestionedRow(

@@ -126,46 +126,46 @@ SEALED_COLUMNS = (
         RetryRow.answer,
     ),
 )
-TABLES = tuple(shelf.table.__tablename__ for shelf in SEALED_COLUMNS)
+TABLES = tuple(column.table.__tablename__ for column in SEALED_COLUMNS)
 
 
-def plain(session: Session, shelf: SealedColumn) -> list[Identity]:
+def plain(session: Session, column: SealedColumn) -> list[Identity]:
     """Rows whose value was stored before values were encrypted."""
-    query = select(*shelf.identity).where(shelf.table.key_id.is_(None))
-    if shelf.plain is not None:
-        query = query.where(shelf.plain.is_not(None))
+    query = select(*column.identity).where(column.table.key_id.is_(None))
+    if column.plain is not None:
+        query = query.where(column.plain.is_not(None))
     return [tuple(row) for row in session.execute(query)]
 
 
-def outdated(session: Session, shelf: SealedColumn) -> list[Identity]:
+def outdated(session: Session, column: SealedColumn) -> list[Identity]:
     """Rows whose value is plain, or under another key than the one that encrypts."""
     active = cipher_of(session).keys.active.key_id
-    query = select(*shelf.identity).where(shelf.table.key_id != active)
-    return plain(session, shelf) + [tuple(row) for row in session.execute(query)]
+    query = select(*column.identity).where(column.table.key_id != active)
+    return plain(session, column) + [tuple(row) for row in session.execute(query)]
 
 
-def every(session: Session, shelf: SealedColumn) -> list[Identity]:
+def every(session: Session, column: SealedColumn) -> list[Identity]:
     """All rows."""
-    return [tuple(row) for row in session.execute(select(*shelf.identity))]
+    return [tuple(row) for row in session.execute(select(*column.identity))]
 
 
-def renew(store: Store, shelf: SealedColumn, identities: Sequence[Identity]) -> Iterator[Outcome]:
+def renew(store: Store, column: SealedColumn, identities: Sequence[Identity]) -> Iterator[Outcome]:
     """Encrypt rows with the active key; yields after each transaction what it did."""
     for start in range(0, len(identities), BATCH):
-        yield store.write_now(_renew, shelf, identities[start : start + BATCH])
+        yield store.write_now(_renew, column, identities[start : start + BATCH])
 
 
-def check(store: Store, shelf: SealedColumn, identities: Sequence[Identity]) -> Iterator[Outcome]:
+def check(store: Store, column: SealedColumn, identities: Sequence[Identity]) -> Iterator[Outcome]:
     """See whether rows open; yields after each batch what was seen."""
     for start in range(0, len(identities), BATCH):
-        yield store.read_now(_check, shelf, identities[start : start + BATCH])
+        yield store.read_now(_check, column, identities[start : start + BATCH])
 
 
 def count_by_key(session: Session) -> dict[str, int]:
     """How many stored values need each key."""
     counts: dict[str, int] = {}
-    for shelf in SEALED_COLUMNS:
-        query = select(shelf.table.key_id, func.count()).group_by(shelf.table.key_id)
+    for column in SEALED_COLUMNS:
+        query = select(column.table.key_id, func.count()).group_by(column.table.key_id)
         for key_id, count in session.execute(query):
             if key_id is not None:
                 counts[key_id] = counts.get(key_id, 0) + count
@@ -174,40 +174,40 @@ def count_by_key(session: Session) -> dict[str, int]:
 
 def opens(session: Session, place: Place) -> bool:
     """Whether the value of a place opens, or is gone."""
-    shelf = next(shelf for shelf in SEALED_COLUMNS if shelf.kind == place.kind)
-    return not _check(session, shelf, [shelf.identity_of(place)]).failed
+    column = next(column for column in SEALED_COLUMNS if column.kind == place.kind)
+    return not _check(session, column, [column.identity_of(place)]).failed
 
 
 def _rows(
-    session: Session, shelf: SealedColumn, identities: Sequence[Identity], query: Select[Any]
+    session: Session, column: SealedColumn, identities: Sequence[Identity], query: Select[Any]
 ) -> list[Row[Any]]:
-    return list(session.execute(query.where(tuple_(*shelf.identity).in_(identities))))
+    return list(session.execute(query.where(tuple_(*column.identity).in_(identities))))
 
 
-def _check(session: Session, shelf: SealedColumn, identities: Sequence[Identity]) -> Outcome:
+def _check(session: Session, column: SealedColumn, identities: Sequence[Identity]) -> Outcome:
     outcome = Outcome()
-    for row in _rows(session, shelf, identities, shelf.rows):
-        _opened(session, shelf, row, outcome)
+    for row in _rows(session, column, identities, column.rows):
+        _opened(session, column, row, outcome)
     return outcome
 
 
-def _renew(session: Session, shelf: SealedColumn, identities: Sequence[Identity]) -> Outcome:
+def _renew(session: Session, column: SealedColumn, identities: Sequence[Identity]) -> Outcome:
     cipher = cipher_of(session)
     outcome = Outcome()
-    for row in _rows(session, shelf, identities, shelf.rows.with_for_update(of=shelf.table)):
+    for row in _rows(session, column, identities, column.rows.with_for_update(of=column.table)):
         if row.key_id == cipher.keys.active.key_id:
             continue  # somebody else was quicker
-        value = _opened(session, shelf, row, outcome)
+        value = _opened(session, column, row, outcome)
         if value is None:
             continue
-        place = shelf.place(row)
+        place = column.place(row)
         sealed = cipher.seal(place, value)
-        changed: dict[Any, Any] = {shelf.data: sealed.data, shelf.table.key_id: sealed.key_id}
-        if shelf.plain is not None:
-            changed[shelf.plain] = None
-        own = zip(shelf.identity, shelf.identity_of(place), strict=True)
+        changed: dict[Any, Any] = {column.data: sealed.data, column.table.key_id: sealed.key_id}
+        if column.plain is not None:
+            changed[column.plain] = None
+        own = zip(column.identity, column.identity_of(place), strict=True)
         session.execute(
-            update(shelf.table)
+            update(column.table)
             .where(*(column == part for column, part in own))
             .values(changed)
             .execution_options(synchronize_session=False)
@@ -215,8 +215,8 @@ def _renew(session: Session, shelf: SealedColumn, identities: Sequence[Identity]
     return outcome
 
 
-def _opened(session: Session, shelf: SealedColumn, row: Row[Any], outcome: Outcome) -> bytes | None:
-    place = shelf.place(row)
+def _opened(session: Session, column: SealedColumn, row: Row[Any], outcome: Outcome) -> bytes | None:
+    place = column.place(row)
     stored = row.data if row.data is not None else json.dumps(row.plain).encode()
     try:
         value = cipher_of(session).open(place, row.key_id, stored)

@@ -60,9 +60,9 @@ class Indexed:
 
 
 def add(
-    session: Session, held: LockedSigner, new: Sequence[NewReference], at: datetime, most: int
+    session: Session, locked: LockedSigner, new: Sequence[NewReference], at: datetime, most: int
 ) -> tuple[Reference, ...]:
-    """Keep references of one signer who is held alone, all or none.
+    """Keep references of one signer who is locked alone, all or none.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def add(
     TooManyReferences
         When the signer would have more than `most`.
     """
-    tenant_id, signer_id, key = held.tenant_id, held.signer_id, held.key
+    tenant_id, signer_id, key = locked.tenant_id, locked.signer_id, locked.key
     present = session.execute(
         select(ReferenceRow.reference_id, ReferenceRow.sha256, ReferenceRow.page).where(
             ReferenceRow.signer_key == key

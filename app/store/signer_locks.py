@@ -70,7 +70,7 @@ def lock_or_create(
 ) -> LockedSigner:
     """Hold the signer, alone, whom a request that enrols has seen under the key `known`.
 
-    When it saw nobody under this id, whoever has it by now is held, or the signer is made.
+    When it saw nobody under this id, whoever has it by now is locked, or the signer is made.
 
     Raises
     ------
@@ -79,12 +79,12 @@ def lock_or_create(
     """
     if known is not None:
         return lock_exclusively(session, tenant_id, signer_id, known)
-    held = lock_by_id_exclusively(session, tenant_id, signer_id)
-    if held is None:
-        held = LockedSigner(tenant_id, signer_id, new_id())
-        session.add(SignerRow(key=held.key, tenant_id=tenant_id, signer_id=signer_id, created_at=at))
+    locked = lock_by_id_exclusively(session, tenant_id, signer_id)
+    if locked is None:
+        locked = LockedSigner(tenant_id, signer_id, new_id())
+        session.add(SignerRow(key=locked.key, tenant_id=tenant_id, signer_id=signer_id, created_at=at))
         session.flush()
-    return held
+    return locked
 
 
 def key_query(tenant_id: str, signer_id: str) -> Select[str]:

@@ -64,25 +64,25 @@ def key_of(session: Session, tenant_id: str, signer_id: str) -> str | None:
     return session.scalar(key_query(tenant_id, signer_id))
 
 
-def set_policy(session: Session, held: LockedSigner, policy: dict[str, float | None]) -> Signer:
+def set_policy(session: Session, locked: LockedSigner, policy: dict[str, float | None]) -> Signer:
     """Set `target_far` and `fixed_threshold`, those that are given; None takes the service's own again."""
     if policy:
-        session.execute(update(SignerRow).where(SignerRow.key == held.key).values(**policy))
-        change_counters.touch(session, held.tenant_id, held.key)
-    return get(session, held.tenant_id, held.signer_id)
+        session.execute(update(SignerRow).where(SignerRow.key == locked.key).values(**policy))
+        change_counters.touch(session, locked.tenant_id, locked.key)
+    return get(session, locked.tenant_id, locked.signer_id)
 
 
-def erase(session: Session, held: LockedSigner) -> Erasure:
-    """Delete a signer who is held alone, with all that was kept of them, and leave a tombstone.
+def erase(session: Session, locked: LockedSigner) -> Erasure:
+    """Delete a signer who is locked alone, with all that was kept of them, and leave a tombstone.
 
     References, images and templates go, the images of questioned signatures, and the answers kept for repetitions;
     verifications stay on record, without images.
     """
-    session.execute(delete(SignerRow).where(SignerRow.key == held.key))  # references follow by cascade
-    questioned_images.erase_of(session, held.tenant_id, held.signer_id)
-    idempotency.forget_signer(session, held.tenant_id, held.signer_id)
-    change_counters.touch(session, held.tenant_id, held.key)
-    return tombstones.add_tombstone(session, "signer", held.key)
+    session.execute(delete(SignerRow).where(SignerRow.key == locked.key))  # references follow by cascade
+    questioned_images.erase_of(session, locked.tenant_id, locked.signer_id)
+    idempotency.forget_signer(session, locked.tenant_id, locked.signer_id)
+    change_counters.touch(session, locked.tenant_id, locked.key)
+    return tombstones.add_tombstone(session, "signer", locked.key)
 
 
 def count(session: Session) -> tuple[int, int]:

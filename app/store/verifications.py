@@ -17,15 +17,15 @@ from app.store.tables import VerificationRow
 _ADD = insert(cast("Table", VerificationRow.__table__))
 
 
-def add(session: Session, held: LockedSigner, verification: Verification) -> None:
+def add(session: Session, locked: LockedSigner, verification: Verification) -> None:
     """Put a verification of a signer on record."""
     finding = verification.finding
     session.execute(
         _ADD,
         {
             "verification_id": verification.verification_id,
-            "tenant_id": held.tenant_id,
-            "signer_id": held.signer_id,
+            "tenant_id": locked.tenant_id,
+            "signer_id": locked.signer_id,
             "created_at": finding.created_at,
             "decision": finding.decision,
             "distance": finding.distance,

@@ -668,12 +668,12 @@ def test_upkeep_compares_everything_with_the_tombstones_only_when_a_backup_may_b
             assert (watch.look(), watch.look(), len(compared)) == (0, 0, 1), "the first time"
             await enrol_async(client, draw(2, 0))
             key = store.read_now(signers.key_of, "default", "a")
-            stone = store.read_now(
+            tombstone = store.read_now(
                 lambda session: tombstones.add_tombstone(session, "signer", key)
             )  # in the log alone
             assert (await client.delete("/signers/none")).status_code == 204
             assert (watch.look(), len(compared)) == (0, 1)
-            store.erasure_log.append([stone])
+            store.erasure_log.append([tombstone])
             assert (watch.look(), len(compared)) == (1, 2), "as after a backup"
             assert (await client.get("/signers/a")).status_code == 404
             watch.look()  # which sees what the look before has done

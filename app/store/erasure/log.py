@@ -31,22 +31,22 @@ class ErasureLog:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def append(self, stones: Iterable[Erasure]) -> None:
+    def append(self, known_tombstones: Iterable[Erasure]) -> None:
         """Add those erasures that are not in it yet; all are on disk when this returns. Raises OSError.
 
         One may come twice: whoever looks after the store makes up for what was not noted, while the request that
         erased is about to note it.
         """
-        wanted = list(stones)
+        wanted = list(known_tombstones)
         if not wanted:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
-            noted = {stone.digest for stone in self.read()}
+            noted = {tombstone.digest for tombstone in self.read()}
             lines = "".join(
-                f"{json.dumps(_line(stone))}\n" for stone in wanted if stone.digest not in noted
+                f"{json.dumps(_line(tombstone))}\n" for tombstone in wanted if tombstone.digest not in noted
             ).encode()
             if not lines:
                 return
@@ -86,10 +86,10 @@ class ErasureLog:
         return found
 
 
-def _line(stone: Erasure) -> dict[str, str]:
+def _line(tombstone: Erasure) -> dict[str, str]:
     return {
-        "kind": stone.kind,
-        "digest": stone.digest,
-        "key_id": stone.key_id,
-        "erased_at": stone.erased_at.isoformat(),
+        "kind": tombstone.kind,
+        "digest": tombstone.digest,
+        "key_id": tombstone.key_id,
+        "erased_at": tombstone.erased_at.isoformat(),
     }

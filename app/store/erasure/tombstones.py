@@ -47,14 +47,14 @@ class Returned:
 def add_tombstone(session: Session, kind: Kind, key: str) -> Erasure:
     """Put up a tombstone, in the transaction that erases."""
     active = cipher_of(session).keys.active
-    stone = Erasure(kind, digest(active, kind, key), active.key_id, now())
-    add_all(session, [stone])
-    return stone
+    tombstone = Erasure(kind, digest(active, kind, key), active.key_id, now())
+    add_all(session, [tombstone])
+    return tombstone
 
 
-def add_all(session: Session, stones: Iterable[Erasure]) -> int:
+def add_all(session: Session, known_tombstones: Iterable[Erasure]) -> int:
     """Put up those of the tombstones that do not stand yet; how many."""
-    wanted = {stone.digest: stone for stone in stones}
+    wanted = {tombstone.digest: tombstone for tombstone in known_tombstones}
     for known in _standing(session, list(wanted)):
         del wanted[known]
     if wanted:
@@ -62,12 +62,12 @@ def add_all(session: Session, stones: Iterable[Erasure]) -> int:
             insert(TombstoneRow),
             [
                 {
-                    "digest": stone.digest,
-                    "kind": stone.kind,
-                    "key_id": stone.key_id,
-                    "erased_at": stone.erased_at,
+                    "digest": tombstone.digest,
+                    "kind": tombstone.kind,
+                    "key_id": tombstone.key_id,
+                    "erased_at": tombstone.erased_at,
                 }
-                for stone in wanted.values()
+                for tombstone in wanted.values()
             ],
         )
     return len(wanted)
@@ -96,12 +96,12 @@ def returned(session: Session, logged: Iterable[Erasure] = ()) -> list[Returned]
     known = [*everything(session), *logged]
     if not known:
         return []
-    stones = {(stone.kind, stone.digest) for stone in known}
-    key_ids = {stone.key_id for stone in known}
+    known_tombstones = {(tombstone.kind, tombstone.digest) for tombstone in known}
+    key_ids = {tombstone.key_id for tombstone in known}
     keys = [key for key in cipher_of(session).keys.all if key.key_id in key_ids]
 
     def stands(kind: Kind, own_key: str) -> bool:
-        return any((kind, digest(key, kind, own_key)) in stones for key in keys)
+        return any((kind, digest(key, kind, own_key)) in known_tombstones for key in keys)
 
     found = [
         Returned("signer", signer.tenant_id, signer.signer_id, signer.key, None)

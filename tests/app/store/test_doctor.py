@@ -1,4 +1,4 @@
-"""``python -m app doctor``: finds each fault that is made here, and names the command that mends it."""
+"""``python -m app doctor``: finds each fault that is made here, and names the command that fixes it."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ def test_a_sound_service_is_found_sound(enrolled: TestClient, command: Command) 
     ran = command("doctor", "--json")
     assert ran.returncode == 0, (ran.stdout, ran.stderr)
     found = findings(ran)
-    assert not [one for one in found.values() if one["mend"]]
+    assert not [one for one in found.values() if one["fix"]]
     assert {"settings", "weights", "calibration", "store", "stored values: image", "audit"} <= set(found)
     assert "ok    weights" in command("doctor").stdout
 
 
 @pytest.mark.both_databases
-def test_values_that_do_not_decrypt_are_found_and_templates_are_mended_as_it_says(
+def test_values_that_do_not_decrypt_are_found_and_templates_are_fixed_by_the_named_command(
     enrolled: TestClient, command: Command, sql: Sql
 ) -> None:
     sql("UPDATE templates SET vector = :junk", junk=b"\x00" * 64)
     ran = command("doctor", "--json")
     assert ran.returncode == 1
     broken = findings(ran)["stored values: template"]
-    assert broken["mend"] == "python -m app reembed --repair"
-    mended = command("reembed", "--repair")
-    assert mended.returncode == 0, (mended.stdout, mended.stderr)
+    assert broken["fix"] == "python -m app reembed --repair"
+    fixed = command("reembed", "--repair")
+    assert fixed.returncode == 0, (fixed.stdout, fixed.stderr)
     assert command("doctor").returncode == 0
 
     sql("UPDATE reference_images SET data = :junk", junk=b"\x00" * 64)
-    assert "backup" in findings(command("doctor", "--json"))["stored values: image"]["mend"]
+    assert "backup" in findings(command("doctor", "--json"))["stored values: image"]["fix"]
 
 
 @pytest.mark.both_databases
@@ -54,10 +54,10 @@ def test_a_store_of_an_older_or_a_newer_release_is_found_and_not_touched(
 ) -> None:
     ((head,),) = sql("SELECT version_num FROM alembic_version")
     sql("UPDATE alembic_version SET version_num = '9999'")
-    assert "install the release" in findings(command("doctor", "--json"))["store"]["mend"]
+    assert "install the release" in findings(command("doctor", "--json"))["store"]["fix"]
     sql("UPDATE alembic_version SET version_num = '0002'")
     found = findings(command("doctor", "--json"))["store"]
-    assert (found["mend"], "0002" in found["what"]) == ("python -m app migrate", True)
+    assert (found["fix"], "0002" in found["what"]) == ("python -m app migrate", True)
     assert sql("SELECT version_num FROM alembic_version") == [("0002",)]
     sql("UPDATE alembic_version SET version_num = :head", head=head)
     assert command("doctor").returncode == 0
@@ -67,8 +67,8 @@ def test_looking_for_a_store_that_is_not_there_makes_none(command: Command, tmp_
     folder = tmp_path / "new"
     url = f"sqlite:///{folder}/test.db"
     ran = command("doctor", "--json", database_url=url, encryption_keys="-", erasure_log="-")
-    faults = [found for found in findings(ran).values() if found["mend"]]
-    assert [(fault["check"], fault["mend"]) for fault in faults] == [("store", "python -m app migrate")]
+    faults = [found for found in findings(ran).values() if found["fix"]]
+    assert [(fault["check"], fault["fix"]) for fault in faults] == [("store", "python -m app migrate")]
     assert not folder.exists()
     assert command("migrate", database_url=url, encryption_keys="-", erasure_log="-").returncode == 0
     ran = command("doctor", "--json", database_url=url, encryption_keys="-", erasure_log="-")
@@ -78,7 +78,7 @@ def test_looking_for_a_store_that_is_not_there_makes_none(command: Command, tmp_
 @pytest.mark.both_databases
 def test_plain_values_are_found(enrolled: TestClient, command: Command, sql: Sql) -> None:
     sql("UPDATE reference_images SET key_id = NULL")
-    assert findings(command("doctor", "--json"))["encryption"]["mend"] == "python -m app migrate"
+    assert findings(command("doctor", "--json"))["encryption"]["fix"] == "python -m app migrate"
     assert sql("SELECT key_id FROM reference_images LIMIT 1") == [(None,)]
 
 
@@ -87,7 +87,7 @@ def test_references_of_another_model_are_found(
 ) -> None:
     ran = command("doctor", "--json", weights=str(other_model_folder))
     assert ran.returncode == 1
-    assert findings(ran)["model of the templates"]["mend"] == "python -m app reembed"
+    assert findings(ran)["model of the templates"]["fix"] == "python -m app reembed"
 
 
 def test_damaged_weights_and_a_missing_calibration_are_found(
@@ -97,10 +97,10 @@ def test_damaged_weights_and_a_missing_calibration_are_found(
     shutil.copytree(settings.weights, folder)
     (folder / "calibration.json").unlink()
     found = findings(command("doctor", "--json", weights=str(folder)))
-    assert found["calibration"]["mend"] == f"python -m model calibrate {folder}"
+    assert found["calibration"]["fix"] == f"python -m model calibrate {folder}"
     tensors = folder / "model.safetensors"
     tensors.write_bytes(tensors.read_bytes()[:-1] + b"\xff")
-    assert findings(command("doctor", "--json", weights=str(folder)))["weights"]["mend"]
+    assert findings(command("doctor", "--json", weights=str(folder)))["weights"]["fix"]
 
 
 def test_a_key_file_that_others_can_read_is_found(command: Command, tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_a_key_file_that_others_can_read_is_found(command: Command, tmp_path: Pa
     secret.write_text("a secret of more than thirty-two characters, certainly\n")
     secret.chmod(0o644)
     found = findings(command("doctor", "--json", audit_key_file=str(secret)))
-    assert found["audit key"]["mend"] == f"chmod 600 {secret}"
+    assert found["audit key"]["fix"] == f"chmod 600 {secret}"
 
 
 def test_a_changed_audit_is_found(enrolled: TestClient, command: Command, sql: Sql) -> None:
@@ -117,10 +117,10 @@ def test_a_changed_audit_is_found(enrolled: TestClient, command: Command, sql: S
     sql("UPDATE audit SET action = 'verify' WHERE sequence = 1")
     ran = command("doctor", "--json")
     assert ran.returncode == 1
-    assert "audit verify" in findings(ran)["audit"]["mend"]
+    assert "audit verify" in findings(ran)["audit"]["fix"]
 
 
 def test_settings_that_are_unknown_are_found(command: Command) -> None:
     ran = command("doctor", "--json", no_such_thing="1")
     assert ran.returncode == 1
-    assert "config" in findings(ran)["settings"]["mend"]
+    assert "config" in findings(ran)["settings"]["fix"]

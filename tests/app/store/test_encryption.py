@@ -216,16 +216,16 @@ def test_a_rotation_that_was_stopped_goes_on(
     enrol(client, "a", *(draw(n % 6, n) for n in range(20)))
     enrol(client, "b", *(draw(n % 6, n) for n in range(20, 40)))
     store = opened(encryption_keys=SecretStr(f"{TEST_KEY},{new_key_text()}"))
-    shelf = SEALED_COLUMNS[1]
-    waiting = store.read_now(reencryption.outdated, shelf)
+    column = SEALED_COLUMNS[1]
+    waiting = store.read_now(reencryption.outdated, column)
     assert len(waiting) == 40
-    steps = reencryption.renew(store, shelf, waiting)
+    steps = reencryption.renew(store, column, waiting)
     next(steps)
     steps.close()  # as if it had been killed between two transactions
-    left = store.read_now(reencryption.outdated, shelf)
+    left = store.read_now(reencryption.outdated, column)
     assert len(left) == 40 - reencryption.BATCH
-    done = sum(step.done for step in reencryption.renew(store, shelf, left))
-    assert (done, store.read_now(reencryption.outdated, shelf)) == (len(left), [])
+    done = sum(step.done for step in reencryption.renew(store, column, left))
+    assert (done, store.read_now(reencryption.outdated, column)) == (len(left), [])
     assert len(sql("SELECT 1 FROM templates WHERE key_id <> 'test'")) == 40
 
 

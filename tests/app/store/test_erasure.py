@@ -137,10 +137,10 @@ def test_doctor_sees_what_a_restored_backup_brought_back_and_leaves_it_to_the_co
 
     ran = command("doctor", "--json")
     assert ran.returncode == 1
-    (fault,) = [found for found in map(json.loads, ran.stdout.splitlines()) if found["mend"]]
+    (fault,) = [found for found in map(json.loads, ran.stdout.splitlines()) if found["fix"]]
     assert "1 erased" in fault["what"]
     assert sql("SELECT signer_id FROM signers") == [("alice",)], "doctor only looks"
-    assert command(*fault["mend"].removeprefix("python -m app ").split()).returncode == 0
+    assert command(*fault["fix"].removeprefix("python -m app ").split()).returncode == 0
     assert sql("SELECT signer_id FROM signers") == []
     assert command("doctor").returncode == 0
 
@@ -227,11 +227,11 @@ def test_a_line_that_broke_off_spoils_no_other(tmp_path: Path, lives: Lives, dra
 
 def test_an_erasure_that_is_noted_twice_stands_in_the_log_once(tmp_path: Path) -> None:
     log = ErasureLog(tmp_path / "erasures")
-    stone = Erasure("signer", "digest", "key", now())
+    tombstone = Erasure("signer", "digest", "key", now())
     for _ in range(2):
-        log.append([stone])
+        log.append([tombstone])
     assert len(log.path.read_text().splitlines()) == 1
-    assert log.read() == [stone]
+    assert log.read() == [tombstone]
 
 
 def test_the_bytes_are_out_of_the_files(

@@ -126,8 +126,8 @@ def test_kill_9_amid_200_enrolments_loses_nothing_and_leaves_nothing_half(
             assert set(fetched) == set(clerk.pair(int(name[1:])))
         assert verify(client, "s000", clerk.images[2]).status_code == 200
     store = opened()
-    for shelf in reencryption.SEALED_COLUMNS:
-        for outcome in reencryption.check(store, shelf, store.read_now(reencryption.every, shelf)):
+    for column in reencryption.SEALED_COLUMNS:
+        for outcome in reencryption.check(store, column, store.read_now(reencryption.every, column)):
             assert outcome.failed == {}
 
 
