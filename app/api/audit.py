@@ -98,7 +98,7 @@ async def get_audit(
     ```
     """
     before = None if cursor is None else int(cursor)
-    page = await records.audit_entries(core, caller.tenant_id, limit, before, action, signer_id)
+    page = await records.list_audit_entries(core, caller.tenant_id, limit, before, action, signer_id)
     return AuditPage(
         entries=[EntryOut.of(entry, known) for entry, known in page.items],
         next_cursor=page.next_after,

@@ -10,7 +10,7 @@ from app.api.schemas import HealthOut
 from app.domain.errors import CountersignError
 from app.http.authorization import Operating
 from app.http.problems import documented
-from app.services.health import refuse_stalled, refuse_unready
+from app.services.health import check_live, check_ready
 
 router = APIRouter(tags=["operation"])
 
@@ -32,7 +32,7 @@ async def livez(request: Request) -> HealthOut:
     """
     core = getattr(request.app.state, "core", None)
     if core is not None:  # while it starts and stops there is none
-        refuse_stalled(core)
+        check_live(core)
     return HealthOut(status="alive")
 
 
@@ -54,7 +54,7 @@ async def readyz(request: Request, core: Running) -> HealthOut:
     """
     metrics = request.app.state.metrics
     try:
-        await refuse_unready(core, closing=request.app.state.closing)
+        await check_ready(core, closing=request.app.state.closing)
     except CountersignError:
         metrics.ready.set(0)
         raise

@@ -35,7 +35,7 @@ from app.http.bodies import ImageRoute
 from app.http.problems import documented
 from app.services import records
 from app.services.enrol import enrol
-from app.services.idempotency import once
+from app.services.idempotency import make_idempotent_request
 
 router = APIRouter(prefix="/signers", tags=["signers"], route_class=ImageRoute)
 ReferencePath = Annotated[str, Path(max_length=64, description="As returned at enrolment.")]
@@ -75,7 +75,7 @@ async def post_references(
     ```
     """
     uploads = [await received(file, "files", position, page) for position, file in enumerate(files, 1)]
-    request = await once(caller.tenant_id, idempotency_key, "enrol", signer_id, uploads)
+    request = await make_idempotent_request(caller.tenant_id, idempotency_key, "enrol", signer_id, uploads)
 
     def answer(kept: tuple[Reference, ...]) -> dict[str, Any]:
         out = EnrolledOut(signer_id=signer_id, references=[ReferenceOut.of(reference) for reference in kept])
@@ -205,7 +205,7 @@ async def get_image(
     curl -o reference.png http://127.0.0.1:8000/signers/writer-001/references/REFERENCE_ID/image
     ```
     """
-    return as_uploaded(await records.reference_image(core, caller.tenant_id, signer_id, reference_id))
+    return as_uploaded(await records.get_reference_image(core, caller.tenant_id, signer_id, reference_id))
 
 
 @router.delete(

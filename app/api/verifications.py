@@ -72,7 +72,7 @@ async def get_questioned_image(core: Running, caller: Reading, verification_id: 
     curl -o questioned.png http://127.0.0.1:8000/verifications/VERIFICATION_ID/image
     ```
     """
-    return as_uploaded(await records.questioned_image(core, caller.tenant_id, verification_id))
+    return as_uploaded(await records.get_questioned_image(core, caller.tenant_id, verification_id))
 
 
 @router.put(

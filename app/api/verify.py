@@ -11,7 +11,7 @@ from app.api.schemas import SignerId, VerificationOut
 from app.http.authorization import Verifying
 from app.http.bodies import ImageRoute
 from app.http.problems import documented
-from app.services.idempotency import once
+from app.services.idempotency import make_idempotent_request
 from app.services.verify import verify
 
 router = APIRouter(tags=["verification"], route_class=ImageRoute)
@@ -51,7 +51,7 @@ async def post_verify(
     ```
     """
     upload = await received(signature, "signature", page=page)
-    request = await once(caller.tenant_id, idempotency_key, "verify", signer_id, [upload])
+    request = await make_idempotent_request(caller.tenant_id, idempotency_key, "verify", signer_id, [upload])
     return await verify(
         core,
         caller.tenant_id,

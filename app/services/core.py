@@ -1,4 +1,4 @@
-"""What the use cases work with: the model, the queue in front of it, the store, the index, the policy."""
+"""The components that the use cases share: model, inference queue, store, gallery, audit trail."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from model.networks.embedder import Embedder
 
 @dataclass(frozen=True)
 class Core:
-    """The parts of one running service."""
+    """The components of one running service."""
 
     settings: Settings
     embedder: Embedder
@@ -32,5 +32,5 @@ class Core:
 
     @property
     def model_version(self) -> str:
-        """Name and hash of the weights that are loaded."""
+        """Name and hash of the loaded weights."""
         return self.embedder.version

@@ -1,4 +1,4 @@
-"""From templates to a decision: distances, the policy of the signer, the verdict and its warnings."""
+"""From templates to a decision: distances, the signer's policy, the verdict and its warnings."""
 
 from __future__ import annotations
 
@@ -13,26 +13,30 @@ from numpy.typing import NDArray
 from app.domain.records import Finding, Note, OperatingPoint, ReferenceDistance, Vector, now
 from app.services.core import Core
 from app.services.preparation import Signature
-from app.services.warnings import note
+from app.services.warnings import make_warning
 from model.decision.distances import Floats
 from model.decision.verdict import DISTANCE_DIGITS, Decision, Verdict, judge
 
-_NOTE_OF = {"suspiciously-close": "possible-copy"}
+_PUBLIC_CODES = {"suspiciously-close": "possible-copy"}
+"""Warning codes of the API by those of :class:`model.decision.verdict.Verdict`, where they differ."""
 
 
 @dataclass(frozen=True)
 class Policy:
-    """What decides for one signer."""
+    """The settings that choose the thresholds for one signer."""
 
     target_far: float
     review_far: float | None
     fixed_threshold: float | None
 
 
-def policy(core: Core, target_far: float | None = None, fixed_threshold: float | None = None) -> Policy:
-    """The signer's own policy where it has one, else the service's.
+def resolve_policy(
+    core: Core, target_far: float | None = None, fixed_threshold: float | None = None
+) -> Policy:
+    """Combine a signer's own policy with the service's.
 
-    A signer's `target_far` outweighs the service's fixed threshold: it is the more particular wish.
+    A signer's `target_far` takes precedence over the service's fixed threshold because it is the more specific
+    setting.
     """
     settings = core.settings
     if fixed_threshold is None and target_far is None:
@@ -43,47 +47,54 @@ def policy(core: Core, target_far: float | None = None, fixed_threshold: float |
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """A verdict with the distances that it is based on.
+class Comparison:
+    """A questioned signature compared with the references of one signer.
 
     Attributes
     ----------
+    policy : Policy
     verdict : Verdict
-        From the distinct references alone.
+        Computed from the distinct references only.
     to_references : (k,) float64
     among_references : (k, k) float64
     distinct : (d,) int
-        References that repeat no earlier one; the same scan in another format or size counts once.
+        Indices of the references that do not repeat an earlier one.
     """
 
+    policy: Policy
     verdict: Verdict
     to_references: Floats
     among_references: Floats
     distinct: NDArray[np.intp]
 
+    @property
+    def has_duplicates(self) -> bool:
+        """Whether a reference repeats an earlier one."""
+        return len(self.distinct) < len(self.to_references)
 
-async def judged(core: Core, question: Vector, templates: Vector, rule: Policy) -> Judgement:
-    """Judge a template (dimension,) against references (k, dimension) of one signer, in a worker thread.
+
+async def compare_questioned(core: Core, questioned: Vector, templates: Vector, policy: Policy) -> Comparison:
+    """Run :func:`compute_comparison` in a worker thread.
 
     Local matching takes milliseconds, which is too long for the event loop.
     """
-    return await asyncio.to_thread(judge_now, core, question, templates, rule)
+    return await asyncio.to_thread(compute_comparison, core, questioned, templates, policy)
 
 
-def judge_now(core: Core, question: Vector, templates: Vector, rule: Policy) -> Judgement:
-    """As :func:`judged`, on the calling thread."""
-    to_references = core.embedder.compare(question[None], templates)[0]
+def compute_comparison(core: Core, questioned: Vector, templates: Vector, policy: Policy) -> Comparison:
+    """Compare a questioned template (dimension,) with the templates (k, dimension) of one signer's references."""
+    to_references = core.embedder.compare(questioned[None], templates)[0]
     among = core.embedder.compare_among(templates)
     distinct = distinct_references(core, among)
-    verdict = _verdict(core, to_references[distinct], among[np.ix_(distinct, distinct)], rule)
-    return Judgement(verdict, to_references, among, distinct)
+    verdict = _judge(core, to_references[distinct], among[np.ix_(distinct, distinct)], policy)
+    return Comparison(policy, verdict, to_references, among, distinct)
 
 
 def distinct_references(core: Core, among_references: Floats) -> NDArray[np.intp]:
-    """References that repeat no earlier one, by their distances among each other (k, k).
+    """Select the references that do not repeat an earlier one, by the distances among them (k, k).
 
-    Two signatures are never as close as the calibration's ``copy_distance``: such a pair is one scan, saved twice.
-    Counted twice, it would make the signer look steadier than they are, and narrow the threshold.
+    Two signatures are never closer than the calibration's ``copy_distance``. Such a pair is the same scan in another
+    format or size; counting it twice would understate the signer's variation and narrow the threshold.
     """
     copies = among_references < core.embedder.calibration.copy_distance
     distinct: list[int] = []
@@ -93,21 +104,24 @@ def distinct_references(core: Core, among_references: Floats) -> NDArray[np.intp
     return np.array(distinct, dtype=np.intp)
 
 
-def finding(
+def build_finding(
     core: Core,
     signature: Signature,
-    judgement: Judgement,
-    rule: Policy,
+    comparison: Comparison,
     reference_ids: Sequence[str],
-    notes: Sequence[Note] = (),
-) -> tuple[Finding, dict[str, Any]]:
-    """The finding, and the basis that explains it a year later."""
-    verdict = judgement.verdict
+    warnings: Sequence[Note] = (),
+) -> Finding:
+    """Build the finding; `warnings` are appended to those of the questioned image and of the verdict."""
+    verdict = comparison.verdict
     point = verdict.operating_point
-    warned = [*signature.notes, *(note(_NOTE_OF.get(code, code)) for code in verdict.warnings), *notes]
-    if len(judgement.distinct) < len(judgement.to_references):
-        warned.append(note("duplicate-reference"))
-    result = Finding(
+    all_warnings = [
+        *signature.warnings,
+        *(make_warning(_PUBLIC_CODES.get(code, code)) for code in verdict.warnings),
+        *warnings,
+    ]
+    if comparison.has_duplicates:
+        all_warnings.append(make_warning("duplicate-reference"))
+    return Finding(
         decision=verdict.decision.value,
         distance=verdict.distance,
         threshold=verdict.threshold,
@@ -115,70 +129,78 @@ def finding(
         log_likelihood_ratio=verdict.log_likelihood_ratio,
         operating_point=OperatingPoint(point.far_skilled, point.far_random, point.frr),
         references=tuple(
-            ReferenceDistance(key, round(float(value), DISTANCE_DIGITS))
-            for key, value in zip(reference_ids, judgement.to_references, strict=True)
+            ReferenceDistance(reference_id, round(float(distance), DISTANCE_DIGITS))
+            for reference_id, distance in zip(reference_ids, comparison.to_references, strict=True)
         ),
-        warnings=tuple(warned),
+        warnings=tuple(all_warnings),
         model_version=core.model_version,
         created_at=now(),
     )
+
+
+def build_basis(
+    core: Core, signature: Signature, comparison: Comparison, reference_ids: Sequence[str]
+) -> dict[str, Any]:
+    """Collect what a finding is based on, so that it can be explained later; JSON values only."""
+    policy = comparison.policy
     basis = {
-        "target_far": rule.target_far,
-        "review_far": rule.review_far,
-        "fixed_threshold": rule.fixed_threshold,
+        "target_far": policy.target_far,
+        "review_far": policy.review_far,
+        "fixed_threshold": policy.fixed_threshold,
         "calibration": core.calibration_id,
-        "spread": verdict.spread,
+        "spread": comparison.verdict.spread,
         "among_references": [
-            [round(float(v), DISTANCE_DIGITS) for v in row] for row in judgement.among_references
+            [round(float(distance), DISTANCE_DIGITS) for distance in row]
+            for row in comparison.among_references
         ],
         "quality": signature.quality,
     }
-    if len(judgement.distinct) < len(judgement.to_references):
-        basis["distinct_references"] = [reference_ids[index] for index in judgement.distinct]
-    return result, basis
+    if comparison.has_duplicates:
+        basis["distinct_references"] = [reference_ids[index] for index in comparison.distinct]
+    return basis
 
 
 @dataclass(frozen=True)
-class Specimen:
-    """How a new reference compares with the signer's other references.
+class SpecimenCheck:
+    """The result of comparing a new reference with the signer's other references.
 
     Attributes
     ----------
-    outlier : bool
-        It is further from the others than a reviewer would be asked to look at; never with fewer than two others.
-    copy : bool
-        It repeats an earlier reference: the same scan.
+    is_outlier : bool
+        Whether it would be rejected as a questioned signature; False with fewer than two other references.
+    is_copy : bool
+        Whether it repeats an earlier reference: the same scan.
     """
 
-    outlier: bool
-    copy: bool
+    is_outlier: bool
+    is_copy: bool
 
 
-async def compare_specimens(core: Core, templates: Vector, new: int) -> list[Specimen]:
-    """Compare each of the last `new` of a signer's templates (k, dimension) with all others."""
-    table = await asyncio.to_thread(core.embedder.compare_among, templates)
-    distinct = distinct_references(core, table)
-    rule = policy(core)
-    found = []
-    for position in range(len(templates) - new, len(templates)):
-        if position not in distinct:
-            found.append(Specimen(outlier=False, copy=True))
+async def check_specimens(core: Core, templates: Vector, count: int) -> list[SpecimenCheck]:
+    """Compare each of the last `count` of a signer's templates (k, dimension) with all others."""
+    among = await asyncio.to_thread(core.embedder.compare_among, templates)
+    distinct = distinct_references(core, among)
+    policy = resolve_policy(core)
+    checks = []
+    for index in range(len(templates) - count, len(templates)):
+        if index not in distinct:
+            checks.append(SpecimenCheck(is_outlier=False, is_copy=True))
             continue
-        others = distinct[distinct != position]
-        outlier = False
+        others = distinct[distinct != index]
+        is_outlier = False
         if len(others) >= 2:
-            verdict = _verdict(core, table[position, others], table[np.ix_(others, others)], rule)
-            outlier = verdict.decision is Decision.REJECT
-        found.append(Specimen(outlier=outlier, copy=False))
-    return found
+            verdict = _judge(core, among[index, others], among[np.ix_(others, others)], policy)
+            is_outlier = verdict.decision is Decision.REJECT
+        checks.append(SpecimenCheck(is_outlier=is_outlier, is_copy=False))
+    return checks
 
 
-def _verdict(core: Core, to_references: Floats, among_references: Floats, rule: Policy) -> Verdict:
+def _judge(core: Core, to_references: Floats, among_references: Floats, policy: Policy) -> Verdict:
     return judge(
         to_references,
         among_references,
         core.embedder.calibration,
-        rule.target_far,
-        rule.review_far,
-        rule.fixed_threshold,
+        policy.target_far,
+        policy.review_far,
+        policy.fixed_threshold,
     )

@@ -1,4 +1,4 @@
-"""Enrolling: specimens become references of a signer, all of a request in one transaction or none."""
+"""Enrolment: add specimens as references of a signer, all files of a request in one transaction or none."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from sqlalchemy.orm import Session
 from app.domain.errors import DuplicateReference, SignerNotFound
 from app.domain.records import NewReference, Note, Reference, Upload, new_id, now
 from app.services.core import Core
-from app.services.decision import Specimen, compare_specimens
+from app.services.decision import SpecimenCheck, check_specimens
 from app.services.idempotency import IdempotentRequest
-from app.services.preparation import Signature, media_type, read_signatures
-from app.services.warnings import note
+from app.services.preparation import Signature, detect_media_type, read_signatures
+from app.services.warnings import make_warning
 from app.store import references, signer_locks, signers
 
 Answer = dict[str, Any]
@@ -25,58 +25,62 @@ async def enrol(
     tenant_id: str,
     signer_id: str,
     uploads: Sequence[Upload],
-    answer: Callable[[tuple[Reference, ...]], Answer],
-    once: IdempotentRequest | None = None,
+    render: Callable[[tuple[Reference, ...]], Answer],
+    request: IdempotentRequest | None = None,
 ) -> Answer:
-    """Keep specimens as references of a signer, who is made when new; on disk when this returns.
+    """Add specimens as references of a signer, creating the signer if needed; on disk when this returns.
 
     Parameters
     ----------
-    answer : callable
-        Renders the references; what it returns is given again to a repetition of the request.
+    render : callable
+        Renders the references as the answer, which is stored for replays of the request.
 
     Raises
     ------
     FileRefused, DuplicateReference, TooManyReferences, IdempotencyConflict, SignerErased
-        And nothing was stored.
+        Nothing was stored.
     """
-    if once is not None and (earlier := await core.store.read(once.earlier)) is not None:
+    if request is not None and (earlier := await core.store.read(request.find_answer)) is not None:
         return earlier
-    known = await core.store.read(signers.key_of, tenant_id, signer_id)
+    signer_key = await core.store.read(signers.key_of, tenant_id, signer_id)
     signatures = await read_signatures(core, uploads)
-    _refuse_twins(signatures)
-    compared = await _compare_with_others(core, tenant_id, signer_id, signatures)
-    new = [
-        _new_reference(core, signature, _warnings(specimen))
-        for signature, specimen in zip(signatures, compared, strict=True)
+    _refuse_identical_files(signatures)
+    checks = await _check_against_references(core, tenant_id, signer_id, signatures)
+    new_references = [
+        _new_reference(core, signature, _specimen_warnings(check))
+        for signature, check in zip(signatures, checks, strict=True)
     ]
     entry = core.trail.entry(
-        "enrol", references=[one.reference_id for one in new], model_version=core.model_version
+        "enrol",
+        references=[reference.reference_id for reference in new_references],
+        model_version=core.model_version,
     )
 
-    def keep(session: Session) -> Answer:
-        if once is not None and (earlier := once.claim(session)) is not None:
+    def write(session: Session) -> Answer:
+        if request is not None and (earlier := request.claim(session)) is not None:
             return earlier
-        at = now()
-        locked = signer_locks.lock_or_create(session, tenant_id, signer_id, known, at)
-        kept = answer(references.add(session, locked, new, at, core.settings.max_references))
-        if once is not None:
-            once.keep(session, locked, kept)
+        created_at = now()
+        locked = signer_locks.lock_or_create(session, tenant_id, signer_id, signer_key, created_at)
+        answer = render(
+            references.add(session, locked, new_references, created_at, core.settings.max_references)
+        )
+        if request is not None:
+            request.store_answer(session, locked, answer)
         core.trail.append(session, entry, locked.key)
-        return kept
+        return answer
 
     with core.metrics.stage("store"):
-        return await core.store.write(keep)
+        return await core.store.write(write)
 
 
-async def _compare_with_others(
+async def _check_against_references(
     core: Core, tenant_id: str, signer_id: str, signatures: Sequence[Signature]
-) -> list[Specimen]:
-    """Compare the new specimens with all other references of the signer, old and new.
+) -> list[SpecimenCheck]:
+    """Compare each new specimen with the signer's references and with the other new specimens.
 
-    Old ones that have no template of the model that runs are left out: templates of two models are never compared.
-    Such a signer is enrolled all the same, so that nothing is lost while references are moved to a new model; what
-    waits until they are is verifying (`app.services.reembed`).
+    References without a template of the running model are left out, because templates of two models are never
+    compared. Such a signer can be enrolled to, but not verified, until `app.services.reembed` has moved their
+    references.
     """
     templates = np.stack([signature.template for signature in signatures])
     try:
@@ -84,35 +88,35 @@ async def _compare_with_others(
         old = present.reshape(-1, templates.shape[1])
     except SignerNotFound:
         old = np.zeros((0, templates.shape[1]), np.float32)
-    return await compare_specimens(core, np.concatenate([old, templates]), len(templates))
+    return await check_specimens(core, np.concatenate([old, templates]), len(templates))
 
 
-def _warnings(specimen: Specimen) -> tuple[Note, ...]:
-    if specimen.copy:
-        return (note("copy-of-reference"),)
-    return (note("unlike-other-references"),) if specimen.outlier else ()
+def _specimen_warnings(check: SpecimenCheck) -> tuple[Note, ...]:
+    if check.is_copy:
+        return (make_warning("copy-of-reference"),)
+    return (make_warning("unlike-other-references"),) if check.is_outlier else ()
 
 
-def _refuse_twins(signatures: Sequence[Signature]) -> None:
-    seen: dict[tuple[str, int], int] = {}
-    for position, signature in enumerate(signatures, 1):
-        first = seen.setdefault((signature.sha256, signature.upload.page), position)
-        if first != position:
+def _refuse_identical_files(signatures: Sequence[Signature]) -> None:
+    first_numbers: dict[tuple[str, int], int] = {}
+    for number, signature in enumerate(signatures, 1):
+        first = first_numbers.setdefault((signature.sha256, signature.upload.page), number)
+        if first != number:
             raise DuplicateReference(
-                f"Files {first} and {position} of `files` are the same, byte for byte; nothing was stored. "
+                f"Files {first} and {number} of `files` are byte for byte the same; nothing was stored. "
                 "Send each specimen once."
             )
 
 
-def _new_reference(core: Core, signature: Signature, more: tuple[Note, ...]) -> NewReference:
+def _new_reference(core: Core, signature: Signature, warnings: tuple[Note, ...]) -> NewReference:
     return NewReference(
         reference_id=new_id(),
         data=signature.upload.data,
         sha256=signature.sha256,
-        media_type=media_type(signature.upload.data),
+        media_type=detect_media_type(signature.upload.data),
         page=signature.upload.page,
         quality=signature.quality,
-        warnings=signature.notes + more,
+        warnings=signature.warnings + warnings,
         model_version=core.model_version,
         template=signature.template,
     )

@@ -1,4 +1,4 @@
-"""Whether the service can serve: what /livez and /readyz ask."""
+"""The checks behind /livez and /readyz."""
 
 from __future__ import annotations
 
@@ -12,23 +12,25 @@ STORE_TIMEOUT_S = 5.0
 STALLED_S = 60.0
 
 
-def refuse_stalled(core: Core) -> None:
-    """Raise NotReady when only a restart helps: the network's worker has ended, or hangs in one batch."""
+def check_live(core: Core) -> None:
+    """Raise NotReady when only a restart helps: the inference worker has ended, or hangs in one batch."""
     if not core.queue.alive:
-        raise NotReady("The worker that runs the network has ended; restart the service.")
+        raise NotReady("The inference worker has ended; restart the service.")
     if core.queue.busy_s > STALLED_S:
-        raise NotReady(f"The network has been busy with one batch for {core.queue.busy_s:.0f} s; restart.")
+        raise NotReady(
+            f"The network has been busy with one batch for {core.queue.busy_s:.0f} s; restart the service."
+        )
 
 
-async def refuse_unready(core: Core, *, closing: bool) -> None:
-    """Raise NotReady or StoreUnavailable when requests had better go elsewhere."""
+async def check_ready(core: Core, *, closing: bool) -> None:
+    """Raise NotReady or StoreUnavailable when the service should get no requests."""
     if closing:
-        raise NotReady("The service is shutting down; send requests elsewhere.")
-    refuse_stalled(core)
+        raise NotReady("The service is shutting down; send requests to another replica.")
+    check_live(core)
     try:
         async with asyncio.timeout(STORE_TIMEOUT_S):
             faults = await health.faults(core.store)
     except TimeoutError:
-        faults = [f"The store has not answered for {STORE_TIMEOUT_S:g} s; look at the database."]
+        faults = [f"The store has not answered for {STORE_TIMEOUT_S:g} s; check the database."]
     if faults:
         raise StoreUnavailable("; ".join(faults))

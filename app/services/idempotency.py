@@ -1,4 +1,4 @@
-"""Requests that may be repeated: the second one gets the first one's answer, also from another process."""
+"""Idempotent requests: a replay gets the answer of the first request, also from another process."""
 
 from __future__ import annotations
 
@@ -17,41 +17,44 @@ from app.store.signer_locks import LockedSigner
 
 @dataclass(frozen=True)
 class IdempotentRequest:
-    """An Idempotency-Key with the fingerprint of the request that it came with."""
+    """An Idempotency-Key with the fingerprint of its request."""
 
     tenant_id: str
     key: str
     signer_id: str
     fingerprint: str
 
-    def earlier(self, session: Session) -> dict[str, Any] | None:
-        """The answer that was given before; raises IdempotencyConflict when the request was another one."""
+    def find_answer(self, session: Session) -> dict[str, Any] | None:
+        """Find the answer of an earlier request; raise IdempotencyConflict when that request was different."""
         return idempotency.find(session, self.tenant_id, self.key, self.fingerprint)
 
     def claim(self, session: Session) -> dict[str, Any] | None:
-        """Take the key for this transaction, before anything else is done in it; the earlier answer if there is one.
+        """Claim the key, or return the answer of an earlier request; the first step of the transaction.
 
-        Raises IdempotencyConflict. When another process claims it at the same moment, this waits for that one.
+        When another process claims the key at the same time, this waits for its transaction to end.
+
+        Raises
+        ------
+        IdempotencyConflict
         """
-        earlier = self.earlier(session)
-        if earlier is None:
+        answer = self.find_answer(session)
+        if answer is None:
             idempotency.claim(session, self.tenant_id, self.key, self.fingerprint, self.signer_id, now())
-        return earlier
+        return answer
 
-    def keep(self, session: Session, locked: LockedSigner, answer: dict[str, Any]) -> None:
-        """Keep the answer, in the transaction that did what it tells of its signer."""
+    def store_answer(self, session: Session, locked: LockedSigner, answer: dict[str, Any]) -> None:
+        """Store the answer, in the transaction that writes what the answer describes."""
         idempotency.keep(session, locked, self.key, answer)
 
 
-async def once(
-    tenant_id: str, key: str | None, call: str, signer_id: str, uploads: Iterable[Upload]
+async def make_idempotent_request(
+    tenant_id: str, key: str | None, operation: str, signer_id: str, uploads: Iterable[Upload]
 ) -> IdempotentRequest | None:
-    """What identifies a request: the call, its signer and its files, byte for byte; None without a key."""
+    """Fingerprint a request by its operation, its signer and the bytes of its files; None without a key."""
     if key is None:
         return None
-    return IdempotentRequest(
-        tenant_id, key, signer_id, await asyncio.to_thread(_fingerprint, (call, signer_id), uploads)
-    )
+    fingerprint = await asyncio.to_thread(_fingerprint, (operation, signer_id), uploads)
+    return IdempotentRequest(tenant_id, key, signer_id, fingerprint)
 
 
 def _fingerprint(words: Iterable[str], uploads: Iterable[Upload]) -> str:

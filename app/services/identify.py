@@ -1,4 +1,4 @@
-"""Identifying: one-shot classification of a questioned signature among the signers, nearest first."""
+"""Identification: rank the enrolled signers by their distance to a questioned signature."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ from sqlalchemy.orm import Session
 from app.domain.errors import NobodyEnrolled, SignerErased, SignerNotFound
 from app.domain.records import Note, Upload, Vector
 from app.services.core import Core
-from app.services.decision import judge_now, policy
+from app.services.decision import compute_comparison, resolve_policy
 from app.services.gallery import Entry
 from app.services.preparation import Signature, read_signature
-from app.services.warnings import note
+from app.services.warnings import make_warning
 from app.store import signer_locks, signers
 
-SPARE = 20  # candidates beyond top_k that are measured exactly
+SPARE = 20
+"""Candidates beyond `top_k` whose exact distance is computed."""
 RANKINGS = 3
+"""Attempts at a ranking whose nearest signer is not erased meanwhile."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A signer, and what a verification against them would say."""
+    """A signer, with the result of a verification against their references."""
 
     signer_id: str
     decision: str
@@ -37,7 +39,18 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Identification:
-    """The nearest signers, best first; `accepted` says whether the first passes their own threshold."""
+    """The nearest signers, best first.
+
+    Attributes
+    ----------
+    candidates : tuple of Candidate
+    accepted : bool
+        Whether the decision for the first candidate is ``accept``.
+    compared : int
+        Number of signers that were compared.
+    warnings : tuple of Note
+    model_version : str
+    """
 
     candidates: tuple[Candidate, ...]
     accepted: bool
@@ -49,85 +62,89 @@ class Identification:
 async def identify(
     core: Core, tenant_id: str, upload: Upload, top_k: int, signer_ids: Sequence[str] | None = None
 ) -> Identification:
-    """Rank signers by their distance to a questioned signature; only the audit keeps that it was done.
+    """Rank signers by their distance to a questioned signature; only an audit entry is stored.
 
-    When the nearest is erased meanwhile, the others are ranked again.
+    The ranking is repeated when the nearest signer is erased before the audit entry is written.
 
     Raises
     ------
     FileRefused, SignerNotFound
     NobodyEnrolled
-        When there is nobody to compare with.
+        No signer can be compared with.
     SignerErased
-        When the nearest was erased at each of several rankings.
+        The nearest signer was erased during each of :data:`RANKINGS` rankings.
     """
     if signer_ids:
         unknown = await core.store.read(signers.unknown, tenant_id, list(signer_ids))
         if unknown:
-            raise SignerNotFound(f"No signer {unknown[0]!r} is enrolled; leave it out of `signer_ids`.")
+            raise SignerNotFound(f"No signer {unknown[0]!r} is enrolled; remove it from `signer_ids`.")
     signature = await read_signature(core, upload)
     among = frozenset(signer_ids) if signer_ids else None
     for _ in range(RANKINGS - 1):
         with suppress(SignerErased):
-            return await _ranked(core, tenant_id, signature, top_k, among)
-    return await _ranked(core, tenant_id, signature, top_k, among)
+            return await _identify_once(core, tenant_id, signature, top_k, among)
+    return await _identify_once(core, tenant_id, signature, top_k, among)
 
 
-async def _ranked(
+async def _identify_once(
     core: Core, tenant_id: str, signature: Signature, top_k: int, among: frozenset[str] | None
 ) -> Identification:
-    """Rank the signers that are enrolled now and put it on the audit; raises SignerErased, and it is not."""
+    """Rank the enrolled signers and write the audit entry; raise SignerErased without writing it."""
     with core.metrics.stage("index"):
-        near = await core.gallery.nearest(tenant_id, signature.template, top_k + SPARE, among)
-    if not near.entries:
+        neighbours = await core.gallery.nearest(tenant_id, signature.template, top_k + SPARE, among)
+    if not neighbours.entries:
         raise NobodyEnrolled(
-            f"None of {near.skipped} enrolled signers can be compared with: their references were enrolled with "
-            "another model, or cannot be read. `python -m app reembed` moves them from the kept images."
-            if near.skipped
-            else "No signer with references of the model in use is enrolled; enrol some first."
+            f"None of {neighbours.skipped} enrolled signers can be compared: their references were enrolled with "
+            "another model, or cannot be read. `python -m app reembed` computes their templates from the stored images."
+            if neighbours.skipped
+            else "No signer is enrolled with references of the model in use; enrol signers first."
         )
-    ranked = await asyncio.to_thread(_nearest, core, signature.template, near.entries, top_k)
-    best = tuple(candidate for _, candidate in ranked)
-    notes = (note("skipped-signers"),) if near.skipped else ()
-    key, first = ranked[0]
-    told = core.trail.entry(
+    ranked = await asyncio.to_thread(_rank_exactly, core, signature.template, neighbours.entries, top_k)
+    candidates = tuple(candidate for _, candidate in ranked)
+    warnings = (make_warning("skipped-signers"),) if neighbours.skipped else ()
+    nearest_key, nearest = ranked[0]
+    entry = core.trail.entry(
         "identify",
-        decision=first.decision,
-        distance=first.distance,
-        threshold=first.threshold,
-        log_likelihood_ratio=first.log_likelihood_ratio,
-        candidates=len(best),
-        compared=near.compared,
+        decision=nearest.decision,
+        distance=nearest.distance,
+        threshold=nearest.threshold,
+        log_likelihood_ratio=nearest.log_likelihood_ratio,
+        candidates=len(candidates),
+        compared=neighbours.compared,
         model_version=core.model_version,
         calibration=core.calibration_id,
     )
 
-    def keep(session: Session) -> None:
-        locked = signer_locks.lock(session, tenant_id, first.signer_id, key)
-        core.trail.append(session, told, locked.key)
+    def write(session: Session) -> None:
+        locked = signer_locks.lock(session, tenant_id, nearest.signer_id, nearest_key)
+        core.trail.append(session, entry, locked.key)
 
-    await core.store.write(keep)
+    await core.store.write(write)
     return Identification(
-        best, first.decision == "accept", near.compared, signature.notes + notes, core.model_version
+        candidates,
+        nearest.decision == "accept",
+        neighbours.compared,
+        signature.warnings + warnings,
+        core.model_version,
     )
 
 
-def _nearest(
-    core: Core, question: Vector, entries: Sequence[Entry], top_k: int
+def _rank_exactly(
+    core: Core, questioned: Vector, entries: Sequence[Entry], top_k: int
 ) -> list[tuple[str, Candidate]]:
-    """The keys of the `top_k` signers with the smallest exact distance, best first; only these are judged."""
+    """Compute exact distances and judge the `top_k` nearest signers; return their keys too, best first."""
     measured: list[tuple[float, str, Entry, Vector]] = []
     for entry in entries:
         if entry.templates is not None:
-            own = entry.templates.astype(np.float32)
-            to_references = core.embedder.compare(question[None], own)[0]
+            templates = entry.templates.astype(np.float32)
+            to_references = core.embedder.compare(questioned[None], templates)[0]
             fitted = core.embedder.calibration.at(len(to_references))
-            measured.append((float(fitted.rule.distance(to_references)), entry.signer_id, entry, own))
-    measured.sort(key=lambda one: one[:2])
+            measured.append((float(fitted.rule.distance(to_references)), entry.signer_id, entry, templates))
+    measured.sort(key=lambda row: row[:2])
     ranked = []
     for _, _, entry, templates in measured[:top_k]:
-        rule = policy(core, entry.target_far, entry.fixed_threshold)
-        verdict = judge_now(core, question, templates, rule).verdict
+        policy = resolve_policy(core, entry.target_far, entry.fixed_threshold)
+        verdict = compute_comparison(core, questioned, templates, policy).verdict
         candidate = Candidate(
             entry.signer_id,
             verdict.decision.value,

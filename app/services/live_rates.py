@@ -1,4 +1,4 @@
-"""The error rates that closed cases show, read from the record when the metrics are."""
+"""Live error rates: FAR and FRR of closed cases, read from the store for the metrics."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from app.observability.metrics import Metrics
 from app.store import outcomes
 from app.store.store import Store
 
-AGE_S = 60.0
+MAX_AGE_S = 60.0
 
 
 class LiveRates:
-    """Live FAR and FRR, from all replicas' cases: the record is the store's.
+    """Live FAR and FRR over the cases of all replicas, as recorded in the store.
 
     Parameters
     ----------
     store : Store
     metrics : Metrics
-        Where they are shown.
+        Publishes the rates.
     model_version : str
-        Only this model's decisions count.
+        Only decisions of this model count.
     days : int
-        Outcomes recorded within so many days count.
+        Only outcomes recorded within this number of days count.
     """
 
     def __init__(self, store: Store, metrics: Metrics, model_version: str, days: int) -> None:
@@ -35,18 +35,18 @@ class LiveRates:
         self._period = timedelta(days=days)
         self._read_at = float("-inf")
 
-    def stale(self) -> None:
-        """An outcome was recorded: read again at the next opportunity."""
+    def invalidate(self) -> None:
+        """Make the next :meth:`refresh` read the store; called when an outcome was recorded."""
         self._read_at = float("-inf")
 
     async def refresh(self) -> None:
-        """Read them again when an outcome came or a minute has passed; without a store they stay as they were."""
-        if time.monotonic() - self._read_at < AGE_S:
+        """Read the rates if they are invalid or a minute old; keep them when the store is unavailable."""
+        if time.monotonic() - self._read_at < MAX_AGE_S:
             return
         self._read_at = time.monotonic()
         try:
             counts = await self._store.read(outcomes.counts, self._model_version, now() - self._period)
         except StoreUnavailable:
-            self.stale()
+            self.invalidate()
         else:
             self._metrics.live_rates(counts)

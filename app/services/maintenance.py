@@ -1,4 +1,4 @@
-"""What the service does by itself, beside requests: every few minutes it looks after the store."""
+"""Periodic maintenance of the store while the service runs."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _log = logging.getLogger(__name__)
 
 
 async def run_maintenance(core: Core) -> None:
-    """Purge what is overdue and bring tombstones into step, until cancelled; failures are logged and tried again."""
-    watch = maintenance.ErasureWatch(core.store, core.trail.erased_again, compared=True)
+    """Purge expired data and apply tombstones every few minutes, until cancelled; log failures and retry."""
+    watch = maintenance.ErasureWatch(core.store, core.trail.append_repeated_erasure, compared=True)
     while True:
         try:
-            await core.store.run(lambda: _once(core, watch))
+            await core.store.run(lambda: _maintain(core, watch))
         except (CountersignError, OSError) as error:
-            _log.warning("upkeep of the store is put off: %s", error)
-        await asyncio.sleep(EVERY_S * random.uniform(0.9, 1.1))  # noqa: S311 # nosec B311 - so that replicas take turns
+            _log.warning("store maintenance failed and will be retried: %s", error)
+        await asyncio.sleep(EVERY_S * random.uniform(0.9, 1.1))  # noqa: S311 # nosec B311 - spreads the replicas
 
 
-def _once(core: Core, watch: maintenance.ErasureWatch) -> None:
+def _maintain(core: Core, watch: maintenance.ErasureWatch) -> None:
     settings = core.settings
     maintenance.purge(core.store, settings.keep_questioned_days, settings.keep_answers_hours)
     watch.look()

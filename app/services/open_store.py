@@ -105,6 +105,6 @@ def _bring_up_to_date(store: Store, trail: Trail) -> None:
             "erasures are noted in the database only, and a restored backup forgets the younger ones: "
             "set COUNTERSIGN_ERASURE_LOG"
         )
-    maintenance.ErasureWatch(store, trail.erased_again).look()
+    maintenance.ErasureWatch(store, trail.append_repeated_erasure).look()
     if lost := store.read_now(tombstones.unknown_keys):
         _log.warning("tombstones made with key %s cannot be applied: it is not configured", ", ".join(lost))

@@ -1,4 +1,4 @@
-"""From uploaded files to templates: decoded, checked, isolated and embedded, all of a request or none."""
+"""From uploaded files to templates: decode, check, isolate and embed all files of a request, or refuse it."""
 
 from __future__ import annotations
 
@@ -9,19 +9,16 @@ from contextvars import copy_context
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from app.decoding.uploads import UploadLimits
 from app.domain.errors import CountersignError, FileRefused, TooManyFiles
 from app.domain.records import Note, Upload, Vector
 from app.observability.tracing import span
 from app.services.core import Core
-from app.services.warnings import quality_notes
+from app.services.warnings import quality_warnings
 from model.errors import UnusableSignature
 from model.preprocessing.ink import Prepared
 
-_MAGIC = (
+_MEDIA_TYPES = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
     (b"\xff\xd8\xff", "image/jpeg"),
     (b"II*\x00", "image/tiff"),
@@ -29,87 +26,79 @@ _MAGIC = (
     (b"BM", "image/bmp"),
     (b"RIFF", "image/webp"),
 )
+"""First bytes of the accepted formats, and their media types."""
 
 
 @dataclass(frozen=True)
 class Signature:
-    """A signature that was read and embedded."""
+    """A decoded and embedded signature."""
 
     upload: Upload
     sha256: str
     quality: dict[str, Any]
-    notes: tuple[Note, ...]
+    warnings: tuple[Note, ...]
     template: Vector
 
 
 async def read_signatures(core: Core, uploads: Sequence[Upload]) -> list[Signature]:
-    """Read and embed the files of a request.
+    """Decode and embed the files of a request.
 
     Raises
     ------
     FileRefused
-        Naming the first file that is not taken.
+        Names the first refused file.
     TooManyFiles, Busy
     """
     if len(uploads) > core.settings.max_files:
         raise TooManyFiles(
-            f"The request has {len(uploads)} files; at most {core.settings.max_files} are taken at once."
+            f"The request has {len(uploads)} files; the maximum is {core.settings.max_files} per request."
         )
     loop = asyncio.get_running_loop()
-    since = time.perf_counter()
-    # Each on a copy of the request's context, so that its log lines and spans on those threads belong to it.
-    readings = [
-        loop.run_in_executor(core.readers.threads, copy_context().run, _read, core, upload, since)
+    queued_at = time.perf_counter()
+    # Each runs in a copy of the request's context, so that its log lines and spans carry the request's ids.
+    tasks = [
+        loop.run_in_executor(core.readers.threads, copy_context().run, _decode, core, upload, queued_at)
         for upload in uploads
     ]
     try:
-        read = await asyncio.gather(*readings)
+        prepared = await asyncio.gather(*tasks)
     except BaseException:
-        for reading in readings:
-            reading.cancel()  # those that have not begun
+        for task in tasks:
+            task.cancel()  # those that have not started
         raise
     with span("network"):
-        templates = await core.queue.embed([item.prepared.canvas for item in read])
+        templates = await core.queue.embed([item.canvas for item in prepared])
     return [
-        _signature(upload, item, template)
-        for upload, item, template in zip(uploads, read, templates, strict=True)
+        Signature(
+            upload=upload,
+            sha256=upload.sha256,
+            quality=asdict(item.quality),
+            warnings=quality_warnings(item.quality),
+            template=template,
+        )
+        for upload, item, template in zip(uploads, prepared, templates, strict=True)
     ]
 
 
 async def read_signature(core: Core, upload: Upload) -> Signature:
-    """Read and embed one file."""
+    """Decode and embed one file."""
     return (await read_signatures(core, [upload]))[0]
 
 
-def media_type(data: bytes) -> str:
-    """The media type of an image that was accepted, from its first bytes."""
-    return next((kind for magic, kind in _MAGIC if data.startswith(magic)), "application/octet-stream")
+def detect_media_type(data: bytes) -> str:
+    """Return the media type of an accepted image, by its first bytes."""
+    return next((name for magic, name in _MEDIA_TYPES if data.startswith(magic)), "application/octet-stream")
 
 
-@dataclass(frozen=True)
-class _ReadUpload:
-    sha256: str
-    prepared: Prepared
-
-
-def _read(core: Core, upload: Upload, since: float) -> _ReadUpload:
-    """Have a file decoded and its ink isolated, on a thread of the readers'."""
+def _decode(core: Core, upload: Upload, queued_at: float) -> Prepared:
+    """Decode a file and isolate its ink; runs on a thread of the decoder pool."""
     settings = core.settings
     limits = UploadLimits(max_bytes=settings.max_upload_bytes, max_pixels=settings.max_pixels)
-    core.metrics.stages.labels("wait").observe(time.perf_counter() - since)
+    core.metrics.stages.labels("wait").observe(time.perf_counter() - queued_at)
     try:
-        read = core.readers.read(upload.data, upload.name, upload.page, limits, core.embedder.canvas)
+        reading = core.readers.read(upload.data, upload.name, upload.page, limits, core.embedder.canvas)
     except (CountersignError, UnusableSignature) as error:
         raise FileRefused(error, upload.field, upload.position, upload.name) from error
-    core.metrics.stages_elsewhere(read.seconds)
-    return _ReadUpload(upload.sha256, read.prepared)
-
-
-def _signature(upload: Upload, read: _ReadUpload, template: NDArray[np.float32]) -> Signature:
-    return Signature(
-        upload=upload,
-        sha256=read.sha256,
-        quality=asdict(read.prepared.quality),
-        notes=quality_notes(read.prepared.quality),
-        template=template,
-    )
+    core.metrics.stages_elsewhere(reading.seconds)
+    _ = upload.sha256  # a cached property: hash here rather than on the event loop
+    return reading.prepared

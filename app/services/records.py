@@ -1,4 +1,4 @@
-"""Looking up and looking after what is stored: signers, their policy, references, verifications and outcomes."""
+"""Read, change and erase stored records: signers, policies, references, verifications, outcomes, audit entries."""
 
 from __future__ import annotations
 
@@ -13,45 +13,45 @@ from app.store.erasure.tombstones import Erasure
 
 
 async def list_signers(core: Core, tenant_id: str, limit: int, after: str | None) -> Page[Signer]:
-    """Signers in the order of their ids."""
+    """List signers by id."""
     return await core.store.read(signers.page, tenant_id, limit, after)
 
 
 async def get_signer(core: Core, tenant_id: str, signer_id: str) -> Signer:
-    """One signer; raises SignerNotFound."""
+    """Get one signer; raise SignerNotFound."""
     return await core.store.read(signers.get, tenant_id, signer_id)
 
 
 async def set_policy(core: Core, tenant_id: str, signer_id: str, policy: dict[str, float | None]) -> Signer:
-    """Give a signer a `target_far` or `fixed_threshold` of their own; raises SignerNotFound, UnsupportedRate."""
+    """Set a signer's `target_far` or `fixed_threshold`; raise SignerNotFound or UnsupportedRate."""
     low, high = core.embedder.calibration.far_range
     target = policy.get("target_far")
     if target is not None and not low <= target <= high:
         raise UnsupportedRate(
-            f"target_far {target:g} cannot be asked for; the calibration supports {low:.4f} to {high}."
+            f"target_far {target:g} is not supported; the calibration supports {low:.4f} to {high}."
         )
     entry = core.trail.entry("policy", policy=policy)
 
-    def change(session: Session) -> Signer:
+    def write(session: Session) -> Signer:
         locked = signer_locks.lock_by_id(session, tenant_id, signer_id)
-        changed = signers.set_policy(session, locked, policy)
+        signer = signers.set_policy(session, locked, policy)
         core.trail.append(session, entry, locked.key)
-        return changed
+        return signer
 
-    return await core.store.write(change)
+    return await core.store.write(write)
 
 
 async def erase_signer(core: Core, tenant_id: str, signer_id: str) -> bool:
-    """Erase a signer with all images and templates, for good; False when there was none."""
+    """Permanently erase a signer with all images and templates; return False when there was none."""
     entry = core.trail.entry("erase-signer")
 
     def erase(session: Session) -> Erasure | None:
         locked = signer_locks.lock_by_id_exclusively(session, tenant_id, signer_id)
         if locked is None:
             return None
-        erased = signers.erase(session, locked)
+        erasure = signers.erase(session, locked)
         core.trail.append(session, entry, locked.key)
-        return erased
+        return erasure
 
     return await core.store.erase(erase) is not None
 
@@ -59,17 +59,24 @@ async def erase_signer(core: Core, tenant_id: str, signer_id: str) -> bool:
 async def list_references(
     core: Core, tenant_id: str, signer_id: str, limit: int, after: str | None
 ) -> Page[Reference]:
-    """References of a signer, oldest first; raises SignerNotFound."""
+    """List the references of a signer, oldest first; raise SignerNotFound."""
     return await core.store.read(references.page, tenant_id, signer_id, limit, after)
 
 
 async def get_reference(core: Core, tenant_id: str, signer_id: str, reference_id: str) -> Reference:
-    """One reference; raises SignerNotFound, ReferenceNotFound."""
+    """Get one reference; raise SignerNotFound or ReferenceNotFound."""
     return await core.store.read(references.get, tenant_id, signer_id, reference_id)
 
 
-async def reference_image(core: Core, tenant_id: str, signer_id: str, reference_id: str) -> ReferenceImage:
-    """The bytes of a reference as uploaded; the audit keeps who saw it. SignerNotFound, ReferenceNotFound."""
+async def get_reference_image(
+    core: Core, tenant_id: str, signer_id: str, reference_id: str
+) -> ReferenceImage:
+    """Get the image of a reference as uploaded; an audit entry records the access.
+
+    Raises
+    ------
+    SignerNotFound, ReferenceNotFound
+    """
     entry = core.trail.entry("view-image", record_id=reference_id)
 
     def view(session: Session) -> ReferenceImage:
@@ -82,14 +89,14 @@ async def reference_image(core: Core, tenant_id: str, signer_id: str, reference_
 
 
 async def erase_reference(core: Core, tenant_id: str, signer_id: str, reference_id: str) -> bool:
-    """Erase a reference with its image and templates, for good; False when there was none."""
+    """Permanently erase a reference with its image and templates; return False when there was none."""
     entry = core.trail.entry("erase-reference", record_id=reference_id)
 
     def erase(session: Session) -> Erasure | None:
-        erased = references.erase(session, tenant_id, signer_id, reference_id)
-        if erased is not None:
+        erasure = references.erase(session, tenant_id, signer_id, reference_id)
+        if erasure is not None:
             core.trail.append(session, entry, audit.subject_of(session, tenant_id, signer_id))
-        return erased
+        return erasure
 
     return await core.store.erase(erase) is not None
 
@@ -97,17 +104,22 @@ async def erase_reference(core: Core, tenant_id: str, signer_id: str, reference_
 async def list_verifications(
     core: Core, tenant_id: str, signer_id: str | None, limit: int, after: str | None
 ) -> Page[Verification]:
-    """Verifications on record, newest first."""
+    """List verifications, newest first."""
     return await core.store.read(verifications.page, tenant_id, signer_id, limit, after)
 
 
 async def get_verification(core: Core, tenant_id: str, verification_id: str) -> Verification:
-    """One verification on record; raises VerificationNotFound."""
+    """Get one verification; raise VerificationNotFound."""
     return await core.store.read(verifications.get, tenant_id, verification_id)
 
 
-async def questioned_image(core: Core, tenant_id: str, verification_id: str) -> ReferenceImage:
-    """The image of a questioned signature; the audit keeps who saw it. VerificationNotFound, ImageNotKept."""
+async def get_questioned_image(core: Core, tenant_id: str, verification_id: str) -> ReferenceImage:
+    """Get the image of a questioned signature; an audit entry records the access.
+
+    Raises
+    ------
+    VerificationNotFound, ImageNotKept
+    """
     entry = core.trail.entry("view-image", record_id=verification_id)
 
     def view(session: Session) -> ReferenceImage:
@@ -121,24 +133,24 @@ async def questioned_image(core: Core, tenant_id: str, verification_id: str) -> 
 async def record_outcome(
     core: Core, tenant_id: str, verification_id: str, outcome: str, note: str | None
 ) -> Verification:
-    """Record what the case turned out to be; raises VerificationNotFound."""
+    """Record the outcome of the case; raise VerificationNotFound."""
     entry = core.trail.entry("outcome", record_id=verification_id, outcome=outcome)
 
-    def record(session: Session) -> Verification:
-        changed = verifications.set_outcome(session, tenant_id, verification_id, outcome, note, now())
+    def write(session: Session) -> Verification:
+        verification = verifications.set_outcome(session, tenant_id, verification_id, outcome, note, now())
         core.trail.append(session, entry)
-        return changed
+        return verification
 
-    recorded = await core.store.write(record)
-    core.metrics.outcomes.labels(outcome, recorded.finding.decision).inc()
-    core.rates.stale()
-    return recorded
+    verification = await core.store.write(write)
+    core.metrics.outcomes.labels(outcome, verification.finding.decision).inc()
+    core.rates.invalidate()
+    return verification
 
 
-async def audit_entries(
+async def list_audit_entries(
     core: Core, tenant_id: str, limit: int, before: int | None, action: str | None, signer_id: str | None
 ) -> Page[tuple[Entry, str | None]]:
-    """Entries of a tenant's audit log, newest first, each with the id of its signer while they are enrolled.
+    """List entries of a tenant's audit trail, newest first, each with the id of its signer while enrolled.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Verifying: a questioned signature against an enrolled signer (on record) or against references sent along."""
+"""Verification: a questioned signature against an enrolled signer, or against references in the same request."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from app.domain.errors import TooFewReferences
 from app.domain.records import Finding, Note, Upload, Verification, new_id
 from app.observability.drift import genuine_rank
 from app.services.core import Core
-from app.services.decision import Judgement, finding, judged, policy
+from app.services.decision import build_basis, build_finding, compare_questioned, resolve_policy
 from app.services.idempotency import IdempotentRequest
-from app.services.preparation import media_type, read_signature, read_signatures
-from app.services.warnings import note
+from app.services.preparation import detect_media_type, read_signature, read_signatures
+from app.services.warnings import make_warning
 from app.store import questioned_images, references, signer_locks, verifications
 
 Answer = dict[str, Any]
@@ -26,40 +26,46 @@ async def verify(
     tenant_id: str,
     signer_id: str,
     upload: Upload,
-    answer: Callable[[Verification], Answer],
-    once: IdempotentRequest | None = None,
+    render: Callable[[Verification], Answer],
+    request: IdempotentRequest | None = None,
 ) -> Answer:
-    """Judge a questioned signature and put the finding on record before it is told.
+    """Verify a questioned signature against an enrolled signer; the finding is on disk when this returns.
+
+    Parameters
+    ----------
+    render : callable
+        Renders the verification as the answer, which is stored for replays of the request.
 
     Raises
     ------
     FileRefused, SignerNotFound, TooFewReferences, ModelVersionMismatch, IdempotencyConflict, SignerErased
     """
-    if once is not None and (earlier := await core.store.read(once.earlier)) is not None:
+    if request is not None and (earlier := await core.store.read(request.find_answer)) is not None:
         return earlier
     with core.metrics.stage("store"):
-        known = await core.store.read(references.specimens, tenant_id, signer_id, core.model_version)
-    have, need = len(known.reference_ids), core.settings.min_references
-    if have < max(1, need):
+        specimens = await core.store.read(references.specimens, tenant_id, signer_id, core.model_version)
+    count, minimum = len(specimens.reference_ids), max(1, core.settings.min_references)
+    if count < minimum:
         raise TooFewReferences(
-            f"Signer {signer_id!r} has {have} references and a verification needs {max(1, need)}; enrol more."
+            f"Signer {signer_id!r} has {count} references and a verification needs {minimum}; enrol more."
         )
     signature = await read_signature(core, upload)
-    rule = policy(core, known.signer.target_far, known.signer.fixed_threshold)
-    judgement = await judged(core, signature.template, known.templates, rule)
-    notes: list[Note] = []
-    if signature.sha256 in known.sha256:
-        notes.append(note("identical-image"))
-    if any(known.warned):
-        notes.append(note("low-quality-reference"))
-    result, basis = finding(core, signature, judgement, rule, known.reference_ids, notes)
-    verification = Verification(new_id(), signer_id, result, signature.sha256, basis)
-    entry = core.trail.entry("verify", record_id=verification.verification_id, **audit_details(core, result))
+    policy = resolve_policy(core, specimens.signer.target_far, specimens.signer.fixed_threshold)
+    comparison = await compare_questioned(core, signature.template, specimens.templates, policy)
+    warnings: list[Note] = []
+    if signature.sha256 in specimens.sha256:
+        warnings.append(make_warning("identical-image"))
+    if any(specimens.warned):
+        warnings.append(make_warning("low-quality-reference"))
+    finding = build_finding(core, signature, comparison, specimens.reference_ids, warnings)
+    basis = build_basis(core, signature, comparison, specimens.reference_ids)
+    verification = Verification(new_id(), signer_id, finding, signature.sha256, basis)
+    entry = core.trail.entry("verify", record_id=verification.verification_id, **audit_details(core, finding))
 
-    def keep(session: Session) -> Answer:
-        if once is not None and (earlier := once.claim(session)) is not None:
+    def write(session: Session) -> Answer:
+        if request is not None and (earlier := request.claim(session)) is not None:
             return earlier
-        locked = signer_locks.lock(session, tenant_id, signer_id, known.signer.key)
+        locked = signer_locks.lock(session, tenant_id, signer_id, specimens.signer.key)
         verifications.add(session, locked, verification)
         if core.settings.keep_questioned_days:
             questioned_images.add(
@@ -67,47 +73,48 @@ async def verify(
                 locked,
                 verification.verification_id,
                 upload.data,
-                media_type(upload.data),
-                result.created_at,
+                detect_media_type(upload.data),
+                finding.created_at,
             )
-        told = answer(verification)
-        if once is not None:
-            once.keep(session, locked, told)
+        answer = render(verification)
+        if request is not None:
+            request.store_answer(session, locked, answer)
         core.trail.append(session, entry, locked.key)
-        return told
+        return answer
 
     with core.metrics.stage("store"):
-        told = await core.store.write(keep)
-    rank = genuine_rank(core.embedder.calibration, judgement.verdict, len(judgement.distinct))
-    core.metrics.verification(result.decision, result.distance, rank)
-    return told
+        answer = await core.store.write(write)
+    rank = genuine_rank(core.embedder.calibration, comparison.verdict, len(comparison.distinct))
+    core.metrics.verification(finding.decision, finding.distance, rank)
+    return answer
 
 
-async def compare(core: Core, uploads: Sequence[Upload], upload: Upload) -> Finding:
-    """Judge a questioned signature against references that were sent along; only the audit keeps that it was done.
+async def compare(core: Core, reference_uploads: Sequence[Upload], questioned_upload: Upload) -> Finding:
+    """Compare a questioned signature with references of the same request; only an audit entry is stored.
 
     Raises
     ------
     FileRefused, TooManyFiles
     """
-    *shown, signature = await read_signatures(core, [*uploads, upload])
-    rule = policy(core)
-    judgement: Judgement = await judged(core, signature.template, np.stack([s.template for s in shown]), rule)
-    notes = [note("identical-image")] if signature.sha256 in {s.sha256 for s in shown} else []
-    names = [str(position) for position in range(1, len(shown) + 1)]
-    result = finding(core, signature, judgement, rule, names, notes)[0]
-    await core.store.write(core.trail.append, core.trail.entry("compare", **audit_details(core, result)))
-    return result
+    *specimens, signature = await read_signatures(core, [*reference_uploads, questioned_upload])
+    templates = np.stack([specimen.template for specimen in specimens])
+    comparison = await compare_questioned(core, signature.template, templates, resolve_policy(core))
+    is_identical = signature.sha256 in {specimen.sha256 for specimen in specimens}
+    warnings = [make_warning("identical-image")] if is_identical else []
+    reference_ids = [str(number) for number in range(1, len(specimens) + 1)]
+    finding = build_finding(core, signature, comparison, reference_ids, warnings)
+    await core.store.write(core.trail.append, core.trail.entry("compare", **audit_details(core, finding)))
+    return finding
 
 
-def audit_details(core: Core, result: Finding) -> dict[str, Any]:
-    """What the audit keeps of a finding."""
+def audit_details(core: Core, finding: Finding) -> dict[str, Any]:
+    """Select the parts of a finding that its audit entry holds."""
     return {
-        "decision": result.decision,
-        "distance": result.distance,
-        "threshold": result.threshold,
-        "log_likelihood_ratio": result.log_likelihood_ratio,
-        "references": len(result.references),
-        "model_version": result.model_version,
+        "decision": finding.decision,
+        "distance": finding.distance,
+        "threshold": finding.threshold,
+        "log_likelihood_ratio": finding.log_likelihood_ratio,
+        "references": len(finding.references),
+        "model_version": finding.model_version,
         "calibration": core.calibration_id,
     }

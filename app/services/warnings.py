@@ -1,42 +1,43 @@
-"""The warnings of the API: every code with the sentence that explains it."""
+"""The warnings of the API: their codes and the sentences that explain them."""
 
 from __future__ import annotations
 
 from app.domain.records import Note
 from model.preprocessing.ink import Quality
 
-_QUALITY = {
-    "low-resolution": "The writing has few pixels; scan at 200 dpi or more for a firmer result.",
+_DETAILS = {
+    # Of one image.
+    "low-resolution": "The signature has few pixels. Scan at 200 dpi or more for a more reliable result.",
     "low-contrast": "The ink is faint against the paper.",
-    "touches-edge": "The writing touches the edge of the image; a part of it may be cut off.",
-    "ruled-line-removed": "A ruled line was taken out; strokes along it may be damaged.",
-    "inverted": "Light writing on a dark ground was turned round.",
-}
-_FINDING = {
-    "single-reference": "Only one reference is compared with; how much this hand varies is not known from it. "
-    "Enrol more for a firmer result.",
-    "low-quality-reference": "A reference has quality warnings of its own; see it under the signer's references.",
-    "identical-image": "The questioned image is a reference, byte for byte: a copy, not a new signature.",
-    "possible-copy": "The questioned signature matches a reference more closely than a hand repeats itself; "
-    "it may be a copy or a tracing of it.",
-    "inconsistent-references": "The signer's references differ more among themselves than one hand usually does; "
-    "check that they are all theirs.",
-    "unsupported-operating-point": "The fixed threshold lies where too few errors were seen to state its rates.",
-    "copy-of-reference": "The specimen repeats a reference that is enrolled already: the same scan in another "
-    "format or size. It does not count; enrol another signature of the signer.",
+    "touches-edge": "The signature touches the edge of the image; part of it may be cut off.",
+    "ruled-line-removed": "A ruled line was removed; strokes along it may be damaged.",
+    "inverted": "The image shows light ink on a dark background and was inverted.",
+    # Of a comparison, an enrolment or an identification.
+    "single-reference": "There is only one reference, so the signer's own variation is unknown. "
+    "Enrol more references for a more reliable result.",
+    "low-quality-reference": "At least one reference has quality warnings; list the signer's references to see them.",
+    "identical-image": "The questioned image is byte for byte the same as a reference: a copy, not a new signature.",
+    "possible-copy": "The questioned signature is closer to a reference than genuine signatures of one signer are to "
+    "each other; it may be a copy or a tracing of the reference.",
+    "inconsistent-references": "The signer's references differ unusually much from each other; "
+    "check that all of them are genuine.",
+    "unsupported-operating-point": "Too few errors were observed near the fixed threshold to estimate its error "
+    "rates.",
+    "copy-of-reference": "The specimen repeats an enrolled reference: the same scan in another format or size. "
+    "It does not count; enrol another signature of the signer.",
     "duplicate-reference": "Some references repeat others: the same scan in another format or size. Each counts "
-    "once; replace them by other signatures of the signer for a firmer result.",
-    "unlike-other-references": "The specimen is far from the signer's other references; check that it is theirs.",
-    "skipped-signers": "Signers whose references were enrolled with another model, or cannot be read, were left out; "
+    "once; replace the copies with other signatures of the signer for a more reliable result.",
+    "unlike-other-references": "The specimen is far from the signer's other references; check that it is genuine.",
+    "skipped-signers": "Signers whose references were enrolled with another model, or cannot be read, were skipped; "
     "`python -m app reembed` moves them to the model in use.",
 }
 
 
-def quality_notes(quality: Quality) -> tuple[Note, ...]:
-    """What may make this image less reliable."""
-    return tuple(Note(code, _QUALITY.get(code, code.replace("-", " ") + ".")) for code in quality.warnings)
+def quality_warnings(quality: Quality) -> tuple[Note, ...]:
+    """Return the warnings of one image."""
+    return tuple(make_warning(code) for code in quality.warnings)
 
 
-def note(code: str, detail: str | None = None) -> Note:
-    """A warning by its code, with its usual sentence or another one."""
-    return Note(code, detail or _FINDING.get(code, code.replace("-", " ") + "."))
+def make_warning(code: str) -> Note:
+    """Return the warning with this code; an unknown code explains itself."""
+    return Note(code, _DETAILS.get(code, code.replace("-", " ") + "."))

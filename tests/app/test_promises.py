@@ -228,7 +228,7 @@ def test_who_is_erased_amid_an_identification_is_not_on_its_record(
     async def scenario() -> None:
         async with enrolled(settings, draw) as (app, client):
             await client.post("/signers/b/references", files={"files": draw(2, 0)})
-            rank = identifying._nearest
+            rank = identifying._rank_exactly
             loop = asyncio.get_running_loop()
 
             async def erase() -> None:
@@ -239,11 +239,11 @@ def test_who_is_erased_amid_an_identification_is_not_on_its_record(
             def rank_then_erase(*args: Any) -> Any:
                 found = rank(*args)
                 assert found[0][1].signer_id == "a"
-                monkeypatch.setattr(identifying, "_nearest", rank)
+                monkeypatch.setattr(identifying, "_rank_exactly", rank)
                 asyncio.run_coroutine_threadsafe(erase(), loop).result(20)
                 return found
 
-            monkeypatch.setattr(identifying, "_nearest", rank_then_erase)
+            monkeypatch.setattr(identifying, "_rank_exactly", rank_then_erase)
             answer = await client.post("/identify", files={"signature": draw(1, 0)})
             assert answer.status_code == 200, answer.text
             (entry,) = (await client.get("/audit?action=identify")).json()["entries"]
@@ -556,7 +556,7 @@ def test_a_write_that_waits_for_its_turn_still_has_a_deadline(settings: Settings
             store = app.state.core.store
             release = threading.Event()
             body, headers = multipart(draw(1, 1))
-            read = verifying.judged
+            read = verifying.compare_questioned
 
             async def occupy(*args: Any) -> Any:
                 for _ in range(store._threads._max_workers):
@@ -564,7 +564,7 @@ def test_a_write_that_waits_for_its_turn_still_has_a_deadline(settings: Settings
                 return await read(*args)
 
             with pytest.MonkeyPatch.context() as patched:
-                patched.setattr(verifying, "judged", occupy)
+                patched.setattr(verifying, "compare_questioned", occupy)
                 late = await client.post("/verify", content=body, headers=headers)
             release.set()
             assert (late.status_code, late.json()["code"]) == (503, "deadline-passed")
@@ -663,7 +663,7 @@ def test_upkeep_compares_everything_with_the_tombstones_only_when_a_backup_may_b
     async def scenario() -> None:
         async with enrolled(settings, draw) as (app, client):
             store = app.state.core.store
-            watch = maintenance.ErasureWatch(store, app.state.core.trail.erased_again)
+            watch = maintenance.ErasureWatch(store, app.state.core.trail.append_repeated_erasure)
             compared.clear()
             assert (watch.look(), watch.look(), len(compared)) == (0, 0, 1), "the first time"
             await enrol_async(client, draw(2, 0))
@@ -694,7 +694,7 @@ def test_what_came_back_is_erased_also_where_the_first_attempt_failed(
 
     async def scenario() -> None:
         async with enrolled(settings, draw) as (app, client):
-            store, note = app.state.core.store, app.state.core.trail.erased_again
+            store, note = app.state.core.store, app.state.core.trail.append_repeated_erasure
             one, two = (maintenance.ErasureWatch(store, note, compared=True) for _ in range(2))
             key = store.read_now(signers.key_of, "default", "a")
             store.erasure_log.append(

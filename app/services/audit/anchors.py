@@ -1,7 +1,8 @@
-"""Anchors of the audit: the head of each chain goes to the log whenever it moved, and the log goes elsewhere.
+"""Audit anchors: write the head of each audit chain to the log when it changes.
 
-What ends a chain cannot vouch for itself: whoever cuts the tail off and turns the stored head back leaves a chain
-that is whole. A log on another machine still names the entry that is gone; `audit verify --anchors` reads it.
+A chain cannot prove that it is complete: an intruder who deletes its last entries and resets the stored head leaves a
+valid chain. A log that is shipped to another machine still has the hash of the deleted entries, and
+`audit verify --anchors` compares it with the chain.
 """
 
 from __future__ import annotations
@@ -18,50 +19,52 @@ _log = logging.getLogger("countersign.audit")
 
 
 class AnchorWriter:
-    """Writes the heads of the audit's chains to the log.
+    """Writes the heads of the audit chains to the log.
 
     Parameters
     ----------
     store : Store
     trail : Trail
-    every_s : float
-        Seconds between two looks.
+    interval_s : float
+        Seconds between two checks for changed heads.
     """
 
-    def __init__(self, store: Store, trail: Trail, every_s: float) -> None:
+    def __init__(self, store: Store, trail: Trail, interval_s: float) -> None:
         self._store = store
         self._trail = trail
-        self._every_s = every_s
-        self._told: set[Anchor] = set()
+        self._interval_s = interval_s
+        self._written: set[Anchor] = set()
         self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Seal chains that end without the key in use, and begin to look."""
+        """Seal chains that do not end with the current key, and start the periodic writing."""
         if self._trail.keys.current is None:
-            _log.info("no audit key is set: who can write the database can rebuild the audit's chain")
+            _log.info(
+                "no audit key is set: anyone with write access to the database can rebuild the audit chain"
+            )
         else:
             await self._store.write(self._trail.seal)
-        self._task = asyncio.create_task(self._keep_telling(), name="anchors")
+        self._task = asyncio.create_task(self._run(), name="anchors")
 
     async def close(self) -> None:
-        """Stop; tell the last heads."""
+        """Stop the periodic writing; write the last heads."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        await self._try_telling()
+        await self._write_changed_heads()
 
-    async def _keep_telling(self) -> None:
+    async def _run(self) -> None:
         while True:
-            await self._try_telling()
-            await asyncio.sleep(self._every_s)
+            await self._write_changed_heads()
+            await asyncio.sleep(self._interval_s)
 
-    async def _try_telling(self) -> None:
+    async def _write_changed_heads(self) -> None:
         try:
             heads = set(await self._store.read(audit.heads))
-        except Exception:  # noqa: BLE001 - whatever it was, the next look may succeed
-            _log.warning("the heads of the audit cannot be read", exc_info=True)
+        except Exception:  # noqa: BLE001 - the next attempt may succeed
+            _log.warning("the heads of the audit chains cannot be read", exc_info=True)
             return
-        for head in sorted(heads - self._told, key=lambda head: head.tenant_id):
+        for head in sorted(heads - self._written, key=lambda head: head.tenant_id):
             fields = {"tenant_id": head.tenant_id, "sequence": head.sequence, "hash": head.hash}
             _log.info("audit head", extra={"fields": {"audit_head": fields}})
-        self._told = heads
+        self._written = heads

@@ -1,8 +1,9 @@
-"""The audit trail: who did what, when, on which request, with which model and result.
+"""The audit trail: who did what and when, in which request, with which model and result.
 
-A use case draws up its entry while the request is in hand and appends it as the last step of the transaction that
-does the thing: either both are there or neither. An entry holds no image, no template and no signer's id; what
-stands for a signer is their key in the store, which names nobody once they are erased (GDPR art. 17).
+A use case builds its entry on the event loop, where the request's context is known, and appends it in the last step of
+the transaction that does the work, so that both are committed or neither. An entry holds no image, no template and no
+signer id. It refers to a signer by their key in the store, which identifies nobody once the signer is erased
+(GDPR art. 17).
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ Action = Literal[
 
 
 class Trail:
-    """Writes the audit.
+    """Builds and appends audit entries.
 
     Parameters
     ----------
@@ -54,25 +55,25 @@ class Trail:
     def entry(
         self, action: Action, *, record_id: str | None = None, by: Caller | None = None, **details: Any
     ) -> Entry:
-        """Draw up an entry of the request in hand, or of the command line; call it on the event loop.
+        """Build an entry of the current request, or of the command line; call it on the event loop.
 
         Parameters
         ----------
         record_id : str, optional
-            The verification, reference or key that it is about.
+            The verification, reference or key that the entry is about.
         by : Caller, optional
-            Whoever does it, if not the caller of the request in hand.
+            The actor; by default the caller of the current request.
         details
-            What canonical JSON can hold; never an image, a template or a signer's id.
+            JSON values; never an image, a template or a signer's id.
         """
-        who = by or caller()
+        actor = by or caller()
         return Entry(
-            tenant_id=who.tenant_id,
+            tenant_id=actor.tenant_id,
             sequence=0,
-            at=_text(now()),
+            at=_isoformat(now()),
             action=action,
-            actor=who.name,
-            key_id=who.key_id,
+            actor=actor.name,
+            key_id=actor.key_id,
             request_id=request_id(),
             subject=None,
             record_id=record_id,
@@ -80,26 +81,28 @@ class Trail:
         )
 
     def append(self, session: Session, entry: Entry, subject: str | None = None) -> None:
-        """Put an entry on the trail, as the last step of a transaction; `subject` is the key of its signer."""
+        """Append an entry, as the last step of a transaction; `subject` is the key of its signer."""
         audit.append(session, replace(entry, subject=subject), self.keys)
 
-    def erased_again(self, session: Session, one: Returned) -> None:
-        """Put on record that what a restored backup brought back was erased again."""
-        by = Caller("service", one.tenant_id, frozenset())
-        action: Action = "erase-signer" if one.kind == "signer" else "erase-reference"
-        entry = self.entry(action, record_id=one.reference_id, by=by, reason="a backup brought it back")
-        self.append(session, entry, one.signer_key)
+    def append_repeated_erasure(self, session: Session, returned: Returned) -> None:
+        """Append an entry for a signer or reference that a backup restored and that was erased again."""
+        actor = Caller("service", returned.tenant_id, frozenset())
+        action: Action = "erase-signer" if returned.kind == "signer" else "erase-reference"
+        entry = self.entry(
+            action, record_id=returned.reference_id, by=actor, reason="a backup brought it back"
+        )
+        self.append(session, entry, returned.signer_key)
 
     def seal(self, session: Session) -> list[str]:
-        """Vouch with the key in use for every chain that ends without it; return the tenants."""
+        """Append an entry to every chain whose last one is not sealed with the current key; return the tenants."""
         if self.keys.current is None:
             return []
-        found = audit.unsealed(session, self.keys.current)
-        for tenant_id in found:
-            by = Caller("service", tenant_id, frozenset())
-            self.append(session, self.entry("audit-seal", by=by, key=self.keys.current))
-        return found
+        tenant_ids = audit.unsealed(session, self.keys.current)
+        for tenant_id in tenant_ids:
+            actor = Caller("service", tenant_id, frozenset())
+            self.append(session, self.entry("audit-seal", by=actor, key=self.keys.current))
+        return tenant_ids
 
 
-def _text(moment: datetime) -> str:
+def _isoformat(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="microseconds")

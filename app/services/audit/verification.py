@@ -1,4 +1,4 @@
-"""Verifying the audit: every chain by itself, beside its anchors, and beside the records that it tells of."""
+"""Verification of the audit trail: each chain, its anchors, and the records that its entries describe."""
 
 from __future__ import annotations
 
@@ -16,43 +16,43 @@ from app.store import api_keys, audit
 from app.store.access_tables import AuditRow
 from app.store.tables import VerificationRow
 
-_COPIED = ("decision", "distance", "threshold", "log_likelihood_ratio", "model_version")
+_COPIED_FIELDS = ("decision", "distance", "threshold", "log_likelihood_ratio", "model_version")
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was looked at, and what is wrong with it."""
+    """The heads of the verified chains, and the faults found."""
 
     heads: tuple[Anchor, ...]
     faults: tuple[Fault, ...]
 
 
 def verify_store(session: Session, chain_keys: ChainKeys, anchors: Iterable[Anchor] = ()) -> Report:
-    """Look through the whole audit of a store."""
-    if session.get_bind().dialect.name == "postgresql":  # one view of all tables, while others go on writing
+    """Verify the audit trail of a store, all tenants."""
+    if session.get_bind().dialect.name == "postgresql":  # one snapshot of all tables during concurrent writes
         session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
     anchors = tuple(anchors)
-    recorded = {head.tenant_id: head for head in audit.heads(session)}
+    stored_heads = {head.tenant_id: head for head in audit.heads(session)}
     faults: list[Fault] = [
-        Fault("-", None, f"the trigger {name}, which refuses changes, is missing from the database")
+        Fault("-", None, f"the trigger {name}, which prevents changes, is missing from the database")
         for name in audit.missing_triggers(session)
     ]
-    found = []
+    heads = []
     tenants = {*audit.tenants(session), *(anchor.tenant_id for anchor in anchors)}
     for tenant_id in sorted(tenants):
         verifier = Verifier(tenant_id, chain_keys, anchors)
         faults.extend(verifier.check(audit.entries(session, tenant_id)))
-        if verifier.head.sequence and tenant_id not in recorded:
-            faults.append(Fault(tenant_id, None, "the store's head of the chain is missing"))
-        faults.extend(verifier.finish(recorded.get(tenant_id)))
-        found.append(verifier.head)
-    faults.extend(_verifications_beside_entries(session))
-    faults.extend(_keys_beside_entries(session))
-    return Report(tuple(found), tuple(faults))
+        if verifier.head.sequence and tenant_id not in stored_heads:
+            faults.append(Fault(tenant_id, None, "the stored head of the chain is missing"))
+        faults.extend(verifier.finish(stored_heads.get(tenant_id)))
+        heads.append(verifier.head)
+    faults.extend(_check_verifications(session))
+    faults.extend(_check_api_keys(session))
+    return Report(tuple(heads), tuple(faults))
 
 
-def _verifications_beside_entries(session: Session) -> Iterator[Fault]:
-    """Verifications that are not what the audit says, or that it knows nothing of."""
+def _check_verifications(session: Session) -> Iterator[Fault]:
+    """Yield verifications that are missing, that differ from their audit entry, or that have none."""
     entries = (
         select(AuditRow.tenant_id, AuditRow.sequence, AuditRow.record_id, AuditRow.details, VerificationRow)
         .outerjoin(
@@ -65,17 +65,15 @@ def _verifications_beside_entries(session: Session) -> Iterator[Fault]:
     for row in session.execute(entries, execution_options={"yield_per": 1000}):
         record = row.VerificationRow
         if record is None:
-            yield Fault(
-                row.tenant_id, row.sequence, f"the verification {row.record_id} is not on record any more"
-            )
+            yield Fault(row.tenant_id, row.sequence, f"the verification {row.record_id} was deleted")
             continue
-        told = json.loads(row.details)
-        changed = [name for name in _COPIED if getattr(record, name) != told.get(name)]
+        details = json.loads(row.details)
+        changed = [name for name in _COPIED_FIELDS if getattr(record, name) != details.get(name)]
         if changed:
             yield Fault(
                 row.tenant_id,
                 row.sequence,
-                f"the verification {row.record_id} was changed since: {', '.join(changed)}",
+                f"the verification {row.record_id} was changed: {', '.join(changed)}",
             )
     first = session.scalar(
         select(AuditRow.record_id).where(AuditRow.action == "verify").order_by(AuditRow.record_id).limit(1)
@@ -90,40 +88,42 @@ def _verifications_beside_entries(session: Session) -> Iterator[Fault]:
             & (VerificationRow.tenant_id == AuditRow.tenant_id)
             & (AuditRow.action == "verify"),
         )
-        # Ids are in the order of time: those before the first entry are older than the audit itself.
+        # Ids are in the order of time: verifications before the first entry are older than the audit trail.
         .where(AuditRow.record_id.is_(None), VerificationRow.verification_id > first)
     )
     for tenant_id, verification_id in session.execute(unknown):
-        yield Fault(tenant_id, None, f"the audit knows nothing of the verification {verification_id}")
+        yield Fault(tenant_id, None, f"the verification {verification_id} has no audit entry")
 
 
-def _keys_beside_entries(session: Session) -> Iterator[Fault]:
-    """Keys that were not made, or not revoked, by the command that does so."""
-    made: dict[tuple[str, str], dict[str, object]] = {}
+def _check_api_keys(session: Session) -> Iterator[Fault]:
+    """Yield API keys that were created, changed or revoked without an audit entry."""
+    created: dict[tuple[str, str], dict[str, object]] = {}
     revoked: set[tuple[str, str]] = set()
-    about_keys = select(AuditRow.tenant_id, AuditRow.record_id, AuditRow.action, AuditRow.details).where(
+    query = select(AuditRow.tenant_id, AuditRow.record_id, AuditRow.action, AuditRow.details).where(
         AuditRow.action.in_(("key-create", "key-revoke"))
     )
-    for row in session.execute(about_keys):
+    for row in session.execute(query):
         if row.action == "key-create":
-            made[row.tenant_id, row.record_id] = json.loads(row.details)
+            created[row.tenant_id, row.record_id] = json.loads(row.details)
         else:
             revoked.add((row.tenant_id, row.record_id))
     for key in api_keys.listed(session):
-        place = (key.tenant_id, key.key_id)
-        if place not in made:
-            yield Fault(key.tenant_id, None, f"the audit knows nothing of the API key {key.key_id}")
+        identity = (key.tenant_id, key.key_id)
+        if identity not in created:
+            yield Fault(key.tenant_id, None, f"the API key {key.key_id} has no audit entry")
             continue
-        if describe_key(key) != made[place]:
-            yield Fault(key.tenant_id, None, f"the API key {key.key_id} was changed since it was made")
-        if (key.revoked_at is not None) != (place in revoked):
+        if describe_key(key) != created[identity]:
+            yield Fault(key.tenant_id, None, f"the API key {key.key_id} was changed after it was created")
+        if (key.revoked_at is not None) != (identity in revoked):
             yield Fault(
-                key.tenant_id, None, f"the API key {key.key_id} was revoked or revived by another hand"
+                key.tenant_id,
+                None,
+                f"the API key {key.key_id} was revoked or reactivated without an audit entry",
             )
 
 
 def describe_key(key: Key) -> dict[str, object]:
-    """What the audit keeps of a new key."""
+    """Build the details of the audit entry of a new key."""
     return {
         "name": key.name,
         "fingerprint": hashlib.sha256(key.sha256.encode()).hexdigest(),
@@ -134,7 +134,7 @@ def describe_key(key: Key) -> dict[str, object]:
 
 
 def verify_export(entries: Iterable[Entry], chain_keys: ChainKeys, anchors: Iterable[Anchor] = ()) -> Report:
-    """Look through exported entries, those of a tenant together and in order; no database is needed."""
+    """Verify exported entries without a database; the entries of a tenant must be contiguous and in order."""
     anchors = tuple(anchors)
     verifiers: dict[str, Verifier] = {}
     faults: list[Fault] = []

@@ -143,7 +143,7 @@ def test_old_outcomes_and_a_store_that_is_gone_do_not_disturb(
     async def gone(*_: object, **__: object) -> None:
         raise StoreUnavailable("The store cannot be used at the moment; nothing was stored. Try again.")
 
-    client.app.state.core.rates.stale()  # type: ignore[attr-defined]
+    client.app.state.core.rates.invalidate()  # type: ignore[attr-defined]
     with monkeypatch.context() as patch:
         patch.setattr(Store, "read", gone)
         assert client.get("/metrics").status_code == 200

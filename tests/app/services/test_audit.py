@@ -251,7 +251,7 @@ def test_the_database_itself_refuses_to_change_the_audit(intruder: Intruder, com
         ("no beginning", "DELETE FROM audit WHERE sequence = 1", "2: a gap: 1 missing"),
         ("a tail cut off", "DELETE FROM audit WHERE sequence > 7", "ends at 7, the store's head says 10"),
         ("everything gone", "DELETE FROM audit", "ends at 0, the store's head says 10"),
-        ("no head", "DELETE FROM audit_heads", "head of the chain is missing"),
+        ("no head", "DELETE FROM audit_heads", "stored head of the chain is missing"),
         (
             "another order",
             "UPDATE audit SET sequence = 0 WHERE sequence = 2; UPDATE audit SET sequence = 2 WHERE sequence = 3",
@@ -284,7 +284,7 @@ def test_a_record_that_was_changed_behind_the_audit_is_found(
     assert "distance" in fault
     intruder.run("DELETE FROM verifications WHERE verification_id = :v", v=first)
     (fault,) = faults(commands)
-    assert "not on record any more" in fault
+    assert "was deleted" in fault
     columns = [
         row
         for row in intruder.ask("SELECT * FROM verifications LIMIT 1")[0]._mapping
@@ -296,7 +296,7 @@ def test_a_record_that_was_changed_behind_the_audit_is_found(
         f"SELECT 'ffffffff-forged', {names} FROM verifications WHERE verification_id = :v",
         v=second,
     )
-    assert any("knows nothing of the verification ffffffff-forged" in fault for fault in faults(commands))
+    assert any("the verification ffffffff-forged has no audit entry" in fault for fault in faults(commands))
 
 
 def test_a_key_that_was_not_made_by_the_command_is_found(
@@ -307,12 +307,12 @@ def test_a_key_that_was_not_made_by_the_command_is_found(
     commands.run("keys", "revoke", "gone")
     assert faults(commands) == []
     intruder.run("UPDATE api_keys SET scopes = '[\"admin\"]' WHERE name = 'teller'")
-    assert any("was changed since it was made" in fault for fault in faults(commands))
+    assert any("was changed after it was created" in fault for fault in faults(commands))
     intruder.run("UPDATE api_keys SET scopes = '[\"verify\"]' WHERE name = 'teller'")
     intruder.run("UPDATE api_keys SET revoked_at = NULL WHERE name = 'gone'")
-    assert any("revived by another hand" in fault for fault in faults(commands))
+    assert any("revoked or reactivated without an audit entry" in fault for fault in faults(commands))
     intruder.run("UPDATE api_keys SET key_id = 'own' WHERE name = 'teller'")
-    assert any("knows nothing of the API key own" in fault for fault in faults(commands))
+    assert any("the API key own has no audit entry" in fault for fault in faults(commands))
 
 
 def rebuilt(entries: list[Entry], keys: ChainKeys) -> list[Entry]:
