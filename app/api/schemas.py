@@ -11,8 +11,8 @@ from fastapi import Path
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from app.domain.errors import InvalidCursor
-from app.domain.records import Finding, Note, Reference, Signer, Verification
-from app.domain.signer_ids import LONGEST, is_printable, signer_id
+from app.domain.records import Finding, Reference, ResultWarning, Signer, Verification
+from app.domain.signer_ids import MAX_LENGTH, is_printable, signer_id
 from app.http.paths import decoded_segment
 from app.services.identify import Identification
 
@@ -23,9 +23,9 @@ SignerId = Annotated[
         {
             "type": "string",
             "minLength": 1,
-            "maxLength": LONGEST,
+            "maxLength": MAX_LENGTH,
             "format": "signer-id",
-            "description": f"Yours: 1 to {LONGEST} printable characters, normalised to NFC; percent-encoded "
+            "description": f"Yours: 1 to {MAX_LENGTH} printable characters, normalised to NFC; percent-encoded "
             "in a path.",
         }
     ),
@@ -66,7 +66,7 @@ class WarningOut(_Out):
     detail: str
 
     @classmethod
-    def of(cls, notes: tuple[Note, ...]) -> list[WarningOut]:
+    def of(cls, warnings: tuple[ResultWarning, ...]) -> list[WarningOut]:
         """Render notes, each code once."""
         return [cls(code=n.code, detail=n.detail) for n in dict.fromkeys(notes)]
 

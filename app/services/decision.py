@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.domain.records import Finding, Note, OperatingPoint, ReferenceDistance, Vector, now
+from app.domain.records import Finding, OperatingPoint, ReferenceDistance, ResultWarning, Vector, now
 from app.services.core import Core
 from app.services.preparation import Signature
 from app.services.warnings import note
@@ -99,7 +99,7 @@ def finding(
     judgement: Judgement,
     rule: Policy,
     reference_ids: Sequence[str],
-    notes: Sequence[Note] = (),
+    notes: Sequence[ResultWarning] = (),
 ) -> tuple[Finding, dict[str, Any]]:
     """The finding, and the basis that explains it a year later."""
     verdict = judgement.verdict

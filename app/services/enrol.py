@@ -9,7 +9,7 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from app.domain.errors import DuplicateReference, SignerNotFound
-from app.domain.records import NewReference, Note, Reference, Upload, new_id, now
+from app.domain.records import NewReference, Reference, ResultWarning, Upload, new_id, now
 from app.services.core import Core
 from app.services.decision import Specimen, compare_specimens
 from app.services.idempotency import IdempotentRequest
@@ -87,7 +87,7 @@ async def _compare_with_others(
     return await compare_specimens(core, np.concatenate([old, templates]), len(templates))
 
 
-def _warnings(specimen: Specimen) -> tuple[Note, ...]:
+def _warnings(specimen: Specimen) -> tuple[ResultWarning, ...]:
     if specimen.copy:
         return (note("copy-of-reference"),)
     return (note("unlike-other-references"),) if specimen.outlier else ()
@@ -104,7 +104,7 @@ def _refuse_twins(signatures: Sequence[Signature]) -> None:
             )
 
 
-def _new_reference(core: Core, signature: Signature, more: tuple[Note, ...]) -> NewReference:
+def _new_reference(core: Core, signature: Signature, more: tuple[ResultWarning, ...]) -> NewReference:
     return NewReference(
         reference_id=new_id(),
         data=signature.upload.data,

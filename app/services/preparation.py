@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from app.decoding.uploads import UploadLimits
 from app.domain.errors import CountersignError, FileRefused, TooManyFiles
-from app.domain.records import Note, Upload, Vector
+from app.domain.records import ResultWarning, Upload, Vector
 from app.observability.tracing import span
 from app.services.core import Core
 from app.services.warnings import quality_notes
@@ -38,7 +38,7 @@ class Signature:
     upload: Upload
     sha256: str
     quality: dict[str, Any]
-    notes: tuple[Note, ...]
+    notes: tuple[ResultWarning, ...]
     template: Vector
 
 

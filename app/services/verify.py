@@ -9,7 +9,7 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from app.domain.errors import TooFewReferences
-from app.domain.records import Finding, Note, Upload, Verification, new_id
+from app.domain.records import Finding, ResultWarning, Upload, Verification, new_id
 from app.observability.drift import genuine_rank
 from app.services.core import Core
 from app.services.decision import Judgement, finding, judged, policy
@@ -47,7 +47,7 @@ async def verify(
     signature = await read_signature(core, upload)
     rule = policy(core, known.signer.target_far, known.signer.fixed_threshold)
     judgement = await judged(core, signature.template, known.templates, rule)
-    notes: list[Note] = []
+    notes: list[ResultWarning] = []
     if signature.sha256 in known.sha256:
         notes.append(note("identical-image"))
     if any(known.warned):

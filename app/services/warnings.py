@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.domain.records import Note
+from app.domain.records import ResultWarning
 from model.preprocessing.ink import Quality
 
 _QUALITY = {
@@ -32,11 +32,13 @@ _FINDING = {
 }
 
 
-def quality_notes(quality: Quality) -> tuple[Note, ...]:
+def quality_notes(quality: Quality) -> tuple[ResultWarning, ...]:
     """What may make this image less reliable."""
-    return tuple(Note(code, _QUALITY.get(code, code.replace("-", " ") + ".")) for code in quality.warnings)
+    return tuple(
+        ResultWarning(code, _QUALITY.get(code, code.replace("-", " ") + ".")) for code in quality.warnings
+    )
 
 
-def note(code: str, detail: str | None = None) -> Note:
+def note(code: str, detail: str | None = None) -> ResultWarning:
     """A warning by its code, with its usual sentence or another one."""
-    return Note(code, detail or _FINDING.get(code, code.replace("-", " ") + "."))
+    return ResultWarning(code, detail or _FINDING.get(code, code.replace("-", " ") + "."))
