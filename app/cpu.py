@@ -1,4 +1,4 @@
-"""How many cores this process may use."""
+"""The number of CPU cores that this process may use."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def usable_cores() -> int:
-    """Cores that this process may run on: its affinity, or the container's quota where that is less."""
+    """Return the number of cores of the CPU affinity, or of the cgroup quota (rounded down) if that is smaller."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()

@@ -1,4 +1,4 @@
-"""``GET /audit``: who did what, for the administrators of a tenant."""
+"""``GET /audit``: the audit of a tenant, for its administrators."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Any, get_args
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.dependencies import ALWAYS, Limit, Running
+from app.api.dependencies import COMMON_PROBLEMS, Limit, RunningCore
 from app.api.schemas import SignerId
 from app.domain.audit_chain import Entry
 from app.http.authorization import Administering
@@ -21,27 +21,44 @@ router = APIRouter(tags=["record"])
 
 
 class EntryOut(BaseModel):
-    """An entry of the audit."""
+    """One audit entry."""
 
     model_config = ConfigDict(extra="forbid")
 
-    sequence: int = Field(description="Counted in your tenant, without gaps.", examples=[42])
-    at: datetime
+    sequence: int = Field(
+        description="Sequence number, counted per tenant from 1 and without gaps.", examples=[42]
+    )
+    at: datetime = Field(description="Time of the action, in UTC.")
     action: str = Field(examples=["verify"])
-    actor: str = Field(description="The key's name.", examples=["teller"])
-    key_id: str | None
-    request_id: str
-    signer_id: str | None = Field(description="While the signer is enrolled; null once they are erased.")
-    subject: str | None = Field(description="What stands for the signer, also when they are erased.")
-    record_id: str | None = Field(description="The verification, reference or key that it is about.")
-    details: dict[str, Any] = Field(examples=[{"decision": "accept", "distance": 0.64, "threshold": 0.77}])
-    sealed_with: str | None = Field(description="Id of the secret that the hash was made with.")
-    previous: str = Field(description="Hash of the entry before.")
-    hash: str
+    actor: str = Field(
+        description="Name of the API key; `loopback` while no key exists; `command-line` for commands on the server; "
+        "`service` for the service itself.",
+        examples=["teller"],
+    )
+    key_id: str | None = Field(description="Id of the API key; null without a key.")
+    request_id: str = Field(description="Id of the request, as in its X-Request-ID response header.")
+    signer_id: str | None = Field(
+        description="Id of the signer that the entry is about, while the signer is enrolled; otherwise null."
+    )
+    subject: str | None = Field(
+        description="Internal key of the signer that the entry is about. It stays the same when the signer is erased."
+    )
+    record_id: str | None = Field(
+        description="Id of the verification, reference or API key that the entry is about."
+    )
+    details: dict[str, Any] = Field(
+        description="Depends on the action. Never contains images or templates.",
+        examples=[{"decision": "accept", "distance": 0.64, "threshold": 0.77}],
+    )
+    sealed_with: str | None = Field(
+        description="Id of the secret of the HMAC in `hash`; null: `hash` is a plain SHA-256."
+    )
+    previous: str = Field(description="`hash` of the previous entry; 64 zeros in the first entry.")
+    hash: str = Field(description="Hash of this entry and of `previous`, hexadecimal.")
 
     @classmethod
     def of(cls, entry: Entry, signer_id: str | None) -> EntryOut:
-        """Render an entry."""
+        """Convert an entry of the audit chain."""
         return cls(
             sequence=entry.sequence,
             at=datetime.fromisoformat(entry.at),
@@ -60,7 +77,7 @@ class EntryOut(BaseModel):
 
 
 class AuditPage(BaseModel):
-    """One page of the audit; pass `next_cursor` as `cursor` for the next one, null is the last."""
+    """One page of the audit. Send `next_cursor` as `cursor` to get the next page; null means this is the last."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -72,26 +89,30 @@ class AuditPage(BaseModel):
     "/audit",
     summary="Read the audit",
     response_model=AuditPage,
-    responses=documented(*ALWAYS),
+    responses=documented(*COMMON_PROBLEMS),
 )
 async def get_audit(
-    core: Running,
+    core: RunningCore,
     caller: Administering,
     action: Annotated[
-        Action | None, Query(description=f"Only of this kind: {', '.join(get_args(Action))}.")
+        Action | None, Query(description=f"Only entries of this action: {', '.join(get_args(Action))}.")
     ] = None,
-    signer_id: Annotated[SignerId | None, Query(description="Only of this signer.")] = None,
+    signer_id: Annotated[
+        SignerId | None, Query(description="Only entries about this enrolled signer.")
+    ] = None,
     limit: Limit = 50,
     cursor: Annotated[
         str | None,
         Query(
-            pattern=r"^[0-9]{1,18}$", description="`next_cursor` of the page before; none for the first page."
+            pattern=r"^[0-9]{1,18}$",
+            description="`next_cursor` of the previous page; omit it for the first page.",
         ),
     ] = None,
 ) -> AuditPage:
-    """Who did what in your tenant, newest first: key, request, signer, model version, threshold and result.
+    """List the audit entries of your tenant, newest first. Requires the scope `admin`.
 
-    `python -m app audit verify` shows whether anybody changed it.
+    Each entry names the API key, the request and the signer; `details` has the model version, the threshold and the
+    result where they apply. `python -m app audit verify`, run on the server, verifies the hash chain of the entries.
 
     ```sh
     curl 'http://127.0.0.1:8000/audit?action=erase-signer'
@@ -100,6 +121,6 @@ async def get_audit(
     before = None if cursor is None else int(cursor)
     page = await records.list_audit_entries(core, caller.tenant_id, limit, before, action, signer_id)
     return AuditPage(
-        entries=[EntryOut.of(entry, known) for entry, known in page.items],
+        entries=[EntryOut.of(entry, signer) for entry, signer in page.items],
         next_cursor=page.next_after,
     )

@@ -1,4 +1,4 @@
-"""``POST /compare``: one-shot verification against references that are sent along."""
+"""``POST /compare``: verification against references in the same request."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, File, UploadFile
 
-from app.api.dependencies import ALWAYS, ON_FILES, Running, SignatureFile, received
+from app.api.dependencies import COMMON_PROBLEMS, UPLOAD_PROBLEMS, RunningCore, SignatureFile, read_upload
 from app.api.schemas import VerdictOut, verdict_out
 from app.http.authorization import Verifying
 from app.http.bodies import ImageRoute
@@ -18,26 +18,31 @@ router = APIRouter(tags=["verification"], route_class=ImageRoute)
 
 @router.post(
     "/compare",
-    summary="Compare signatures without enrolling anybody",
+    summary="Compare signatures without enrolment",
     response_model=VerdictOut,
-    responses=documented(*ALWAYS, *ON_FILES, "too-many-files"),
+    responses=documented(*COMMON_PROBLEMS, *UPLOAD_PROBLEMS, "too-many-files"),
 )
 async def post_compare(
-    core: Running,
+    core: RunningCore,
     _: Verifying,
     references: Annotated[
-        list[UploadFile], File(min_length=1, description="Genuine specimens, one or more.")
+        list[UploadFile],
+        File(
+            min_length=1,
+            description="Images of genuine signatures of the signer, one or more: PNG, JPEG, TIFF, BMP or WebP.",
+        ),
     ],
     signature: SignatureFile,
 ) -> VerdictOut:
-    r"""The verdict of `/verify` on references that come with the request; nothing is enrolled, nothing is kept.
+    r"""Compare a questioned signature with references in the same request, and decide as `/verify` does.
 
-    The references are numbered from 1 in the answer.
+    The images and the verdict are not stored; the audit records the decision. The `reference_id` of each reference
+    in the response is its position in the request, counted from 1. Requires the scope `verify`.
 
     ```sh
     curl -F references=@demo/writer-001/genuine/01.png -F references=@demo/writer-001/genuine/02.png \
          -F signature=@demo/writer-001/genuine/04.png http://127.0.0.1:8000/compare
     ```
     """
-    shown = [await received(file, "references", position) for position, file in enumerate(references, 1)]
-    return verdict_out(await compare(core, shown, await received(signature, "signature")))
+    uploads = [await read_upload(file, "references", position) for position, file in enumerate(references, 1)]
+    return verdict_out(await compare(core, uploads, await read_upload(signature, "signature")))

@@ -1,4 +1,4 @@
-"""What the routers share: the core of the running service, uploaded files, and the errors that go with them."""
+"""Dependencies, parameters and problem codes that several routers share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from app.domain.errors import NotReady
 from app.domain.records import ReferenceImage, Upload
 from app.services.core import Core
 
-ALWAYS = (
+COMMON_PROBLEMS = (  # of every endpoint that uses the store
     "malformed-request",
     "unauthenticated",
     "forbidden",
@@ -24,7 +24,7 @@ ALWAYS = (
     "answer-lost",
     "outcome-unknown",
 )
-ON_FILES = (
+UPLOAD_PROBLEMS = (  # of every endpoint that accepts images
     "empty-upload",
     "damaged-image",
     "no-such-page",
@@ -44,20 +44,21 @@ ON_FILES = (
 )
 
 
-async def core_of(request: Request) -> Core:
-    """The running service's core; raises NotReady while it starts or stops."""
+async def running_core(request: Request) -> Core:
+    """Return the core of the running service. Raises NotReady while the service starts or shuts down."""
     core = getattr(request.app.state, "core", None)
     if core is None:
         raise NotReady("The service is starting or shutting down; try again in a moment.")
     return cast("Core", core)
 
 
-Running = Annotated[Core, Depends(core_of)]
+RunningCore = Annotated[Core, Depends(running_core)]
 SignatureFile = Annotated[
-    UploadFile, File(description="The questioned signature: PNG, JPEG, TIFF, BMP or WebP.")
+    UploadFile, File(description="Image of the questioned signature: PNG, JPEG, TIFF, BMP or WebP.")
 ]
 PageField = Annotated[
-    int, Form(ge=0, le=9999, description="Page of a multi-page TIFF, counted from 0.", examples=[0])
+    int,
+    Form(ge=0, le=9999, description="Page to read from a multi-page TIFF, counted from 0.", examples=[0]),
 ]
 IdempotencyKey = Annotated[
     str | None,
@@ -66,16 +67,18 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=255,
         pattern=r"^[\x21-\x7e]+$",
-        description="Yours, for one request: repeating it with the same key gives the first answer again.",
+        description="Unique value that the client generates for each request. A retry with the same key and the "
+        "same content is not carried out again: it returns the first response. The same key with other content is "
+        "answered 409 `idempotency-conflict`.",
     ),
 ]
-Limit = Annotated[int, Query(ge=1, le=500, description="Most items on a page.")]
+Limit = Annotated[int, Query(ge=1, le=500, description="Maximum number of items per page.")]
 Cursor = Annotated[
     str | None,
     Query(
         max_length=1024,
         json_schema_extra={"format": "cursor"},
-        description="`next_cursor` of the page before; none for the first page.",
+        description="`next_cursor` of the previous page; omit it for the first page.",
     ),
 ]
 
@@ -90,12 +93,12 @@ IMAGE_RESPONSE: dict[int | str, dict[str, Any]] = {
 }
 
 
-def as_uploaded(image: ReferenceImage) -> Response:
-    """An image as it was uploaded, for saving and not for showing in the service's own name."""
+def image_response(image: ReferenceImage) -> Response:
+    """Return the response with an uploaded image. Its headers prevent browsers from rendering it inline."""
     headers = {"Content-Disposition": "attachment", "Content-Security-Policy": "default-src 'none'; sandbox"}
     return Response(image.data, media_type=image.media_type, headers=headers)
 
 
-async def received(file: UploadFile, field: str, position: int = 1, page: int = 0) -> Upload:
-    """The bytes of an uploaded file, with where in the request it stood."""
+async def read_upload(file: UploadFile, field: str, position: int = 1, page: int = 0) -> Upload:
+    """Read an uploaded file into memory, and record its position in the request."""
     return Upload(await file.read(), file.filename or None, field, position, page)

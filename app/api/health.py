@@ -1,11 +1,11 @@
-"""For orchestrators and Prometheus: alive, ready, metrics."""
+"""Liveness check, readiness check and Prometheus metrics."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from app.api.dependencies import Running
+from app.api.dependencies import RunningCore
 from app.api.schemas import HealthOut
 from app.domain.errors import CountersignError
 from app.http.authorization import Operating
@@ -17,36 +17,37 @@ router = APIRouter(tags=["operation"])
 
 @router.get(
     "/livez",
-    summary="Is the process alive?",
+    summary="Liveness check",
     response_model=HealthOut,
     responses=documented("not-ready", "deadline-passed"),
 )
 async def livez(request: Request) -> HealthOut:
-    """Yes while the event loop runs and the network is not stuck; restart the process when the answer is no.
+    """Return 200 while the event loop runs and the network is not stalled; restart the process when it fails.
 
-    A store that is gone does not make it no: a restart would not bring it back.
+    An unavailable store does not make the check fail, because a restart would not repair it. No API key is needed.
 
     ```sh
     curl http://127.0.0.1:8000/livez
     ```
     """
     core = getattr(request.app.state, "core", None)
-    if core is not None:  # while it starts and stops there is none
+    if core is not None:  # None while the service starts and shuts down
         check_live(core)
     return HealthOut(status="alive")
 
 
 @router.get(
     "/readyz",
-    summary="Can it serve?",
+    summary="Readiness check",
     response_model=HealthOut,
     responses=documented("not-ready", "store-unavailable", "deadline-passed"),
 )
-async def readyz(request: Request, core: Running) -> HealthOut:
-    """Yes when the weights are loaded, the queue is worked on, and the store can be read, written and decrypted.
+async def readyz(request: Request, core: RunningCore) -> HealthOut:
+    """Return 200 when the weights are loaded, the network responds, and the store can be read, written and decrypted.
 
-    Send no traffic otherwise. It recovers by itself when the fault is gone; from SIGTERM on the answer is no. Being
-    busy is no reason to say no: a full service refuses by itself, and at once.
+    Send requests to this process only while the check succeeds. It fails from SIGTERM on, and succeeds again after
+    any other fault is repaired. High load does not make it fail: a service at capacity answers 503 `busy` without
+    delay. No API key is needed.
 
     ```sh
     curl http://127.0.0.1:8000/readyz
@@ -78,8 +79,10 @@ async def readyz(request: Request, core: Running) -> HealthOut:
         ),
     },
 )
-async def metrics(request: Request, core: Running, _: Operating) -> Response:
-    """Requests, latencies by stage, queue depth, batch sizes, decisions, drift, and live error rates.
+async def metrics(request: Request, core: RunningCore, _: Operating) -> Response:
+    """Return requests, latencies by stage, queue depth, batch sizes, decisions, drift and live error rates.
+
+    Requires the scope `read` and a key of the operator's tenant.
 
     ```sh
     curl http://127.0.0.1:8000/metrics

@@ -1,4 +1,4 @@
-"""``POST /identify``: whose signature is this, among those enrolled?"""
+"""``POST /identify``: ranking of the enrolled signers by their distance to a questioned signature."""
 
 from __future__ import annotations
 
@@ -6,7 +6,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Form
 
-from app.api.dependencies import ALWAYS, ON_FILES, PageField, Running, SignatureFile, received
+from app.api.dependencies import (
+    COMMON_PROBLEMS,
+    UPLOAD_PROBLEMS,
+    PageField,
+    RunningCore,
+    SignatureFile,
+    read_upload,
+)
 from app.api.schemas import IdentificationOut, SignerId
 from app.http.authorization import Verifying
 from app.http.bodies import ImageRoute
@@ -20,24 +27,32 @@ router = APIRouter(tags=["verification"], route_class=ImageRoute)
     "/identify",
     summary="Find the closest signers",
     response_model=IdentificationOut,
-    responses=documented(*ALWAYS, *ON_FILES, "signer-not-found", "nobody-enrolled", "signer-erased"),
+    responses=documented(
+        *COMMON_PROBLEMS, *UPLOAD_PROBLEMS, "signer-not-found", "nobody-enrolled", "signer-erased"
+    ),
 )
 async def post_identify(
-    core: Running,
+    core: RunningCore,
     caller: Verifying,
     signature: SignatureFile,
-    top_k: Annotated[int, Form(ge=1, le=100, description="How many candidates to return.")] = 5,
+    top_k: Annotated[int, Form(ge=1, le=100, description="Maximum number of candidates.")] = 5,
     signer_ids: Annotated[
         list[SignerId] | None,
-        Form(max_length=500, description="Only among these; repeat the field for each."),
+        Form(
+            max_length=500,
+            description="Compare with these signers only; repeat the field for each. Omit it for all signers.",
+        ),
     ] = None,
     page: PageField = 0,
 ) -> IdentificationOut:
-    """One-shot classification: the closest signers, best first, and whether the best passes their own threshold.
+    """Find the enrolled signers closest to a questioned signature, closest first.
+
+    `accepted` tells whether the signature is within the threshold of the closest signer. No verification is stored;
+    the audit records the result. Requires the scope `verify`.
 
     ```sh
     curl -F signature=@demo/writer-001/genuine/04.png -F top_k=3 http://127.0.0.1:8000/identify
     ```
     """
-    upload = await received(signature, "signature", page=page)
+    upload = await read_upload(signature, "signature", page=page)
     return IdentificationOut.of(await identify(core, caller.tenant_id, upload, top_k, signer_ids))

@@ -1,10 +1,10 @@
-"""``GET /model``: what is running, on what terms, and what its error rates are."""
+"""``GET /model``: the weights in use, their terms and their error rates."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter
 
-from app.api.dependencies import ALWAYS, Running
+from app.api.dependencies import COMMON_PROBLEMS, RunningCore
 from app.api.schemas import ModelOut
 from app.http.authorization import Reading
 from app.http.problems import documented
@@ -15,9 +15,13 @@ router = APIRouter(tags=["model"])
 _FARS = (0.01, 0.02, 0.05, 0.10, 0.20)
 
 
-@router.get("/model", summary="Show the model", response_model=ModelOut, responses=documented(*ALWAYS))
-async def get_model(core: Running, _: Reading) -> ModelOut:
-    """Version, device, card and terms of the weights, and the error rates at usual operating points.
+@router.get(
+    "/model", summary="Show the model", response_model=ModelOut, responses=documented(*COMMON_PROBLEMS)
+)
+async def get_model(core: RunningCore, _: Reading) -> ModelOut:
+    """Return the version, device, card and terms of the weights, and their error rates at usual operating points.
+
+    Requires the scope `read`.
 
     ```sh
     curl http://127.0.0.1:8000/model
@@ -49,7 +53,7 @@ async def get_model(core: Running, _: Reading) -> ModelOut:
             "id": core.calibration_id,
             "created": calibration.created.isoformat(),
             "fitted_on": calibration.fitted_on.model_dump(mode="json"),
-            # Inwards, so that both ends can be asked for.
+            # Rounded inwards, so that both ends are valid values of `target_far`.
             "far_range": [-round_down(-low, RATE_DIGITS), round_down(high, RATE_DIGITS)],
         },
         operating_points=points,

@@ -11,8 +11,8 @@ from fastapi import Path
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from app.domain.errors import InvalidCursor
-from app.domain.records import Finding, Note, Reference, Signer, Verification
-from app.domain.signer_ids import LONGEST, is_printable, signer_id
+from app.domain.records import Finding, Reference, ResultWarning, Signer, Verification
+from app.domain.signer_ids import MAX_LENGTH, is_printable, signer_id
 from app.http.paths import decoded_segment
 from app.services.identify import Identification
 
@@ -23,33 +23,33 @@ SignerId = Annotated[
         {
             "type": "string",
             "minLength": 1,
-            "maxLength": LONGEST,
+            "maxLength": MAX_LENGTH,
             "format": "signer-id",
-            "description": f"Yours: 1 to {LONGEST} printable characters, normalised to NFC; percent-encoded "
-            "in a path.",
+            "description": f"Id of the signer, chosen by the client: 1 to {MAX_LENGTH} printable characters, "
+            "normalised to Unicode NFC. Percent-encode it in paths.",
         }
     ),
 ]
 SignerPath = Annotated[
     SignerId,
     BeforeValidator(decoded_segment),
-    Path(description="The caller's id of the signer, percent-encoded.", examples=["writer-001"]),
+    Path(description="Id of the signer, percent-encoded.", examples=["writer-001"]),
 ]
 SIGNIFICANT_DIGITS = 6
 
 
-def _short(value: Any) -> Any:
-    """Every float within JSON data to :data:`SIGNIFICANT_DIGITS`."""
+def _rounded(value: Any) -> Any:
+    """Round every float in JSON data to :data:`SIGNIFICANT_DIGITS`."""
     if isinstance(value, dict):
-        return {key: _short(one) for key, one in value.items()}
+        return {key: _rounded(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_short(one) for one in value]
+        return [_rounded(item) for item in value]
     return float(f"{value:.{SIGNIFICANT_DIGITS}g}") if isinstance(value, float) else value
 
 
-# Not for verdicts: their numbers are rounded before they are compared, stored and signed
-# (`model.decision.verdict.judge`), and rounding those of a verdict on record once more could contradict its decision.
-Short = Annotated[dict[str, Any], AfterValidator(_short)]
+# Not used for verdicts. `model.decision.verdict.judge` rounds their numbers before it compares them; rounding a
+# stored distance or threshold again could contradict the decision.
+Rounded = Annotated[dict[str, Any], AfterValidator(_rounded)]
 Outcome = Literal["genuine", "forged", "undetermined"]
 _EXAMPLE_ID = "019ab3c4-5d6e-7f80-9a1b-2c3d4e5f6071"
 _EXAMPLE_TIME = "2026-01-15T09:30:00Z"
@@ -60,63 +60,85 @@ class _Out(BaseModel):
 
 
 class WarningOut(_Out):
-    """Something to know about a result."""
+    """A warning about a result or a reference."""
 
-    code: str = Field(examples=["single-reference"])
-    detail: str
+    code: str = Field(description="Stable identifier of the warning.", examples=["single-reference"])
+    detail: str = Field(description="Explanation for a reader.")
 
     @classmethod
-    def of(cls, notes: tuple[Note, ...]) -> list[WarningOut]:
-        """Render notes, each code once."""
-        return [cls(code=n.code, detail=n.detail) for n in dict.fromkeys(notes)]
+    def of(cls, warnings: tuple[ResultWarning, ...]) -> list[WarningOut]:
+        """Convert warnings, without repetitions."""
+        return [cls(code=warning.code, detail=warning.detail) for warning in dict.fromkeys(warnings)]
 
 
 class OperatingPointOut(_Out):
-    """Error rates at the applied threshold, measured on people the model never saw; shares in [0, 1]."""
+    """Error rates in [0, 1] at the applied threshold, measured on signers the model was not trained on."""
 
-    far_skilled: float | None = Field(description="Skilled forgeries accepted.", examples=[0.05])
-    far_random: float | None = Field(description="Other people's signatures accepted.", examples=[0.004])
-    frr: float | None = Field(description="Genuine signatures not accepted.", examples=[0.21])
+    far_skilled: float | None = Field(
+        description="Share of skilled forgeries that are accepted.", examples=[0.05]
+    )
+    far_random: float | None = Field(
+        description="Share of random forgeries (genuine signatures of other signers) that are accepted.",
+        examples=[0.004],
+    )
+    frr: float | None = Field(
+        description="Share of genuine signatures that are not accepted.", examples=[0.21]
+    )
 
 
 class ReferenceDistanceOut(_Out):
-    """How far the questioned signature is from one reference."""
+    """Distance of the questioned signature to one reference."""
 
     reference_id: str = Field(examples=[_EXAMPLE_ID])
     distance: float = Field(examples=[0.61])
 
 
 class VerdictOut(_Out):
-    """What the comparison says: `accept` when `distance <= threshold`."""
+    """Result of comparing a questioned signature with a set of references."""
 
-    decision: Literal["accept", "review", "reject"] = Field(examples=["accept"])
-    distance: float = Field(description="Grows with difference.", examples=[0.64])
+    decision: Literal["accept", "review", "reject"] = Field(
+        description="`accept` if `distance <= threshold`; else `review` if there is a `review_threshold` and "
+        "`distance <= review_threshold`; else `reject`.",
+        examples=["accept"],
+    )
+    distance: float = Field(
+        description="Distance of the questioned signature to the set of references; larger means less similar.",
+        examples=[0.64],
+    )
     threshold: float = Field(
-        description="This signer's; widened by how much their references vary.", examples=[0.77]
+        description="Largest distance that is accepted for this signer. It is derived from `target_far` and the "
+        "spread of the references, unless a `fixed_threshold` applies.",
+        examples=[0.77],
     )
     review_threshold: float | None = Field(
-        description="Up to here the decision is `review`.", examples=[0.86]
+        description="Largest distance for the decision `review`; null when there is no review.",
+        examples=[0.86],
     )
     log_likelihood_ratio: float = Field(
-        description="log10 of how much more likely the distances are if genuine than if a skilled forgery.",
+        description="log10 of the likelihood ratio of the distances, P(distances | genuine) / "
+        "P(distances | skilled forgery). Positive values support a genuine signature.",
         examples=[0.9],
     )
     operating_point: OperatingPointOut
-    references: list[ReferenceDistanceOut]
+    references: list[ReferenceDistanceOut] = Field(
+        description="Distance to each reference, in the order of enrolment."
+    )
     warnings: list[WarningOut]
-    model_version: str = Field(examples=["countersign-3@0a1b2c3d4e5f"])
-    created_at: datetime = Field(examples=[_EXAMPLE_TIME])
+    model_version: str = Field(
+        description="Name and hash of the weights.", examples=["countersign-3@0a1b2c3d4e5f"]
+    )
+    created_at: datetime = Field(description="Time of the decision, in UTC.", examples=[_EXAMPLE_TIME])
 
 
 class VerificationOut(VerdictOut):
-    """A verdict on record."""
+    """A stored verdict."""
 
     verification_id: str = Field(examples=[_EXAMPLE_ID])
     signer_id: str = Field(examples=["writer-001"])
 
     @classmethod
     def of(cls, verification: Verification) -> VerificationOut:
-        """Render a verification."""
+        """Convert a verification to the response of `/verify`."""
         return cls(
             verification_id=verification.verification_id,
             signer_id=verification.signer_id,
@@ -125,19 +147,24 @@ class VerificationOut(VerdictOut):
 
 
 class VerificationRecord(VerificationOut):
-    """A verification with what explains it, and what the case turned out to be."""
+    """A verification with the inputs of its decision, and the outcome of its case."""
 
-    questioned_sha256: str = Field(description="SHA-256 of the questioned image as uploaded.")
+    questioned_sha256: str = Field(description="SHA-256 of the questioned image as uploaded, hexadecimal.")
     basis: dict[str, Any] = Field(
-        description="Policy, calibration, spread and quality that the verdict rests on."
+        description="Inputs of the decision: policy, calibration, spread, distances among the references, quality of "
+        "the questioned image."
     )
-    outcome: Outcome | None = None
-    outcome_note: str | None = None
-    outcome_at: datetime | None = None
+    outcome: Outcome | None = Field(
+        default=None, description="Recorded outcome of the case; null before one is recorded."
+    )
+    outcome_note: str | None = Field(default=None, description="Note that was sent with the outcome.")
+    outcome_at: datetime | None = Field(
+        default=None, description="Time at which the outcome was recorded, in UTC."
+    )
 
     @classmethod
     def of(cls, verification: Verification) -> VerificationRecord:
-        """Render a verification in full."""
+        """Convert a stored verification, with all its fields."""
         return cls.model_validate(
             {
                 "verification_id": verification.verification_id,
@@ -153,28 +180,42 @@ class VerificationRecord(VerificationOut):
 
 
 class OutcomeIn(BaseModel):
-    """What a case turned out to be."""
+    """The outcome of a case."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"examples": [{"outcome": "forged", "note": "customer denies it"}]}
     )
 
-    outcome: Outcome
-    note: str | None = Field(default=None, max_length=1000)
+    outcome: Outcome = Field(
+        description="What the questioned signature was found to be; `undetermined` if the case remained open."
+    )
+    note: str | None = Field(
+        default=None,
+        max_length=1000,
+        description="Free text. It is stored unencrypted and returned with the verification.",
+    )
 
 
 class SignerOut(_Out):
-    """A person who is enrolled."""
+    """An enrolled signer."""
 
     signer_id: str = Field(examples=["writer-001"])
-    references: int = Field(examples=[3])
-    target_far: float | None = Field(description="Their own; null: the service's.", examples=[None])
-    fixed_threshold: float | None = Field(description="Their own; null: the service's.", examples=[None])
-    created_at: datetime = Field(examples=[_EXAMPLE_TIME])
+    references: int = Field(description="Number of references.", examples=[3])
+    target_far: float | None = Field(
+        description="Share of skilled forgeries that may be accepted for this signer; null: the setting of the "
+        "service applies.",
+        examples=[None],
+    )
+    fixed_threshold: float | None = Field(
+        description="Largest distance that is accepted for this signer, instead of `target_far`; null: none is set "
+        "for this signer.",
+        examples=[None],
+    )
+    created_at: datetime = Field(description="Time of the first enrolment, in UTC.", examples=[_EXAMPLE_TIME])
 
     @classmethod
     def of(cls, signer: Signer) -> SignerOut:
-        """Render a signer."""
+        """Convert a signer."""
         return cls(
             signer_id=signer.signer_id,
             references=signer.references,
@@ -185,31 +226,50 @@ class SignerOut(_Out):
 
 
 class SignerPolicyIn(BaseModel):
-    """A policy of the signer's own; a null takes the service's again, what is left out stays."""
+    """Changes to the policy of a signer. null removes a value; omitted fields do not change."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"target_far": 0.05}]})
 
-    target_far: float | None = Field(default=None, gt=0, lt=1, allow_inf_nan=False, strict=True)
-    fixed_threshold: float | None = Field(default=None, gt=0, allow_inf_nan=False, strict=True)
+    target_far: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        allow_inf_nan=False,
+        strict=True,
+        description="Share of skilled forgeries that may be accepted for this signer, within "
+        "`calibration.far_range` of `/model`. It takes precedence over both settings of the service.",
+    )
+    fixed_threshold: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        strict=True,
+        description="Largest distance that is accepted for this signer. It takes precedence over any `target_far`.",
+    )
 
 
 class ReferenceOut(_Out):
-    """A genuine specimen of a signer."""
+    """A reference: a genuine signature of a signer."""
 
     reference_id: str = Field(examples=[_EXAMPLE_ID])
     signer_id: str = Field(examples=["writer-001"])
-    media_type: str = Field(examples=["image/png"])
-    size: int = Field(description="Bytes.", examples=[18233])
-    page: int = Field(examples=[0])
-    sha256: str
-    quality: dict[str, Any]
+    media_type: str = Field(description="Media type of the uploaded image.", examples=["image/png"])
+    size: int = Field(description="Size of the uploaded image in bytes.", examples=[18233])
+    page: int = Field(description="Page that was read, counted from 0.", examples=[0])
+    sha256: str = Field(description="SHA-256 of the uploaded image, hexadecimal.")
+    quality: dict[str, Any] = Field(
+        description="Measurements of the writing on the image, such as its size in pixels and its contrast."
+    )
     warnings: list[WarningOut]
-    model_version: str = Field(examples=["countersign-3@0a1b2c3d4e5f"])
-    created_at: datetime = Field(examples=[_EXAMPLE_TIME])
+    model_version: str = Field(
+        description="Name and hash of the weights with which the reference was enrolled.",
+        examples=["countersign-3@0a1b2c3d4e5f"],
+    )
+    created_at: datetime = Field(description="Time of enrolment, in UTC.", examples=[_EXAMPLE_TIME])
 
     @classmethod
     def of(cls, reference: Reference) -> ReferenceOut:
-        """Render a reference."""
+        """Convert a reference."""
         return cls(
             reference_id=reference.reference_id,
             signer_id=reference.signer_id,
@@ -232,28 +292,28 @@ class EnrolledOut(_Out):
 
 
 class CandidateOut(_Out):
-    """A signer, and what a verification against them would say."""
+    """A signer, and the verdict that a verification against this signer would give."""
 
     signer_id: str = Field(examples=["writer-001"])
     decision: Literal["accept", "review", "reject"] = Field(examples=["accept"])
     distance: float = Field(examples=[0.64])
     threshold: float = Field(examples=[0.77])
     log_likelihood_ratio: float = Field(examples=[0.9])
-    references: int = Field(examples=[3])
+    references: int = Field(description="Number of references of the signer.", examples=[3])
 
 
 class IdentificationOut(_Out):
-    """The nearest signers, best first."""
+    """The closest signers."""
 
-    accepted: bool = Field(description="Whether the first candidate passes their own threshold.")
-    candidates: list[CandidateOut]
-    compared: int = Field(description="Signers that were compared.", examples=[5])
+    accepted: bool = Field(description="Whether the decision of the first candidate is `accept`.")
+    candidates: list[CandidateOut] = Field(description="Closest first.")
+    compared: int = Field(description="Number of signers that were compared.", examples=[5])
     warnings: list[WarningOut]
     model_version: str = Field(examples=["countersign-3@0a1b2c3d4e5f"])
 
     @classmethod
     def of(cls, found: Identification) -> IdentificationOut:
-        """Render an identification."""
+        """Convert an identification."""
         return cls(
             accepted=found.accepted,
             candidates=[CandidateOut(**vars(candidate)) for candidate in found.candidates],
@@ -264,64 +324,70 @@ class IdentificationOut(_Out):
 
 
 class SignersPage(_Out):
-    """One page of signers; pass `next_cursor` as `cursor` for the next one, null is the last."""
+    """One page of signers. Send `next_cursor` as `cursor` to get the next page; null means this is the last."""
 
     signers: list[SignerOut]
     next_cursor: str | None
 
 
 class ReferencesPage(_Out):
-    """One page of references; pass `next_cursor` as `cursor` for the next one, null is the last."""
+    """One page of references. Send `next_cursor` as `cursor` to get the next page; null means this is the last."""
 
     references: list[ReferenceOut]
     next_cursor: str | None
 
 
 class VerificationsPage(_Out):
-    """One page of verifications; pass `next_cursor` as `cursor` for the next one, null is the last."""
+    """One page of verifications. Send `next_cursor` as `cursor` to get the next page; null means this is the last."""
 
     verifications: list[VerificationRecord]
     next_cursor: str | None
 
 
 class ModelOut(_Out):
-    """What is running: the weights, their card, their calibration and its operating points."""
+    """The weights in use, with their card, their calibration and its operating points."""
 
-    version: str = Field(examples=["countersign-3@0a1b2c3d4e5f"])
-    device: str = Field(examples=["cpu"])
-    precision: str = Field(examples=["float32"])
-    terms: Literal["research", "permissive"]
-    calibration: Short
-    operating_points: list[dict[str, float | int]]
-    card: Short
+    version: str = Field(description="Name and hash of the weights.", examples=["countersign-3@0a1b2c3d4e5f"])
+    device: str = Field(description="Device that the network runs on.", examples=["cpu"])
+    precision: str = Field(description="Floating-point type of the network.", examples=["float32"])
+    terms: Literal["research", "permissive"] = Field(
+        description="Terms of the data that the weights were trained on."
+    )
+    calibration: Rounded = Field(
+        description="Id, date and data of the calibration, and `far_range`, the range of `target_far` it supports."
+    )
+    operating_points: list[dict[str, float | int]] = Field(
+        description="Error rates in [0, 1] by number of references and `target_far`."
+    )
+    card: Rounded = Field(description="Model card of the weights.")
 
 
 class HealthOut(_Out):
-    """Alive or ready."""
+    """Status of the process."""
 
     status: Literal["alive", "ready"]
 
 
 def verdict_out(finding: Finding) -> VerdictOut:
-    """Render a finding that is not on record."""
+    """Convert a finding that is not stored."""
     return VerdictOut(**_verdict(finding))
 
 
-def cursor_of(after: str | None) -> str | None:
-    """An opaque cursor for `after`."""
+def encode_cursor(after: str | None) -> str | None:
+    """Encode the position `after` as an opaque cursor."""
     return None if after is None else base64.urlsafe_b64encode(after.encode()).decode().rstrip("=")
 
 
-def after_of(cursor: str | None) -> str | None:
-    """What a cursor stands for; raises InvalidCursor."""
+def decode_cursor(cursor: str | None) -> str | None:
+    """Decode a cursor to its position. Raises InvalidCursor."""
     if cursor is None:
         return None
     try:
         text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
     except (binascii.Error, ValueError):
         text = ""
-    if not text or not is_printable(text) or cursor_of(text) != cursor:
-        raise InvalidCursor("The cursor was not handed out by this listing; start again without one.")
+    if not text or not is_printable(text) or encode_cursor(text) != cursor:
+        raise InvalidCursor("The cursor was not issued by this listing; start again without one.")
     return text
 
 

@@ -1,4 +1,4 @@
-"""Signers and their references: enrolled, listed, given a policy, looked at, erased."""
+"""``/signers``: enrolment, listing, policy and erasure of signers and their references."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Annotated, Any
 from fastapi import APIRouter, File, Path, Response, UploadFile
 
 from app.api.dependencies import (
-    ALWAYS,
+    COMMON_PROBLEMS,
     IMAGE_RESPONSE,
-    ON_FILES,
+    UPLOAD_PROBLEMS,
     Cursor,
     IdempotencyKey,
     Limit,
     PageField,
-    Running,
-    as_uploaded,
-    received,
+    RunningCore,
+    image_response,
+    read_upload,
 )
 from app.api.schemas import (
     EnrolledOut,
@@ -26,8 +26,8 @@ from app.api.schemas import (
     SignerPath,
     SignerPolicyIn,
     SignersPage,
-    after_of,
-    cursor_of,
+    decode_cursor,
+    encode_cursor,
 )
 from app.domain.records import Reference
 from app.http.authorization import Enrolling, Reading
@@ -38,8 +38,8 @@ from app.services.enrol import enrol
 from app.services.idempotency import make_idempotent_request
 
 router = APIRouter(prefix="/signers", tags=["signers"], route_class=ImageRoute)
-ReferencePath = Annotated[str, Path(max_length=64, description="As returned at enrolment.")]
-_NOBODY = (*ALWAYS, "signer-not-found")
+ReferencePath = Annotated[str, Path(max_length=64, description="`reference_id` returned at enrolment.")]
+_SIGNER_PROBLEMS = (*COMMON_PROBLEMS, "signer-not-found")
 
 
 @router.post(
@@ -48,8 +48,8 @@ _NOBODY = (*ALWAYS, "signer-not-found")
     status_code=201,
     response_model=EnrolledOut,
     responses=documented(
-        *ALWAYS,
-        *ON_FILES,
+        *COMMON_PROBLEMS,
+        *UPLOAD_PROBLEMS,
         "too-many-files",
         "duplicate-reference",
         "too-many-references",
@@ -58,54 +58,64 @@ _NOBODY = (*ALWAYS, "signer-not-found")
     ),
 )
 async def post_references(
-    core: Running,
+    core: RunningCore,
     caller: Enrolling,
     signer_id: SignerPath,
     files: Annotated[
-        list[UploadFile], File(min_length=1, description="Genuine specimens: PNG, JPEG, TIFF, BMP or WebP.")
+        list[UploadFile],
+        File(
+            min_length=1,
+            description="Images of genuine signatures of the signer, one or more: PNG, JPEG, TIFF, BMP or WebP.",
+        ),
     ],
     page: PageField = 0,
     idempotency_key: IdempotencyKey = None,
 ) -> dict[str, Any]:
-    r"""Add genuine specimens to a signer, who is made when new. All files are kept, on disk, or none.
+    r"""Add references to a signer. The signer is created if it does not exist.
+
+    Either all files are stored, durably, or none. Requires the scope `enrol`.
 
     ```sh
     curl -F files=@demo/writer-001/genuine/01.png -F files=@demo/writer-001/genuine/02.png \
          http://127.0.0.1:8000/signers/writer-001/references
     ```
     """
-    uploads = [await received(file, "files", position, page) for position, file in enumerate(files, 1)]
+    uploads = [await read_upload(file, "files", position, page) for position, file in enumerate(files, 1)]
     request = await make_idempotent_request(caller.tenant_id, idempotency_key, "enrol", signer_id, uploads)
 
-    def answer(kept: tuple[Reference, ...]) -> dict[str, Any]:
-        out = EnrolledOut(signer_id=signer_id, references=[ReferenceOut.of(reference) for reference in kept])
+    def render(enrolled: tuple[Reference, ...]) -> dict[str, Any]:
+        out = EnrolledOut(signer_id=signer_id, references=[ReferenceOut.of(item) for item in enrolled])
         return out.model_dump(mode="json")
 
-    return await enrol(core, caller.tenant_id, signer_id, uploads, answer, request)
+    return await enrol(core, caller.tenant_id, signer_id, uploads, render, request)
 
 
 @router.get(
     "",
     summary="List signers",
     response_model=SignersPage,
-    responses=documented(*ALWAYS, "invalid-cursor"),
+    responses=documented(*COMMON_PROBLEMS, "invalid-cursor"),
 )
 async def list_signers(
-    core: Running, caller: Reading, limit: Limit = 50, cursor: Cursor = None
+    core: RunningCore, caller: Reading, limit: Limit = 50, cursor: Cursor = None
 ) -> SignersPage:
-    """Signers in the order of their ids, page by page.
+    """List the signers, ordered by id. Requires the scope `read`.
 
     ```sh
     curl 'http://127.0.0.1:8000/signers?limit=20'
     ```
     """
-    page = await records.list_signers(core, caller.tenant_id, limit, after_of(cursor))
-    return SignersPage(signers=[SignerOut.of(s) for s in page.items], next_cursor=cursor_of(page.next_after))
+    page = await records.list_signers(core, caller.tenant_id, limit, decode_cursor(cursor))
+    return SignersPage(
+        signers=[SignerOut.of(s) for s in page.items], next_cursor=encode_cursor(page.next_after)
+    )
 
 
-@router.get("/{signer_id}", summary="Show a signer", response_model=SignerOut, responses=documented(*_NOBODY))
-async def get_signer(core: Running, caller: Reading, signer_id: SignerPath) -> SignerOut:
-    """One signer, with the number of references and the policy of their own.
+@router.get(
+    "/{signer_id}", summary="Show a signer", response_model=SignerOut, responses=documented(*_SIGNER_PROBLEMS)
+)
+async def get_signer(core: RunningCore, caller: Reading, signer_id: SignerPath) -> SignerOut:
+    """Return a signer, with the number of references and the policy of the signer. Requires the scope `read`.
 
     ```sh
     curl http://127.0.0.1:8000/signers/writer-001
@@ -118,30 +128,32 @@ async def get_signer(core: Running, caller: Reading, signer_id: SignerPath) -> S
     "/{signer_id}",
     summary="Set a signer's policy",
     response_model=SignerOut,
-    responses=documented(*_NOBODY, "unsupported-rate"),
+    responses=documented(*_SIGNER_PROBLEMS, "unsupported-rate"),
 )
 async def patch_signer(
-    core: Running, caller: Enrolling, signer_id: SignerPath, policy: SignerPolicyIn
+    core: RunningCore, caller: Enrolling, signer_id: SignerPath, policy: SignerPolicyIn
 ) -> SignerOut:
-    r"""Give a signer a `target_far` or a `fixed_threshold` of their own; null takes the service's again.
+    r"""Set or remove the `target_far` or the `fixed_threshold` of a signer. Requires the scope `enrol`.
 
     ```sh
     curl -X PATCH -H 'Content-Type: application/json' -d '{"target_far": 0.05}' \
          http://127.0.0.1:8000/signers/writer-001
     ```
     """
-    given = policy.model_dump(exclude_unset=True)
-    return SignerOut.of(await records.set_policy(core, caller.tenant_id, signer_id, given))
+    changes = policy.model_dump(exclude_unset=True)
+    return SignerOut.of(await records.set_policy(core, caller.tenant_id, signer_id, changes))
 
 
 @router.delete(
     "/{signer_id}",
     summary="Erase a signer",
     status_code=204,
-    responses=documented(*ALWAYS, "erasure-not-logged"),
+    responses=documented(*COMMON_PROBLEMS, "erasure-not-logged"),
 )
-async def delete_signer(core: Running, caller: Enrolling, signer_id: SignerPath) -> Response:
-    """Erase a signer with all reference images and templates, for good. Verifications stay on record, without images.
+async def delete_signer(core: RunningCore, caller: Enrolling, signer_id: SignerPath) -> Response:
+    """Erase a signer permanently, with all images and templates. Verifications remain, without their images.
+
+    The response is 204 also when the signer does not exist. Requires the scope `enrol`.
 
     ```sh
     curl -X DELETE http://127.0.0.1:8000/signers/writer-001
@@ -155,20 +167,20 @@ async def delete_signer(core: Running, caller: Enrolling, signer_id: SignerPath)
     "/{signer_id}/references",
     summary="List a signer's references",
     response_model=ReferencesPage,
-    responses=documented(*_NOBODY, "invalid-cursor"),
+    responses=documented(*_SIGNER_PROBLEMS, "invalid-cursor"),
 )
 async def list_references(
-    core: Running, caller: Reading, signer_id: SignerPath, limit: Limit = 50, cursor: Cursor = None
+    core: RunningCore, caller: Reading, signer_id: SignerPath, limit: Limit = 50, cursor: Cursor = None
 ) -> ReferencesPage:
-    """References of a signer, oldest first, with their quality.
+    """List the references of a signer, oldest first, with their quality. Requires the scope `read`.
 
     ```sh
     curl http://127.0.0.1:8000/signers/writer-001/references
     ```
     """
-    page = await records.list_references(core, caller.tenant_id, signer_id, limit, after_of(cursor))
+    page = await records.list_references(core, caller.tenant_id, signer_id, limit, decode_cursor(cursor))
     return ReferencesPage(
-        references=[ReferenceOut.of(r) for r in page.items], next_cursor=cursor_of(page.next_after)
+        references=[ReferenceOut.of(r) for r in page.items], next_cursor=encode_cursor(page.next_after)
     )
 
 
@@ -176,12 +188,12 @@ async def list_references(
     "/{signer_id}/references/{reference_id}",
     summary="Show a reference",
     response_model=ReferenceOut,
-    responses=documented(*_NOBODY, "reference-not-found"),
+    responses=documented(*_SIGNER_PROBLEMS, "reference-not-found"),
 )
 async def get_reference(
-    core: Running, caller: Reading, signer_id: SignerPath, reference_id: ReferencePath
+    core: RunningCore, caller: Reading, signer_id: SignerPath, reference_id: ReferencePath
 ) -> ReferenceOut:
-    """One reference, with its quality and warnings.
+    """Return a reference, with its quality and warnings. Requires the scope `read`.
 
     ```sh
     curl http://127.0.0.1:8000/signers/writer-001/references/REFERENCE_ID
@@ -194,30 +206,32 @@ async def get_reference(
     "/{signer_id}/references/{reference_id}/image",
     summary="Fetch a reference's image",
     response_class=Response,
-    responses={**IMAGE_RESPONSE, **documented(*_NOBODY, "reference-not-found")},
+    responses={**IMAGE_RESPONSE, **documented(*_SIGNER_PROBLEMS, "reference-not-found")},
 )
 async def get_image(
-    core: Running, caller: Reading, signer_id: SignerPath, reference_id: ReferencePath
+    core: RunningCore, caller: Reading, signer_id: SignerPath, reference_id: ReferencePath
 ) -> Response:
-    """The bytes of a reference, as they were uploaded.
+    """Return the image of a reference as it was uploaded. The audit records the access. Requires the scope `read`.
 
     ```sh
     curl -o reference.png http://127.0.0.1:8000/signers/writer-001/references/REFERENCE_ID/image
     ```
     """
-    return as_uploaded(await records.get_reference_image(core, caller.tenant_id, signer_id, reference_id))
+    return image_response(await records.get_reference_image(core, caller.tenant_id, signer_id, reference_id))
 
 
 @router.delete(
     "/{signer_id}/references/{reference_id}",
     summary="Erase a reference",
     status_code=204,
-    responses=documented(*ALWAYS, "erasure-not-logged"),
+    responses=documented(*COMMON_PROBLEMS, "erasure-not-logged"),
 )
 async def delete_reference(
-    core: Running, caller: Enrolling, signer_id: SignerPath, reference_id: ReferencePath
+    core: RunningCore, caller: Enrolling, signer_id: SignerPath, reference_id: ReferencePath
 ) -> Response:
-    """Erase one reference with its image and template, for good.
+    """Erase a reference permanently, with its image and templates.
+
+    The response is 204 also when the reference does not exist. Requires the scope `enrol`.
 
     ```sh
     curl -X DELETE http://127.0.0.1:8000/signers/writer-001/references/REFERENCE_ID

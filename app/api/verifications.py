@@ -1,4 +1,4 @@
-"""The record: verifications that were made, and what the cases turned out to be."""
+"""``/verifications``: stored verifications and the outcomes of their cases."""
 
 from __future__ import annotations
 
@@ -6,38 +6,46 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
 
-from app.api.dependencies import ALWAYS, IMAGE_RESPONSE, Cursor, Limit, Running, as_uploaded
-from app.api.schemas import OutcomeIn, SignerId, VerificationRecord, VerificationsPage, after_of, cursor_of
+from app.api.dependencies import COMMON_PROBLEMS, IMAGE_RESPONSE, Cursor, Limit, RunningCore, image_response
+from app.api.schemas import (
+    OutcomeIn,
+    SignerId,
+    VerificationRecord,
+    VerificationsPage,
+    decode_cursor,
+    encode_cursor,
+)
 from app.http.authorization import Reading, Verifying
 from app.http.problems import documented
 from app.services import records
 
 router = APIRouter(prefix="/verifications", tags=["record"])
-VerificationPath = Annotated[str, Path(max_length=64, description="As returned by `/verify`.")]
+VerificationPath = Annotated[str, Path(max_length=64, description="`verification_id` returned by `/verify`.")]
 
 
 @router.get(
     "",
     summary="List verifications",
     response_model=VerificationsPage,
-    responses=documented(*ALWAYS, "invalid-cursor"),
+    responses=documented(*COMMON_PROBLEMS, "invalid-cursor"),
 )
 async def list_verifications(
-    core: Running,
+    core: RunningCore,
     caller: Reading,
-    signer_id: Annotated[SignerId | None, Query(description="Only of this signer.")] = None,
+    signer_id: Annotated[SignerId | None, Query(description="Only verifications of this signer.")] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> VerificationsPage:
-    """Verifications on record, newest first, of one signer or of all.
+    """List stored verifications, newest first, of one signer or of all. Requires the scope `read`.
 
     ```sh
     curl 'http://127.0.0.1:8000/verifications?signer_id=writer-001'
     ```
     """
-    page = await records.list_verifications(core, caller.tenant_id, signer_id, limit, after_of(cursor))
+    page = await records.list_verifications(core, caller.tenant_id, signer_id, limit, decode_cursor(cursor))
     return VerificationsPage(
-        verifications=[VerificationRecord.of(v) for v in page.items], next_cursor=cursor_of(page.next_after)
+        verifications=[VerificationRecord.of(v) for v in page.items],
+        next_cursor=encode_cursor(page.next_after),
     )
 
 
@@ -45,12 +53,14 @@ async def list_verifications(
     "/{verification_id}",
     summary="Show a verification",
     response_model=VerificationRecord,
-    responses=documented(*ALWAYS, "verification-not-found"),
+    responses=documented(*COMMON_PROBLEMS, "verification-not-found"),
 )
 async def get_verification(
-    core: Running, caller: Reading, verification_id: VerificationPath
+    core: RunningCore, caller: Reading, verification_id: VerificationPath
 ) -> VerificationRecord:
-    """A verification with all it rested on: distances, thresholds, policy, calibration and model version.
+    """Return a verification with the inputs of its decision: distances, thresholds, policy, calibration and model.
+
+    Requires the scope `read`.
 
     ```sh
     curl http://127.0.0.1:8000/verifications/VERIFICATION_ID
@@ -63,28 +73,33 @@ async def get_verification(
     "/{verification_id}/image",
     summary="Fetch a questioned signature's image",
     response_class=Response,
-    responses={**IMAGE_RESPONSE, **documented(*ALWAYS, "verification-not-found", "image-not-kept")},
+    responses={**IMAGE_RESPONSE, **documented(*COMMON_PROBLEMS, "verification-not-found", "image-not-kept")},
 )
-async def get_questioned_image(core: Running, caller: Reading, verification_id: VerificationPath) -> Response:
-    """The bytes of a questioned signature, as they were uploaded, where and as long as the service keeps them.
+async def get_questioned_image(
+    core: RunningCore, caller: Reading, verification_id: VerificationPath
+) -> Response:
+    """Return the image of a questioned signature as it was uploaded. The audit records the access.
+
+    The service keeps these images only if it is configured to, for a limited number of days. Requires the scope
+    `read`.
 
     ```sh
     curl -o questioned.png http://127.0.0.1:8000/verifications/VERIFICATION_ID/image
     ```
     """
-    return as_uploaded(await records.get_questioned_image(core, caller.tenant_id, verification_id))
+    return image_response(await records.get_questioned_image(core, caller.tenant_id, verification_id))
 
 
 @router.put(
     "/{verification_id}/outcome",
     summary="Record an outcome",
     response_model=VerificationRecord,
-    responses=documented(*ALWAYS, "verification-not-found"),
+    responses=documented(*COMMON_PROBLEMS, "verification-not-found"),
 )
 async def put_outcome(
-    core: Running, caller: Verifying, verification_id: VerificationPath, outcome: OutcomeIn
+    core: RunningCore, caller: Verifying, verification_id: VerificationPath, outcome: OutcomeIn
 ) -> VerificationRecord:
-    r"""Record what the case turned out to be; a later outcome replaces an earlier one.
+    r"""Record the outcome of the case; it replaces an earlier outcome. Requires the scope `verify`.
 
     ```sh
     curl -X PUT -H 'Content-Type: application/json' -d '{"outcome": "genuine"}' \

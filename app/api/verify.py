@@ -1,4 +1,4 @@
-"""``POST /verify``: a questioned signature against an enrolled signer."""
+"""``POST /verify``: verification of a questioned signature against an enrolled signer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Form
 
-from app.api.dependencies import ALWAYS, ON_FILES, IdempotencyKey, PageField, Running, SignatureFile, received
+from app.api.dependencies import (
+    COMMON_PROBLEMS,
+    UPLOAD_PROBLEMS,
+    IdempotencyKey,
+    PageField,
+    RunningCore,
+    SignatureFile,
+    read_upload,
+)
 from app.api.schemas import SignerId, VerificationOut
 from app.http.authorization import Verifying
 from app.http.bodies import ImageRoute
@@ -22,8 +30,8 @@ router = APIRouter(tags=["verification"], route_class=ImageRoute)
     summary="Verify a questioned signature",
     response_model=VerificationOut,
     responses=documented(
-        *ALWAYS,
-        *ON_FILES,
+        *COMMON_PROBLEMS,
+        *UPLOAD_PROBLEMS,
         "signer-not-found",
         "too-few-references",
         "model-version-mismatch",
@@ -32,25 +40,26 @@ router = APIRouter(tags=["verification"], route_class=ImageRoute)
     ),
 )
 async def post_verify(
-    core: Running,
+    core: RunningCore,
     caller: Verifying,
     signature: SignatureFile,
     signer_id: Annotated[
-        SignerId, Form(description="Whose signature it claims to be.", examples=["writer-001"])
+        SignerId, Form(description="Signer whose signature it is claimed to be.", examples=["writer-001"])
     ],
     page: PageField = 0,
     idempotency_key: IdempotencyKey = None,
 ) -> dict[str, Any]:
-    """Compare a signature with all references of a signer, decide, and put the verdict on record.
+    """Compare a questioned signature with all references of a signer, decide, and store the verdict.
 
-    `distance <= threshold` is `accept`. The threshold is the one at which the share `target_far` of skilled
-    forgeries of strangers was accepted, widened by how much this signer's own references vary.
+    The decision is `accept` when `distance <= threshold`. The threshold is the one at which the share `target_far` of
+    skilled forgeries was accepted in the calibration data, raised by the spread of the signer's references; a
+    `fixed_threshold` replaces it. Requires the scope `verify`.
 
     ```sh
     curl -F signer_id=writer-001 -F signature=@demo/writer-001/genuine/04.png http://127.0.0.1:8000/verify
     ```
     """
-    upload = await received(signature, "signature", page=page)
+    upload = await read_upload(signature, "signature", page=page)
     request = await make_idempotent_request(caller.tenant_id, idempotency_key, "verify", signer_id, [upload])
     return await verify(
         core,

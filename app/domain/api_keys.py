@@ -1,8 +1,8 @@
-"""API keys in memory: what their text looks like, and whose key a text is.
+"""API keys: their text form, their configuration, and lookup by text.
 
-A key is 256 random bits, not a password: a plain SHA-256 keeps it safely, and nobody guesses one. The ring finds a
-key in the same time however many there are and however close a guess is: it looks the digest up under a name that
-is blinded with a secret of this process, then compares it in constant time.
+A key has 256 random bits, so an unsalted SHA-256 is enough to store it. The time of a lookup depends neither on the
+number of keys nor on how much of a guess is right: digests are indexed under an HMAC with a random secret of this
+process, and then compared in constant time.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from app.domain.callers import DEFAULT_TENANT, Caller, Scope, parse_scopes
 
 PREFIX = "cs_"
 NAME = r"[A-Za-z0-9_.-]{1,64}"
-"""What a key or a tenant may be called."""
-_KEY_FORM = re.compile(
+"""Regular expression of the name of a key or a tenant."""
+_CONFIGURED_KEY = re.compile(
     rf"(?P<name>{NAME}):(?P<digest>[0-9a-f]{{64}})(?::(?P<scopes>[a-z+]+))?(?::(?P<tenant>{NAME}))?"
 )
 
 
 @dataclass(frozen=True)
 class Key:
-    """A key as it is kept: everything but its text.
+    """A stored or configured key, without its text.
 
     Attributes
     ----------
     sha256 : str
-        Of the text, hexadecimal.
+        SHA-256 of the text, hexadecimal.
     expires_at, revoked_at, last_used_at : datetime or None
         In UTC.
     rate_limit : str or None
-        The key's own limit, such as ``60/minute``; None takes the service's.
+        Limit of this key, such as ``60/minute``; None: the limit of the service.
     """
 
     key_id: str
@@ -52,22 +52,22 @@ class Key:
     last_used_at: datetime | None = None
     rate_limit: str | None = None
 
-    def expired(self, at: datetime) -> bool:
-        """Whether the key is past its time."""
-        return self.expires_at is not None and at >= self.expires_at
+    def expired(self, now: datetime) -> bool:
+        """Whether the key has expired."""
+        return self.expires_at is not None and now >= self.expires_at
 
-    def live(self, at: datetime) -> bool:
-        """Whether the key opens anything."""
-        return self.revoked_at is None and not self.expired(at)
+    def live(self, now: datetime) -> bool:
+        """Whether the key is valid: neither revoked nor expired."""
+        return self.revoked_at is None and not self.expired(now)
 
     @property
     def caller(self) -> Caller:
-        """Who holds the key."""
+        """The caller that the key authenticates."""
         return Caller(self.name, self.tenant_id, self.scopes, self.key_id, self.rate_limit)
 
 
 class ApiKey(BaseModel):
-    """A key as it is configured: its name, the SHA-256 of its text, and what it may do."""
+    """A configured key: its name, the SHA-256 of its text, its scopes and its tenant."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -78,12 +78,15 @@ class ApiKey(BaseModel):
 
     @classmethod
     def parse(cls, text: str) -> ApiKey:
-        """Read ``NAME:SHA256[:SCOPE+SCOPE[:TENANT]]``; without scopes a key may do everything in its tenant."""
-        match = _KEY_FORM.fullmatch(text.strip())
+        """Parse ``NAME:SHA256[:SCOPE+SCOPE[:TENANT]]``. A key without scopes has the scope ``admin``.
+
+        Raises ValueError for any other form.
+        """
+        match = _CONFIGURED_KEY.fullmatch(text.strip())
         if match is None:
             raise ValueError(
-                "an API key is configured as NAME:SHA256[:SCOPE+SCOPE[:TENANT]]; "
-                "make one with `python -m app new-key NAME`"
+                "an API key has the form NAME:SHA256[:SCOPE+SCOPE[:TENANT]]; "
+                "create one with `python -m app new-key NAME`"
             )
         return cls(
             name=match["name"],
@@ -94,23 +97,23 @@ class ApiKey(BaseModel):
 
     @property
     def key(self) -> Key:
-        """The key as the door knows it."""
+        """The key as the authentication middleware uses it."""
         key_id = f"config-{self.tenant_id}-{self.name}"
         return Key(key_id, self.name, self.tenant_id, self.sha256.get_secret_value(), self.scopes)
 
 
 def new_text() -> str:
-    """The text of a new key, to be shown once."""
+    """Generate the text of a new key, which is shown once and not stored."""
     return f"{PREFIX}{secrets.token_urlsafe(32)}"
 
 
 def sha256(text: str) -> str:
-    """What is kept of a key."""
+    """Return the SHA-256 of the text of a key, hexadecimal."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def new_key(name: str, scopes: tuple[Scope, ...] = (), tenant_id: str = DEFAULT_TENANT) -> tuple[str, str]:
-    """Make a key for the settings; return its text, to be shown once, and its line for COUNTERSIGN_API_KEYS."""
+    """Generate a key for the settings. Returns its text, which is shown once, and its COUNTERSIGN_API_KEYS entry."""
     text = new_text()
     parts = [name, sha256(text)]
     if scopes or tenant_id != DEFAULT_TENANT:
@@ -121,34 +124,35 @@ def new_key(name: str, scopes: tuple[Scope, ...] = (), tenant_id: str = DEFAULT_
 
 
 class Keyring:
-    """The keys that open the service.
+    """A set of keys, searched by their text. It is true when a key exists or has existed.
 
     Parameters
     ----------
     keys : iterable of Key
+        Revoked and expired ones included.
     ever : bool
-        Whether a key was ever made, live or not: then the service never goes back to serving without one.
+        Whether a key has ever existed, valid or not: from then on the service is never open without a key.
     """
 
     def __init__(self, keys: Iterable[Key] = (), *, ever: bool = False) -> None:
-        self._blind = secrets.token_bytes(32)
-        self._keys = {self._blinded(bytes.fromhex(key.sha256)): key for key in keys}
+        self._secret = secrets.token_bytes(32)
+        self._keys = {self._index(bytes.fromhex(key.sha256)): key for key in keys}
         self._ever = ever
 
     def __bool__(self) -> bool:
         return self._ever or bool(self._keys)
 
-    def live(self, at: datetime) -> int:
-        """How many keys open something."""
-        return sum(key.live(at) for key in self._keys.values())
+    def live(self, now: datetime) -> int:
+        """Number of valid keys."""
+        return sum(key.live(now) for key in self._keys.values())
 
     def find(self, text: str) -> Key | None:
-        """The key with this text, live or not; None for one that nobody knows."""
+        """Return the key with this text, valid or not; None when there is none."""
         digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
-        key = self._keys.get(self._blinded(digest))
+        key = self._keys.get(self._index(digest))
         if key is None or not hmac.compare_digest(bytes.fromhex(key.sha256), digest):
             return None
         return key
 
-    def _blinded(self, digest: bytes) -> bytes:
-        return hmac.digest(self._blind, digest, "sha256")
+    def _index(self, digest: bytes) -> bytes:
+        return hmac.digest(self._secret, digest, "sha256")

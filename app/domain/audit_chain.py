@@ -1,10 +1,10 @@
-"""The audit's chain, pure: what is hashed, how one entry holds on to the one before, and how faults are found.
+"""The hash chain of the audit, without I/O: hashing, linking and verification.
 
-Each tenant has a chain of its own, so that no sequence number tells one tenant how busy another is. An entry's hash
-is taken over the canonical JSON of everything in it, the hash of the entry before included: a change, a gap or
-another order breaks the chain at that place. With a key the hash is an HMAC-SHA256 (RFC 2104), and whoever can write
-the database but lacks the key cannot build the chain anew. What no chain can show by itself is that its end was
-cut off; for that its head is kept elsewhere too, as an `Anchor`.
+Each tenant has its own chain, so that sequence numbers do not show how many requests other tenants send. The hash of
+an entry covers the canonical JSON of all its fields, the hash of the previous entry included: a change, a gap or
+another order breaks the chain at that entry. An entry is sealed when its hash is an HMAC-SHA256 (RFC 2104) with a
+secret: an attacker who can write to the database but lacks the secret cannot rebuild the chain. A chain alone does
+not show that its end was cut off. An `Anchor`, a copy of its head that is kept outside of the database, does.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 GENESIS = "0" * 64
-"""What the first entry of a chain holds on to."""
-_LEAST = 32
+"""Previous hash of the first entry of a chain."""
+_MIN_SECRET_LENGTH = 32
 
 
 @dataclass(frozen=True)
@@ -28,23 +28,23 @@ class Entry:
     Attributes
     ----------
     at : str
-        ISO 8601 in UTC to the microsecond.
+        Time in UTC, ISO 8601 to the microsecond.
     action : str
         Such as ``verify``; `app.services.audit.trail` lists them.
     actor : str
-        The name of the key, ``loopback`` while there are none, or ``command-line``.
+        Name of the key; ``loopback`` while no key exists; or ``command-line``.
     key_id : str or None
-        Tells two keys of one name apart.
+        Distinguishes keys with the same name.
     subject : str or None
-        The signer's key in the store: it names nobody once the signer is erased.
+        Primary key of the signer in the store. It identifies no one once the signer is erased.
     record_id : str or None
-        The verification, reference or key that it is about.
+        Id of the verification, reference or API key that the entry is about.
     details : str
         Canonical JSON: model version, threshold, result and the like; never an image or a template.
     sealed_with : str or None
-        Id of the secret that the hash was made with; None: no secret.
+        Id of the secret of the HMAC; None: the hash is a plain SHA-256.
     previous, hash : str
-        Hexadecimal.
+        Hashes of the previous entry and of this one, hexadecimal.
     """
 
     tenant_id: str
@@ -64,7 +64,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Anchor:
-    """Where a chain ended at some moment, kept outside of the database."""
+    """The head of a chain at some time: sequence number and hash of its last entry."""
 
     tenant_id: str
     sequence: int
@@ -73,7 +73,7 @@ class Anchor:
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that a chain of this service never shows by itself."""
+    """A sign of tampering or damage; intact chains have none."""
 
     tenant_id: str
     sequence: int | None
@@ -81,7 +81,7 @@ class Fault:
 
 
 class ChainKeys:
-    """The secrets that chains are hashed with: the first is in use, the others still verify."""
+    """The secrets of the HMAC of audit chains. The first one seals new entries; the others only verify."""
 
     def __init__(self, secrets: Sequence[bytes] = ()) -> None:
         self._by_id = {_id(secret): secret for secret in secrets}
@@ -89,52 +89,54 @@ class ChainKeys:
 
     @classmethod
     def parse(cls, text: str) -> ChainKeys:
-        """Read secrets separated by commas or white space; raise ValueError for one that is too short."""
+        """Parse secrets that are separated by commas or white space. Raises ValueError when one is too short."""
         parts = [part for part in re.split(r"[,\s]+", text) if part]
-        if any(len(part) < _LEAST for part in parts):
-            raise ValueError(f"a secret must have {_LEAST} characters or more; `audit new-key` makes one")
+        if any(len(part) < _MIN_SECRET_LENGTH for part in parts):
+            raise ValueError(
+                f"a secret must have at least {_MIN_SECRET_LENGTH} characters; `audit new-key` makes one"
+            )
         return cls([part.encode() for part in parts])
 
     def knows(self, key_id: str | None) -> bool:
-        """Whether an entry sealed with this key can be verified."""
+        """Whether entries sealed with this key, or with none, can be verified."""
         return key_id is None or key_id in self._by_id
 
     def digest(self, entry: Entry) -> str:
-        """The hash that belongs to an entry; KeyError when it was sealed with a key that is not known."""
+        """Compute the hash of an entry. Raises KeyError when the key that sealed it is not configured."""
         content = canonical({key: value for key, value in vars(entry).items() if key != "hash"}).encode()
         if entry.sealed_with is None:
             return hashlib.sha256(content).hexdigest()
         return hmac.digest(self._by_id[entry.sealed_with], content, "sha256").hex()
 
     def sealed(self, entry: Entry, head: Anchor) -> Entry:
-        """The entry as the next one after `head`, sealed with the key in use."""
-        placed = replace(
+        """Return the entry as the successor of `head`, sealed with the key in use."""
+        linked = replace(
             entry, sequence=head.sequence + 1, previous=head.hash, sealed_with=self.current, hash=""
         )
-        return replace(placed, hash=self.digest(placed))
+        return replace(linked, hash=self.digest(linked))
 
 
 def start_of(tenant_id: str) -> Anchor:
-    """The head of a chain that has no entry yet."""
+    """Return the head of an empty chain."""
     return Anchor(tenant_id, 0, GENESIS)
 
 
 def canonical(value: object) -> str:
-    """JSON that is the same for the same value: keys in order, no white space, ASCII only."""
+    """Serialise to JSON that is equal for equal values: sorted keys, no white space, ASCII only."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
 class Verifier:
-    """Walks one tenant's chain in order and collects what is wrong with it.
+    """Verifies the chain of one tenant, entry by entry.
 
     Parameters
     ----------
     tenant_id : str
     keys : ChainKeys
     anchors : iterable of Anchor
-        Heads that were kept elsewhere, of any tenant.
+        Copies of heads from outside of the database, of any tenant.
     start : Anchor, optional
-        The entry before the first one that will be shown, for a part of a chain.
+        The entry before the first one to verify, when only a part of the chain is verified.
     """
 
     def __init__(
@@ -150,28 +152,34 @@ class Verifier:
         self._sealed_with: str | None = None
 
     def check(self, entries: Iterable[Entry]) -> Iterator[Fault]:
-        """Faults of the entries, which come in the order of their sequence."""
+        """Yield the faults of the entries, which must be in the order of their sequence."""
         for entry in entries:
             yield from self._check(entry)
             self.head = Anchor(entry.tenant_id, entry.sequence, entry.hash)
             self._sealed_with = entry.sealed_with
 
     def finish(self, recorded: Anchor | None) -> Iterator[Fault]:
-        """Faults of the end: beside the head that the store keeps (None: it keeps none), and beside the anchors."""
+        """Yield the faults of the end of the chain. Call it after the last entry.
+
+        Parameters
+        ----------
+        recorded : Anchor or None
+            The head that the store records; None: it records none.
+        """
         if recorded is not None and recorded != self.head:
             yield self._fault(
                 None,
-                f"the chain ends at {self.head.sequence}, the store's head says {recorded.sequence}"
+                f"the chain ends at {self.head.sequence}, the head in the store is at {recorded.sequence}"
                 if recorded.sequence != self.head.sequence
-                else f"the store's head at {recorded.sequence} has another hash than the entry",
+                else f"the head in the store, at {recorded.sequence}, has another hash than the entry",
             )
         for sequence in sorted(number for number in self._anchors if number > self.head.sequence):
-            yield self._fault(sequence, f"an anchor names entry {sequence}: the chain's tail was cut off")
+            yield self._fault(sequence, f"an anchor names entry {sequence}: the end of the chain was cut off")
         if self._keys.current is not None and self.head.sequence and self._sealed_with is None:
             yield self._fault(
                 self.head.sequence,
-                "a key is configured and the last entry is not sealed: the chain was rebuilt without it, or the "
-                "service was not started since the key was set (starting it seals the chain)",
+                "a key is configured and the last entry is not sealed: the chain was rebuilt without the key, or the "
+                "service has not been started since the key was set (the start seals the chain)",
             )
 
     def _check(self, entry: Entry) -> Iterator[Fault]:
@@ -182,19 +190,19 @@ class Verifier:
             missing = (
                 f"{expected}" if entry.sequence == expected + 1 else f"{expected} to {entry.sequence - 1}"
             )
-            yield self._fault(entry.sequence, f"a gap: {missing} missing before it")
+            yield self._fault(entry.sequence, f"a gap: {missing} missing before this entry")
         elif entry.previous != self.head.hash:
-            yield self._fault(entry.sequence, "it does not hold on to the entry before it")
+            yield self._fault(entry.sequence, "previous-hash mismatch with the previous entry")
         if self._sealed_with is not None and entry.sealed_with is None:
-            yield self._fault(entry.sequence, "it is not sealed, and the entry before it is")
+            yield self._fault(entry.sequence, "it is not sealed, but the previous entry is")
         if not self._keys.knows(entry.sealed_with):
             yield self._fault(
                 entry.sequence,
                 f"it was sealed with the key {entry.sealed_with}, which is not configured; add it to "
-                "COUNTERSIGN_AUDIT_KEY after the one in use",
+                "COUNTERSIGN_AUDIT_KEY after the key in use",
             )
         elif not hmac.compare_digest(self._keys.digest(entry), entry.hash):
-            yield self._fault(entry.sequence, "its content was changed: the hash does not fit")
+            yield self._fault(entry.sequence, "its content was changed: the hash does not match")
         if any(anchor != entry.hash for anchor in self._anchors.get(entry.sequence, ())):
             yield self._fault(entry.sequence, "an anchor has another hash: the chain was rebuilt")
 

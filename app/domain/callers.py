@@ -1,4 +1,4 @@
-"""Who a request comes from: a key's name, its tenant and what it may do."""
+"""Callers: the authenticated senders of requests, and the scopes of their keys."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ DEFAULT_TENANT = "default"
 
 @dataclass(frozen=True)
 class Caller:
-    """Whoever sent a request, and what they may do.
+    """The sender of a request, and what they are allowed to do.
 
     Attributes
     ----------
     name : str
-        The key's name; it stands in logs and in the audit.
+        Name of the key; it is written to the log and the audit.
     tenant_id : str
-        Whose data the caller sees: this tenant's and nobody else's.
+        The only tenant whose data the caller can access.
     scopes : frozenset of str
     key_id : str or None
-        Tells two keys of one name apart; None without a key.
+        Distinguishes keys with the same name; None without a key.
     rate_limit : str or None
-        The key's own limit, such as ``60/minute``; None takes the service's.
+        Limit of the key, such as ``60/minute``; None: the limit of the service.
     """
 
     name: str
@@ -34,19 +34,19 @@ class Caller:
     rate_limit: str | None = None
 
     def may(self, scope: Scope) -> bool:
-        """Whether the caller has `scope`; `admin` has them all."""
+        """Whether the caller has `scope`; `admin` includes all scopes."""
         return scope in self.scopes or "admin" in self.scopes
 
 
 LOOPBACK = Caller("loopback", DEFAULT_TENANT, frozenset(SCOPES))
-"""A caller on this machine while no key was ever made."""
+"""A caller on this machine, as long as no key has ever existed."""
 
 COMMAND_LINE = Caller("command-line", DEFAULT_TENANT, frozenset(SCOPES))
-"""Whoever runs ``python -m app`` on the service's machine."""
+"""A user of ``python -m app`` on the machine of the service."""
 
 
 def parse_scopes(names: list[str]) -> frozenset[Scope]:
-    """Read names of scopes; raise ValueError for one that there is not."""
+    """Parse names of scopes. Raises ValueError for an unknown one."""
     if unknown := sorted(set(names) - set(SCOPES)):
-        raise ValueError(f"unknown scope {', '.join(unknown)}; there are {', '.join(SCOPES)}")
+        raise ValueError(f"unknown scope {', '.join(unknown)}; the scopes are {', '.join(SCOPES)}")
     return frozenset(scope for scope in SCOPES if scope in names)

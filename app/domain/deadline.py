@@ -1,9 +1,9 @@
-"""How long a request may take, and from when on it is not stopped any more.
+"""The deadline of a request, which ends when its write transaction begins.
 
-`app.http.admission` gives each request a :class:`Deadline`. While the request waits or is computed, a deadline that
-passes, or a server that shuts down, stops it. The thread that runs its write transaction first calls
-:meth:`Deadline.begin_write`: in time, the request is no longer stopped, and is answered with what it did; too late,
-nothing is stored at all. So a caller who gets a 503 knows that nothing was stored.
+`app.http.admission` gives each request a :class:`Deadline`. Until the request writes, an expired deadline or a
+shutdown of the server cancels it. The thread of its write transaction calls :meth:`Deadline.begin_write` first. If
+the request has not been cancelled by then, it can no longer be cancelled, and its response reports what was stored.
+If it has been, the call raises and nothing is stored. A 503 therefore always means that nothing was stored.
 """
 
 from __future__ import annotations
@@ -22,24 +22,25 @@ _current: ContextVar[Deadline | None] = ContextVar("deadline", default=None)
 
 class _State(Enum):
     OPEN = "open"
-    DROPPED = "dropped"
+    CANCELLED = "cancelled"
     WRITING = "writing"
 
 
 class Deadline:
-    """The deadline of the request that the running task serves.
+    """The deadline of the request that the current task serves. It is created disarmed.
 
-    :meth:`begin_write` and :meth:`drop` may be called on any thread, the rest on the event loop's.
+    :meth:`cancel`, :meth:`begin_write` and :meth:`abort_write` may be called on any thread, the other methods on the
+    thread of the event loop only.
 
     Attributes
     ----------
     expired : bool
-        Whether the deadline has passed and has stopped the task.
+        Whether the deadline has passed and has cancelled the task.
     """
 
     def __init__(self) -> None:
         task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - made by a coroutine that runs  # nosec B101
+        assert task is not None  # noqa: S101 - created inside a coroutine  # nosec B101
         self.expired = False
         self._task = task
         self._state = _State.OPEN
@@ -47,51 +48,51 @@ class Deadline:
         self._timer: asyncio.TimerHandle | None = None
 
     def set(self, seconds: float) -> None:
-        """Let the deadline pass so many seconds from now, instead of when it was set for before."""
+        """Arm the deadline to expire in `seconds` from now. Replaces an earlier call."""
         self.disarm()
         self._timer = asyncio.get_running_loop().call_later(seconds, self.expire)
 
     def disarm(self) -> None:
-        """Let it never pass."""
+        """Disarm the deadline: it does not expire."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def expire(self) -> None:
-        """Stop the request, unless it writes already."""
-        if self.drop():
+        """Cancel the task of the request, unless its write has begun."""
+        if self.cancel():
             self.expired = True
             self._task.cancel()
 
-    def drop(self) -> bool:
-        """Keep the request from writing; False when it has begun to, or has written already."""
+    def cancel(self) -> bool:
+        """Prevent the request from writing. Returns False when its write has begun or is complete."""
         with self._lock:
             if self._state is _State.WRITING:
                 return False
-            self._state = _State.DROPPED
+            self._state = _State.CANCELLED
             return True
 
     def begin_write(self) -> None:
-        """Keep the request from being stopped; raises DeadlinePassed when it has been."""
+        """Prevent the request from being cancelled. Raises DeadlinePassed when it has been cancelled."""
         with self._lock:
-            if self._state is _State.DROPPED:
+            if self._state is _State.CANCELLED:
                 raise too_late()
             self._state = _State.WRITING
 
-    def take_back(self) -> None:
-        """Let the request be stopped again: of what it began to write nothing is stored."""
+    def abort_write(self) -> None:
+        """Allow the request to be cancelled again, after its transaction was rolled back."""
         with self._lock:
             self._state = _State.OPEN
 
 
 def current() -> Deadline | None:
-    """The deadline of the request that the running task serves, None outside of requests."""
+    """Return the deadline of the request that the current task serves; None outside of requests."""
     return _current.get()
 
 
 @contextmanager
 def deadline_of_request() -> Iterator[Deadline]:
-    """A deadline, not set yet, which is the :func:`current` one inside of the block."""
+    """Create a disarmed deadline, which :func:`current` returns inside the block."""
     deadline = Deadline()
     token = _current.set(deadline)
     try:
@@ -102,5 +103,5 @@ def deadline_of_request() -> Iterator[Deadline]:
 
 
 def too_late() -> DeadlinePassed:
-    """What is answered when the deadline has passed."""
-    return DeadlinePassed("The answer was not ready in time and was dropped; nothing was stored. Try again.")
+    """Return the error of a request whose deadline has passed."""
+    return DeadlinePassed("The response was not ready in time; nothing was stored. Try again.")

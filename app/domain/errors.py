@@ -1,56 +1,56 @@
-"""What can go wrong in the service, raised where the fact is known and translated once, in `app.http.problems`.
+"""Exceptions of the service. Only `app.http.problems` translates them to HTTP responses.
 
 ::
 
     CountersignError
-    ├── StartRefused               the service must not start as it is configured
-    │   ├── StoreMissing           there is no store yet; a start makes it
-    │   └── StoreOutdated          the store is of another release; a start migrates an older one
-    ├── MalformedRequest           the request is not what the endpoint takes
-    │   └── InvalidCursor          a cursor that this listing did not hand out
-    ├── Unauthenticated            no key, or a key nobody knows
-    ├── Forbidden                  a known key without the scope, or a caller from elsewhere without any key
+    ├── StartRefused               the service must not start with this configuration
+    │   ├── StoreMissing           the store does not exist yet; starting the service creates it
+    │   └── StoreOutdated          the schema is of another release; starting the service migrates an older one
+    ├── MalformedRequest           the endpoint does not accept the form of the request
+    │   └── InvalidCursor          the listing did not issue this cursor
+    ├── Unauthenticated            no API key, or an invalid one
+    ├── Forbidden                  the key lacks the scope; or a request from another machine while no key exists
     ├── NotFound
     │   ├── SignerNotFound
     │   ├── ReferenceNotFound
     │   ├── VerificationNotFound
-    │   ├── ImageNotKept           the image of a questioned signature that was not kept, or not for so long
+    │   ├── ImageNotKept           the image of the questioned signature was not kept, or has been deleted
     │   └── KeyNotFound
-    ├── Conflict                   well formed, but at odds with what is stored
+    ├── Conflict                   the request conflicts with stored data
     │   ├── TooFewReferences
     │   ├── NobodyEnrolled
     │   ├── DuplicateReference
     │   ├── TooManyReferences
-    │   ├── UnsupportedRate        an error rate that the calibration's data cannot tell
-    │   ├── SignerErased           while the request was worked on
-    │   ├── ModelVersionMismatch   templates made by another model than the one that is loaded
-    │   └── IdempotencyConflict    the same Idempotency-Key with another body
-    ├── RequestTooLarge            the body as a whole
-    ├── UploadTimeout              the body did not arrive in time
+    │   ├── UnsupportedRate        an error rate outside of the range of the calibration
+    │   ├── SignerErased           the signer was erased during the request
+    │   ├── ModelVersionMismatch   the templates are of another model than the loaded one
+    │   └── IdempotencyConflict    the Idempotency-Key was used for another request
+    ├── RequestTooLarge            the request body
+    ├── UploadTimeout              the request body did not arrive in time
     ├── TooManyFiles
-    ├── UploadRefused              one file that is not taken
+    ├── UploadRefused              one file is not accepted
     │   ├── EmptyUpload
-    │   ├── UploadTooLarge         bytes
-    │   ├── TooManyPixels          a decompression bomb, or simply a huge scan
-    │   ├── TooExpensive           reading it takes more memory or processor time than one image may use
-    │   ├── NotAnImage             a script, text, an archive, whatever its name says
-    │   ├── UnsupportedImage       an image or document of a kind that is not read (PDF, GIF, SVG, HEIC)
-    │   ├── DamagedImage           truncated or broken
+    │   ├── UploadTooLarge         too many bytes
+    │   ├── TooManyPixels          a decompression bomb, or a very large scan
+    │   ├── TooExpensive           decoding exceeds the limit of memory or processor time
+    │   ├── NotAnImage             a script, text or archive, whatever its file name
+    │   ├── UnsupportedImage       a format that is not supported (PDF, GIF, SVG, HEIC)
+    │   ├── DamagedImage           truncated or corrupt
     │   └── NoSuchPage
-    ├── FileRefused                any of these, or `UnusableSignature`, with the file it is about
-    ├── AnswerLost                 carried out, and stopped before it was answered
-    ├── OutcomeUnknown             carried out or not: the database broke off while it committed
-    ├── ErasureNotLogged           erased, and the erasure log could not be written
-    ├── StoredDataDamaged          a stored image or template does not decrypt
-    ├── TooManyRequests            beyond a rate limit; `retry_after_s` says when the next one is taken
-    └── Unavailable                try again later; `retry_after_s` says when
-        ├── Busy                   as much work is in hand as the service takes on
-        ├── DeadlinePassed         the answer was not ready in time and was dropped
-        ├── NotReady               starting or shutting down
+    ├── FileRefused                one of these, or `UnusableSignature`, with the position of the file
+    ├── AnswerLost                 the request was carried out, but interrupted before its response
+    ├── OutcomeUnknown             the database connection broke during the commit
+    ├── ErasureNotLogged           data were erased, but the erasure log could not be written
+    ├── StoredDataDamaged          a stored image or template cannot be decrypted
+    ├── TooManyRequests            a rate limit is exceeded
+    └── Unavailable                temporary; retry later
+        ├── Busy                   too many requests are in flight or queued
+        ├── DeadlinePassed         the response was not ready in time
+        ├── NotReady               the service is starting or shutting down
         ├── StoreUnavailable       the database cannot be reached or written
-        └── DataKeyMissing         a stored image or template was encrypted with a key that is not configured
+        └── DataKeyMissing         the key of a stored image or template is not configured
 
-Images that were read but hold no usable signature are `model.errors.UnusableSignature` and its subclasses.
+An image without a usable signature raises `model.errors.UnusableSignature` or a subclass.
 """
 
 from __future__ import annotations
@@ -59,31 +59,37 @@ from model.errors import ModelError
 
 
 class CountersignError(Exception):
-    """Base of all errors below; the message says what was wrong and what to do, in one sentence or two.
+    """Base class. The message states what is wrong and what to do, in one or two sentences.
 
     Attributes
     ----------
     code : str
-        A stable identifier in kebab case; `app.http.problems` knows its HTTP status and title.
+        Stable identifier in kebab case; `app.http.problems` maps it to an HTTP status and a title.
     """
 
     code = "internal-error"
 
 
 class StartRefused(CountersignError):
-    """The service must not start as it is configured."""
+    """The service must not start with this configuration."""
 
     code = "start-refused"
 
 
 class StoreMissing(StartRefused):
-    """There is no store yet, and whoever looks makes none."""
+    """The store does not exist, and this command does not create it."""
 
     code = "store-missing"
 
 
 class StoreOutdated(StartRefused):
-    """The store's schema is not this release's; ``newer`` when it is a later release's."""
+    """The schema of the store is of another release.
+
+    Attributes
+    ----------
+    newer : bool
+        Whether that release is later than this one.
+    """
 
     code = "store-outdated"
 
@@ -93,205 +99,205 @@ class StoreOutdated(StartRefused):
 
 
 class MalformedRequest(CountersignError):
-    """The request is not what the endpoint takes."""
+    """The endpoint does not accept the form of the request."""
 
     code = "malformed-request"
 
 
 class InvalidCursor(MalformedRequest):
-    """A cursor that this listing did not hand out."""
+    """The listing did not issue this cursor."""
 
     code = "invalid-cursor"
 
 
 class Unauthenticated(CountersignError):
-    """No key, or a key nobody knows."""
+    """No API key, or an invalid one."""
 
     code = "unauthenticated"
 
 
 class Forbidden(CountersignError):
-    """A known key without the scope, or a caller from elsewhere while no key is configured."""
+    """The key lacks the scope; or the request comes from another machine while no key exists."""
 
     code = "forbidden"
 
 
 class NotFound(CountersignError):
-    """Nothing under this name for this caller."""
+    """The tenant of the caller has no object with this id."""
 
     code = "not-found"
 
 
 class SignerNotFound(NotFound):
-    """No signer under this id."""
+    """No signer with this id is enrolled."""
 
     code = "signer-not-found"
 
 
 class ReferenceNotFound(NotFound):
-    """The signer has no reference under this id."""
+    """The signer has no reference with this id."""
 
     code = "reference-not-found"
 
 
 class VerificationNotFound(NotFound):
-    """No verification under this id."""
+    """There is no verification with this id."""
 
     code = "verification-not-found"
 
 
 class ImageNotKept(NotFound):
-    """The image of a questioned signature was not kept, or its time is over."""
+    """The image of the questioned signature was not kept, or has been deleted."""
 
     code = "image-not-kept"
 
 
 class KeyNotFound(NotFound):
-    """No API key under this name or id."""
+    """There is no API key with this name or id."""
 
 
 class Conflict(CountersignError):
-    """Well formed, but at odds with what is stored."""
+    """The request conflicts with stored data."""
 
     code = "conflict"
 
 
 class TooFewReferences(Conflict):
-    """The signer has fewer references than a verification needs."""
+    """The signer has fewer references than verification requires."""
 
     code = "too-few-references"
 
 
 class NobodyEnrolled(Conflict):
-    """There is nobody to identify the signature among."""
+    """No signer is enrolled whom the questioned signature can be compared with."""
 
     code = "nobody-enrolled"
 
 
 class DuplicateReference(Conflict):
-    """The very same file is a reference of this signer already, or stands twice in the request."""
+    """The file is already a reference of this signer, or occurs twice in the request."""
 
     code = "duplicate-reference"
 
 
 class TooManyReferences(Conflict):
-    """The signer would have more references than the service keeps of one person."""
+    """The signer would exceed the maximum number of references."""
 
     code = "too-many-references"
 
 
 class UnsupportedRate(Conflict):
-    """An error rate was asked for that the loaded calibration's data cannot tell."""
+    """The requested error rate is outside of the range of the loaded calibration."""
 
     code = "unsupported-rate"
 
 
 class SignerErased(Conflict):
-    """The signer was erased while the request was worked on; nothing was stored."""
+    """The signer was erased during the request; nothing was stored."""
 
     code = "signer-erased"
 
 
 class ModelVersionMismatch(Conflict):
-    """The signer's templates were made by another model than the one that is loaded."""
+    """The templates of the signer were computed by another model than the loaded one."""
 
     code = "model-version-mismatch"
 
 
 class IdempotencyConflict(Conflict):
-    """The same Idempotency-Key came with another request before."""
+    """The Idempotency-Key was used for another request."""
 
     code = "idempotency-conflict"
 
 
 class RequestTooLarge(CountersignError):
-    """The body as a whole is larger than the service takes."""
+    """The request body exceeds the maximum size."""
 
     code = "request-too-large"
 
 
 class UploadTimeout(CountersignError):
-    """The body of the request did not arrive in time."""
+    """The request body did not arrive in time."""
 
     code = "upload-timeout"
 
 
 class TooManyFiles(CountersignError):
-    """More files in one request than the service takes."""
+    """The request exceeds the maximum number of files."""
 
     code = "too-many-files"
 
 
 class UploadRefused(CountersignError):
-    """One uploaded file is not taken."""
+    """An uploaded file is not accepted."""
 
     code = "upload-refused"
 
 
 class EmptyUpload(UploadRefused):
-    """The file has no bytes."""
+    """The file is empty."""
 
     code = "empty-upload"
 
 
 class UploadTooLarge(UploadRefused):
-    """The file has more bytes than the service takes."""
+    """The file exceeds the maximum number of bytes."""
 
     code = "upload-too-large"
 
 
 class TooManyPixels(UploadRefused):
-    """The image has, or claims to have, more pixels than the service decodes."""
+    """The image exceeds the maximum number of pixels, by its header or when decoded."""
 
     code = "too-many-pixels"
 
 
 class TooExpensive(UploadRefused):
-    """Reading the image takes more memory or processor time than one image may use."""
+    """Decoding the image exceeds the limit of memory or processor time."""
 
     code = "too-expensive"
 
 
 class NotAnImage(UploadRefused):
-    """The bytes are no image, whatever the name says."""
+    """The content of the file is not an image, whatever its name."""
 
     code = "not-an-image"
 
 
 class UnsupportedImage(UploadRefused):
-    """An image or document of a kind that is not read."""
+    """The file is an image or document in an unsupported format."""
 
     code = "unsupported-image"
 
 
 class DamagedImage(UploadRefused):
-    """The image breaks off or cannot be decoded."""
+    """The image is truncated or cannot be decoded."""
 
     code = "damaged-image"
 
 
 class NoSuchPage(UploadRefused):
-    """The file has fewer pages than the one asked for."""
+    """The file does not have the requested page."""
 
     code = "no-such-page"
 
 
 class FileRefused(CountersignError):
-    """A file of a request that was refused, and which one it is.
+    """A file of the request is not accepted. The code is that of the cause.
 
     Attributes
     ----------
     field : str
-        The form field, such as ``signature``.
+        Form field of the file, such as ``signature``.
     position : int
-        Counted from 1 among the files of that field.
+        Number of the file among those of the field, counted from 1.
     name : str or None
-        The file's name as the caller gave it.
+        File name sent by the caller.
     """
 
     def __init__(self, cause: CountersignError | ModelError, field: str, position: int, name: str | None):
-        called = f" ({name!r})" if name else ""
-        super().__init__(f"File {position} of `{field}`{called}: {cause}")
+        file_name = f" ({name!r})" if name else ""
+        super().__init__(f"File {position} of `{field}`{file_name}: {cause}")
         self.code = cause.code
         self.field = field
         self.position = position
@@ -299,18 +305,18 @@ class FileRefused(CountersignError):
 
 
 class StoredDataDamaged(CountersignError):
-    """A stored image or template does not decrypt: damaged, changed, or moved from another row."""
+    """A stored image or template cannot be decrypted: it was damaged, changed, or moved to another row."""
 
     code = "stored-data-damaged"
 
 
 class TooManyRequests(CountersignError):
-    """More requests than a key may send, or more invalid keys than an address may show.
+    """The rate limit of a key, or the limit on invalid keys from one address, is exceeded.
 
     Attributes
     ----------
     retry_after_s : int
-        Seconds after which the next one is taken.
+        Seconds until the next request is accepted.
     """
 
     code = "too-many-requests"
@@ -321,12 +327,12 @@ class TooManyRequests(CountersignError):
 
 
 class Unavailable(CountersignError):
-    """The service cannot answer now.
+    """The service is temporarily unavailable.
 
     Attributes
     ----------
     retry_after_s : int
-        Seconds after which another attempt makes sense.
+        Seconds to wait before a retry.
     """
 
     code = "unavailable"
@@ -334,38 +340,38 @@ class Unavailable(CountersignError):
 
 
 class Busy(Unavailable):
-    """As much work is in hand as the service takes on."""
+    """The service is at capacity: too many requests are in flight or queued."""
 
     code = "busy"
 
 
 class DeadlinePassed(Unavailable):
-    """The answer was not ready in time; the work was dropped and nothing was stored."""
+    """The response was not ready in time; the request was cancelled and nothing was stored."""
 
     code = "deadline-passed"
     retry_after_s = 2
 
 
 class AnswerLost(CountersignError):
-    """The request was carried out, and stopped before it was answered."""
+    """The request was carried out and its changes are stored, but it was interrupted before its response."""
 
     code = "answer-lost"
 
 
 class OutcomeUnknown(CountersignError):
-    """The database broke off while it committed: the request was carried out as a whole, or not at all."""
+    """The database connection broke during the commit: the request was carried out completely or not at all."""
 
     code = "outcome-unknown"
 
 
 class ErasureNotLogged(CountersignError):
-    """Something was erased, and the erasure log could not be written."""
+    """Data were erased, but the erasure log could not be written."""
 
     code = "erasure-not-logged"
 
 
 class NotReady(Unavailable):
-    """Starting or shutting down."""
+    """The service is starting or shutting down."""
 
     code = "not-ready"
     retry_after_s = 2
@@ -379,7 +385,7 @@ class StoreUnavailable(Unavailable):
 
 
 class DataKeyMissing(Unavailable):
-    """A stored image or template was encrypted with a key that is not configured."""
+    """The encryption key of a stored image or template is not configured."""
 
     code = "data-key-missing"
     retry_after_s = 30

@@ -1,4 +1,4 @@
-"""Rates as settings and keys state them: ``60/minute``."""
+"""Rate limits as text, such as ``60/minute``."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from limits import RateLimitItem, parse
 
 @lru_cache(1024)
 def parse_limit(text: str) -> RateLimitItem | None:
-    """Read ``60/minute`` or ``5 per 10 second``; None for an empty text; raise ValueError for anything else."""
+    """Parse a rate such as ``60/minute`` or ``5 per 10 second``. Returns None for an empty text.
+
+    Raises ValueError when the text is not a rate.
+    """
     if not text.strip():
         return None
     try:
         return parse(text)
     except ValueError:
         raise ValueError(
-            f"{text!r} is no rate; write 60/minute, 5/second or 1000/hour, or nothing for no limit"
+            f"{text!r} is not a rate; write 60/minute, 5/second or 1000/hour, or leave it empty for no limit"
         ) from None

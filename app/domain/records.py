@@ -1,6 +1,6 @@
-"""The nouns of the service, as the use cases and the store exchange them: no HTTP, no SQL.
+"""Records that the use cases and the store exchange, independent of HTTP and SQL.
 
-Whoever looks for what goes over the wire finds it in `app.api.schemas`; for what is on disk, in `app.store.tables`.
+Request and response schemas are in `app.api.schemas`, database tables in `app.store.tables`.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ Vector = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Note:
-    """Something the caller should know about a result: a stable code, and a sentence."""
+class ResultWarning:
+    """A warning about a result or a reference: a stable code and an explanation."""
 
     code: str
     detail: str
@@ -33,19 +33,19 @@ class Note:
 
 @dataclass(frozen=True)
 class Upload:
-    """A file as it came in.
+    """An uploaded file.
 
     Attributes
     ----------
     data : bytes
     name : str or None
-        The caller's name for it.
+        File name sent by the caller.
     field : str
-        The form field it came in.
+        Form field of the file.
     position : int
-        Counted from 1 among the files of that field.
+        Number of the file among those of the field, counted from 1.
     page : int
-        Which page of a multi-page file, counted from 0.
+        Page to read from a multi-page file, counted from 0.
     """
 
     data: bytes
@@ -56,16 +56,19 @@ class Upload:
 
     @cached_property
     def sha256(self) -> str:
-        """SHA-256 of the bytes, hex; computed once. Megabytes take milliseconds: ask on a worker thread first."""
+        """SHA-256 of the bytes, hexadecimal, computed once.
+
+        Large files take milliseconds, so the first access must be on a worker thread, not on the event loop.
+        """
         return hashlib.sha256(self.data).hexdigest()
 
 
 @dataclass(frozen=True)
 class Signer:
-    """A person who is enrolled."""
+    """An enrolled signer."""
 
-    key: str  # ours; the store's other tables refer to it
-    signer_id: str  # the caller's
+    key: str  # primary key in the store, never shown to callers
+    signer_id: str  # chosen by the caller
     created_at: datetime
     references: int
     target_far: float | None = None
@@ -74,7 +77,7 @@ class Signer:
 
 @dataclass(frozen=True)
 class Reference:
-    """A genuine specimen of a signer, without its image."""
+    """A genuine signature of a signer, without its image."""
 
     reference_id: str
     signer_id: str
@@ -84,13 +87,13 @@ class Reference:
     size: int
     page: int
     quality: dict[str, Any]
-    warnings: tuple[Note, ...]
+    warnings: tuple[ResultWarning, ...]
     model_version: str
 
 
 @dataclass(frozen=True)
 class NewReference:
-    """A specimen ready to be kept: its image as uploaded, and its template."""
+    """A reference to be stored: its image as uploaded, and its template."""
 
     reference_id: str
     data: bytes
@@ -98,14 +101,14 @@ class NewReference:
     media_type: str
     page: int
     quality: dict[str, Any]
-    warnings: tuple[Note, ...]
+    warnings: tuple[ResultWarning, ...]
     model_version: str
     template: Vector
 
 
 @dataclass(frozen=True)
 class ReferenceImage:
-    """The bytes of a reference as they were uploaded."""
+    """An image as it was uploaded."""
 
     data: bytes
     media_type: str
@@ -114,7 +117,7 @@ class ReferenceImage:
 
 @dataclass(frozen=True)
 class Specimens:
-    """What a questioned signature is compared with: the references of one signer.
+    """The references of one signer, with which a questioned signature is compared.
 
     Attributes
     ----------
@@ -122,9 +125,9 @@ class Specimens:
     reference_ids : tuple of str
         In the order of enrolment.
     sha256 : tuple of str
-        Of the uploaded images, in the same order.
+        SHA-256 of the uploaded images, in the same order.
     warned : tuple of bool
-        Whether the reference had quality warnings, in the same order.
+        Whether each reference has quality warnings, in the same order.
     templates : ndarray
         (k, dimension) float32, in the same order.
     """
@@ -138,7 +141,7 @@ class Specimens:
 
 @dataclass(frozen=True)
 class ReferenceDistance:
-    """How far the questioned signature is from one reference."""
+    """Distance of the questioned signature to one reference."""
 
     reference_id: str
     distance: float
@@ -146,7 +149,7 @@ class ReferenceDistance:
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """Error rates at the threshold that was applied, measured on people the model never saw."""
+    """Error rates in [0, 1] at the applied threshold, measured on signers the model was not trained on."""
 
     far_skilled: float | None
     far_random: float | None
@@ -155,7 +158,7 @@ class OperatingPoint:
 
 @dataclass(frozen=True)
 class Finding:
-    """The outcome of comparing a questioned signature with a set of references."""
+    """The result of comparing a questioned signature with a set of references."""
 
     decision: str
     distance: float
@@ -164,20 +167,20 @@ class Finding:
     log_likelihood_ratio: float
     operating_point: OperatingPoint
     references: tuple[ReferenceDistance, ...]
-    warnings: tuple[Note, ...]
+    warnings: tuple[ResultWarning, ...]
     model_version: str
     created_at: datetime
 
 
 @dataclass(frozen=True)
 class Verification:
-    """A finding on record, with what it takes to explain it a year later.
+    """A stored finding, with the data that explain it later.
 
     Attributes
     ----------
     basis : dict
-        What the finding rests on: target_far, review_far, fixed_threshold, the calibration's id, the distances
-        among the references, the quality of the questioned image.
+        Inputs of the decision: target_far, review_far, fixed_threshold, the id of the calibration, the spread, the
+        distances among the references, and the quality of the questioned image.
     """
 
     verification_id: str
@@ -192,19 +195,19 @@ class Verification:
 
 @dataclass(frozen=True)
 class Page(Generic[T]):
-    """One page of a listing, and where the next one starts (None: this was the last)."""
+    """One page of a listing, and the position after which the next page starts (None: this is the last page)."""
 
     items: tuple[T, ...]
     next_after: str | None
 
 
 def now() -> datetime:
-    """The present, in UTC, to the microsecond."""
+    """Return the current time in UTC, to the microsecond."""
     return datetime.now(UTC)
 
 
 def new_id() -> str:
-    """A new UUID of version 7 (RFC 9562): in the order of time to the millisecond, and not to be guessed."""
+    """Generate a UUID version 7 (RFC 9562): sorted by time to the millisecond, otherwise random."""
     milliseconds = time.time_ns() // 1_000_000
     value = (milliseconds << 80) | int.from_bytes(os.urandom(10), "big")
     value = (value & ~(0xF << 76)) | (7 << 76)

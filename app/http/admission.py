@@ -170,7 +170,7 @@ class AdmissionMiddleware:
                     ) from None
                 if deadline.expired:
                     raise too_late() from None
-                if deadline.drop():
+                if deadline.cancel():
                     raise NotReady(
                         "The service shut down before the answer was ready; nothing was stored. Try again."
                     ) from error

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.domain.records import Finding, Note, OperatingPoint, ReferenceDistance, Vector, now
+from app.domain.records import Finding, OperatingPoint, ReferenceDistance, ResultWarning, Vector, now
 from app.services.core import Core
 from app.services.preparation import Signature
 from app.services.warnings import make_warning
@@ -109,7 +109,7 @@ def build_finding(
     signature: Signature,
     comparison: Comparison,
     reference_ids: Sequence[str],
-    warnings: Sequence[Note] = (),
+    warnings: Sequence[ResultWarning] = (),
 ) -> Finding:
     """Build the finding; `warnings` are appended to those of the questioned image and of the verdict."""
     verdict = comparison.verdict

@@ -9,7 +9,7 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from app.domain.errors import DuplicateReference, SignerNotFound
-from app.domain.records import NewReference, Note, Reference, Upload, new_id, now
+from app.domain.records import NewReference, Reference, ResultWarning, Upload, new_id, now
 from app.services.core import Core
 from app.services.decision import SpecimenCheck, check_specimens
 from app.services.idempotency import IdempotentRequest
@@ -91,7 +91,7 @@ async def _check_against_references(
     return await check_specimens(core, np.concatenate([old, templates]), len(templates))
 
 
-def _specimen_warnings(check: SpecimenCheck) -> tuple[Note, ...]:
+def _specimen_warnings(check: SpecimenCheck) -> tuple[ResultWarning, ...]:
     if check.is_copy:
         return (make_warning("copy-of-reference"),)
     return (make_warning("unlike-other-references"),) if check.is_outlier else ()
@@ -108,7 +108,7 @@ def _refuse_identical_files(signatures: Sequence[Signature]) -> None:
             )
 
 
-def _new_reference(core: Core, signature: Signature, warnings: tuple[Note, ...]) -> NewReference:
+def _new_reference(core: Core, signature: Signature, warnings: tuple[ResultWarning, ...]) -> NewReference:
     return NewReference(
         reference_id=new_id(),
         data=signature.upload.data,

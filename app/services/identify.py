@@ -11,7 +11,7 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from app.domain.errors import NobodyEnrolled, SignerErased, SignerNotFound
-from app.domain.records import Note, Upload, Vector
+from app.domain.records import ResultWarning, Upload, Vector
 from app.services.core import Core
 from app.services.decision import compute_comparison, resolve_policy
 from app.services.gallery import Entry
@@ -55,7 +55,7 @@ class Identification:
     candidates: tuple[Candidate, ...]
     accepted: bool
     compared: int
-    warnings: tuple[Note, ...]
+    warnings: tuple[ResultWarning, ...]
     model_version: str
 
 

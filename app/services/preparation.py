@@ -11,7 +11,7 @@ from typing import Any
 
 from app.decoding.uploads import UploadLimits
 from app.domain.errors import CountersignError, FileRefused, TooManyFiles
-from app.domain.records import Note, Upload, Vector
+from app.domain.records import ResultWarning, Upload, Vector
 from app.observability.tracing import span
 from app.services.core import Core
 from app.services.warnings import quality_warnings
@@ -36,7 +36,7 @@ class Signature:
     upload: Upload
     sha256: str
     quality: dict[str, Any]
-    warnings: tuple[Note, ...]
+    warnings: tuple[ResultWarning, ...]
     template: Vector
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from app.domain.errors import TooFewReferences
-from app.domain.records import Finding, Note, Upload, Verification, new_id
+from app.domain.records import Finding, ResultWarning, Upload, Verification, new_id
 from app.observability.drift import genuine_rank
 from app.services.core import Core
 from app.services.decision import build_basis, build_finding, compare_questioned, resolve_policy
@@ -52,7 +52,7 @@ async def verify(
     signature = await read_signature(core, upload)
     policy = resolve_policy(core, specimens.signer.target_far, specimens.signer.fixed_threshold)
     comparison = await compare_questioned(core, signature.template, specimens.templates, policy)
-    warnings: list[Note] = []
+    warnings: list[ResultWarning] = []
     if signature.sha256 in specimens.sha256:
         warnings.append(make_warning("identical-image"))
     if any(specimens.warned):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.domain.records import Note
+from app.domain.records import ResultWarning
 from model.preprocessing.ink import Quality
 
 _DETAILS = {
@@ -33,11 +33,11 @@ _DETAILS = {
 }
 
 
-def quality_warnings(quality: Quality) -> tuple[Note, ...]:
+def quality_warnings(quality: Quality) -> tuple[ResultWarning, ...]:
     """Return the warnings of one image."""
     return tuple(make_warning(code) for code in quality.warnings)
 
 
-def make_warning(code: str) -> Note:
+def make_warning(code: str) -> ResultWarning:
     """Return the warning with this code; an unknown code explains itself."""
-    return Note(code, _DETAILS.get(code, code.replace("-", " ") + "."))
+    return ResultWarning(code, _DETAILS.get(code, code.replace("-", " ") + "."))

@@ -19,7 +19,7 @@ from app.domain.errors import (
     StoredDataDamaged,
     TooManyReferences,
 )
-from app.domain.records import NewReference, Note, Page, Reference, ReferenceImage, Specimens, Vector
+from app.domain.records import NewReference, Page, Reference, ReferenceImage, ResultWarning, Specimens, Vector
 from app.store import change_counters, signers
 from app.store.encryption import sealing
 from app.store.encryption.sealing import StoredTemplate
@@ -299,6 +299,6 @@ def _reference(row: Row[Any], signer_id: str) -> Reference:
         size=row.size,
         page=row.page,
         quality=row.quality,
-        warnings=tuple(Note(**note) for note in row.warnings),
+        warnings=tuple(ResultWarning(**note) for note in row.warnings),
         model_version=row.model_version,
     )

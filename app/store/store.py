@@ -203,7 +203,7 @@ class Store:
                 return await asyncio.shield(future)
             except asyncio.CancelledError:
                 task = asyncio.current_task()
-                if future.cancelled() or task is None or request is None or request.drop():
+                if future.cancelled() or task is None or request is None or request.cancel():
                     future.cancel()
                     raise
                 task.uncancel()
@@ -211,7 +211,7 @@ class Store:
                 raise
             except Exception:
                 if request is not None:
-                    request.take_back()
+                    request.abort_write()
                 raise
 
     @contextmanager

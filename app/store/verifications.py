@@ -10,7 +10,7 @@ from sqlalchemy import Table, insert, select, update
 from sqlalchemy.orm import Session
 
 from app.domain.errors import VerificationNotFound
-from app.domain.records import Finding, Note, OperatingPoint, Page, ReferenceDistance, Verification
+from app.domain.records import Finding, OperatingPoint, Page, ReferenceDistance, ResultWarning, Verification
 from app.store.signer_locks import LockedSigner
 from app.store.tables import VerificationRow
 
@@ -93,7 +93,7 @@ def _verification(row: VerificationRow) -> Verification:
             log_likelihood_ratio=row.log_likelihood_ratio,
             operating_point=OperatingPoint(**row.operating_point),
             references=tuple(ReferenceDistance(**item) for item in row.reference_distances),
-            warnings=tuple(Note(**note) for note in row.warnings),
+            warnings=tuple(ResultWarning(**note) for note in row.warnings),
             model_version=row.model_version,
             created_at=row.created_at,
         ),

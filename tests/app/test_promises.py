@@ -498,7 +498,7 @@ def test_a_shutdown_between_the_write_and_the_answer_is_told_truly(
         assert request is not None
         request.begin_write()
         if not written:
-            request.take_back()
+            request.abort_write()
         await asyncio.sleep(20)
 
     async def scenario() -> None:
@@ -528,7 +528,7 @@ def test_a_write_that_is_refused_is_not_said_to_have_been_carried_out(settings: 
             with deadline.deadline_of_request() as request:
                 with pytest.raises(StartRefused):
                     await app.state.core.store.write(refused)
-                assert request.drop(), "as if it had not begun"
+                assert request.cancel(), "as if it had not begun"
 
     asyncio.run(scenario())
 

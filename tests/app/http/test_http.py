@@ -244,9 +244,9 @@ def test_a_form_has_the_framework_s_bound_on_fields(client: TestClient, draw: Dr
         ("a\u00a0b", "U+00A0"),
         ("\u202eevil", "U+202E"),
         (" a", "space"),
-        ("..", "address"),
+        ("..", "URL"),
         ("x" * 129, "128"),
-        ("\ue000", "private use"),
+        ("\ue000", "private-use"),
     ],
 )
 def test_an_id_that_is_refused_says_why(client: TestClient, draw: Draw, name: str, word: str) -> None:
