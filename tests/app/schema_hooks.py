@@ -54,8 +54,8 @@ def map_body(context: schemathesis.HookContext, body: Any) -> Any:
     return body
 
 
-# When a link of the stateful phase puts a value into a body, schemathesis validates the body again. Its validator does
-# not support bytes and rejects every body with a file. In the schema a file is a string of any content.
+# When a link of the stateful phase puts a value into a body, schemathesis validates the body again. Its validator
+# does not support bytes and rejects every body with a file. In the schema, a file is a string of any content.
 _validate_component = Case._validate_component
 
 
