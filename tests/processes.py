@@ -1,4 +1,4 @@
-"""Processes that a service under test has started."""
+"""Worker processes of a service under test."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import psutil
 
 
 def reading_processes(owner: int | None = None) -> list[psutil.Process]:
-    """The reading processes of a service, by default of the one that runs in this process."""
+    """Return the decoding processes of the service in process `owner`, by default in this process."""
     return [
         child
         for child in psutil.Process(owner).children()

@@ -1,4 +1,4 @@
-"""``python -m app serve`` as a process of its own, for tests that stop or kill it."""
+"""The service in its own process, for tests that stop or kill it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ import httpx
 
 
 def free_port() -> int:
-    """A port that nothing listens on, below those that the system gives to outgoing connections.
+    """Return a free port below the ephemeral range.
 
-    A service binds it seconds later: one of the system's choice may be another test process's connection by then.
+    The service binds the port seconds later. By then, the system could have assigned an ephemeral port to an outgoing
+    connection of another test process.
     """
     while True:
         port = 20_000 + secrets.randbelow(12_000)
@@ -28,12 +29,12 @@ def free_port() -> int:
 
 
 class Service:
-    """``python -m app serve`` on a port of its own."""
+    """A process of ``python -m app serve`` on a free port."""
 
     def __init__(self, environment: dict[str, str]) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        # A pipe that nobody reads fills after 64 KiB of log lines, and the service then waits for ever.
+        # Not a pipe: a pipe that is not read blocks the service after 64 KiB of log lines.
         self.output = tempfile.TemporaryFile("w+")  # noqa: SIM115 - `finish` closes it
         self.process = subprocess.Popen(
             [sys.executable, "-m", "app", "serve", "--port", str(self.port)],
@@ -43,8 +44,9 @@ class Service:
         )
 
     def ready(self) -> Service:
-        deadline = time.monotonic() + 120  # a machine that has much else to do
-        with httpx.Client(timeout=30) as client:  # one for all tries: each loads the certificates anew
+        """Wait until the readiness check succeeds. Raises AssertionError when it does not within 120 s."""
+        deadline = time.monotonic() + 120  # long enough for a busy machine
+        with httpx.Client(timeout=30) as client:  # one client: each new one loads the certificates again
             while time.monotonic() < deadline and self.process.poll() is None:
                 try:
                     if client.get(f"{self.url}/readyz").status_code == 200:
@@ -56,9 +58,10 @@ class Service:
             self.process.kill()
         raise AssertionError(f"not ready: {self.finish()}")
 
-    def finish(self, how: signal.Signals | None = None) -> tuple[int, str]:
-        if how is not None:
-            self.process.send_signal(how)
+    def finish(self, stop_signal: signal.Signals | None = None) -> tuple[int, str]:
+        """Send `stop_signal`, if given, wait for the end of the process, and return its exit code and output."""
+        if stop_signal is not None:
+            self.process.send_signal(stop_signal)
         code = self.process.wait(timeout=60)
         with self.output as output:
             output.seek(0)

@@ -262,7 +262,7 @@ class ReferenceOut(_Out):
     )
     warnings: list[WarningOut]
     model_version: str = Field(
-        description="Name and hash of the weights with which the reference was enrolled.",
+        description="Name and hash of the weights of its latest template.",
         examples=["countersign-3@0a1b2c3d4e5f"],
     )
     created_at: datetime = Field(description="Time of enrolment, in UTC.", examples=[_EXAMPLE_TIME])

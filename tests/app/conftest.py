@@ -1,4 +1,4 @@
-"""Fixtures of the service's tests beside those that all tests share."""
+"""Fixtures of the tests of the service."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def commands(settings: Settings) -> Commands:
 
 @pytest.fixture
 def restored_logging(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
-    """Logging as it was, after a test that configures it; the test's own client is silent meanwhile."""
+    """Restore the configuration of logging after a test that changes it. Silences the HTTP client of the test."""
     for name in ("httpx", "httpcore"):
         logging.getLogger(name).setLevel("WARNING")
     root = logging.getLogger()
@@ -35,8 +35,8 @@ def restored_logging(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
 
 @pytest.fixture
 def start(tmp_path: Path, model_folder: Path) -> Iterator[Callable[..., Service]]:
-    """Start the service as a process of its own, with changes to its settings; it is killed at the end."""
-    made: list[Service] = []
+    """Return a function that starts the service in its own process, with changed settings. Kills it at the end."""
+    services: list[Service] = []
 
     def service(**changes: str) -> Service:
         environment = {
@@ -44,10 +44,10 @@ def start(tmp_path: Path, model_folder: Path) -> Iterator[Callable[..., Service]
             "COUNTERSIGN_DATABASE_URL": f"sqlite:///{tmp_path / 'store.db'}",
             "COUNTERSIGN_DEVICE": "cpu",
         }
-        made.append(Service(environment | {f"COUNTERSIGN_{k.upper()}": v for k, v in changes.items()}))
-        return made[-1]
+        services.append(Service(environment | {f"COUNTERSIGN_{k.upper()}": v for k, v in changes.items()}))
+        return services[-1]
 
     yield service
-    for one in made:
-        if one.process.poll() is None:
-            one.finish(signal.SIGKILL)
+    for started in services:
+        if started.process.poll() is None:
+            started.finish(signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""What schemathesis needs to know beyond the OpenAPI document: what a scan of a signature and a cursor look like."""
+"""Hooks for schemathesis: generators of signature scans, signer ids and cursors, and validation of binary bodies."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ SCANS = [
     )
 ]
 
-# A file of the form data is a scan; bytes that are none are the business of test_fuzz.
+# Files in forms are valid scans; test_fuzz sends invalid ones.
 schemathesis.openapi.format("binary", st.sampled_from(SCANS).map(Binary))
-# In JSON it is base64 of one.
+# Files in JSON are base64.
 schemathesis.openapi.format("byte", st.sampled_from(SCANS).map(lambda scan: base64.b64encode(scan).decode()))
 schemathesis.openapi.format(
     "signer-id", st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=20).map(signer_id)
 )
-# Digits suit every listing: the audit's cursors stand for numbers, the others' for names.
+# Digits are valid in all listings: cursors of the audit are numbers, those of the others encode ids.
 schemathesis.openapi.format(
     "cursor",
     st.text("123456789", min_size=1, max_size=12).map(
@@ -47,20 +47,20 @@ schemathesis.openapi.format(
 
 @schemathesis.hook
 def map_body(context: schemathesis.HookContext, body: Any) -> Any:
-    """Mostly ask for a page that is there: how many a file has is in the file, beyond what a schema can say."""
+    """Replace valid page numbers by 0, the only page of each scan. A schema cannot express the number of pages."""
     page = body.get("page") if isinstance(body, dict) else None
-    if type(page) is int and 0 <= page < 10_000:  # not a bool, which the service has to refuse
+    if type(page) is int and 0 <= page < 10_000:  # not a bool, which the service must refuse
         body["page"] = 0
     return body
 
 
-# When a link of the stateful phase puts a value into a body, schemathesis asks again whether the body is valid, and
-# takes every body with a file in it for invalid, as its validator knows no bytes. A file is any string to the schema.
-_validated = Case._validate_component
+# When a link of the stateful phase puts a value into a body, schemathesis validates the body again. Its validator
+# does not support bytes and rejects every body with a file. In the schema, a file is a string of any content.
+_validate_component = Case._validate_component
 
 
 def _validate_without_bytes(self: Case, location: Any, value: Any, validator_cls: Any) -> bool:
-    return _validated(self, location, _bytes_as_text(value), validator_cls)
+    return _validate_component(self, location, _bytes_as_text(value), validator_cls)
 
 
 def _bytes_as_text(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The service through its front door: enrol, verify, compare, identify, look up, erase."""
+"""The HTTP API: enrolment, verification, comparison, identification, listings and erasure."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ Draw = Callable[..., bytes]
 pytestmark = pytest.mark.both_databases
 
 
-def enrol(client: TestClient, signer: str, *images: bytes, **more: Any) -> Any:
+def enrol(client: TestClient, signer: str, *images: bytes, **options: Any) -> Any:
     files = [("files", (f"{n}.png", image, "image/png")) for n, image in enumerate(images)]
-    return client.post(f"/signers/{signer}/references", files=files, **more)
+    return client.post(f"/signers/{signer}/references", files=files, **options)
 
 
-def verify(client: TestClient, signer: str, image: bytes, **more: Any) -> Any:
-    return client.post("/verify", data={"signer_id": signer}, files={"signature": ("q.png", image)}, **more)
+def verify(client: TestClient, signer: str, image: bytes, **options: Any) -> Any:
+    return client.post(
+        "/verify", data={"signer_id": signer}, files={"signature": ("q.png", image)}, **options
+    )
 
 
 @pytest.fixture
@@ -33,7 +35,7 @@ def enrolled(client: TestClient, draw: Draw) -> TestClient:
     return client
 
 
-def test_a_signer_is_enrolled_and_verified(enrolled: TestClient, draw: Draw) -> None:
+def test_enrolled_signer_is_verified(enrolled: TestClient, draw: Draw) -> None:
     response = verify(enrolled, "writer-1", draw(1, 7))
     assert response.status_code == 200
     body = response.json()
@@ -48,37 +50,39 @@ def test_a_signer_is_enrolled_and_verified(enrolled: TestClient, draw: Draw) -> 
     assert response.headers["X-Request-ID"]
 
 
-def test_a_stranger_is_further_than_the_signer(enrolled: TestClient, draw: Draw) -> None:
-    own, stranger = (verify(enrolled, "writer-1", draw(w, 8)).json() for w in (1, 3))
-    assert stranger["distance"] > own["distance"]
-    assert stranger["log_likelihood_ratio"] <= own["log_likelihood_ratio"]
-    assert stranger["decision"] == "reject"
+def test_random_forgery_has_a_larger_distance_than_a_genuine_signature(
+    enrolled: TestClient, draw: Draw
+) -> None:
+    genuine, forgery = (verify(enrolled, "writer-1", draw(writer, 8)).json() for writer in (1, 3))
+    assert forgery["distance"] > genuine["distance"]
+    assert forgery["log_likelihood_ratio"] <= genuine["log_likelihood_ratio"]
+    assert forgery["decision"] == "reject"
 
 
-def test_one_reference_is_enough_and_said_to_be_little(client: TestClient, draw: Draw) -> None:
+def test_verification_with_one_reference_has_a_warning(client: TestClient, draw: Draw) -> None:
     enrol(client, "solo", draw(5, 0))
     body = verify(client, "solo", draw(5, 1)).json()
     assert "single-reference" in {w["code"] for w in body["warnings"]}
 
 
-def test_a_copy_of_a_reference_is_called_a_copy(enrolled: TestClient, draw: Draw) -> None:
+def test_copy_of_a_reference_has_warnings(enrolled: TestClient, draw: Draw) -> None:
     codes = {w["code"] for w in verify(enrolled, "writer-1", draw(1, 0)).json()["warnings"]}
     assert {"identical-image", "possible-copy"} <= codes
 
 
-def test_every_verification_is_on_record_and_can_be_explained(enrolled: TestClient, draw: Draw) -> None:
-    told = verify(enrolled, "writer-1", draw(1, 7)).json()
-    record = enrolled.get(f"/verifications/{told['verification_id']}").json()
-    assert {key: record[key] for key in told} == told
+def test_verification_is_stored_with_the_basis_of_its_decision(enrolled: TestClient, draw: Draw) -> None:
+    answer = verify(enrolled, "writer-1", draw(1, 7)).json()
+    record = enrolled.get(f"/verifications/{answer['verification_id']}").json()
+    assert {key: record[key] for key in answer} == answer
     assert record["questioned_sha256"] == hashlib.sha256(draw(1, 7)).hexdigest()
     assert record["basis"]["target_far"] > 0
     assert len(record["basis"]["among_references"]) == 3
     assert record["outcome"] is None
 
 
-def test_an_outcome_is_recorded_and_counted(enrolled: TestClient, draw: Draw) -> None:
-    told = verify(enrolled, "writer-2", draw(2, 5)).json()
-    path = f"/verifications/{told['verification_id']}/outcome"
+def test_outcome_is_stored_and_counted(enrolled: TestClient, draw: Draw) -> None:
+    answer = verify(enrolled, "writer-2", draw(2, 5)).json()
+    path = f"/verifications/{answer['verification_id']}/outcome"
     put = enrolled.put(path, json={"outcome": "forged", "note": "customer denies it"})
     assert put.status_code == 200
     assert put.json()["outcome"] == "forged"
@@ -86,20 +90,20 @@ def test_an_outcome_is_recorded_and_counted(enrolled: TestClient, draw: Draw) ->
     assert 'countersign_outcomes_total{decision="' in enrolled.get("/metrics").text
 
 
-def test_verifications_are_listed_newest_first_by_signer_and_page(enrolled: TestClient, draw: Draw) -> None:
-    made = [verify(enrolled, "writer-1", draw(1, n)).json()["verification_id"] for n in (4, 5, 6)]
+def test_verifications_of_a_signer_are_paged_newest_first(enrolled: TestClient, draw: Draw) -> None:
+    verified = [verify(enrolled, "writer-1", draw(1, n)).json()["verification_id"] for n in (4, 5, 6)]
     verify(enrolled, "writer-2", draw(2, 4))
     first = enrolled.get("/verifications", params={"signer_id": "writer-1", "limit": 2}).json()
     rest = enrolled.get(
         "/verifications", params={"signer_id": "writer-1", "limit": 2, "cursor": first["next_cursor"]}
     ).json()
     listed = [v["verification_id"] for v in first["verifications"] + rest["verifications"]]
-    assert set(listed) == set(made)
+    assert set(listed) == set(verified)
     assert listed == sorted(listed, reverse=True)
     assert rest["next_cursor"] is None
 
 
-def test_compare_keeps_nothing(client: TestClient, draw: Draw) -> None:
+def test_compare_stores_nothing(client: TestClient, draw: Draw) -> None:
     files = [("references", draw(1, 0)), ("references", draw(1, 1)), ("signature", draw(1, 2))]
     body = client.post("/compare", files=files).json()
     assert [r["reference_id"] for r in body["references"]] == ["1", "2"]
@@ -107,7 +111,7 @@ def test_compare_keeps_nothing(client: TestClient, draw: Draw) -> None:
     assert client.get("/verifications").json()["verifications"] == []
 
 
-def test_compare_and_verify_agree(enrolled: TestClient, draw: Draw) -> None:
+def test_compare_and_verify_give_the_same_verdict(enrolled: TestClient, draw: Draw) -> None:
     files = [("references", draw(1, n)) for n in range(3)] + [("signature", draw(1, 9))]
     compared, verified = (
         enrolled.post("/compare", files=files).json(),
@@ -131,21 +135,21 @@ def test_identify_ranks_signers(enrolled: TestClient, draw: Draw) -> None:
     assert {c["signer_id"] for c in limited["candidates"]} == {"writer-1", "writer-3"}
 
 
-def test_identify_follows_enrolment_and_erasure_at_once(client: TestClient, draw: Draw) -> None:
-    def found() -> set[str]:
+def test_identify_reflects_enrolment_and_erasure_immediately(client: TestClient, draw: Draw) -> None:
+    def candidates() -> set[str]:
         response = client.post("/identify", files={"signature": draw(9, 9)})
         return {c["signer_id"] for c in response.json().get("candidates", [])}
 
-    assert found() == set()
+    assert candidates() == set()
     enrol(client, "a", draw(1, 0))
-    assert found() == {"a"}
+    assert candidates() == {"a"}
     enrol(client, "b", draw(2, 0))
-    assert found() == {"a", "b"}
+    assert candidates() == {"a", "b"}
     client.delete("/signers/a")
-    assert found() == {"b"}
+    assert candidates() == {"b"}
 
 
-def test_two_services_on_one_store_see_each_other(serve: Callable[..., TestClient], draw: Draw) -> None:
+def test_two_services_share_one_store(serve: Callable[..., TestClient], draw: Draw) -> None:
     one, two = serve(), serve()
     enrol(one, "a", draw(1, 0))
     assert two.post("/identify", files={"signature": draw(1, 1)}).json()["candidates"][0]["signer_id"] == "a"
@@ -154,7 +158,7 @@ def test_two_services_on_one_store_see_each_other(serve: Callable[..., TestClien
     assert one.post("/identify", files={"signature": draw(1, 1)}).json()["code"] == "nobody-enrolled"
 
 
-def test_references_are_listed_shown_and_fetched(enrolled: TestClient, draw: Draw) -> None:
+def test_references_and_their_images_are_returned(enrolled: TestClient, draw: Draw) -> None:
     listed = enrolled.get("/signers/writer-1/references").json()["references"]
     assert len(listed) == 3
     one = enrolled.get(f"/signers/writer-1/references/{listed[0]['reference_id']}")
@@ -166,50 +170,52 @@ def test_references_are_listed_shown_and_fetched(enrolled: TestClient, draw: Dra
     assert image.headers["cache-control"] == "no-store"
 
 
-def test_an_erased_signer_is_unknown_and_the_record_stays(enrolled: TestClient, draw: Draw) -> None:
+def test_erased_signer_is_not_found_and_verifications_remain(enrolled: TestClient, draw: Draw) -> None:
     verify(enrolled, "writer-1", draw(1, 7))
     assert enrolled.delete("/signers/writer-1").status_code == 204
-    assert enrolled.delete("/signers/writer-1").status_code == 204  # again changes nothing
+    assert enrolled.delete("/signers/writer-1").status_code == 204  # idempotent
     assert enrolled.get("/signers/writer-1").json()["code"] == "signer-not-found"
     assert verify(enrolled, "writer-1", draw(1, 7)).json()["code"] == "signer-not-found"
     assert len(enrolled.get("/verifications").json()["verifications"]) == 1
 
 
-def test_erasing_a_reference_takes_it_out_of_the_comparison(enrolled: TestClient, draw: Draw) -> None:
+def test_erased_reference_is_not_compared(enrolled: TestClient, draw: Draw) -> None:
     first = enrolled.get("/signers/writer-1/references").json()["references"][0]["reference_id"]
     assert enrolled.delete(f"/signers/writer-1/references/{first}").status_code == 204
     assert len(verify(enrolled, "writer-1", draw(1, 7)).json()["references"]) == 2
 
 
-def test_a_signer_s_own_policy_moves_the_threshold(enrolled: TestClient, draw: Draw) -> None:
-    usual = verify(enrolled, "writer-1", draw(1, 7)).json()
+def test_policy_of_a_signer_changes_the_threshold(enrolled: TestClient, draw: Draw) -> None:
+    default = verify(enrolled, "writer-1", draw(1, 7)).json()
     low = enrolled.get("/model").json()["calibration"]["far_range"][0]
     patched = enrolled.patch("/signers/writer-1", json={"target_far": max(low, 0.03)})
     assert patched.status_code == 200
-    assert verify(enrolled, "writer-1", draw(1, 7)).json()["threshold"] < usual["threshold"]
+    assert verify(enrolled, "writer-1", draw(1, 7)).json()["threshold"] < default["threshold"]
     enrolled.patch("/signers/writer-1", json={"target_far": None, "fixed_threshold": 0.123})
     assert verify(enrolled, "writer-1", draw(1, 7)).json()["threshold"] == 0.123
     enrolled.patch("/signers/writer-1", json={"fixed_threshold": None})
-    assert verify(enrolled, "writer-1", draw(1, 7)).json()["threshold"] == pytest.approx(usual["threshold"])
+    assert verify(enrolled, "writer-1", draw(1, 7)).json()["threshold"] == pytest.approx(default["threshold"])
 
 
-def test_enrolment_is_all_or_nothing(client: TestClient, draw: Draw) -> None:
+def test_enrolment_is_atomic(client: TestClient, draw: Draw) -> None:
     refused = enrol(client, "a", draw(1, 0), b"\x89PNG\r\n\x1a\nbroken")
     assert refused.status_code == 400
     assert refused.json()["file"] == {"field": "files", "position": 2, "name": "1.png"}
     assert client.get("/signers/a").status_code == 404
 
 
-def test_a_repeated_request_gets_the_first_answer(enrolled: TestClient, draw: Draw) -> None:
+def test_retry_with_the_same_idempotency_key_returns_the_first_answer(
+    enrolled: TestClient, draw: Draw
+) -> None:
     key = {"Idempotency-Key": "cheque-4711"}
     first = verify(enrolled, "writer-1", draw(1, 7), headers=key).json()
     assert verify(enrolled, "writer-1", draw(1, 7), headers=key).json() == first
     changed = verify(enrolled, "writer-1", draw(1, 8), headers=key)
     assert (changed.status_code, changed.json()["code"]) == (409, "idempotency-conflict")
     assert len(enrolled.get("/verifications").json()["verifications"]) == 1
-    again = {"Idempotency-Key": "card-1"}
-    created = enrol(enrolled, "new", draw(6, 0), headers=again)
-    assert enrol(enrolled, "new", draw(6, 0), headers=again).json() == created.json()
+    key = {"Idempotency-Key": "card-1"}
+    created = enrol(enrolled, "new", draw(6, 0), headers=key)
+    assert enrol(enrolled, "new", draw(6, 0), headers=key).json() == created.json()
     assert enrolled.get("/signers/new").json()["references"] == 1
 
 
@@ -227,7 +233,7 @@ def test_signers_are_paged(client: TestClient, draw: Draw) -> None:
     assert seen == [f"s{n}" for n in range(5)]
 
 
-def test_the_model_says_what_it_is(client: TestClient) -> None:
+def test_model_endpoint_describes_the_weights(client: TestClient) -> None:
     body = client.get("/model").json()
     assert body["device"] == "cpu"
     assert body["terms"] == "permissive"
@@ -236,7 +242,7 @@ def test_the_model_says_what_it_is(client: TestClient) -> None:
     assert body["calibration"]["fitted_on"]["writers"] == 8
 
 
-def test_health_metrics_and_docs_answer(client: TestClient) -> None:
+def test_health_checks_metrics_and_documentation_are_served(client: TestClient) -> None:
     assert client.get("/livez").json() == {"status": "alive"}
     assert client.get("/readyz").json() == {"status": "ready"}
     assert "countersign_requests_total" in client.get("/metrics").text
@@ -247,16 +253,16 @@ def test_health_metrics_and_docs_answer(client: TestClient) -> None:
 
 
 def numbers(answer: Any) -> list[float]:
-    """Every float within a JSON answer."""
+    """Return every float in a JSON answer."""
     parts = answer.values() if isinstance(answer, dict) else answer if isinstance(answer, list) else []
     return [answer] if isinstance(answer, float) else [number for part in parts for number in numbers(part)]
 
 
-def test_no_answer_has_a_number_longer_than_it_is_worth(enrolled: TestClient, draw: Draw) -> None:
-    told = verify(enrolled, "writer-1", draw(1, 7)).json()
+def test_numbers_in_answers_have_at_most_seven_digits(enrolled: TestClient, draw: Draw) -> None:
+    answer = verify(enrolled, "writer-1", draw(1, 7)).json()
     answers = [
-        told,
-        enrolled.get(f"/verifications/{told['verification_id']}").json(),
+        answer,
+        enrolled.get(f"/verifications/{answer['verification_id']}").json(),
         enrolled.post("/identify", files={"signature": draw(2, 7)}).json(),
         enrolled.post("/compare", files=[("references", draw(1, 0)), ("signature", draw(1, 5))]).json(),
         enrolled.get("/signers/writer-1/references").json(),
@@ -271,38 +277,40 @@ def test_no_answer_has_a_number_longer_than_it_is_worth(enrolled: TestClient, dr
         assert enrolled.patch("/signers/writer-1", json={"target_far": target}).status_code == 200
 
 
-def test_the_audit_and_the_record_have_the_numbers_of_the_answer(enrolled: TestClient, draw: Draw) -> None:
-    told = verify(enrolled, "writer-1", draw(1, 7)).json()
-    record = enrolled.get(f"/verifications/{told['verification_id']}").json()
+def test_audit_and_stored_verification_have_the_numbers_of_the_answer(
+    enrolled: TestClient, draw: Draw
+) -> None:
+    answer = verify(enrolled, "writer-1", draw(1, 7)).json()
+    record = enrolled.get(f"/verifications/{answer['verification_id']}").json()
     (entry,) = [e for e in enrolled.get("/audit").json()["entries"] if e["action"] == "verify"]
     for name in ("distance", "threshold", "log_likelihood_ratio"):
-        assert told[name] == record[name] == entry["details"][name]
+        assert answer[name] == record[name] == entry["details"][name]
 
 
-def test_a_record_of_an_earlier_release_keeps_the_numbers_that_its_decision_rests_on() -> None:
-    """Rounded to five digits its distance would be at the threshold, and the decision wrong."""
+def test_stored_numbers_of_earlier_releases_are_not_rounded() -> None:
+    """Rounded to five decimals, the distance would equal the threshold and contradict the decision."""
     point = OperatingPoint(0.05, 0.004, 0.21)
-    found = Finding("reject", 0.6400041, 0.6400039, None, 0.9, point, (), (), "m@0", now())
-    record = VerificationRecord.of(Verification(new_id(), "a", found, "0" * 64))
+    finding = Finding("reject", 0.6400041, 0.6400039, None, 0.9, point, (), (), "m@0", now())
+    record = VerificationRecord.of(Verification(new_id(), "a", finding, "0" * 64))
     assert (record.distance, record.threshold) == (0.6400041, 0.6400039)
 
 
-def test_an_upload_is_hashed_once_and_never_on_the_event_loop(
+def test_upload_is_hashed_once_and_not_on_the_event_loop(
     client: TestClient, draw: Draw, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A large one takes tens of milliseconds, in which the loop would answer nobody."""
+    """Hashing a large upload takes tens of milliseconds, which would block the event loop."""
     sha256 = hashlib.sha256
     uploads = [draw(1, n) for n in range(3)]
     hashed: list[int] = []
 
-    def counting(data: bytes = b"", **more: Any) -> Any:
+    def record_hashing(data: bytes = b"", **options: Any) -> Any:
         if data in uploads:
             hashed.append(uploads.index(data))
             with pytest.raises(RuntimeError, match="no running event loop"):
                 asyncio.get_running_loop()
-        return sha256(data, **more)
+        return sha256(data, **options)
 
-    monkeypatch.setattr(hashlib, "sha256", counting)
+    monkeypatch.setattr(hashlib, "sha256", record_hashing)
     headers = {"Idempotency-Key": "once"}
     assert enrol(client, "a", *uploads[:2], headers=headers).status_code == 201
     assert verify(client, "a", uploads[2], headers=headers | {"Idempotency-Key": "again"}).status_code == 200

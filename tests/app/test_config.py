@@ -1,4 +1,4 @@
-"""``python -m app config``: every setting, no secret; and what is refused, with what to do about it."""
+"""``python -m app config`` prints all settings without secrets; invalid settings are refused with a remedy."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from app.settings import PERMISSIVE_WEIGHTS, RELEASED_WEIGHTS, Settings, load_se
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def empty_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def printed(*options: str) -> str:
+def print_config(*options: str) -> str:
     result = CliRunner().invoke(cli, ["config", *options], catch_exceptions=False)
     assert result.exit_code == 0
     return result.output
 
 
-def test_every_setting_is_printed_and_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_config_prints_every_setting_and_masks_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     text, line = new_key("teller", ("verify",))
     monkeypatch.setenv("COUNTERSIGN_API_KEYS", line)
     monkeypatch.setenv("COUNTERSIGN_DATABASE_URL", "postgresql://countersign:hunter2@db/countersign")
     monkeypatch.setenv("COUNTERSIGN_OTLP_ENDPOINT", "http://me:hunter3@collector:4318")
     monkeypatch.setenv("COUNTERSIGN_DEADLINE_S", "7")
-    out = printed()
+    out = print_config()
     for name in Settings.model_fields:
         assert f"COUNTERSIGN_{name.upper()}=" in out
     assert "COUNTERSIGN_DEADLINE_S=7.0" in out
@@ -41,12 +41,12 @@ def test_every_setting_is_printed_and_no_secret(monkeypatch: pytest.MonkeyPatch)
         assert secret not in out
 
 
-def test_settings_are_explained_on_demand() -> None:
-    out = printed("--explain")
+def test_config_explain_prints_descriptions() -> None:
+    out = print_config("--explain")
     assert all(f"# {field.description}" in out for field in Settings.model_fields.values())
 
 
-def test_its_former_name_still_works() -> None:
+def test_former_command_name_still_works() -> None:
     result = CliRunner().invoke(cli, ["settings"])
     assert "COUNTERSIGN_PORT=8000" in result.output
 
@@ -78,7 +78,7 @@ def test_unknown_and_contradictory_settings_are_refused(
     assert "\n" not in str(refusal.value)
 
 
-def test_a_file_of_settings_is_held_to_the_same(tmp_path: Path) -> None:
+def test_unknown_settings_in_dotenv_file_are_refused(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("COUNTERSIGN_DEADLINE_S=5\nOTHER_PROGRAM=1\n")
     assert load_settings().deadline_s == 5
     (tmp_path / ".env").write_text("COUNTERSIGN_DEDLINE_S=5\n")
@@ -86,44 +86,47 @@ def test_a_file_of_settings_is_held_to_the_same(tmp_path: Path) -> None:
         load_settings()
 
 
-def test_workers_fit_the_cores() -> None:
-    reading, network = Settings(_env_file=None).workers
-    assert reading >= 1
-    assert network >= 1
-    assert reading + network <= max(2, usable_cores())
+def test_default_workers_do_not_exceed_the_cores() -> None:
+    decoders, threads = Settings(_env_file=None).workers
+    assert decoders >= 1
+    assert threads >= 1
+    assert decoders + threads <= max(2, usable_cores())
     assert Settings(_env_file=None, reading_processes=3, network_threads=2).workers == (3, 2)
 
 
-def test_a_pass_is_as_large_as_the_device_gains_from() -> None:
+def test_default_batch_size_depends_on_the_device() -> None:
     settings = Settings(_env_file=None)
     assert (settings.batch("cpu"), settings.batch("cuda")) == (8, 32)
     assert Settings(_env_file=None, batch_size=5).batch("cuda") == 5
 
 
-def test_what_windows_editors_leave_at_the_ends_of_a_setting_is_stripped(
+def test_byte_order_marks_and_carriage_returns_are_stripped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COUNTERSIGN_DATABASE_URL", "sqlite:///s.sqlite3\r")
     _, line = new_key("teller", ("verify",))
     monkeypatch.setenv("COUNTERSIGN_API_KEYS", f"\ufeff{line}\r\n")
-    file = tmp_path / "audit.key"
-    file.write_bytes(b"\xef\xbb\xbf" + b"v1:" + b"k" * 43 + b"\r\n")
-    plain = tmp_path / "plain.key"
-    plain.write_bytes(b"v1:" + b"k" * 43 + b"\n")
+    windows_file = tmp_path / "audit.key"
+    windows_file.write_bytes(b"\xef\xbb\xbf" + b"v1:" + b"k" * 43 + b"\r\n")
+    unix_file = tmp_path / "plain.key"
+    unix_file.write_bytes(b"v1:" + b"k" * 43 + b"\n")
     settings = load_settings()
     assert str(settings.database_url).endswith("s.sqlite3")
     assert [key.name for key in settings.api_keys] == ["teller"]
-    of = [settings.model_copy(update={"audit_key_file": path}).chain_keys() for path in (file, plain)]
-    assert of[0].current == of[1].current is not None
+    windows_keys, unix_keys = (
+        settings.model_copy(update={"audit_key_file": path}).chain_keys()
+        for path in (windows_file, unix_file)
+    )
+    assert windows_keys.current == unix_keys.current is not None
 
 
-def test_permissive_terms_choose_the_permissive_release_unless_weights_are_named(tmp_path: Path) -> None:
+def test_permissive_terms_select_the_permissive_weights_unless_weights_are_set(tmp_path: Path) -> None:
     assert Settings(_env_file=None).weights == RELEASED_WEIGHTS
     assert Settings(_env_file=None, allowed_terms="permissive").weights == PERMISSIVE_WEIGHTS
     assert Settings(_env_file=None, allowed_terms="permissive", weights=tmp_path).weights == tmp_path
 
 
-def test_former_name_of_a_setting_still_works_and_is_reported(
+def test_former_setting_name_still_works_and_logs_a_warning(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("COUNTERSIGN_MAX_BYTES_IN_HAND", "123456789")

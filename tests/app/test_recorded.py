@@ -1,7 +1,7 @@
-"""The same requests get the same answers: a conversation with the service, recorded and compared.
+"""Regression test of the API: a sequence of requests must get the answers that were recorded in ``recorded.json``.
 
-``RECORD=1 pytest tests/app/test_recorded.py`` writes it anew to ``recorded.json`` beside this file; do so only for a
-change that callers are meant to see. Ids, times and prose are left out; numbers may differ in the third decimal.
+``RECORD=1 pytest tests/app/test_recorded.py`` records the answers anew. Do so only for an intended change of the API.
+Ids, times and prose are not compared. Numbers may differ by 2 % or 0.002.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from PIL import Image
 
 RECORDED = Path(__file__).with_name("recorded.json")
 PROSE = {"detail", "title", "instance"}
-"""Fields of an error that are for people, and may be worded better."""
+"""Fields of problem details that are for readers and may be reworded."""
 HEADERS = (
     "content-type",
     "www-authenticate",
@@ -38,8 +38,8 @@ _DIGEST = re.compile(r"[0-9a-f]{32,}")
 Answer = dict[str, Any]
 
 
-def conversation(client: TestClient, draw: Callable[..., bytes]) -> Iterator[tuple[str, Any]]:  # noqa: PLR0915 - one conversation
-    """Send every request of the conversation; yield its name and the answer."""
+def send_requests(client: TestClient, draw: Callable[..., bytes]) -> Iterator[tuple[str, Any]]:  # noqa: PLR0915 - one sequence
+    """Send every request of the sequence, and yield its name and the response."""
 
     def file(content: bytes, name: str = "s.png", kind: str = "image/png") -> tuple[str, bytes, str]:
         return (name, content, kind)
@@ -58,43 +58,46 @@ def conversation(client: TestClient, draw: Callable[..., bytes]) -> Iterator[tup
 
     blank = io.BytesIO()
     Image.fromarray(np.full((120, 300), 255, dtype=np.uint8)).save(blank, "PNG")
-    paper = blank.getvalue()
+    blank_page = blank.getvalue()
     yield "root", client.get("/", follow_redirects=False)
     yield "livez", client.get("/livez")
     yield "readyz", client.get("/readyz")
     yield "model", client.get("/model")
     first = enrol("anna", *(draw(1, n) for n in range(4)))
     yield "enrol four", first
-    yield "enrol a fifth", enrol("anna", draw(1, 4))
-    yield "enrol the same again", enrol("anna", draw(1, 4))
-    yield "enrol another", enrol("bert", draw(2, 0), headers={"Idempotency-Key": "k1"})
-    yield "enrol another, repeated", enrol("bert", draw(2, 0), headers={"Idempotency-Key": "k1"})
-    yield "enrol otherwise under the key", enrol("bert", draw(2, 1), headers={"Idempotency-Key": "k1"})
-    yield "enrol a blank page", enrol("anna", paper)
-    yield "enrol what is no image", enrol("anna", b"no image")
-    yield "enrol nothing", client.post("/signers/anna/references")
-    yield "enrol under a bad id", enrol("an%00na", draw(1, 5))
-    yield "genuine", verify("anna", draw(1, 6))
-    yield "forged", verify("anna", draw(1, 0, 3))
-    yield "another's", verify("anna", draw(3, 0))
-    yield "a copy", verify("anna", draw(1, 0))
-    yield "at another rate", verify("anna", draw(1, 6), {"target_far": "0.3"})
-    yield "at a rate too small", verify("anna", draw(1, 6), {"target_far": "0.0000001"})
-    yield "at no rate", verify("anna", draw(1, 6), {"target_far": "much"})
-    kept = verify("anna", draw(1, 7), headers={"Idempotency-Key": "k2"})
-    yield "kept", kept
-    yield "kept, repeated", verify("anna", draw(1, 7), headers={"Idempotency-Key": "k2"})
-    yield "of one reference", verify("bert", draw(2, 3))
-    yield "of a stranger", verify("nobody", draw(2, 3))
-    yield "without an image", client.post("/verify", data={"signer_id": "anna"})
+    yield "enrol fifth", enrol("anna", draw(1, 4))
+    yield "enrol duplicate", enrol("anna", draw(1, 4))
+    yield "enrol with key", enrol("bert", draw(2, 0), headers={"Idempotency-Key": "k1"})
+    yield "enrol with key, retry", enrol("bert", draw(2, 0), headers={"Idempotency-Key": "k1"})
+    yield "enrol with key, conflict", enrol("bert", draw(2, 1), headers={"Idempotency-Key": "k1"})
+    yield "enrol blank page", enrol("anna", blank_page)
+    yield "enrol text file", enrol("anna", b"no image")
+    yield "enrol without files", client.post("/signers/anna/references")
+    yield "enrol invalid signer id", enrol("an%00na", draw(1, 5))
+    yield "verify genuine", verify("anna", draw(1, 6))
+    yield "verify skilled forgery", verify("anna", draw(1, 0, 3))
+    yield "verify random forgery", verify("anna", draw(3, 0))
+    yield "verify copy of reference", verify("anna", draw(1, 0))
+    yield "verify with unknown field", verify("anna", draw(1, 6), {"target_far": "0.3"})
+    yield "verify with unknown field, small", verify("anna", draw(1, 6), {"target_far": "0.0000001"})
+    yield "verify with unknown field, text", verify("anna", draw(1, 6), {"target_far": "much"})
+    verified = verify("anna", draw(1, 7), headers={"Idempotency-Key": "k2"})
+    yield "verify with key", verified
+    yield "verify with key, retry", verify("anna", draw(1, 7), headers={"Idempotency-Key": "k2"})
+    yield "verify with one reference", verify("bert", draw(2, 3))
+    yield "verify unknown signer", verify("nobody", draw(2, 3))
+    yield "verify without image", client.post("/verify", data={"signer_id": "anna"})
     yield (
-        "as JSON",
+        "verify as JSON",
         client.post(
             "/verify", json={"signer_id": "anna", "signature": base64.b64encode(draw(1, 6)).decode()}
         ),
     )
-    yield "broken JSON", client.post("/verify", content=b"{", headers={"Content-Type": "application/json"})
-    yield "as text", client.post("/verify", content=b"x", headers={"Content-Type": "text/plain"})
+    yield (
+        "verify invalid JSON",
+        client.post("/verify", content=b"{", headers={"Content-Type": "application/json"}),
+    )
+    yield "verify text body", client.post("/verify", content=b"x", headers={"Content-Type": "text/plain"})
     yield (
         "compare",
         client.post(
@@ -103,54 +106,57 @@ def conversation(client: TestClient, draw: Callable[..., bytes]) -> Iterator[tup
         ),
     )
     yield "identify", client.post("/identify", files={"signature": file(draw(2, 5))})
-    yield "signers", client.get("/signers")
-    yield "one signer", client.get("/signers/anna")
-    yield "a page of one", client.get("/signers?limit=1")
-    yield "a bad cursor", client.get("/signers?cursor=xyz")
-    yield "policy", client.patch("/signers/anna", json={"target_far": 0.2})
-    yield "a bad policy", client.patch("/signers/anna", json={"target_far": 2})
-    yield "references", client.get("/signers/anna/references")
+    yield "list signers", client.get("/signers")
+    yield "show signer", client.get("/signers/anna")
+    yield "list signers, one per page", client.get("/signers?limit=1")
+    yield "list signers, invalid cursor", client.get("/signers?cursor=xyz")
+    yield "set policy", client.patch("/signers/anna", json={"target_far": 0.2})
+    yield "set invalid policy", client.patch("/signers/anna", json={"target_far": 2})
+    yield "list references", client.get("/signers/anna/references")
     reference = first.json()["references"][0]["reference_id"]
-    yield "one reference", client.get(f"/signers/anna/references/{reference}")
-    yield "its image", client.get(f"/signers/anna/references/{reference}/image")
-    verification = kept.json()["verification_id"]
-    yield "verifications", client.get("/verifications?signer_id=anna&limit=2")
-    yield "one verification", client.get(f"/verifications/{verification}")
-    yield "an image that is not kept", client.get(f"/verifications/{verification}/image")
+    yield "show reference", client.get(f"/signers/anna/references/{reference}")
+    yield "fetch reference image", client.get(f"/signers/anna/references/{reference}/image")
+    verification = verified.json()["verification_id"]
+    yield "list verifications", client.get("/verifications?signer_id=anna&limit=2")
+    yield "show verification", client.get(f"/verifications/{verification}")
+    yield "fetch questioned image, not kept", client.get(f"/verifications/{verification}/image")
     yield (
-        "outcome",
+        "record outcome",
         client.put(f"/verifications/{verification}/outcome", json={"outcome": "genuine", "note": "called"}),
     )
-    yield "a bad outcome", client.put(f"/verifications/{verification}/outcome", json={"outcome": "perhaps"})
-    yield "delete a reference", client.delete(f"/signers/anna/references/{reference}")
-    yield "delete it again", client.delete(f"/signers/anna/references/{reference}")
-    yield "erase", client.delete("/signers/anna")
-    yield "erased", client.get("/signers/anna")
+    yield (
+        "record invalid outcome",
+        client.put(f"/verifications/{verification}/outcome", json={"outcome": "perhaps"}),
+    )
+    yield "erase reference", client.delete(f"/signers/anna/references/{reference}")
+    yield "erase reference, retry", client.delete(f"/signers/anna/references/{reference}")
+    yield "erase signer", client.delete("/signers/anna")
+    yield "show erased signer", client.get("/signers/anna")
     yield "audit", client.get("/audit?limit=100")
-    yield "no such path", client.get("/nothing")
-    yield "no such method", client.put("/verify")
-    yield "a wrong key", client.get("/model", headers={"X-API-Key": "wrong"})
+    yield "unknown path", client.get("/nothing")
+    yield "unsupported method", client.put("/verify")
+    yield "invalid key", client.get("/model", headers={"X-API-Key": "wrong"})
     yield "openapi", client.get("/openapi.json")
 
 
-def told(answer: Any) -> Answer:
-    """What a caller can build on in an answer."""
+def comparable(response: Any) -> Answer:
+    """Return the parts of a response that must not change."""
     body: Any
-    content = answer.headers.get("content-type", "").partition(";")[0]
+    content = response.headers.get("content-type", "").partition(";")[0]
     if content.endswith("json"):
-        body = answer.json()
+        body = response.json()
         if "openapi" in body:
             body = {path: sorted(methods) for path, methods in body["paths"].items()}
     elif content.startswith("image/"):
-        body = len(answer.content)
+        body = len(response.content)
     else:
         body = None
-    headers = {name: answer.headers[name] for name in HEADERS if name in answer.headers}
-    return {"status": answer.status_code, "headers": headers, "body": masked(body)}
+    headers = {name: response.headers[name] for name in HEADERS if name in response.headers}
+    return {"status": response.status_code, "headers": headers, "body": masked(body)}
 
 
 def masked(value: Any, key: str = "") -> Any:
-    """Ids, digests, times and prose left out, and what is listed by random ids put into another order."""
+    """Mask ids, digests, times and prose, and sort lists that are ordered by random ids."""
     if key in PROSE or (key in {"calibration", "id", "next_cursor"} and isinstance(value, str)):
         return "…"
     if isinstance(value, dict):
@@ -159,7 +165,7 @@ def masked(value: Any, key: str = "") -> Any:
         return sorted(distance for row in value for distance in row)
     if isinstance(value, list):
         items = [masked(item) for item in value]
-        # References are listed by their ids, which are random within a millisecond.
+        # References are ordered by their ids, which are random within a millisecond.
         return sorted(items, key=json.dumps) if key.endswith("references") else items
     if isinstance(value, str):
         for pattern in (_ID, _TIME, _DIGEST):
@@ -168,33 +174,37 @@ def masked(value: Any, key: str = "") -> Any:
 
 
 def record(client: TestClient, draw: Callable[..., bytes]) -> dict[str, Answer]:
-    """The whole conversation."""
-    return {name: told(answer) for name, answer in conversation(client, draw)}
+    """Send all requests, and return the comparable parts of the answers by the names of the requests."""
+    return {name: comparable(response) for name, response in send_requests(client, draw)}
 
 
-def differences(was: Any, now: Any, at: str = "") -> list[str]:
-    """Where two answers differ, one line each."""
-    if isinstance(was, dict) and isinstance(now, dict):
-        lines = [f"{at}: {key!r} is gone" for key in was.keys() - now.keys()]
-        lines += [f"{at}: {key!r} is new" for key in now.keys() - was.keys()]
+def differences(recorded: Any, actual: Any, path: str = "") -> list[str]:
+    """Return the differences of two answers, one line each."""
+    if isinstance(recorded, dict) and isinstance(actual, dict):
+        lines = [f"{path}: {key!r} is missing" for key in recorded.keys() - actual.keys()]
+        lines += [f"{path}: {key!r} is new" for key in actual.keys() - recorded.keys()]
         return lines + [
-            line for key in was.keys() & now.keys() for line in differences(was[key], now[key], f"{at}/{key}")
+            line
+            for key in recorded.keys() & actual.keys()
+            for line in differences(recorded[key], actual[key], f"{path}/{key}")
         ]
-    if isinstance(was, list) and isinstance(now, list) and len(was) == len(now):
+    if isinstance(recorded, list) and isinstance(actual, list) and len(recorded) == len(actual):
         return [
             line
-            for i, pair in enumerate(zip(was, now, strict=True))
-            for line in differences(*pair, f"{at}/{i}")
+            for i, pair in enumerate(zip(recorded, actual, strict=True))
+            for line in differences(*pair, f"{path}/{i}")
         ]
-    if isinstance(was, float) and isinstance(now, int | float):
-        return [] if now == pytest.approx(was, rel=2e-2, abs=2e-3) else [f"{at}: {was} is {now} now"]
-    return [] if was == now else [f"{at}: {was!r} is {now!r} now"]
+    if isinstance(recorded, float) and isinstance(actual, int | float):
+        equal = actual == pytest.approx(recorded, rel=2e-2, abs=2e-3)
+    else:
+        equal = actual == recorded
+    return [] if equal else [f"{path}: recorded {recorded!r}, now {actual!r}"]
 
 
-def test_the_same_requests_get_the_same_answers(client: TestClient, draw: Callable[..., bytes]) -> None:
-    now = json.loads(json.dumps(record(client, draw)))
+def test_answers_equal_the_recorded_ones(client: TestClient, draw: Callable[..., bytes]) -> None:
+    actual = json.loads(json.dumps(record(client, draw)))
     if os.environ.get("RECORD"):
-        RECORDED.write_text(json.dumps(now, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    was = json.loads(RECORDED.read_text(encoding="utf-8"))
-    assert list(was) == list(now)
-    assert differences(was, now) == []
+        RECORDED.write_text(json.dumps(actual, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    recorded = json.loads(RECORDED.read_text(encoding="utf-8"))
+    assert list(recorded) == list(actual)
+    assert differences(recorded, actual) == []

@@ -1,4 +1,4 @@
-"""The whole OpenAPI document against the running service: schemathesis, all phases, all checks, none left out."""
+"""Schemathesis tests the running service against its OpenAPI document, with all phases and all checks."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from app.settings import ROOT
 from tests.app.test_start import Service
 
 Draw = Callable[..., bytes]
-EXAMPLES = os.environ.get("SCHEMA_EXAMPLES", "8")  # for each call and phase
+EXAMPLES = os.environ.get("SCHEMA_EXAMPLES", "8")  # for each operation and phase
 
 
 @pytest.fixture
 def service(tmp_path: Path, model_folder: Path) -> Iterator[tuple[Service, str]]:
-    """A service that asks for a key, and the key."""
+    """A service that requires a key, and the key."""
     text, line = new_key("tester")
-    made = Service(
+    started = Service(
         {
             "COUNTERSIGN_WEIGHTS": str(model_folder),
             "COUNTERSIGN_DATABASE_URL": f"sqlite:///{tmp_path / 'store.db'}",
@@ -31,24 +31,24 @@ def service(tmp_path: Path, model_folder: Path) -> Iterator[tuple[Service, str]]
             "COUNTERSIGN_API_KEYS": line,
             "COUNTERSIGN_LOG_LEVEL": "warning",
             "COUNTERSIGN_RATE_LIMIT": "",
-            # Else the many calls without a valid key soon get a 429, which is not what the document promises them.
+            # The many requests without a valid key must get 401, as documented, and not 429.
             "COUNTERSIGN_FAILED_KEY_LIMIT": "",
         }
     )
-    yield made.ready(), text
-    made.process.kill()
-    made.process.communicate()
+    yield started.ready(), text
+    started.process.kill()
+    started.process.communicate()
 
 
-def test_the_document_and_the_service_agree(service: tuple[Service, str], draw: Draw) -> None:
+def test_service_conforms_to_its_openapi_document(service: tuple[Service, str], draw: Draw) -> None:
     running, key = service
     headers = {"X-API-Key": key}
     files = [("files", draw(1, n)) for n in range(3)]
-    # The signer that the document's examples name.
+    # The signer in the examples of the document.
     httpx.post(
         f"{running.url}/signers/writer-001/references", files=files, headers=headers
     ).raise_for_status()
-    done = subprocess.run(
+    result = subprocess.run(
         [
             str(Path(sys.executable).parent / "schemathesis"),
             *("--config-file", str(Path(__file__).with_name("schemathesis.toml"))),
@@ -69,7 +69,7 @@ def test_the_document_and_the_service_agree(service: tuple[Service, str], draw: 
         timeout=280,
         cwd=ROOT,
     )
-    assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-2000:]
+    assert result.returncode == 0, result.stdout[-20_000:] + result.stderr[-2000:]
     for phase in ("Examples", "Coverage", "Fuzzing", "Stateful"):
-        assert f"✅ {phase}" in done.stdout
+        assert f"✅ {phase}" in result.stdout
     assert httpx.get(f"{running.url}/readyz").status_code == 200

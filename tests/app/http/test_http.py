@@ -360,7 +360,7 @@ def test_without_keys_only_a_named_page_gets_in(serve: Serve) -> None:
     "origins", ["review.bank.example", "https://bank.example/path", "ftp://bank.example"]
 )
 def test_what_is_no_origin_is_refused_at_start(origins: str) -> None:
-    with pytest.raises(ValueError, match="is no origin"):
+    with pytest.raises(ValueError, match="is not an origin"):
         Settings(_env_file=None, cors_origins=origins)
 
 
