@@ -1,8 +1,8 @@
-"""The keys in use: those of the settings and those in the store, which are read again every few seconds.
+"""API keys in memory: the configured keys, and the stored keys, which are re-read every few seconds.
 
-Each replica follows the store by itself, so a key that was revoked by any command or process opens nothing any more
-after `key_refresh_s`. When the store cannot be read for half a minute the stored keys stop working, as nobody can
-say then whether they were revoked; keys of the settings go on.
+Each replica refreshes its own cache, so a key revoked by any process or command is rejected after at most
+`key_refresh_s` seconds. When the store has been unreadable for half a minute, stored keys are no longer accepted
+because it is unknown whether they were revoked; configured keys still are.
 """
 
 from __future__ import annotations
@@ -20,115 +20,120 @@ from app.store import api_keys
 from app.store.store import Store
 
 STALE_S = 30.0
-_ASK_AGAIN_S = 0.2
-_NOTE_USE_EVERY = timedelta(minutes=1)
+_UNKNOWN_KEY_INTERVAL_S = 0.2
+"""Minimum seconds between two reads of the store because of unknown keys."""
+_USE_INTERVAL = timedelta(minutes=1)
+"""Minimum time between two writes of a key's last use."""
 _log = logging.getLogger(__name__)
 
 
 class ApiKeyCache:
-    """The keys that open a running service.
+    """The API keys of a running service.
 
     Parameters
     ----------
     configured : iterable of Key
-        Those of the settings.
+        The keys of the settings.
     refresh_s : float
-        Seconds between two readings of the store.
+        Seconds between two reads of the store.
     """
 
     def __init__(self, configured: Iterable[Key], refresh_s: float) -> None:
-        self._configured = tuple(configured)
         self._refresh_s = refresh_s
-        self._own = Keyring(self._configured)
+        self._configured = Keyring(configured)
         self._stored = Keyring()
         self._store: Store | None = None
         self._read_at = float("-inf")
-        self._asked_at = float("-inf")
+        self._unknown_key_at = float("-inf")
         self._used: dict[str, datetime] = {}
-        self._noted: dict[str, datetime] = {}
-        self._watch: asyncio.Task[None] | None = None
+        self._written_uses: dict[str, datetime] = {}
+        self._task: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()
 
     @property
     def keyless(self) -> bool:
-        """Whether no key was ever made."""
-        known = self._read_at > float("-inf")
-        return known and not self._own and not self._stored
+        """Whether no key was ever created."""
+        was_read = self._read_at > float("-inf")
+        return was_read and not self._configured and not self._stored
 
     @property
     def live(self) -> int:
-        """How many keys open something."""
-        at = now()
-        return self._own.live(at) + self._stored.live(at)
+        """The number of keys that are neither revoked nor expired."""
+        moment = now()
+        return self._configured.live(moment) + self._stored.live(moment)
 
     async def open(self, store: Store) -> None:
-        """Read the store's keys and go on doing so."""
+        """Read the stored keys and start the periodic refresh."""
         self._store = store
         await self._refresh()
-        self._watch = asyncio.create_task(self._keep_fresh(), name="keys")
+        self._task = asyncio.create_task(self._run(), name="keys")
 
     async def close(self) -> None:
-        """Stop reading; note the last uses."""
-        if self._watch is not None:
-            self._watch.cancel()
-            await asyncio.gather(self._watch, return_exceptions=True)
+        """Stop the periodic refresh; write the remaining uses."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
         try:
-            await self._note_uses(everything=True)
+            await self._write_uses(write_all=True)
         except CountersignError:
-            _log.warning("the last uses of keys could not be noted")
+            _log.warning("the last uses of API keys could not be stored")
         self._store = None
 
     async def find(self, text: str) -> Key | None:
-        """The key with this text, live or not; raises StoreUnavailable when the store's keys are not known."""
-        if (own := self._own.find(text)) is not None:
-            return own
+        """Find the key with this text, live or not; raise StoreUnavailable when the stored keys are stale."""
+        if (configured := self._configured.find(text)) is not None:
+            return configured
         stored = self._stored.find(text)
-        if stored is None and time.monotonic() - self._asked_at > _ASK_AGAIN_S:
-            self._asked_at = time.monotonic()
-            await self._try_refresh()  # it may have been made this very moment
+        if stored is None and time.monotonic() - self._unknown_key_at > _UNKNOWN_KEY_INTERVAL_S:
+            self._unknown_key_at = time.monotonic()
+            await self._try_refresh()  # it may have been created since the last refresh
             stored = self._stored.find(text)
         if time.monotonic() - self._read_at > max(STALE_S, 3 * self._refresh_s):
-            raise StoreUnavailable("The store of the API keys cannot be read at the moment. Try again.")
+            raise StoreUnavailable("The stored API keys cannot be read at the moment. Try again.")
         return stored
 
     def used(self, key: Key) -> None:
-        """Note that a key was used; it is written down within a minute."""
-        if key.created_at is not None:  # those of the settings have no row
+        """Record that a key was used; the store is updated within a minute."""
+        if key.created_at is not None:  # configured keys are not in the store
             self._used[key.key_id] = now()
 
-    async def _keep_fresh(self) -> None:
+    async def _run(self) -> None:
         while True:
             await asyncio.sleep(self._refresh_s)
             await self._try_refresh()
             try:
-                await self._note_uses()
+                await self._write_uses()
             except CountersignError:
-                _log.warning("the uses of keys could not be noted; they are kept for later")
+                _log.warning("the uses of API keys could not be stored and will be retried")
 
     async def _try_refresh(self) -> None:
         async with self._lock:
             try:
                 await self._refresh()
-            except Exception:  # noqa: BLE001 - whatever it was, the watch must go on
+            except Exception:  # noqa: BLE001 - the periodic refresh must continue
                 _log.warning("the API keys cannot be read from the store", exc_info=True)
 
     async def _refresh(self) -> None:
         if self._store is None:
             return
-        begin = time.monotonic()
-        found = await self._store.read(api_keys.listed)
-        self._stored = Keyring(found, ever=bool(found))
-        self._read_at = begin
+        started_at = time.monotonic()
+        keys = await self._store.read(api_keys.listed)
+        self._stored = Keyring(keys, ever=bool(keys))
+        self._read_at = started_at
 
-    async def _note_uses(self, *, everything: bool = False) -> None:
+    async def _write_uses(self, *, write_all: bool = False) -> None:
         if self._store is None:
             return
         due = {
-            key_id: at
-            for key_id, at in self._used.items()
-            if everything or key_id not in self._noted or at - self._noted[key_id] >= _NOTE_USE_EVERY
+            key_id: used_at
+            for key_id, used_at in self._used.items()
+            if write_all
+            or key_id not in self._written_uses
+            or used_at - self._written_uses[key_id] >= _USE_INTERVAL
         }
         if due:
             await self._store.write(api_keys.note_use, due)
-            self._noted |= due
-            self._used = {key: at for key, at in self._used.items() if at != due.get(key)}
+            self._written_uses |= due
+            self._used = {
+                key_id: used_at for key_id, used_at in self._used.items() if used_at != due.get(key_id)
+            }

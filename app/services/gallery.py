@@ -1,8 +1,8 @@
-"""Every enrolled template in memory, for identification; kept in step with the store.
+"""An in-memory index of all enrolled templates, for identification.
 
-For each tenant the search vectors of all templates stand in one matrix. Before each use the tenant's counter is read
-(`app.store.change_counters`): when it moved, by whichever process, the signers that changed are read again. The time
-this takes grows with the number of changed signers, not with the number of enrolled ones.
+For each tenant, one matrix holds the search vectors of all templates. Before each search the tenant's change counter
+is read (`app.store.change_counters`). If any process has raised it, the changed signers are read again; the cost grows
+with the number of changed signers, not with the number of enrolled ones.
 """
 
 from __future__ import annotations
@@ -25,14 +25,22 @@ SearchVectors = Callable[[Matrix], Matrix]
 """(n, dimension) templates to (n, c) vectors whose Euclidean distances rank like those of the model."""
 
 PAGE = 500
-"""Signers read from the store in one statement while an index is brought up to date."""
+"""Maximum number of signers read from the store in one statement."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One signer in the gallery; `templates` is (k, dimension) float16, None when some are not to be had.
+    """One signer in the gallery.
 
-    Another model made them, or they do not decrypt. `key` tells the signer from others who had the same id before.
+    Attributes
+    ----------
+    key : str
+        Distinguishes the signer from erased signers with the same id.
+    signer_id : str
+    target_far, fixed_threshold : float or None
+        The signer's own policy.
+    templates : (k, dimension) float16 or None
+        None when a reference has no template of the model in use, or one that cannot be decrypted.
     """
 
     key: str
@@ -44,7 +52,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Neighbours:
-    """The signers nearest to a template, best first, and how many could not be compared."""
+    """The signers nearest to a template, best first, with the number of signers compared and skipped."""
 
     entries: tuple[Entry, ...]
     compared: int
@@ -52,18 +60,18 @@ class Neighbours:
 
 
 class _TenantIndex:
-    """One tenant's signers, and the matrix of their search vectors.
+    """The signers of one tenant, and the matrix of their search vectors.
 
-    A signer that changes gets new rows at the end; the old ones are given an infinite distance, and taken out once
-    they are half of all. Use under :attr:`lock`, by one thread at a time.
+    The rows of a changed signer are appended; the old rows get an infinite distance, and are removed once they are
+    half of all rows. Not thread-safe: use it while holding :attr:`lock`.
     """
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
-        self.seen = 0
-        self._slots: dict[str, int] = {}  # of signer keys, in _entries
+        self.sequence = 0  # the change counter up to which the index is current
+        self._slots: dict[str, int] = {}  # by signer key: index into _entries and _rows
         self._entries: list[Entry | None] = []
-        self._rows: list[slice] = []  # of each slot, in the arrays below
+        self._rows: list[slice] = []  # by slot: rows of the arrays below
         self._vectors: Matrix = np.zeros((0, 0), np.float32)
         self._squares: Matrix = np.zeros(0, np.float32)
         self._owners: NDArray[np.int64] = np.zeros(0, np.int64)
@@ -71,7 +79,7 @@ class _TenantIndex:
         self._stale = 0
 
     def replace(self, key: str, entry: Entry | None, vectors: Matrix) -> None:
-        """Set what is known of a signer; `entry` None removes it. `vectors` (k, c) are its search vectors."""
+        """Replace a signer's entry and search vectors (k, c); an `entry` of None removes the signer."""
         slot = self._slots.pop(key, None)
         if slot is not None:
             rows = self._rows[slot]
@@ -84,13 +92,13 @@ class _TenantIndex:
             self._rows.append(self._append(slot, vectors))
 
     def compact(self) -> None:
-        """Take out the rows of signers that changed or were removed, once they are half of all rows."""
+        """Remove stale rows and empty slots, once either are half of all."""
         if 2 * self._stale <= self._used and 2 * len(self._slots) >= len(self._entries):
             return
-        kept = [self._rows[slot] for slot in self._slots.values()]
-        sizes = [rows.stop - rows.start for rows in kept]
-        vectors = np.concatenate([self._vectors[:0], *(self._vectors[rows] for rows in kept)])
-        entries = [self._entries[s] for s in self._slots.values()]
+        live_rows = [self._rows[slot] for slot in self._slots.values()]
+        sizes = [rows.stop - rows.start for rows in live_rows]
+        vectors = np.concatenate([self._vectors[:0], *(self._vectors[rows] for rows in live_rows)])
+        entries = [self._entries[slot] for slot in self._slots.values()]
         ends = np.cumsum(sizes, dtype=np.int64)
         self._vectors = vectors
         self._squares = np.einsum("ij,ij->i", vectors, vectors)
@@ -98,42 +106,44 @@ class _TenantIndex:
         self._used, self._stale = len(vectors), 0
         self._rows = [slice(int(end) - size, int(end)) for end, size in zip(ends, sizes, strict=True)]
         self._entries = entries
-        self._slots = {key: position for position, key in enumerate(self._slots)}
+        self._slots = {key: slot for slot, key in enumerate(self._slots)}
 
     def nearest(self, vector: Matrix, count: int, among: Collection[str] | None) -> Neighbours:
-        """The `count` signers with the reference nearest to a search vector (c,), among some or all."""
-        known = [
+        """Find the `count` signers with a reference nearest to a search vector (c,), among some or all."""
+        candidates = [
             (slot, entry)
             for slot, entry in enumerate(self._entries)
             if entry is not None and (among is None or entry.signer_id in among)
         ]
-        compared = [(slot, entry) for slot, entry in known if entry.templates is not None]
-        skipped = len(known) - len(compared)
+        compared = [(slot, entry) for slot, entry in candidates if entry.templates is not None]
+        skipped = len(candidates) - len(compared)
         if not compared:
             return Neighbours((), 0, skipped)
         used = slice(0, self._used)
-        # |a - b|^2 = |b|^2 - 2 a.b + const: enough to rank by; the nearest are measured exactly afterwards.
-        away = self._squares[used] - 2.0 * (self._vectors[used] @ vector)
-        by_slot = np.full(len(self._entries), np.inf, np.float32)
-        np.minimum.at(by_slot, self._owners[used], away)
-        distances = by_slot[[slot for slot, _ in compared]]
-        wanted = min(count, len(compared))
-        best = np.argpartition(distances, wanted - 1)[:wanted] if wanted else np.zeros(0, np.int64)
+        # |a - b|^2 = |b|^2 - 2 a.b + const is enough for ranking; the caller computes exact distances.
+        row_distances = self._squares[used] - 2.0 * (self._vectors[used] @ vector)
+        slot_distances = np.full(len(self._entries), np.inf, np.float32)
+        np.minimum.at(slot_distances, self._owners[used], row_distances)
+        distances = slot_distances[[slot for slot, _ in compared]]
+        count = min(count, len(compared))
+        best = np.argpartition(distances, count - 1)[:count] if count else np.zeros(0, np.int64)
         best = best[np.argsort(distances[best], kind="stable")]
-        return Neighbours(tuple(compared[i][1] for i in best), len(compared), skipped)
+        return Neighbours(tuple(compared[index][1] for index in best), len(compared), skipped)
 
     def _append(self, slot: int, vectors: Matrix) -> slice:
         end = self._used + len(vectors)
         if len(vectors) and end > len(self._squares):
-            room = max(end, 2 * self._used, 64)
-            grown = np.zeros((room, vectors.shape[1]), np.float32)
+            capacity = max(end, 2 * self._used, 64)
+            grown = np.zeros((capacity, vectors.shape[1]), np.float32)
             if self._used:
                 grown[: self._used] = self._vectors[: self._used]
             self._vectors = grown
             self._squares = np.concatenate(
-                [self._squares[: self._used], np.zeros(room - self._used, np.float32)]
+                [self._squares[: self._used], np.zeros(capacity - self._used, np.float32)]
             )
-            self._owners = np.concatenate([self._owners[: self._used], np.zeros(room - self._used, np.int64)])
+            self._owners = np.concatenate(
+                [self._owners[: self._used], np.zeros(capacity - self._used, np.int64)]
+            )
         rows = slice(self._used, end)
         if len(vectors):
             self._vectors[rows] = vectors
@@ -144,21 +154,21 @@ class _TenantIndex:
 
 
 class Gallery:
-    """All signers of all tenants.
+    """The indexes of all tenants.
 
-    It works on threads of its own, so that bringing a large index up to date takes no thread from writes. A tenant
-    has one of them at most: those who wait for a tenant's index wait on the event loop, so that the other threads
-    stay free for other tenants. Use from one event loop.
+    The gallery has its own thread pool, so that refreshing a large index blocks no thread of the store. Each tenant
+    uses at most one thread at a time: further searches of the same tenant wait on the event loop, which leaves the
+    other threads to other tenants. Use it from one event loop.
 
     Parameters
     ----------
     store : Store
     model_version : str
-        Only templates of this model are compared.
+        Only templates of this model are indexed.
     search_vectors : callable
         :meth:`model.networks.embedder.Embedder.search_vectors`.
     threads : int
-        Tenants whose index is searched or brought up to date at a time.
+        Number of tenants whose indexes are searched or refreshed concurrently.
     """
 
     def __init__(
@@ -173,28 +183,28 @@ class Gallery:
     async def nearest(
         self, tenant_id: str, template: Matrix, count: int, among: Collection[str] | None = None
     ) -> Neighbours:
-        """The `count` signers with the reference nearest to `template` (dimension,), among some or all.
+        """Find the `count` signers with a reference nearest to `template` (dimension,), among some or all.
 
-        Every change that was committed before this call is taken into account.
+        The result reflects every change committed before this call.
         """
         index = self._indexes.setdefault(tenant_id, _TenantIndex())
         await index.lock.acquire()
         try:
-            work = asyncio.get_running_loop().run_in_executor(
-                self._threads, self._nearest, tenant_id, index, template, count, among
+            search = asyncio.get_running_loop().run_in_executor(
+                self._threads, self._search, tenant_id, index, template, count, among
             )
         except BaseException:
             index.lock.release()
             raise
-        # The thread goes on when the caller goes away, and has the index until it ends.
-        work.add_done_callback(lambda _: index.lock.release())
-        return await asyncio.shield(work)
+        # The thread continues when the caller is cancelled, so the lock is held until the thread ends.
+        search.add_done_callback(lambda _: index.lock.release())
+        return await asyncio.shield(search)
 
     def close(self) -> None:
-        """Let running searches finish."""
+        """Wait for running searches to finish."""
         self._threads.shutdown(wait=True)
 
-    def _nearest(
+    def _search(
         self, tenant_id: str, index: _TenantIndex, template: Matrix, count: int, among: Collection[str] | None
     ) -> Neighbours:
         vector = self._search_vectors(template[None])[0]
@@ -203,10 +213,10 @@ class Gallery:
 
     def _refresh(self, tenant_id: str, index: _TenantIndex) -> None:
         sequence = self._store.read_now(change_counters.sequence, tenant_id)
-        if sequence == index.seen:
+        if sequence == index.sequence:
             return
-        # Changes committed while this runs have a larger number and are read the next time, some of them again.
-        keys = self._store.read_now(change_counters.changed_since, tenant_id, index.seen)
+        # Changes committed from here on have a larger number and are read (possibly again) at the next refresh.
+        keys = self._store.read_now(change_counters.changed_since, tenant_id, index.sequence)
         for start in range(0, len(keys), PAGE):
             page = keys[start : start + PAGE]
             rows = self._store.read_now(references.for_index, tenant_id, self._model_version, page)
@@ -214,12 +224,12 @@ class Gallery:
             for key in page:
                 self._replace(index, key, by_key.get(key, []))
         index.compact()
-        index.seen = sequence
+        index.sequence = sequence
 
     def _replace(self, index: _TenantIndex, key: str, rows: Sequence[Indexed]) -> None:
-        known = [row.template for row in rows if row.template is not None]
-        complete = len(known) == len(rows) > 0
-        templates = np.stack(known) if complete else None
+        present = [row.template for row in rows if row.template is not None]
+        is_complete = len(present) == len(rows) > 0
+        templates = np.stack(present) if is_complete else None
         vectors = np.zeros((0, 0), np.float32) if templates is None else self._search_vectors(templates)
         entry = None
         if rows:

@@ -18,7 +18,7 @@ def check_live(core: Core) -> None:
         raise NotReady("The inference worker has ended; restart the service.")
     if core.queue.busy_s > STALLED_S:
         raise NotReady(
-            f"The network has been busy with one batch for {core.queue.busy_s:.0f} s; restart the service."
+            f"The inference worker has been busy with one batch for {core.queue.busy_s:.0f} s; restart the service."
         )
 
 

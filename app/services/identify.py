@@ -95,7 +95,7 @@ async def _identify_once(
     if not neighbours.entries:
         raise NobodyEnrolled(
             f"None of {neighbours.skipped} enrolled signers can be compared: their references were enrolled with "
-            "another model, or cannot be read. `python -m app reembed` computes their templates from the stored images."
+            "another model, or cannot be read. `python -m app reembed` embeds them again from the stored images."
             if neighbours.skipped
             else "No signer is enrolled with references of the model in use; enrol signers first."
         )

@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 
 async def run_maintenance(core: Core) -> None:
     """Purge expired data and apply tombstones every few minutes, until cancelled; log failures and retry."""
-    watch = maintenance.ErasureWatch(core.store, core.trail.append_repeated_erasure, compared=True)
+    watch = maintenance.ErasureWatch(core.store, core.trail.erased_again, compared=True)
     while True:
         try:
             await core.store.run(lambda: _maintain(core, watch))

@@ -1,4 +1,4 @@
-"""From settings to a store that is open, up to date, encrypted throughout, and free of what was erased."""
+"""Open the store from the settings: migrate it, encrypt plaintext values, and repeat erasures that a backup undid."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _log = logging.getLogger(__name__)
 
 
 def open_store(settings: Settings) -> Store:
-    """Open the store as it is configured; raise StartRefused with one line on what is wrong and what to do."""
+    """Open the configured store and bring it up to date; raise StartRefused with the fault and its remedy."""
     settings.refuse_missing_encryption_key()
-    _refuse_no_place(settings.database_url)
+    _check_location(settings.database_url)
     store = Store.open(
         settings.database_url,
         settings.store_threads,
@@ -43,12 +43,12 @@ def open_store(settings: Settings) -> Store:
 
 
 def open_store_read_only(settings: Settings) -> Store:
-    """Open the store as it is: nothing is made, migrated, encrypted or erased again. To be read only.
+    """Open the store for reading only, without creating, migrating, encrypting or erasing anything.
 
     Raises
     ------
     StartRefused
-        With one line on what is wrong; StoreMissing and StoreOutdated where a start would put it right.
+        StoreMissing or StoreOutdated when starting the service would fix it.
     """
     settings.refuse_missing_encryption_key()
     engine = engine_as_it_is(settings.database_url, settings.store_threads)
@@ -60,8 +60,8 @@ def open_store_read_only(settings: Settings) -> Store:
     return Store(engine, settings.store_threads, cipher, erasure_log(settings))
 
 
-def _refuse_no_place(database_url: str) -> None:
-    """Raise StartRefused when there is no place to store at, before a key is looked for or made beside it."""
+def _check_location(database_url: str) -> None:
+    """Create the folder of a SQLite database or raise StartRefused, before a key file is created in it."""
     try:
         url = make_url(database_url)
     except ArgumentError:
@@ -72,11 +72,11 @@ def _refuse_no_place(database_url: str) -> None:
         try:
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StartRefused(f"The store {database_url} cannot be opened and written: {error}.") from error
+            raise StartRefused(f"The store {database_url} cannot be opened for writing: {error}.") from error
 
 
 def erasure_log(settings: Settings) -> ErasureLog | None:
-    """The log of erasures: as configured, else beside the SQLite file."""
+    """Return the configured erasure log, or the one beside the SQLite file; None for other databases."""
     if settings.erasure_log is not None:
         return ErasureLog(settings.erasure_log)
     try:
@@ -90,21 +90,25 @@ def erasure_log(settings: Settings) -> ErasureLog | None:
 
 def _bring_up_to_date(store: Store, trail: Trail) -> None:
     keys = store.cipher.keys
-    used = store.read_now(reencryption.count_by_key)
-    missing = sorted(key_id for key_id in used if keys.get(key_id) is None)
-    if missing and len(missing) == len(used):
+    counts = store.read_now(reencryption.count_by_key)
+    missing = sorted(key_id for key_id in counts if keys.get(key_id) is None)
+    if missing and len(missing) == len(counts):
         raise StartRefused(
-            f"Everything in the store was encrypted with key {', '.join(missing)}, which is not configured: "
-            "set COUNTERSIGN_ENCRYPTION_KEY_FILE or COUNTERSIGN_ENCRYPTION_KEYS to the keys that it was made with."
+            f"All stored values were encrypted with key {', '.join(missing)}, which is not configured. "
+            "Set COUNTERSIGN_ENCRYPTION_KEY_FILE or COUNTERSIGN_ENCRYPTION_KEYS to the keys of this store."
         )
     if missing:
-        _log.error("some stored values need key %s, which is not configured", ", ".join(missing))
+        _log.error(
+            "some stored values were encrypted with key %s, which is not configured", ", ".join(missing)
+        )
     maintenance.encrypt_plain(store)
     if store.erasure_log is None:
         _log.warning(
-            "erasures are noted in the database only, and a restored backup forgets the younger ones: "
+            "erasures are recorded in the database only, so restoring a backup undoes those made since the backup; "
             "set COUNTERSIGN_ERASURE_LOG"
         )
-    maintenance.ErasureWatch(store, trail.append_repeated_erasure).look()
-    if lost := store.read_now(tombstones.unknown_keys):
-        _log.warning("tombstones made with key %s cannot be applied: it is not configured", ", ".join(lost))
+    maintenance.ErasureWatch(store, trail.erased_again).look()
+    if unknown := store.read_now(tombstones.unknown_keys):
+        _log.warning(
+            "tombstones made with key %s cannot be applied because it is not configured", ", ".join(unknown)
+        )

@@ -1,11 +1,13 @@
-"""Moving references to another model: their kept images are embedded anew, beside a service that runs.
+"""Move references to another model: embed their stored images again while the service runs.
 
-A reference may have templates of several models; the service compares those of its own model only, and says 409 for a
-signer of whom one lacks. So references can be moved before the new model is served, while the old one goes on
-answering, and nothing is ever mixed. The work goes signer by signer, in chunks of a bounded number of bytes: images
-are read in one transaction, embedded outside of any, and the templates are kept in another one, which looks again at
-what is still enrolled. Passes follow each other until one finds nothing: a reference that a replica enrolled with the
-old model meanwhile is moved by a later one.
+A reference may have templates of several models. The service compares only templates of its own model, and answers
+409 for a signer when one of their references has none. References can therefore be moved before the new model is
+served, while replicas of the old model answer requests, and templates of two models are never compared.
+
+The references are moved signer by signer, in chunks of limited size. Images are read in one transaction and embedded
+outside of any transaction; the templates are written in another, which checks again which references are still
+enrolled. Passes are repeated until one moves nothing, so that references enrolled meanwhile by replicas of the old
+model are moved too.
 """
 
 from __future__ import annotations
@@ -33,16 +35,18 @@ from model.errors import UnusableSignature
 from model.networks.embedder import Embedder
 
 CHUNK = 16
-"""Most references in one transaction."""
+"""Maximum number of references in one transaction."""
 CHUNK_BYTES = 32 * 2**20
-"""Most bytes of their images, unless one alone has more."""
+"""Maximum bytes of the images of one transaction; a larger image is moved alone."""
 PAGE = 200
-_AS_ENROLLED = UploadLimits(max_bytes=sys.maxsize, max_pixels=sys.maxsize)  # each was within them once
+"""Maximum number of signers or templates read in one query."""
+_UNLIMITED = UploadLimits(max_bytes=sys.maxsize, max_pixels=sys.maxsize)
+"""Enrolled images passed the limits of their upload, which may be lower now."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A reference that cannot be moved, and why."""
+    """A reference that cannot be moved, with the reason."""
 
     owner: Owner
     reference_id: str
@@ -51,20 +55,20 @@ class Failure:
 
 @dataclass
 class Outcome:
-    """What a run did.
+    """The result of a run.
 
     Attributes
     ----------
     moved : int
         References that got a template.
     passed_over : int
-        References that were erased meanwhile, or that somebody else moved.
+        References that were erased or moved by another process during the run.
     dropped : dict of str to int
-        Templates that were deleted, by model.
+        Number of deleted templates by model version.
     kept : int
-        Signers whose old templates were not deleted, as not all their references could be moved.
+        Signers whose old templates were not deleted because some of their references could not be moved.
     failed : dict of str to Failure
-        By reference.
+        By reference id.
     """
 
     moved: int = 0
@@ -75,159 +79,163 @@ class Outcome:
 
 
 class Reembedding:
-    """One run.
+    """One run of the migration.
 
     Parameters
     ----------
     store : Store
     trail : Trail
     embedder : Embedder
-        Of the model that references are moved to.
-    by : Caller
-        Who does it; the tenant is each signer's own.
+        The model to which references are moved.
+    actor : Caller
+        The actor of the audit entries; each entry gets the tenant of its signer.
     readers : DecoderPool
-        The processes that decode the images and isolate their ink, with the limits that they have for uploads.
+        Decodes the images and isolates their ink, with the resource limits of uploads.
     """
 
     def __init__(
-        self, store: Store, trail: Trail, embedder: Embedder, by: Caller, readers: DecoderPool
+        self, store: Store, trail: Trail, embedder: Embedder, actor: Caller, readers: DecoderPool
     ) -> None:
         self._store = store
         self._trail = trail
         self._embedder = embedder
-        self._by = by
+        self._actor = actor
         self._readers = readers
         self._version = embedder.version
         self.outcome = Outcome()
 
     def waiting(self) -> int:
-        """How many references lack a template, those that failed included."""
+        """Count the references without a template of the model, including failed ones."""
         return self._store.read_now(templates.count_lacking, self._version)
 
     def move(self) -> Iterator[int]:
-        """Move all references; yields after each transaction how many were dealt with.
+        """Move all references; yield the number of processed references after each transaction.
 
         Raises
         ------
         StoreUnavailable
-            What was moved stays moved; the next run does the rest.
+            Moved references stay moved; the next run continues with the others.
         """
         while True:
-            before = self.outcome.moved
+            moved_before = self.outcome.moved
             for owner in self._owners(templates.owners_lacking):
-                waiting = self._store.read_now(templates.lacking_of, owner, self._version)
+                references = self._store.read_now(templates.lacking_of, owner, self._version)
                 yield from self._move(
-                    owner, [w for w in waiting if w.reference_id not in self.outcome.failed]
+                    owner, [ref for ref in references if ref.reference_id not in self.outcome.failed]
                 )
-            if self.outcome.moved == before:
+            if self.outcome.moved == moved_before:
                 return
 
     def present(self) -> tuple[int, int]:
-        """How many templates there are of the model, and of all others."""
+        """Count the templates of the model, and those of all other models."""
         counts = self._store.read_now(templates.count_by_model)
-        mine = counts.get(self._version, 0)
-        return mine, sum(counts.values()) - mine
+        count = counts.get(self._version, 0)
+        return count, sum(counts.values()) - count
 
     def repair(self) -> Iterator[int]:
-        """Make templates of the model anew that do not open; yields how many were looked at."""
+        """Replace damaged templates of the model; yield the number of checked templates."""
         after: str | None = ""
         while after is not None:
-            damaged, seen, after = self._store.read_now(
+            damaged, checked, after = self._store.read_now(
                 templates.damaged_after, self._version, self._embedder.dimension, after, PAGE
             )
-            for owner, group in groupby(sorted(damaged, key=lambda d: d[0].key), key=lambda d: d[0]):
-                for _ in self._move(owner, [waiting for _, waiting in group]):
+            for owner, group in groupby(sorted(damaged, key=lambda row: row[0].key), key=lambda row: row[0]):
+                for _ in self._move(owner, [reference for _, reference in group]):
                     pass
-            yield seen
+            yield checked
 
     def drop_others(self) -> Iterator[int]:
-        """Delete the templates of other models, of signers who moved entirely; yields how many after each one."""
+        """Delete templates of other models of completely moved signers; yield the number deleted per signer."""
         for owner in self._owners(templates.owners_with_others):
-            gone = self._store.write_now(self._drop, owner)
-            if gone is None:
+            deleted = self._store.write_now(self._delete_others, owner)
+            if deleted is None:
                 self.outcome.kept += 1
-            for version, count in (gone or {}).items():
+            for version, count in (deleted or {}).items():
                 self.outcome.dropped[version] = self.outcome.dropped.get(version, 0) + count
-            yield sum((gone or {}).values())
+            yield sum((deleted or {}).values())
         self._store.sweep()
 
-    def _owners(self, page: templates.Paged) -> Iterator[Owner]:
+    def _owners(self, list_page: templates.Paged) -> Iterator[Owner]:
         after = ""
-        while owners := self._store.read_now(page, self._version, after, PAGE):
+        while owners := self._store.read_now(list_page, self._version, after, PAGE):
             yield from owners
             after = owners[-1].key
 
-    def _move(self, owner: Owner, waiting: Sequence[Waiting]) -> Iterator[int]:
-        for chunk in chunks(waiting):
-            made = self._embedded(owner, chunk)
-            failed = sum(one.reference_id in self.outcome.failed for one in chunk)
-            moved = self._store.write_now(self._keep, owner, made) if made else []
+    def _move(self, owner: Owner, references: Sequence[Waiting]) -> Iterator[int]:
+        for chunk in chunks(references):
+            embedded = self._embed(owner, chunk)
+            failed = sum(reference.reference_id in self.outcome.failed for reference in chunk)
+            moved = self._store.write_now(self._add_templates, owner, embedded) if embedded else []
             self.outcome.moved += len(moved)
             self.outcome.passed_over += len(chunk) - len(moved) - failed
             yield len(chunk)
 
-    def _embedded(self, owner: Owner, chunk: Sequence[Waiting]) -> dict[str, Vector]:
-        """Templates of a chunk by reference, without those that are gone and those that fail."""
-        images = [(one, image) for one in chunk if (image := self._image(owner, one)) is not None]
-        prepared = list(self._readers.threads.map(lambda pair: self._prepared(owner, *pair), images))
-        sound = [
-            (one.reference_id, canvas)
-            for (one, _), canvas in zip(images, prepared, strict=True)
+    def _embed(self, owner: Owner, chunk: Sequence[Waiting]) -> dict[str, Vector]:
+        """Embed a chunk; return the templates by reference id, without failed and erased references."""
+        images = [
+            (reference, image)
+            for reference in chunk
+            if (image := self._read_image(owner, reference)) is not None
+        ]
+        canvases = list(self._readers.threads.map(lambda pair: self._prepare(owner, *pair), images))
+        prepared = [
+            (reference.reference_id, canvas)
+            for (reference, _), canvas in zip(images, canvases, strict=True)
             if canvas is not None
         ]
-        if not sound:
+        if not prepared:
             return {}
-        embeddings = self._embedder.embed(np.stack([canvas for _, canvas in sound]))
-        return {reference_id: vector for (reference_id, _), vector in zip(sound, embeddings, strict=True)}
+        embeddings = self._embedder.embed(np.stack([canvas for _, canvas in prepared]))
+        return {reference_id: vector for (reference_id, _), vector in zip(prepared, embeddings, strict=True)}
 
-    def _image(self, owner: Owner, one: Waiting) -> bytes | None:
+    def _read_image(self, owner: Owner, reference: Waiting) -> bytes | None:
         try:
-            image = self._store.read_now(templates.image_of, owner, one.reference_id)
+            image = self._store.read_now(templates.image_of, owner, reference.reference_id)
         except (StoredDataDamaged, DataKeyMissing) as error:
-            self._fail(owner, one, str(error))
+            self._add_failure(owner, reference, str(error))
             return None
-        if image is None and self._store.read_now(templates.is_there, one.reference_id):
-            self._fail(owner, one, "Its image is not in the store any more.")
+        if image is None and self._store.read_now(templates.is_there, reference.reference_id):
+            self._add_failure(owner, reference, "Its image is missing from the store.")
         return image
 
-    def _prepared(self, owner: Owner, one: Waiting, image: bytes) -> NDArray[np.uint8] | None:
+    def _prepare(self, owner: Owner, reference: Waiting, image: bytes) -> NDArray[np.uint8] | None:
         try:
-            read = self._readers.read(image, None, one.page, _AS_ENROLLED, self._embedder.canvas)
-            return read.prepared.canvas
+            reading = self._readers.read(image, None, reference.page, _UNLIMITED, self._embedder.canvas)
+            return reading.prepared.canvas
         except (CountersignError, UnusableSignature, DecoderFault) as error:
-            self._fail(owner, one, str(error))
+            self._add_failure(owner, reference, str(error))
             return None
 
-    def _fail(self, owner: Owner, one: Waiting, why: str) -> None:
-        self.outcome.failed[one.reference_id] = Failure(owner, one.reference_id, why)
+    def _add_failure(self, owner: Owner, reference: Waiting, reason: str) -> None:
+        self.outcome.failed[reference.reference_id] = Failure(owner, reference.reference_id, reason)
 
-    def _keep(self, session: Session, owner: Owner, made: dict[str, Vector]) -> list[str]:
-        moved = templates.add(session, owner, self._version, made)
+    def _add_templates(self, session: Session, owner: Owner, embedded: dict[str, Vector]) -> list[str]:
+        moved = templates.add(session, owner, self._version, embedded)
         if moved:
-            self._tell(session, owner, references=moved)
+            self._append_entry(session, owner, references=moved)
         return moved
 
-    def _drop(self, session: Session, owner: Owner) -> dict[str, int] | None:
-        gone = templates.drop_others(session, owner, self._version)
-        if gone:
-            self._tell(session, owner, dropped=gone)
-        return gone
+    def _delete_others(self, session: Session, owner: Owner) -> dict[str, int] | None:
+        deleted = templates.drop_others(session, owner, self._version)
+        if deleted:
+            self._append_entry(session, owner, dropped=deleted)
+        return deleted
 
-    def _tell(self, session: Session, owner: Owner, **details: Any) -> None:
-        by = Caller(self._by.name, owner.tenant_id, self._by.scopes)
-        entry = self._trail.entry("reembed", by=by, model_version=self._version, **details)
+    def _append_entry(self, session: Session, owner: Owner, **details: Any) -> None:
+        actor = Caller(self._actor.name, owner.tenant_id, self._actor.scopes)
+        entry = self._trail.entry("reembed", by=actor, model_version=self._version, **details)
         self._trail.append(session, entry, owner.key)
 
 
-def chunks(waiting: Sequence[Waiting]) -> Iterator[list[Waiting]]:
-    """Cut references into chunks that are dealt with at once."""
+def chunks(references: Sequence[Waiting]) -> Iterator[list[Waiting]]:
+    """Split references into chunks of at most `CHUNK` references and `CHUNK_BYTES` bytes."""
     chunk: list[Waiting] = []
     size = 0
-    for one in waiting:
-        if chunk and (len(chunk) == CHUNK or size + one.size > CHUNK_BYTES):
+    for reference in references:
+        if chunk and (len(chunk) == CHUNK or size + reference.size > CHUNK_BYTES):
             yield chunk
             chunk, size = [], 0
-        chunk.append(one)
-        size += one.size
+        chunk.append(reference)
+        size += reference.size
     if chunk:
         yield chunk

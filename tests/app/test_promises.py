@@ -663,7 +663,7 @@ def test_upkeep_compares_everything_with_the_tombstones_only_when_a_backup_may_b
     async def scenario() -> None:
         async with enrolled(settings, draw) as (app, client):
             store = app.state.core.store
-            watch = maintenance.ErasureWatch(store, app.state.core.trail.append_repeated_erasure)
+            watch = maintenance.ErasureWatch(store, app.state.core.trail.erased_again)
             compared.clear()
             assert (watch.look(), watch.look(), len(compared)) == (0, 0, 1), "the first time"
             await enrol_async(client, draw(2, 0))
@@ -694,7 +694,7 @@ def test_what_came_back_is_erased_also_where_the_first_attempt_failed(
 
     async def scenario() -> None:
         async with enrolled(settings, draw) as (app, client):
-            store, note = app.state.core.store, app.state.core.trail.append_repeated_erasure
+            store, note = app.state.core.store, app.state.core.trail.erased_again
             one, two = (maintenance.ErasureWatch(store, note, compared=True) for _ in range(2))
             key = store.read_now(signers.key_of, "default", "a")
             store.erasure_log.append(

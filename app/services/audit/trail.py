@@ -1,9 +1,9 @@
 """The audit trail: who did what and when, in which request, with which model and result.
 
-A use case builds its entry on the event loop, where the request's context is known, and appends it in the last step of
-the transaction that does the work, so that both are committed or neither. An entry holds no image, no template and no
-signer id. It refers to a signer by their key in the store, which identifies nobody once the signer is erased
-(GDPR art. 17).
+A use case builds its entry on the event loop, where the request's context is available, and appends it in the last
+step of the transaction that does the work, so that both are committed or neither. An entry holds no image, no
+template and no signer id. It refers to a signer by their key in the store, which identifies nobody once the signer is
+erased (GDPR art. 17).
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Trail:
         """Append an entry, as the last step of a transaction; `subject` is the key of its signer."""
         audit.append(session, replace(entry, subject=subject), self.keys)
 
-    def append_repeated_erasure(self, session: Session, returned: Returned) -> None:
+    def erased_again(self, session: Session, returned: Returned) -> None:
         """Append an entry for a signer or reference that a backup restored and that was erased again."""
         actor = Caller("service", returned.tenant_id, frozenset())
         action: Action = "erase-signer" if returned.kind == "signer" else "erase-reference"

@@ -139,7 +139,7 @@ def test_what_an_old_replica_enrols_meanwhile_is_moved_by_a_later_pass(
 ) -> None:
     old = serve()
     people(old, draw)
-    embedded = Reembedding._embedded
+    embedded = Reembedding._embed
     late = iter(["w0", "newcomer"])
 
     def meanwhile(self: Reembedding, *rest: Any) -> Any:
@@ -148,7 +148,7 @@ def test_what_an_old_replica_enrols_meanwhile_is_moved_by_a_later_pass(
             assert enrol(old, name, draw(5, 5)).status_code == 201
         return made
 
-    monkeypatch.setattr(Reembedding, "_embedded", meanwhile)
+    monkeypatch.setattr(Reembedding, "_embed", meanwhile)
     result = move()
     assert result.exit_code == 0, (result.output, result.exception)
     assert templates_by_model(sql)[new] == 8
@@ -162,7 +162,7 @@ def test_what_is_erased_meanwhile_stays_erased(
     people(old, draw, each=3)
     first = old.get("/signers/w0/references").json()["references"][0]["reference_id"]
     erasing = iter([f"/signers/w0/references/{first}", "/signers/w1"])
-    embedded = Reembedding._embedded
+    embedded = Reembedding._embed
 
     def meanwhile(self: Reembedding, *rest: Any) -> Any:
         made = embedded(self, *rest)
@@ -170,7 +170,7 @@ def test_what_is_erased_meanwhile_stays_erased(
             assert old.delete(path).status_code == 204
         return made
 
-    monkeypatch.setattr(Reembedding, "_embedded", meanwhile)
+    monkeypatch.setattr(Reembedding, "_embed", meanwhile)
     result = move()
     assert result.exit_code == 0, (result.output, result.exception)
     assert "4 were erased meanwhile" in result.output
@@ -255,7 +255,7 @@ def test_two_at_once_do_nothing_twice(
 ) -> None:
     people(serve(), draw)
     embedder = load_embedder(settings.model_copy(update={"weights": other_model_folder}))
-    embedded = Reembedding._embedded
+    embedded = Reembedding._embed
     both_have_it = threading.Barrier(2, timeout=60)
 
     def together(self: Reembedding, *rest: Any) -> Any:
@@ -263,7 +263,7 @@ def test_two_at_once_do_nothing_twice(
         both_have_it.wait()
         return made
 
-    monkeypatch.setattr(Reembedding, "_embedded", together)
+    monkeypatch.setattr(Reembedding, "_embed", together)
 
     def run(_: int) -> tuple[int, int]:
         store = open_store(settings)
