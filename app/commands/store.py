@@ -130,7 +130,7 @@ def apply(
 ) -> None:
     """Erase again what a restored backup brought back; the service does this at every start, too."""
     with _opened() as store:
-        note = _trail().append_repeated_erasure
+        note = _trail().erased_again
         back = maintenance.ErasureWatch(store, note).look()
         if log is not None:
             store.write_now(tombstones.add_all, ErasureLog(log).read())

@@ -1,8 +1,8 @@
 """An in-memory index of all enrolled templates, for identification.
 
 For each tenant, one matrix holds the search vectors of all templates. Before each search the tenant's change counter
-is read (`app.store.change_counters`). If any process has raised it, the changed signers are read again; the cost grows
-with the number of changed signers, not with the number of enrolled ones.
+is read (`app.store.change_counters`). If any process has raised it, the changed signers are read again; the cost
+grows with the number of changed signers, not with the number of enrolled ones.
 """
 
 from __future__ import annotations

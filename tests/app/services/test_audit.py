@@ -249,7 +249,11 @@ def test_the_database_itself_refuses_to_change_the_audit(intruder: Intruder, com
         ),
         ("a gap", "DELETE FROM audit WHERE sequence IN (4, 5)", "6: a gap: 4 to 5 missing"),
         ("no beginning", "DELETE FROM audit WHERE sequence = 1", "2: a gap: 1 missing"),
-        ("a tail cut off", "DELETE FROM audit WHERE sequence > 7", "ends at 7, the head in the store is at 10"),
+        (
+            "a tail cut off",
+            "DELETE FROM audit WHERE sequence > 7",
+            "ends at 7, the head in the store is at 10",
+        ),
         ("everything gone", "DELETE FROM audit", "ends at 0, the head in the store is at 10"),
         ("no head", "DELETE FROM audit_heads", "stored head of the chain is missing"),
         (
@@ -377,7 +381,7 @@ def test_a_secret_that_comes_later_or_changes_seals_what_was_there(
 
     enrol(serve(), "a", draw(1, 0))
     first = settings.model_copy(update={"audit_key": SecretStr(SECRET)})
-    assert any("starting it seals" in fault for fault in faults(Commands(first)))
+    assert any("the start seals the chain" in fault for fault in faults(Commands(first)))
     enrol(serve(audit_key=first.audit_key), "b", draw(1, 1))
     assert faults(Commands(first)) == []
     both = settings.model_copy(update={"audit_key": SecretStr(f"{'n' * 40},{SECRET}")})
@@ -419,7 +423,9 @@ def test_a_tail_that_was_cut_off_with_its_head_is_found_by_an_anchor_from_the_lo
     intruder.run("DELETE FROM signers WHERE signer_id = 's2'")
     assert without_triggers(faults(commands)) == []
     found = faults(commands, "--anchors", str(log))
-    assert any("3: an anchor names entry 3: the end of the chain was cut off" in fault for fault in found), found
+    assert any("3: an anchor names entry 3: the end of the chain was cut off" in fault for fault in found), (
+        found
+    )
 
 
 @pytest.mark.usefixtures("written")
