@@ -1,7 +1,7 @@
-"""Opening the database: connection rules, migrations, and one clear error when it cannot be had.
+"""Opening the database: connection settings, migrations, and error reporting.
 
-SQLite lies in a file of its own, readable by its owner alone. PostgreSQL is shared by as many processes as there are:
-the first one to come migrates, behind an advisory lock, and the others wait for it.
+SQLite uses one file, readable by its owner only. A PostgreSQL database may be shared by several processes: the first
+one migrates it under an advisory lock, and the others wait for that lock.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ from app.domain.errors import StartRefused, StoreMissing, StoreOutdated
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_S = 10.0
 MIGRATION_LOCK = 0x_C0DE_516E
-"""Number of the advisory lock under which a PostgreSQL database is migrated."""
+"""Number of the advisory lock that is held while a PostgreSQL database is migrated."""
 _POSTGRES = {
     "connect_timeout": 5,
     "application_name": "countersign",
-    "tcp_user_timeout": 10_000,  # ms; a database that vanished is noticed
+    "tcp_user_timeout": 10_000,  # ms; detects a server that has become unreachable
     "options": "-c lock_timeout=10s -c statement_timeout=60s -c idle_in_transaction_session_timeout=60s",
 }
 
 
 def open_engine(url: str, connections: int) -> Engine:
-    """Open the database at `url`, bring its tables up to date, and see that it can be written.
+    """Open the database at `url`, migrate it, and check that it can be written.
 
     Raises
     ------
     StartRefused
-        With one line on what is wrong and what to do.
+        With a message of one line that states the fault.
     """
-    with _refusing(url, "opened and written") as parsed:
+    with _start_refused_on_error(url, "opened and written") as parsed:
         if parsed.get_backend_name() == "sqlite":
             file = _sqlite_file(parsed)
             file.parent.mkdir(parents=True, exist_ok=True)
             if not str(file).startswith("file:"):
-                file.touch(mode=0o600)  # what SQLite makes itself, others may read
-        engine = _connected(parsed, connections)
+                file.touch(mode=0o600)  # a file that SQLite creates may be readable by others
+        engine = _create_engine(parsed, connections)
         try:
             _upgrade(engine)
             _probe(engine)
@@ -59,43 +59,46 @@ def open_engine(url: str, connections: int) -> Engine:
 
 
 def engine_as_it_is(url: str, connections: int) -> Engine:
-    """Open the database at `url` to look at it: nothing is made, migrated or written.
+    """Open the existing database at `url` for reading, without creating, migrating or writing anything.
 
     Raises
     ------
     StartRefused
-        It cannot be opened.
-    StoreMissing, StoreOutdated
-        There is none yet, or its tables are of another release.
+        If the database cannot be opened.
+    StoreMissing
+        If it does not exist or has no tables.
+    StoreOutdated
+        If its schema belongs to another release.
     """
-    with _refusing(url, "opened") as parsed:
+    with _start_refused_on_error(url, "opened") as parsed:
         shown = parsed.render_as_string(hide_password=True)
         if parsed.get_backend_name() == "sqlite" and not _sqlite_file(parsed).is_file():
             raise StoreMissing(f"there is no store at {shown} yet")
-        engine = _connected(parsed, connections)
+        engine = _create_engine(parsed, connections)
         try:
-            with reading(engine).connect() as connection:
-                found = MigrationContext.configure(connection).get_current_revision()
-            _refuse_other_release(found, shown)
+            with read_only(engine).connect() as connection:
+                revision = MigrationContext.configure(connection).get_current_revision()
+            _check_revision(revision, shown)
         except BaseException:
             engine.dispose()
             raise
         return engine
 
 
-def _refuse_other_release(found: str | None, shown: str) -> None:
-    script = ScriptDirectory.from_config(_alembic())
-    if found is None:
-        raise StoreMissing(f"the database {shown} holds no store yet")
-    if found not in {revision.revision for revision in script.walk_revisions()}:
-        raise StoreOutdated(f"its schema is {found}, which this release does not know", newer=True)
-    if found != script.get_current_head():
-        raise StoreOutdated(f"its schema is {found}, this release's is {script.get_current_head()}")
+def _check_revision(revision: str | None, shown: str) -> None:
+    """Raise StoreMissing or StoreOutdated unless the revision is the one of this release."""
+    script = ScriptDirectory.from_config(_alembic_config())
+    if revision is None:
+        raise StoreMissing(f"the database {shown} contains no store yet")
+    if revision not in {known.revision for known in script.walk_revisions()}:
+        raise StoreOutdated(f"its schema is {revision}, which this release does not know", newer=True)
+    if revision != script.get_current_head():
+        raise StoreOutdated(f"its schema is {revision}, this release's is {script.get_current_head()}")
 
 
 @contextmanager
-def _refusing(url: str, wanted: str) -> Iterator[URL]:
-    """The URL's parts; what goes wrong with them becomes StartRefused."""
+def _start_refused_on_error(url: str, purpose: str) -> Iterator[URL]:
+    """Parse the URL and turn database, driver and file errors of the block into StartRefused."""
     try:
         parsed = make_url(url)
     except ArgumentError:
@@ -107,34 +110,36 @@ def _refusing(url: str, wanted: str) -> Iterator[URL]:
         yield parsed
     except (SQLAlchemyError, OSError, sqlite3.Error) as error:
         reason = str(getattr(error, "orig", None) or error).splitlines()[0]
-        raise StartRefused(f"The store {shown} cannot be {wanted}: {reason}.") from error
+        raise StartRefused(f"The store {shown} cannot be {purpose}: {reason}.") from error
     except (NoSuchModuleError, ImportError) as error:
         raise StartRefused(f"The store {shown} needs a driver that is not installed: {error}.") from error
 
 
 def _sqlite_file(url: URL) -> Path:
-    """The file of an SQLite URL; raises StartRefused where it names none."""
+    """Return the file of an SQLite URL; raises StartRefused if the URL names no file."""
     if not url.database or url.database == ":memory:":
-        raise StartRefused("The store must be a file: an SQLite database in memory loses every reference.")
+        raise StartRefused(
+            "The store must be a file: an in-memory SQLite database loses every reference when the service stops."
+        )
     return Path(url.database)
 
 
-def reading(engine: Engine) -> Engine:
-    """The same database for transactions that only read, each of which sees one moment."""
+def read_only(engine: Engine) -> Engine:
+    """Return the engine with options for read-only transactions, each of which sees one snapshot."""
     if engine.dialect.name == "postgresql":
         return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
     return engine.execution_options(writes=False)
 
 
-_SPARE = 2
-"""Connections beyond those of the store's own threads: for the threads of the gallery."""
+_EXTRA_CONNECTIONS = 2
+"""Connections for the threads of the gallery, in addition to those of the store's own threads."""
 
 
-def _connected(url: URL, connections: int) -> Engine:
-    return (_sqlite if url.get_backend_name() == "sqlite" else _server)(url, connections)
+def _create_engine(url: URL, connections: int) -> Engine:
+    return (_sqlite_engine if url.get_backend_name() == "sqlite" else _server_engine)(url, connections)
 
 
-def _server(url: URL, connections: int) -> Engine:
+def _server_engine(url: URL, connections: int) -> Engine:
     options: dict[str, object] = {}
     if url.get_backend_name() in {"postgresql", "postgres"}:
         if url.drivername in {"postgresql", "postgres"}:
@@ -143,38 +148,38 @@ def _server(url: URL, connections: int) -> Engine:
     return create_engine(
         url,
         pool_size=connections,
-        max_overflow=_SPARE,
+        max_overflow=_EXTRA_CONNECTIONS,
         pool_pre_ping=True,
         connect_args=options,
-        # Whatever the server's default is: an erasure that waited for a write has to see what it wrote.
+        # Set regardless of the server's default: an erasure that waited for a write must see what it wrote.
         isolation_level="READ COMMITTED",
-        hide_parameters=True,  # or errors in the log would hold images
+        hide_parameters=True,  # errors in the log would otherwise contain images
     )
 
 
-def _sqlite(url: URL, connections: int) -> Engine:
+def _sqlite_engine(url: URL, connections: int) -> Engine:
     engine = create_engine(
         url,
         pool_size=connections,
-        max_overflow=_SPARE,
+        max_overflow=_EXTRA_CONNECTIONS,
         connect_args={"timeout": BUSY_TIMEOUT_S},
-        hide_parameters=True,  # or errors in the log would hold images
+        hide_parameters=True,  # errors in the log would otherwise contain images
     )
 
     @event.listens_for(engine, "connect")
     def _configure(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
-        connection.isolation_level = None  # BEGIN is ours to say, below
+        connection.isolation_level = None  # disables implicit BEGIN; see _begin
         cursor = connection.cursor()
         _use_write_ahead_log(cursor)
-        cursor.execute("PRAGMA synchronous=FULL")  # a commit returns when it is on disk, not before
+        cursor.execute("PRAGMA synchronous=FULL")  # a commit returns only after it is on disk
         cursor.execute("PRAGMA foreign_keys=ON")
-        cursor.execute("PRAGMA secure_delete=ON")  # erased bytes are overwritten
+        cursor.execute("PRAGMA secure_delete=ON")  # overwrite deleted bytes
         cursor.close()
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        # A transaction that will write takes the write lock at once: turning a reader into a writer later
-        # fails when another one wrote in between.
+        # A writing transaction takes the write lock when it begins: upgrading a read transaction later fails if
+        # another transaction has written in between.
         mode = "IMMEDIATE" if connection.get_execution_options().get("writes", True) else "DEFERRED"
         connection.exec_driver_sql(f"BEGIN {mode}")
 
@@ -182,7 +187,10 @@ def _sqlite(url: URL, connections: int) -> Engine:
 
 
 def _use_write_ahead_log(cursor: sqlite3.Cursor) -> None:
-    """Switch to the write-ahead log, also where others do so now: there SQLite refuses instead of waiting."""
+    """Switch to the write-ahead log, retrying while the database is busy.
+
+    SQLite fails immediately, without its busy timeout, if another process switches at the same time.
+    """
     deadline = time.monotonic() + BUSY_TIMEOUT_S
     while True:
         try:
@@ -194,14 +202,14 @@ def _use_write_ahead_log(cursor: sqlite3.Cursor) -> None:
             time.sleep(0.01)
 
 
-def _alembic() -> Config:
+def _alembic_config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     return config
 
 
 def _upgrade(engine: Engine) -> None:
-    config = _alembic()
+    config = _alembic_config()
     with engine.begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SET LOCAL lock_timeout = 0"))
@@ -212,18 +220,18 @@ def _upgrade(engine: Engine) -> None:
 
 
 def _probe(engine: Engine) -> None:
-    """Write and roll back: a file on a read-only disk opens well and fails at the first enrolment."""
+    """Write and roll back, because a file on a read-only disk opens but fails at the first enrolment."""
     with engine.connect() as connection:
         transaction = connection.begin()
         connection.execute(text("INSERT INTO tenants (tenant_id, sequence) VALUES ('-probe-', 0)"))
         transaction.rollback()
 
 
-def forget_erased(engine: Engine) -> bool:
-    """See to it that erased bytes do not live on in SQLite's write-ahead log: fold it into the file and cut it.
+def truncate_write_ahead_log(engine: Engine) -> bool:
+    """Checkpoint and truncate SQLite's write-ahead log, which may still contain erased bytes.
 
-    In the file itself they are overwritten already (secure_delete). False when readers kept the log in use all
-    the time; try again later. PostgreSQL has no such means: see `compact`.
+    In the database file they are overwritten already (secure_delete). Returns False if readers kept the log in use;
+    try again later. PostgreSQL has no equivalent: see :func:`compact`.
     """
     if engine.dialect.name != "sqlite":
         return True
@@ -236,18 +244,18 @@ def forget_erased(engine: Engine) -> bool:
 
 
 def compact(engine: Engine, tables: tuple[str, ...]) -> None:
-    """Write the tables anew without what was erased: SQLite's whole file, PostgreSQL's tables one by one.
+    """Rewrite the tables without deleted rows: SQLite's whole file, or PostgreSQL's tables one by one.
 
     The old PostgreSQL files are unlinked, not overwritten, and its write-ahead log keeps old pages until it is
-    recycled: what makes those unreadable is retiring the key that they were encrypted with.
+    recycled. These copies become unreadable only when the key that they were encrypted with is retired.
     """
     if engine.dialect.name == "sqlite":
-        connection = engine.raw_connection()  # SQLAlchemy's would begin a transaction
+        connection = engine.raw_connection()  # a SQLAlchemy connection would begin a transaction
         try:
             connection.cursor().execute("VACUUM")
         finally:
             connection.close()
-        forget_erased(engine)
+        truncate_write_ahead_log(engine)
         return
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as server:
         quoted = server.dialect.identifier_preparer.quote
@@ -255,4 +263,4 @@ def compact(engine: Engine, tables: tuple[str, ...]) -> None:
         server.exec_driver_sql("SET lock_timeout = 0")
         for table in tables:
             server.exec_driver_sql(f"VACUUM FULL {quoted(table)}")
-        server.detach()  # the next one to use a connection gets one with its limits
+        server.detach()  # the pool must not reuse a connection without timeouts

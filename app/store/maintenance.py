@@ -1,4 +1,4 @@
-"""What the store does by itself: encrypts what is plain, erases again what came back, lets go of what is overdue."""
+"""Maintenance of the store: encryption of plaintext, erasure of restored records, and purging of expired data."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Purged:
-    """What was let go of."""
+    """Numbers of deleted rows."""
 
     questioned_images: int
     answers: int
 
 
 def encrypt_plain(store: Store) -> int:
-    """Encrypt what an earlier release stored plain, and sweep the plaintext out of the files; how many values."""
+    """Encrypt the plaintext of earlier releases and remove it from the files; return the number of values."""
     done = 0
     for column in reencryption.SEALED_COLUMNS:
-        waiting = store.read_now(reencryption.plain, column)
-        if waiting:
-            _log.warning("encrypting %d values (%s) that were stored plain", len(waiting), column.kind)
-        for outcome in reencryption.renew(store, column, waiting):
+        plaintext_rows = store.read_now(reencryption.plain, column)
+        if plaintext_rows:
+            _log.warning("encrypting %d plaintext values (%s)", len(plaintext_rows), column.kind)
+        for outcome in reencryption.renew(store, column, plaintext_rows):
             done += outcome.done
     if done:
         store.compact(*reencryption.TABLES)
@@ -41,73 +41,79 @@ def encrypt_plain(store: Store) -> int:
 
 
 class ErasureWatch:
-    """Keeps the table of tombstones and the erasure log in step, without reading either while they do not change.
+    """Synchronizes the table of tombstones with the erasure log and erases restored records again.
 
-    Something that was erased comes back with a backup. Then the table lacks tombstones that the log has: only then,
-    and the first time, are all signers and references compared with the tombstones.
+    Neither is read while both are unchanged. After a backup was restored, the table lacks tombstones that are in the
+    log. Only then, and on the first call, are all signers and references compared with the tombstones.
 
     Parameters
     ----------
     store : Store
-    note : callable
-        Puts an erasure on record, as the last step of its transaction.
+    record_erasure : callable
+        Records an erasure in the audit, as the last step of its transaction.
     compared : bool
-        Whether everything has been compared just now, so that the first time it is not.
+        Whether all records have just been compared, so that the first call does not compare them again.
     """
 
     def __init__(
-        self, store: Store, note: Callable[[Session, tombstones.Returned], None], *, compared: bool = False
+        self,
+        store: Store,
+        record_erasure: Callable[[Session, tombstones.Returned], None],
+        *,
+        compared: bool = False,
     ) -> None:
         self._store = store
-        self._note = note
-        self._seen: tuple[int, tuple[int, int] | None] | None = (-1, None) if compared else None
+        self._record_erasure = record_erasure
+        self._last_state: tuple[int, tuple[int, int] | None] | None = (-1, None) if compared else None
 
     def look(self) -> int:
-        """Bring table and log into step, and erase again what came back; how much did. Raises OSError."""
+        """Synchronize table and log, and erase restored records; return their number. Raises OSError."""
         log = self._store.erasure_log
         state = self._state(log)
-        if state == self._seen:
+        if state == self._last_state:
             return 0
         missing: list[tombstones.Erasure] = []
         if log is not None:
-            known_tombstones = self._store.read_now(tombstones.everything)
+            stored = self._store.read_now(tombstones.everything)
             logged = log.read()
-            known = {tombstone.digest for tombstone in logged}
-            log.append(tombstone for tombstone in known_tombstones if tombstone.digest not in known)
-            standing = {tombstone.digest for tombstone in known_tombstones}
-            missing = [tombstone for tombstone in logged if tombstone.digest not in standing]
-        back = self._erase_what_came_back(missing) if missing or self._seen is None else 0
+            logged_digests = {erasure.digest for erasure in logged}
+            log.append(erasure for erasure in stored if erasure.digest not in logged_digests)
+            stored_digests = {erasure.digest for erasure in stored}
+            missing = [erasure for erasure in logged if erasure.digest not in stored_digests]
+        erased = self._erase_restored(missing) if missing or self._last_state is None else 0
         if missing:
-            # Last of all: as long as the table lacks them, any process will finish what this one did not.
+            # Inserted last: until then, another process finishes the erasures if this one fails.
             self._store.write_now(tombstones.add_all, missing)
-        self._seen = state  # what has changed since, by this look too, is looked at the next time
-        return back
+        self._last_state = state  # the next call processes later changes, including those of this call
+        return erased
 
     def _state(self, log: ErasureLog | None) -> tuple[int, tuple[int, int] | None]:
         return self._store.read_now(tombstones.count), None if log is None else log.state()
 
-    def _erase_what_came_back(self, missing: Sequence[tombstones.Erasure]) -> int:
-        back = self._store.read_now(tombstones.returned, missing)
+    def _erase_restored(self, missing: Sequence[tombstones.Erasure]) -> int:
+        restored = self._store.read_now(tombstones.returned, missing)
 
-        def erase(session: Session, one: tombstones.Returned) -> None:
-            if tombstones.erase_again(session, one):
-                self._note(session, one)
+        def erase(session: Session, record: tombstones.Returned) -> None:
+            if tombstones.erase_again(session, record):
+                self._record_erasure(session, record)
 
-        for one in back:
-            self._store.write_now(erase, one)
-        if back:
-            _log.warning("erased %d signers and references again that a backup had brought back", len(back))
+        for record in restored:
+            self._store.write_now(erase, record)
+        if restored:
+            _log.warning("erased %d signers and references again that a backup had restored", len(restored))
             self._store.sweep()
-        return len(back)
+        return len(restored)
 
 
 def purge(store: Store, keep_questioned_days: float, keep_answers_hours: float) -> Purged:
-    """Let go of questioned images and kept answers whose time is over."""
-    moment = now()
+    """Delete the questioned images and kept answers whose retention period has ended."""
+    current_time = now()
     images = answers = 0
-    while count := store.write_now(questioned_images.purge, moment - timedelta(days=keep_questioned_days)):
+    while count := store.write_now(
+        questioned_images.purge, current_time - timedelta(days=keep_questioned_days)
+    ):
         images += count
-    while count := store.write_now(idempotency.purge, moment - timedelta(hours=keep_answers_hours)):
+    while count := store.write_now(idempotency.purge, current_time - timedelta(hours=keep_answers_hours)):
         answers += count
     if images:
         store.sweep()

@@ -1,7 +1,7 @@
-"""Encrypting what is stored anew: plaintext of an earlier release, or values under a key that is to go.
+"""Re-encryption of stored values: plaintext of an earlier release, or values under a key that will be retired.
 
-Row by row, in small transactions, each row locked while it is done, beside a service that runs. Which rows are left
-is read from the rows themselves, so a job that was killed goes on where it stopped.
+Rows are encrypted in small transactions, each of which locks its rows, while the service runs. The remaining rows are
+found by their key id, so a job that was killed can be resumed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,23 @@ Identity = tuple[str, ...]
 
 @dataclass(frozen=True)
 class SealedColumn:
-    """One table of sealed values: how its rows are told apart, and how their places are read."""
+    """One column of encrypted values.
+
+    Attributes
+    ----------
+    kind : str
+        The kind of its places.
+    table : type
+        The table of the column.
+    identity : tuple of Column
+        The primary key of the table.
+    data : Column
+        The encrypted values.
+    rows : Select
+        Selects the parts of each place, the key id, the encrypted value and the plaintext.
+    plain : Column or None
+        The plaintext values of earlier releases; None if they were stored in `data`.
+    """
 
     kind: str
     table: type[ImageRow | TemplateRow | QuestionedRow | RetryRow]
@@ -44,18 +60,18 @@ class SealedColumn:
     plain: Column | None = None
 
     def place(self, row: Row[Any]) -> Place:
-        """What the value of a row is bound to."""
+        """Return the place that the value of a row is bound to."""
         return Place(self.kind, row.tenant_id, row.owner or "", row.row_id, row.model_version)
 
     def identity_of(self, place: Place) -> Identity:
-        """The parts of the row's primary key."""
+        """Return the primary key of the row of a place."""
         parts = {"tenant_id": place.tenant_id, "model_version": place.model_version}
         return tuple(parts.get(column.key, place.row_id) for column in self.identity)
 
 
 @dataclass
 class Outcome:
-    """What a job did: rows done, and places that did not open, with the reason."""
+    """The result of a job: the number of rows that succeeded, and the places that did not decrypt, with reasons."""
 
     done: int = 0
     failed: dict[Place, str] = field(default_factory=dict)
@@ -130,7 +146,7 @@ TABLES = tuple(column.table.__tablename__ for column in SEALED_COLUMNS)
 
 
 def plain(session: Session, column: SealedColumn) -> list[Identity]:
-    """Rows whose value was stored before values were encrypted."""
+    """Return the primary keys of the rows whose value is plaintext."""
     query = select(*column.identity).where(column.table.key_id.is_(None))
     if column.plain is not None:
         query = query.where(column.plain.is_not(None))
@@ -138,31 +154,31 @@ def plain(session: Session, column: SealedColumn) -> list[Identity]:
 
 
 def outdated(session: Session, column: SealedColumn) -> list[Identity]:
-    """Rows whose value is plain, or under another key than the one that encrypts."""
+    """Return the primary keys of the rows whose value is plaintext or not encrypted with the active key."""
     active = cipher_of(session).keys.active.key_id
     query = select(*column.identity).where(column.table.key_id != active)
     return plain(session, column) + [tuple(row) for row in session.execute(query)]
 
 
 def every(session: Session, column: SealedColumn) -> list[Identity]:
-    """All rows."""
+    """Return the primary keys of all rows."""
     return [tuple(row) for row in session.execute(select(*column.identity))]
 
 
 def renew(store: Store, column: SealedColumn, identities: Sequence[Identity]) -> Iterator[Outcome]:
-    """Encrypt rows with the active key; yields after each transaction what it did."""
+    """Encrypt rows with the active key; yields the outcome of each transaction."""
     for start in range(0, len(identities), BATCH):
         yield store.write_now(_renew, column, identities[start : start + BATCH])
 
 
 def check(store: Store, column: SealedColumn, identities: Sequence[Identity]) -> Iterator[Outcome]:
-    """See whether rows open; yields after each batch what was seen."""
+    """Check that rows decrypt; yields the outcome of each batch."""
     for start in range(0, len(identities), BATCH):
         yield store.read_now(_check, column, identities[start : start + BATCH])
 
 
 def count_by_key(session: Session) -> dict[str, int]:
-    """How many stored values need each key."""
+    """Count the stored values by the id of their key."""
     counts: dict[str, int] = {}
     for column in SEALED_COLUMNS:
         query = select(column.table.key_id, func.count()).group_by(column.table.key_id)
@@ -173,7 +189,7 @@ def count_by_key(session: Session) -> dict[str, int]:
 
 
 def opens(session: Session, place: Place) -> bool:
-    """Whether the value of a place opens, or is gone."""
+    """Whether the value of a place decrypts or no longer exists."""
     column = next(column for column in SEALED_COLUMNS if column.kind == place.kind)
     return not _check(session, column, [column.identity_of(place)]).failed
 
@@ -187,7 +203,7 @@ def _rows(
 def _check(session: Session, column: SealedColumn, identities: Sequence[Identity]) -> Outcome:
     outcome = Outcome()
     for row in _rows(session, column, identities, column.rows):
-        _opened(session, column, row, outcome)
+        _open(session, column, row, outcome)
     return outcome
 
 
@@ -196,32 +212,32 @@ def _renew(session: Session, column: SealedColumn, identities: Sequence[Identity
     outcome = Outcome()
     for row in _rows(session, column, identities, column.rows.with_for_update(of=column.table)):
         if row.key_id == cipher.keys.active.key_id:
-            continue  # somebody else was quicker
-        value = _opened(session, column, row, outcome)
-        if value is None:
+            continue  # another process has encrypted it already
+        plaintext = _open(session, column, row, outcome)
+        if plaintext is None:
             continue
         place = column.place(row)
-        sealed = cipher.seal(place, value)
+        sealed = cipher.seal(place, plaintext)
         changed: dict[Any, Any] = {column.data: sealed.data, column.table.key_id: sealed.key_id}
         if column.plain is not None:
             changed[column.plain] = None
-        own = zip(column.identity, column.identity_of(place), strict=True)
+        primary_key = zip(column.identity, column.identity_of(place), strict=True)
         session.execute(
             update(column.table)
-            .where(*(column == part for column, part in own))
+            .where(*(key_column == value for key_column, value in primary_key))
             .values(changed)
             .execution_options(synchronize_session=False)
         )
     return outcome
 
 
-def _opened(session: Session, column: SealedColumn, row: Row[Any], outcome: Outcome) -> bytes | None:
+def _open(session: Session, column: SealedColumn, row: Row[Any], outcome: Outcome) -> bytes | None:
     place = column.place(row)
     stored = row.data if row.data is not None else json.dumps(row.plain).encode()
     try:
-        value = cipher_of(session).open(place, row.key_id, stored)
+        plaintext = cipher_of(session).open(place, row.key_id, stored)
     except (StoredDataDamaged, DataKeyMissing) as error:
         outcome.failed[place] = str(error)
         return None
     outcome.done += 1
-    return value
+    return plaintext

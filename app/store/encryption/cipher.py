@@ -1,8 +1,9 @@
-"""What stands between the store's rows and its disk: AES-256-GCM with a fresh nonce for every value.
+"""Encryption of stored values: AES-256-GCM with a random nonce for every value.
 
-Beside each ciphertext stands the id of its key. What the value belongs to (kind, tenant, signer, reference, model
-version, key id) goes in as associated data: a ciphertext that is moved to another row does not decrypt there. One key
-may seal some 2^32 values before random nonces of 96 bits come too close to repeating (NIST SP 800-38D, 8.3).
+The id of the key is stored next to each ciphertext. The row that a value belongs to (kind, tenant, signer, reference,
+model version, key id) is authenticated as associated data, so a ciphertext that is moved to another row does not
+decrypt there. One key may encrypt at most 2^32 values, because the nonces are random and have 96 bits (NIST
+SP 800-38D, section 8.3).
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from app.domain.errors import DataKeyMissing, StoredDataDamaged
 from app.store.encryption.data_keys import DataKey, DataKeys
 
 _FORMAT = b"\x01"
-_NONCE = 12
+_NONCE_BYTES = 12
 _SESSION_KEY = "cipher"
+_MAX_UNREADABLE = 1000
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,11 @@ class Place:
         ``image``, ``template``, ``questioned`` or ``answer``.
     tenant_id : str
     owner : str
-        The signer's key for references; the signer's id for the others, empty where it is not known.
+        The signer's internal key for images and templates; the signer's id for the other kinds, empty if unknown.
     row_id : str
-        The reference's or verification's id, or the Idempotency-Key.
+        The reference id, the verification id or the Idempotency-Key.
     model_version : str
-        For templates; else empty.
+        The model version of a template; empty for the other kinds.
     """
 
     kind: str
@@ -47,22 +49,22 @@ class Place:
     row_id: str
     model_version: str = ""
 
-    def bound(self, key_id: str) -> bytes:
-        """The associated data: every part with its length before it, so that no two places read alike."""
+    def associated_data(self, key_id: str) -> bytes:
+        """Encode the place and the key id, each part prefixed by its length so that the encoding is unambiguous."""
         parts = (self.kind, self.tenant_id, self.owner, self.row_id, self.model_version, key_id)
-        return _FORMAT + b"".join(len(p.encode()).to_bytes(4, "big") + p.encode() for p in parts)
+        return _FORMAT + b"".join(len(part.encode()).to_bytes(4, "big") + part.encode() for part in parts)
 
 
 @dataclass(frozen=True)
 class Sealed:
-    """A ciphertext as stored: format (1 byte), nonce (12), ciphertext with its tag (length + 16)."""
+    """An encrypted value: format (1 byte), nonce (12 bytes), ciphertext with its tag (length + 16 bytes)."""
 
     key_id: str
     data: bytes
 
 
 class Cipher:
-    """Seals and opens values; remembers the places whose values did not open.
+    """Encrypts and decrypts values, and records the places whose values failed to decrypt.
 
     Parameters
     ----------
@@ -77,76 +79,76 @@ class Cipher:
     def seal(self, place: Place, value: bytes) -> Sealed:
         """Encrypt a value for its row with the active key."""
         key = self.keys.active
-        nonce = os.urandom(_NONCE)
-        data = key.aead.encrypt(nonce, value, place.bound(key.key_id))
+        nonce = os.urandom(_NONCE_BYTES)
+        data = key.aead.encrypt(nonce, value, place.associated_data(key.key_id))
         return Sealed(key.key_id, _FORMAT + nonce + data)
 
     def open(self, place: Place, key_id: str | None, data: bytes) -> bytes:
-        """Decrypt a row's value; one without a key id was stored before values were encrypted.
+        """Decrypt the value of a row; a value without a key id is plaintext of an earlier release.
 
         Raises
         ------
         DataKeyMissing
-            When the key is not configured.
+            If the key is not configured.
         StoredDataDamaged
-            When the value was changed, or belongs to another row.
+            If the value was modified or belongs to another row.
         """
         if key_id is None:
             return bytes(data)
         key = self.keys.get(key_id)
         if key is None:
-            self._note(place, f"its key {key_id!r} is not configured")
+            self._record_unreadable(place, f"its key {key_id!r} is not configured")
             raise DataKeyMissing(
-                f"What is stored ({place.kind} {place.row_id}) was encrypted with key {key_id!r}, which is not "
-                "configured; the operator must add it."
+                f"The stored value ({place.kind} {place.row_id}) was encrypted with key {key_id!r}, which is not "
+                "configured; the operator must add the key."
             )
         try:
             stored = bytes(data)
             if not stored.startswith(_FORMAT):
                 raise InvalidTag
-            nonce, sealed = stored[1 : 1 + _NONCE], stored[1 + _NONCE :]
-            return key.aead.decrypt(nonce, sealed, place.bound(key_id))
+            nonce, ciphertext = stored[1 : 1 + _NONCE_BYTES], stored[1 + _NONCE_BYTES :]
+            return key.aead.decrypt(nonce, ciphertext, place.associated_data(key_id))
         except (InvalidTag, ValueError):
-            self._note(place, "it was changed or moved")
+            self._record_unreadable(place, "it was modified or moved")
             raise StoredDataDamaged(
-                f"What is stored ({place.kind} {place.row_id}) does not decrypt: it was damaged, changed or moved "
-                "from another row. Restore it, or delete it and enrol anew."
+                f"The stored value ({place.kind} {place.row_id}) does not decrypt: it was damaged, modified or moved "
+                "from another row. Restore it from a backup, or delete it and enrol again."
             ) from None
 
-    def digests(self, *words: str) -> dict[str, str]:
-        """Keyed digests of some words, hex, by key id: they name nobody to whoever lacks the key."""
-        return {key.key_id: digest(key, *words) for key in self.keys.all}
+    def digests(self, *parts: str) -> dict[str, str]:
+        """Return the keyed digests (hex) of some texts by key id; they identify no one without the key."""
+        return {key.key_id: digest(key, *parts) for key in self.keys.all}
 
     @property
     def unreadable(self) -> dict[Place, str]:
-        """The places whose values did not open when they were last read, with the reason."""
+        """The places whose values failed to decrypt when last read, with the reason."""
         with self._lock:
             return dict(self._unreadable)
 
     def forget(self, place: Place) -> None:
-        """Take a place off that list: it opens again, or is gone."""
+        """Remove a place from the unreadable ones, because its value decrypts again or was deleted."""
         with self._lock:
             self._unreadable.pop(place, None)
 
-    def _note(self, place: Place, why: str) -> None:
+    def _record_unreadable(self, place: Place, reason: str) -> None:
         with self._lock:
-            if len(self._unreadable) < 1000:
-                self._unreadable[place] = why
+            if len(self._unreadable) < _MAX_UNREADABLE:
+                self._unreadable[place] = reason
 
 
-def digest(key: DataKey, *words: str) -> str:
-    """HMAC-SHA256 of some words under a key's digest key, hex."""
-    message = b"".join(len(word.encode()).to_bytes(4, "big") + word.encode() for word in words)
+def digest(key: DataKey, *parts: str) -> str:
+    """Return the HMAC-SHA256 (hex) of some texts under the digest key of a data key."""
+    message = b"".join(len(part.encode()).to_bytes(4, "big") + part.encode() for part in parts)
     return hmac.new(key.digest_key, message, sha256).hexdigest()
 
 
-def carry(cipher: Cipher) -> dict[str, Cipher]:
-    """What a session is given so that the store's functions find the cipher in it."""
+def session_info(cipher: Cipher) -> dict[str, Cipher]:
+    """Return the `info` dictionary of a session from which :func:`cipher_of` gets the cipher."""
     return {_SESSION_KEY: cipher}
 
 
 def cipher_of(session: Session) -> Cipher:
-    """The cipher of the store that a session belongs to."""
+    """Return the cipher of the store that a session belongs to."""
     cipher = session.info[_SESSION_KEY]
-    assert isinstance(cipher, Cipher)  # noqa: S101 # nosec B101 - put there by Store
+    assert isinstance(cipher, Cipher)  # noqa: S101 # nosec B101 - set by Store
     return cipher

@@ -1,7 +1,7 @@
-"""The log of erasures outside the database: one JSON object a line, only ever added to, by any number of processes.
+"""The erasure log: an append-only file outside the database, one JSON object per line, shared by all processes.
 
-It holds what the table of tombstones holds, keyed digests that name nobody, and is what survives when the database
-is replaced by a backup. That works as far as the log itself is not replaced as well.
+It holds the same tombstones as the database: keyed digests that identify no one. It survives when the database is
+replaced by a backup, provided that the log itself is not replaced as well.
 """
 
 from __future__ import annotations
@@ -25,34 +25,34 @@ class ErasureLog:
     Parameters
     ----------
     path : Path
-        Made when new, readable by its owner alone.
+        Created if missing, readable by its owner only.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def append(self, known_tombstones: Iterable[Erasure]) -> None:
-        """Add those erasures that are not in it yet; all are on disk when this returns. Raises OSError.
+    def append(self, erasures: Iterable[Erasure]) -> None:
+        """Add the erasures that are not in the log yet and flush them to disk; raises OSError.
 
-        One may come twice: whoever looks after the store makes up for what was not noted, while the request that
-        erased is about to note it.
+        An erasure may be passed twice: maintenance adds what is missing from the log, possibly while the request that
+        erased the record is about to do the same.
         """
-        wanted = list(known_tombstones)
-        if not wanted:
+        added = list(erasures)
+        if not added:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
-            noted = {tombstone.digest for tombstone in self.read()}
+            logged = {erasure.digest for erasure in self.read()}
             lines = "".join(
-                f"{json.dumps(_line(tombstone))}\n" for tombstone in wanted if tombstone.digest not in noted
+                f"{json.dumps(_to_json(erasure))}\n" for erasure in added if erasure.digest not in logged
             ).encode()
             if not lines:
                 return
             size = os.fstat(handle).st_size
             if size and os.pread(handle, 1, size - 1) != b"\n":
-                lines = b"\n" + lines  # a line that broke off, on a full disk, ends here
+                lines = b"\n" + lines  # terminates an incomplete line, such as one left by a full disk
             written = os.write(handle, lines)
             if written != len(lines):
                 raise OSError(f"only {written} of {len(lines)} bytes could be written")
@@ -61,35 +61,37 @@ class ErasureLog:
             os.close(handle)
 
     def state(self) -> tuple[int, int] | None:
-        """Something that changes whenever the log does; None when there is no file yet. Raises OSError."""
+        """Return a value that changes whenever the log changes, None if there is no file; raises OSError."""
         try:
-            found = self.path.stat()
+            status = self.path.stat()
         except FileNotFoundError:
             return None
-        return found.st_size, found.st_mtime_ns
+        return status.st_size, status.st_mtime_ns
 
     def read(self) -> list[Erasure]:
-        """All erasures; none when there is no file yet. Lines that broke off are passed over. Raises OSError."""
+        """Return all erasures, none if there is no file. Incomplete lines are skipped. Raises OSError."""
         try:
             lines = self.path.read_text("utf-8", "replace").splitlines()
         except FileNotFoundError:
             return []
-        found: list[Erasure] = []
+        erasures: list[Erasure] = []
         for number, line in enumerate(lines, 1):
             try:
                 item = json.loads(line)
-                at = datetime.fromisoformat(item["erased_at"])
-                found.append(Erasure(str(item["kind"]), str(item["digest"]), str(item["key_id"]), at))
+                erased_at = datetime.fromisoformat(item["erased_at"])
+                erasures.append(
+                    Erasure(str(item["kind"]), str(item["digest"]), str(item["key_id"]), erased_at)
+                )
             except (ValueError, KeyError, TypeError):
                 if line.strip():
-                    _log.warning("%s, line %d is no erasure; it is passed over", self.path, number)
-        return found
+                    _log.warning("%s: line %d is not an erasure and is skipped", self.path, number)
+        return erasures
 
 
-def _line(tombstone: Erasure) -> dict[str, str]:
+def _to_json(erasure: Erasure) -> dict[str, str]:
     return {
-        "kind": tombstone.kind,
-        "digest": tombstone.digest,
-        "key_id": tombstone.key_id,
-        "erased_at": tombstone.erased_at.isoformat(),
+        "kind": erasure.kind,
+        "digest": erasure.digest,
+        "key_id": erasure.key_id,
+        "erased_at": erasure.erased_at.isoformat(),
     }

@@ -1,8 +1,9 @@
-"""What was erased stays erased: tombstones, and erasing again what a restored backup brought back.
+"""Tombstones of erased records, and the erasure of records that a restored backup contains again.
 
-A tombstone is a keyed digest of our own random key of a signer or reference, never of the caller's id: it names
-nobody, and a person who is enrolled anew has another key and is left alone. Tombstones stand in the database and in
-a log outside it (`app.store.erasure.log`), since restoring the database restores it without its younger tombstones.
+A tombstone is a keyed digest of the random internal key of a signer or reference, never of the caller's id. It
+identifies no one, and it does not match a signer who enrols again, because that signer gets a new internal key.
+Tombstones are kept in the database and in a log outside it (`app.store.erasure.log`), because a restored backup lacks
+the tombstones that were added after it was made.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ Kind = Literal["signer", "reference"]
 
 @dataclass(frozen=True)
 class Erasure:
-    """That something was erased, and when; names nobody."""
+    """The tombstone of one erased record; it identifies no one."""
 
     kind: str
     digest: str
@@ -35,7 +36,7 @@ class Erasure:
 
 @dataclass(frozen=True)
 class Returned:
-    """Something that was erased and is there again."""
+    """A record that was erased and is in the database again."""
 
     kind: Kind
     tenant_id: str
@@ -45,19 +46,19 @@ class Returned:
 
 
 def add_tombstone(session: Session, kind: Kind, key: str) -> Erasure:
-    """Put up a tombstone, in the transaction that erases."""
+    """Insert a tombstone, in the transaction that erases the record."""
     active = cipher_of(session).keys.active
     tombstone = Erasure(kind, digest(active, kind, key), active.key_id, now())
     add_all(session, [tombstone])
     return tombstone
 
 
-def add_all(session: Session, known_tombstones: Iterable[Erasure]) -> int:
-    """Put up those of the tombstones that do not stand yet; how many."""
-    wanted = {tombstone.digest: tombstone for tombstone in known_tombstones}
-    for known in _standing(session, list(wanted)):
-        del wanted[known]
-    if wanted:
+def add_all(session: Session, tombstones: Iterable[Erasure]) -> int:
+    """Insert the tombstones that are not in the table yet; return their number."""
+    missing = {tombstone.digest: tombstone for tombstone in tombstones}
+    for present in _present(session, list(missing)):
+        del missing[present]
+    if missing:
         session.execute(
             insert(TombstoneRow),
             [
@@ -67,78 +68,82 @@ def add_all(session: Session, known_tombstones: Iterable[Erasure]) -> int:
                     "key_id": tombstone.key_id,
                     "erased_at": tombstone.erased_at,
                 }
-                for tombstone in wanted.values()
+                for tombstone in missing.values()
             ],
         )
-    return len(wanted)
+    return len(missing)
 
 
 def count(session: Session) -> int:
-    """How many tombstones stand."""
+    """Count the tombstones in the table."""
     return session.scalar(select(func.count()).select_from(TombstoneRow)) or 0
 
 
 def everything(session: Session) -> list[Erasure]:
-    """All tombstones, in the order of the erasures."""
+    """Return all tombstones in the table, in the order of the erasures."""
     rows = session.scalars(select(TombstoneRow).order_by(TombstoneRow.erased_at))
     return [Erasure(row.kind, row.digest, row.key_id, row.erased_at) for row in rows]
 
 
 def unknown_keys(session: Session) -> list[str]:
-    """Ids of keys that tombstones were made with and that are not configured: those cannot be applied."""
+    """Return the ids of keys that tombstones were made with but that are not configured.
+
+    The tombstones of these keys cannot be applied.
+    """
     keys = cipher_of(session).keys
     used = session.scalars(select(TombstoneRow.key_id).distinct())
     return sorted(key_id for key_id in used if keys.get(key_id) is None)
 
 
 def returned(session: Session, logged: Iterable[Erasure] = ()) -> list[Returned]:
-    """What has a tombstone, here or among the logged ones, and is there all the same."""
-    known = [*everything(session), *logged]
-    if not known:
+    """Return the records that have a tombstone, in the table or among `logged`, and are in the database."""
+    tombstones = [*everything(session), *logged]
+    if not tombstones:
         return []
-    known_tombstones = {(tombstone.kind, tombstone.digest) for tombstone in known}
-    key_ids = {tombstone.key_id for tombstone in known}
+    digests = {(tombstone.kind, tombstone.digest) for tombstone in tombstones}
+    key_ids = {tombstone.key_id for tombstone in tombstones}
     keys = [key for key in cipher_of(session).keys.all if key.key_id in key_ids]
 
-    def stands(kind: Kind, own_key: str) -> bool:
-        return any((kind, digest(key, kind, own_key)) in known_tombstones for key in keys)
+    def is_erased(kind: Kind, internal_key: str) -> bool:
+        return any((kind, digest(key, kind, internal_key)) in digests for key in keys)
 
-    found = [
+    signers = [
         Returned("signer", signer.tenant_id, signer.signer_id, signer.key, None)
         for signer in session.execute(select(SignerRow.key, SignerRow.tenant_id, SignerRow.signer_id))
-        if stands("signer", signer.key)
+        if is_erased("signer", signer.key)
     ]
-    gone = {one.signer_key for one in found}
+    erased_signer_keys = {signer.signer_key for signer in signers}
     references = select(
         ReferenceRow.reference_id, SignerRow.key, SignerRow.tenant_id, SignerRow.signer_id
     ).join(SignerRow, SignerRow.key == ReferenceRow.signer_key)
-    return found + [
+    return signers + [
         Returned("reference", row.tenant_id, row.signer_id, row.key, row.reference_id)
         for row in session.execute(references)
-        if row.key not in gone and stands("reference", row.reference_id)
+        if row.key not in erased_signer_keys and is_erased("reference", row.reference_id)
     ]
 
 
-def erase_again(session: Session, one: Returned) -> bool:
-    """Erase what came back, as it was erased the first time; False when another process was quicker."""
-    if one.kind == "signer":
-        gone = delete(SignerRow).where(SignerRow.key == one.signer_key).returning(SignerRow.key)
+def erase_again(session: Session, record: Returned) -> bool:
+    """Erase a restored record with everything that belongs to it; False if another process has erased it already."""
+    if record.kind == "signer":
+        deletion = delete(SignerRow).where(SignerRow.key == record.signer_key).returning(SignerRow.key)
     else:
-        gone = (
+        deletion = (
             delete(ReferenceRow)
-            .where(ReferenceRow.reference_id == one.reference_id)
+            .where(ReferenceRow.reference_id == record.reference_id)
             .returning(ReferenceRow.reference_id)
         )
-    if session.scalar(gone) is None:
+    if session.scalar(deletion) is None:
         return False
-    if one.kind == "signer":
-        questioned_images.erase_of(session, one.tenant_id, one.signer_id)
-        idempotency.forget_signer(session, one.tenant_id, one.signer_id)
-    change_counters.touch(session, one.tenant_id, one.signer_key)
+    if record.kind == "signer":
+        questioned_images.erase_of(session, record.tenant_id, record.signer_id)
+        idempotency.forget_signer(session, record.tenant_id, record.signer_id)
+    change_counters.touch(session, record.tenant_id, record.signer_key)
     return True
 
 
-def _standing(session: Session, digests: list[str]) -> Iterator[str]:
-    for start in range(0, len(digests), 500):  # databases limit the parameters of one statement
-        part = digests[start : start + 500]
-        yield from session.scalars(select(TombstoneRow.digest).where(TombstoneRow.digest.in_(part)))
+def _present(session: Session, digests: list[str]) -> Iterator[str]:
+    """Yield those of the digests that are in the table."""
+    for start in range(0, len(digests), 500):  # databases limit the number of parameters of one statement
+        batch = digests[start : start + 500]
+        yield from session.scalars(select(TombstoneRow.digest).where(TombstoneRow.digest.in_(batch)))

@@ -254,7 +254,7 @@ def test_processes_that_cannot_be_started_are_a_clear_refusal(
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
     readers = DecoderPool(1, patience_s=20)
-    with pytest.raises(StartRefused, match=r"app\.reader.*ended at once"):
+    with pytest.raises(StartRefused, match=r"app\.decoding.*ended at once"):
         readers.check()
     with pytest.raises(Busy):
         read(readers, draw(1, 0))

@@ -341,7 +341,7 @@ def test_what_cannot_be_moved_is_named_and_keeps_its_old_template(
     result = commands.run("reembed", "--drop-old", **switched)
     assert result.exit_code != 0
     assert "1 references cannot be moved" in str(result.exception)
-    assert f"signer w0, reference {first}: What is stored" in result.output
+    assert f"signer w0, reference {first}: The stored value" in result.output
     assert "1 signers keep their old templates" in result.output
     counts = templates_by_model(sql)
     assert counts.pop(new) == 5

@@ -300,7 +300,7 @@ class TestConfiguration:
 
     def test_a_new_key_can_be_known_before_it_is_used(self) -> None:
         other = new_key_text()
-        keys = DataKeys([TEST_KEY, other], chosen="test")
+        keys = DataKeys([TEST_KEY, other], active_id="test")
         assert keys.active.key_id == "test"
         assert keys.get(other.partition(":")[0]) is not None
         assert DataKeys([TEST_KEY, other]).active.key_id != "test"

@@ -306,11 +306,11 @@ def test_a_busy_log_is_swept_later(
         tried.append(True)
         return len(tried) > 1
 
-    monkeypatch.setattr("app.store.store.forget_erased", busy)
+    monkeypatch.setattr("app.store.store.truncate_write_ahead_log", busy)
     store = opened()
     tried.clear()
     store.sweep()
     store.sweep_again()
     store.sweep_again()
     assert len(tried) == 2
-    assert engine.forget_erased(store._writer)
+    assert engine.truncate_write_ahead_log(store._writer)

@@ -1,4 +1,4 @@
-"""The first tables: tenants, changes, signers, references, images, templates, verifications, idempotency."""
+"""Initial tables: tenants, changes, signers, references, images, templates, verifications, idempotency."""
 
 from __future__ import annotations
 

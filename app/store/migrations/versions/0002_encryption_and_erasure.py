@@ -1,6 +1,6 @@
-"""Room for keys beside what is encrypted, for questioned images, tombstones, sealed answers and a probe.
+"""Key ids of encrypted values; tables for questioned images, tombstones and the probe; encrypted answers.
 
-Nothing is encrypted here: the next start does that, in small transactions (`app.store.reencryption`).
+This migration encrypts nothing: the next start encrypts in small transactions (`app.store.reencryption`).
 """
 
 from __future__ import annotations
@@ -57,12 +57,12 @@ def upgrade() -> None:
         sa.Column("filler", sa.LargeBinary, nullable=False),
     )
     if op.get_bind().dialect.name == "postgresql":
-        # Listings promise the order of ids; the order of a database's own language is another one.
+        # Listings are ordered by the bytes of the ids, not by the database's collation.
         op.alter_column("signers", "signer_id", type_=sa.String(128, collation="C"), existing_nullable=False)
 
 
 def downgrade() -> None:
-    """Undo what was made, as long as nothing is encrypted: the release before could not read it."""
+    """Revert the migration; refuse if a value is encrypted, because the previous release could not read it."""
     for table in ("reference_images", "templates", "questioned_images", "idempotency"):
         sealed = op.get_bind().execute(sa.text(f"SELECT count(*) FROM {table} WHERE key_id IS NOT NULL"))  # noqa: S608 # nosec B608
         if sealed.scalar_one():

@@ -1,4 +1,4 @@
-"""API keys, and the audit with triggers that refuse to change or delete an entry."""
+"""API keys, and the audit with triggers that reject the change or deletion of an entry."""
 
 from __future__ import annotations
 
