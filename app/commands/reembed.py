@@ -48,7 +48,8 @@ def reembed(
         float | None,
         typer.Option(
             min=0.1,
-            help="Continue until Ctrl-C: every FOLLOW seconds, move what replicas of the old model have enrolled.",
+            help="Continue until Ctrl-C: at this interval in seconds, move references that replicas of the old model "
+            "have enrolled.",
         ),
     ] = None,
     threads: Annotated[

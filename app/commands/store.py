@@ -107,8 +107,8 @@ def status() -> None:
 def retire(key_id: str) -> None:
     """Remove the oldest key from the key file, once no stored value needs it.
 
-    Afterwards, no copy of a value that was encrypted with it can be decrypted: in backups, in the log of the database,
-    or in disk blocks that were not overwritten.
+    Afterwards, no copy of a value that was encrypted with it can be decrypted: neither in backups, nor in the log of
+    the database, nor in disk blocks that were not overwritten.
     """
     settings = load_settings()
     target = _key_file(settings)
@@ -122,7 +122,7 @@ def retire(key_id: str) -> None:
         raise StartRefused(f"{target} has no key {key_id!r}.")
     if key_id != ids[0] or len(ids) == 1:
         raise StartRefused(
-            f"Only the oldest key can be retired, and not the last one. Keys, oldest first: {', '.join(ids)}."
+            f"Only the oldest key can be retired, and not the last one left; oldest first: {', '.join(ids)}."
         )
     if used.get(key_id):
         raise StartRefused(
@@ -220,6 +220,7 @@ def _report(failed: Sequence[str], success: str) -> None:
         typer.echo(line)
     if failed:
         raise StartRefused(
-            f"{len(failed)} values cannot be decrypted: restore them from a backup, add the missing key, or erase them."
+            f"{len(failed)} values cannot be decrypted; restore them from a backup, add the missing key, or erase "
+            "them."
         )
     typer.echo(success)
