@@ -1,4 +1,4 @@
-"""``python -m app``: the command line of the service. Each command is a file of `app.commands`."""
+"""``python -m app``: the command line of the service. Its commands are in `app.commands`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from app.commands.reembed import reembed
 from app.commands.serve import serve
 from app.domain.errors import CountersignError
 
-cli = typer.Typer(help="The Countersign service.", no_args_is_help=True, pretty_exceptions_enable=False)
+cli = typer.Typer(
+    help="Run and administer Countersign.", no_args_is_help=True, pretty_exceptions_enable=False
+)
 cli.command()(serve)
 cli.command()(config)
-cli.command("settings", hidden=True)(config)  # its former name
+cli.command("settings", hidden=True)(config)  # the former name
 cli.add_typer(keys.cli, name="keys")
 cli.add_typer(audit.cli, name="audit")
 cli.command()(new_key)
@@ -29,7 +31,7 @@ store.install(cli)
 
 
 def main() -> None:
-    """Run the command line; a refusal is one line on stderr and status 1."""
+    """Run the command line. A CountersignError is printed as one line on stderr, with exit status 1."""
     try:
         cli(standalone_mode=True)
     except CountersignError as error:

@@ -1,1 +1,1 @@
-"""The groups of `python -m app`, one subject a file; `app.__main__` puts them together."""
+"""The commands of ``python -m app``, one module per subject; `app.__main__` registers them."""

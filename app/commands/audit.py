@@ -1,4 +1,4 @@
-"""``python -m app audit``: verify, export and anchor the audit."""
+"""``python -m app audit``: verifies, exports and anchors the audit log."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from typing import Annotated
 import typer
 from sqlalchemy.orm import Session
 
-from app.commands.common import opened
+from app.commands.common import store_and_trail
 from app.domain.audit_chain import Anchor, Entry
 from app.domain.errors import StartRefused
 from app.services.audit.verification import Report, verify_export, verify_store
 from app.settings import load_settings
 from app.store import audit
 
-cli = typer.Typer(help="Verify, export and anchor the audit.", no_args_is_help=True)
-_NAMES = frozenset(field.name for field in fields(Entry))
+cli = typer.Typer(help="Verify, export and anchor the audit log.", no_args_is_help=True)
+_ENTRY_FIELDS = frozenset(field.name for field in fields(Entry))
 
 
 @cli.command()
@@ -29,32 +29,34 @@ def verify(
     anchors: Annotated[
         list[Path] | None,
         typer.Option(
-            help="A file with lines of `audit anchor`, of the service's log, or of an export; repeatable."
+            help="File with anchors: output of `audit anchor`, the log of the service, or an export. Repeatable."
         ),
     ] = None,
     export: Annotated[
-        Path | None, typer.Option(help="Verify this file of `audit export` instead of the store.")
+        Path | None, typer.Option(help="Verify this output of `audit export` instead of the store.")
     ] = None,
 ) -> None:
-    """Look for changes, gaps and cut-off ends; status 1 when there is any."""
-    kept = [anchor for path in anchors or [] for anchor in _anchors(path)]
+    """Verify the chain of each tenant: changes, gaps, cut-off ends. The exit status is 1 when a fault is found."""
+    known_anchors = [anchor for path in anchors or [] for anchor in _read_anchors(path)]
     if export is not None:
-        report = verify_export(_exported(export), load_settings().chain_keys(), kept)
+        report = verify_export(_read_export(export), load_settings().chain_keys(), known_anchors)
     else:
-        with opened() as (store, trail):
-            report = store.read_now(verify_store, trail.keys, kept)
-    _tell(report, len(kept))
+        with store_and_trail() as (store, trail):
+            report = store.read_now(verify_store, trail.keys, known_anchors)
+    _print_report(report, len(known_anchors))
     if report.faults:
         raise typer.Exit(1)
 
 
 @cli.command("export")
 def export_entries(
-    tenant: Annotated[str | None, typer.Option(help="Only of this tenant.")] = None,
-    first: Annotated[int, typer.Option(min=1, help="From this entry on.")] = 1,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="A file instead of stdout.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Export only this tenant.")] = None,
+    first: Annotated[int, typer.Option(min=1, help="Sequence number of the first exported entry.")] = 1,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Output file. Default: stdout.")
+    ] = None,
 ) -> None:
-    """Write all entries as JSON lines, tenant by tenant; they can be verified without the database."""
+    """Export all entries as JSON lines, ordered by tenant. An export can be verified without the database."""
 
     def write(session: Session) -> int:
         written = 0
@@ -65,26 +67,29 @@ def export_entries(
                     written += 1
         return written
 
-    with opened() as (store, _):
+    with store_and_trail() as (store, _):
         typer.echo(f"{store.read_now(write)} entries exported.", err=True)
 
 
 @cli.command()
 def anchor() -> None:
-    """Print the head of each chain as a JSON line; kept elsewhere, it proves that nothing before it was cut off."""
-    with opened() as (store, _):
+    """Print the head of each chain as a JSON line.
+
+    Stored on another machine, it later proves that no entry up to it was cut off.
+    """
+    with store_and_trail() as (store, _):
         for head in store.read_now(audit.heads):
             typer.echo(json.dumps(asdict(head)))
 
 
 @cli.command()
 def new_key() -> None:
-    """Print a fresh secret for COUNTERSIGN_AUDIT_KEY."""
+    """Generate a secret for COUNTERSIGN_AUDIT_KEY."""
     typer.echo(secrets.token_urlsafe(32))
 
 
 class _Stdout:
-    """Stdout as a context that does not close it."""
+    """A context manager for stdout that does not close it."""
 
     def __enter__(self) -> typer.FileTextWrite:
         return sys.stdout  # type: ignore[return-value]
@@ -93,19 +98,17 @@ class _Stdout:
         sys.stdout.flush()
 
 
-def _tell(report: Report, anchors: int) -> None:
+def _print_report(report: Report, anchor_count: int) -> None:
     for fault in report.faults:
         place = fault.tenant_id if fault.sequence is None else f"{fault.tenant_id} {fault.sequence}"
         typer.echo(f"FAULT {place}: {fault.what}")
     for head in report.heads:
         typer.echo(f"tenant {head.tenant_id}: {head.sequence} entries, head {head.hash}")
-    verdict = f"{len(report.faults)} faults" if report.faults else "whole"
-    typer.echo(
-        f"The audit is {verdict if not report.faults else f'not whole: {verdict}'}; {anchors} anchors."
-    )
+    result = f"not intact: {len(report.faults)} faults" if report.faults else "intact"
+    typer.echo(f"The audit log is {result}; {anchor_count} anchors.")
 
 
-def _lines(path: Path) -> Iterator[tuple[int, object]]:
+def _read_lines(path: Path) -> Iterator[tuple[int, object]]:
     try:
         with path.open(encoding="utf-8") as lines:
             for number, line in enumerate(lines, 1):
@@ -117,19 +120,19 @@ def _lines(path: Path) -> Iterator[tuple[int, object]]:
         raise StartRefused(f"{path} cannot be read: {error}.") from error
 
 
-def _anchors(path: Path) -> list[Anchor]:
+def _read_anchors(path: Path) -> list[Anchor]:
     found = []
-    for _, line in _lines(path):
-        told = line.get("audit_head", line) if isinstance(line, dict) else None
-        if isinstance(told, dict) and {"tenant_id", "sequence", "hash"} <= told.keys():
-            found.append(Anchor(str(told["tenant_id"]), int(told["sequence"]), str(told["hash"])))
+    for _, line in _read_lines(path):
+        head = line.get("audit_head", line) if isinstance(line, dict) else None
+        if isinstance(head, dict) and {"tenant_id", "sequence", "hash"} <= head.keys():
+            found.append(Anchor(str(head["tenant_id"]), int(head["sequence"]), str(head["hash"])))
     if not found:
-        raise StartRefused(f"{path} holds no anchor.")
+        raise StartRefused(f"{path} contains no anchor.")
     return found
 
 
-def _exported(path: Path) -> Iterator[Entry]:
-    for number, line in _lines(path):
-        if not isinstance(line, dict) or line.keys() != _NAMES:
-            raise StartRefused(f"{path}, line {number}: this is no entry of an export.")
+def _read_export(path: Path) -> Iterator[Entry]:
+    for number, line in _read_lines(path):
+        if not isinstance(line, dict) or line.keys() != _ENTRY_FIELDS:
+            raise StartRefused(f"{path}, line {number}: this is not an exported audit entry.")
         yield Entry(**line)

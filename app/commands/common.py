@@ -1,4 +1,4 @@
-"""What commands that look after the store share: the settings, the store, the audit's trail."""
+"""Helpers of the commands that open the store."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from app.store.store import Store
 
 
 @contextmanager
-def opened() -> Iterator[tuple[Store, Trail]]:
-    """The store of the settings, brought up to date, and the trail on which changes go."""
+def store_and_trail() -> Iterator[tuple[Store, Trail]]:
+    """Open the configured store, migrate it, and yield it with the audit trail for its changes."""
     settings = load_settings()
     trail = Trail(settings.chain_keys())
     store = open_store(settings)
@@ -26,9 +26,9 @@ def opened() -> Iterator[tuple[Store, Trail]]:
 
 
 def operator(tenant_id: str) -> Caller:
-    """Whoever runs the command, for the audit of a tenant."""
+    """Return the user who runs the command, as the actor of audit entries of a tenant."""
     try:
         user = getpass.getuser()
-    except (KeyError, OSError):  # a container's number without a name
+    except (KeyError, OSError):  # a user id without a name, as in containers
         user = "unnamed"
     return Caller(f"{COMMAND_LINE.name}:{user}"[:128], tenant_id, COMMAND_LINE.scopes)

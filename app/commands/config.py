@@ -1,4 +1,4 @@
-"""``python -m app config``: every setting as it would apply, secrets masked."""
+"""``python -m app config``: prints the effective settings, secrets masked."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ MASK = "**********"
 
 
 def config(
-    explain: Annotated[bool, typer.Option(help="Say what each setting does.")] = False,
+    explain: Annotated[bool, typer.Option(help="Also print the description of each setting.")] = False,
 ) -> None:
-    """Print every setting, secrets masked; refuse what is unknown or contradictory."""
+    """Print the effective settings, secrets masked. Unknown and contradictory settings are refused."""
     settings = load_settings()
     for name, field in Settings.model_fields.items():
         if explain:
             typer.echo(f"# {field.description}")
-        typer.echo(f"{PREFIX}{name.upper()}={shown(name, getattr(settings, name))}")
+        typer.echo(f"{PREFIX}{name.upper()}={_format(name, getattr(settings, name))}")
         if explain:
             typer.echo("")
-    reading, network = settings.workers
-    typer.echo(f"# {reading} reading processes, {network} threads for the network")
+    processes, threads = settings.workers
+    typer.echo(f"# {processes} worker processes for decoding, {threads} threads of the network")
 
 
-def shown(name: str, value: object) -> str:
-    """A setting's value as it may be seen by anybody."""
+def _format(name: str, value: object) -> str:
+    """Format the value of a setting, with secrets and passwords masked."""
     match value:
         case None:
             text = ""
         case SecretStr() | SecretBytes():
             text = MASK if value else ""
         case BaseModel():
-            parts = ((key, shown(key, getattr(value, key))) for key in type(value).model_fields)
+            parts = ((key, _format(key, getattr(value, key))) for key in type(value).model_fields)
             text = " ".join(f"{key}={part}" for key, part in parts if part)
         case list() | tuple():
-            text = ",".join(shown(name, item) for item in value)
+            text = ",".join(_format(name, item) for item in value)
         case set() | frozenset():
-            text = "+".join(sorted(shown(name, item) for item in value))
+            text = "+".join(sorted(_format(name, item) for item in value))
         case str() if name.endswith(("_url", "_endpoint")):
             text = _without_password(value)
         case _:
@@ -54,4 +54,4 @@ def _without_password(url: str) -> str:
     try:
         return make_url(url).render_as_string(hide_password=True)
     except ArgumentError:
-        return MASK  # whatever it is, it may hold a password
+        return MASK  # it may contain a password

@@ -1,7 +1,7 @@
 """``python -m app doctor``: checks an installation. Each fault is printed with the command that fixes it.
 
-It looks and changes nothing: no file is made, no table migrated. Checks go from what everything rests on to what
-takes long: settings, secrets, weights and calibration, store and schema, everything that is stored, the audit.
+It changes nothing: no file is created and no table is migrated. Checks are in the order of their dependencies, slow
+ones last: settings, secrets, weights and calibration, store and schema, stored values, audit log.
 """
 
 from __future__ import annotations
@@ -43,9 +43,12 @@ class Finding:
 
 
 def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
 ) -> None:
-    """Check secrets, weights, calibration, schema, all that is stored, and the audit; status 1 on a fault."""
+    """Check settings, secrets, weights, calibration, schema, all stored values and the audit log.
+
+    Each fault is printed with the command that fixes it. The exit status is 1 when a fault is found.
+    """
     faults = 0
     for finding in examine():
         faults += bool(finding.fix)
@@ -60,17 +63,17 @@ def doctor(
 
 
 def examine() -> Iterator[Finding]:
-    """All findings, in order; what rests on something that is broken is left out."""
+    """Yield all findings in order; checks that depend on something faulty are omitted."""
     try:
         settings = load_settings()
     except CountersignError as error:
         yield Finding("settings", str(error), "python -m app config --explain")
         return
-    yield Finding("settings", "known, and none contradicts another")
-    yield from _secrets(settings)
+    yield Finding("settings", "valid and consistent")
+    yield from _check_secrets(settings)
     card = None
-    for finding, found in _model(settings):
-        card = found or card
+    for finding, loaded in _check_model(settings):
+        card = loaded or card
         yield finding
     try:
         store = open_store_read_only(settings)
@@ -78,22 +81,22 @@ def examine() -> Iterator[Finding]:
         yield Finding("store", str(error), _fix_for_store(error))
         return
     try:
-        yield Finding("store", "opens; its schema is this release's")
-        yield from _stored(store, card)
-        yield from _audit(store, settings)
+        yield Finding("store", "can be read; the schema is of this release")
+        yield from _check_stored_values(store, card)
+        yield from _check_audit(store, settings)
     finally:
         store.close()
 
 
 def _fix_for_store(error: CountersignError) -> str:
     if isinstance(error, StoreOutdated) and error.newer:
-        return "install the release that wrote it, or a later one"
+        return "install the release that wrote the store, or a later one"
     if isinstance(error, StoreMissing | StoreOutdated):
         return MIGRATE
-    return "set COUNTERSIGN_DATABASE_URL and the encryption keys as they were"
+    return "set COUNTERSIGN_DATABASE_URL and the encryption keys to their former values"
 
 
-def _secrets(settings: Settings) -> Iterator[Finding]:
+def _check_secrets(settings: Settings) -> Iterator[Finding]:
     configured = settings.encryption_keys is not None
     files = {
         "encryption key": None if configured else settings.encryption_key_file or local_key_file(settings),
@@ -103,13 +106,13 @@ def _secrets(settings: Settings) -> Iterator[Finding]:
         if file is None:
             continue
         if file == local_key_file(settings) and not file.with_suffix("").exists():
-            continue  # a new store gets a new key
+            continue  # the key is created together with the store
         if not file.is_file():
-            yield Finding(name, f"there is no file {file}", _fix_for_missing(name, file))
+            yield Finding(name, f"the file {file} does not exist", _fix_for_missing(name, file))
         elif stat.S_IMODE(file.stat().st_mode) & 0o077:
-            yield Finding(name, f"{file} can be read by others than its owner", f"chmod 600 {file}")
+            yield Finding(name, f"{file} can be read by users other than its owner", f"chmod 600 {file}")
         else:
-            yield Finding(name, f"{file}, for its owner only")
+            yield Finding(name, f"{file}, readable by its owner only")
     if (
         not settings.chain_keys().knows(None)
         and settings.audit_key is None
@@ -123,16 +126,16 @@ def _secrets(settings: Settings) -> Iterator[Finding]:
 def _fix_for_missing(name: str, file: Path) -> str:
     if name == "audit key":
         return f"python -m app audit new-key > {file} && chmod 600 {file}"
-    return f"restore {file} from where its copy is kept; for a new store: python -m app encryption new-key"
+    return f"restore {file} from its backup; for a new store: python -m app encryption new-key"
 
 
-def _model(settings: Settings) -> Iterator[tuple[Finding, Card | None]]:
-    # Imported here: PyTorch and SciPy take over a second to load, and no other command of `app` should wait for them.
+def _check_model(settings: Settings) -> Iterator[tuple[Finding, Card | None]]:
+    # Imported here because PyTorch and SciPy take more than a second to load, which other commands need not wait for.
     from model.decision.calibration import Calibration  # noqa: PLC0415
     from model.networks.weights import load_card, load_network  # noqa: PLC0415
 
     folder = settings.weights
-    restore = f"git checkout -- {folder}, or set COUNTERSIGN_WEIGHTS to a released folder"
+    restore = f"git checkout -- {folder}, or set COUNTERSIGN_WEIGHTS to a folder of released weights"
     try:
         card = load_card(folder)
         load_network(folder, card)
@@ -146,46 +149,50 @@ def _model(settings: Settings) -> Iterator[tuple[Finding, Card | None]]:
         yield Finding("calibration", str(error), f"python -m model calibrate {folder}"), card
         return
     fitted = calibration.fitted_on
-    yield Finding("calibration", f"{calibration.identifier}, of {fitted.writers} writers"), card
+    yield Finding("calibration", f"{calibration.identifier}, fitted on {fitted.writers} writers"), card
 
 
-def _stored(store: Store, card: Card | None) -> Iterator[Finding]:
+def _check_stored_values(store: Store, card: Card | None) -> Iterator[Finding]:
     if plain := sum(len(store.read_now(reencryption.plain, column)) for column in SEALED_COLUMNS):
-        yield Finding("encryption", f"{plain} values are not encrypted yet", MIGRATE)
+        yield Finding("encryption", f"{plain} values are not encrypted", MIGRATE)
     used = store.read_now(reencryption.count_by_key)
     if missing := sorted(key_id for key_id in used if store.cipher.keys.get(key_id) is None):
-        what = f"{sum(used[key_id] for key_id in missing)} values need key {', '.join(missing)}"
+        what = f"{sum(used[key_id] for key_id in missing)} values need missing key {', '.join(missing)}"
         yield Finding("encryption", what, "add the key to COUNTERSIGN_ENCRYPTION_KEYS or to the key file")
     for column in SEALED_COLUMNS:
         identities = store.read_now(reencryption.every, column)
-        done, failed = _decrypted(store, column, identities)
+        done, failed = _decrypt_all(store, column, identities)
         if failed:
             shown = "; ".join(failed[:3]) + (" …" if len(failed) > 3 else "")
-            fix = "restore the rows from a backup, or erase and enrol again what they belong to"
+            fix = "restore the rows from a backup, or erase the signers concerned and enrol them again"
             if column.kind == "template":
                 fix = "python -m app reembed --repair"
             yield Finding(f"stored values: {column.kind}", f"{len(failed)} do not decrypt: {shown}", fix)
         else:
             yield Finding(f"stored values: {column.kind}", f"all {done} decrypt")
     if card is not None:
-        yield _templates(store, card)
+        yield _check_templates(store, card)
     log = store.erasure_log
     try:
         logged = log.read() if log is not None else []
     except OSError as error:
         yield Finding(
-            "erasures", f"the log cannot be read: {error}", "let the service's user read and write it"
+            "erasures",
+            f"the erasure log cannot be read: {error}",
+            "give the user of the service read and write access to it",
         )
         return
-    if back := store.read_now(tombstones.returned, logged):
+    if returned := store.read_now(tombstones.returned, logged):
         yield Finding(
-            "erasures", f"{len(back)} erased signers or references are back", "python -m app erasures apply"
+            "erasures",
+            f"{len(returned)} erased signers or references have returned",
+            "python -m app erasures apply",
         )
     else:
-        yield Finding("erasures", "nothing that was erased is back")
+        yield Finding("erasures", "no erased data have returned")
 
 
-def _decrypted(
+def _decrypt_all(
     store: Store, column: reencryption.SealedColumn, identities: Sequence[reencryption.Identity]
 ) -> tuple[int, list[str]]:
     done, failed = 0, []
@@ -197,28 +204,28 @@ def _decrypted(
     return done, failed
 
 
-def _templates(store: Store, card: Card) -> Finding:
-    def count(session: Session) -> tuple[int, dict[str, int]]:
+def _check_templates(store: Store, card: Card) -> Finding:
+    def count_templates(session: Session) -> tuple[int, dict[str, int]]:
         return templates.count_lacking(session, card.version), templates.count_by_model(session)
 
-    lacking, by_model = store.read_now(count)
+    lacking, by_model = store.read_now(count_templates)
     others = ", ".join(f"{model}: {n}" for model, n in sorted(by_model.items()) if model != card.version)
     if lacking:
         what = f"{lacking} references have no template of {card.version} (others: {others or 'none'})"
         return Finding("model of the templates", what, "python -m app reembed")
-    also = f"; also kept: {others}" if others else ""
-    return Finding("model of the templates", f"every reference has one of {card.version}{also}")
+    note = f"; others: {others}" if others else ""
+    return Finding("model of the templates", f"every reference has one of {card.version}{note}")
 
 
-def _audit(store: Store, settings: Settings) -> Iterator[Finding]:
+def _check_audit(store: Store, settings: Settings) -> Iterator[Finding]:
     report = store.read_now(verify_store, Trail(settings.chain_keys()).keys, [])
     if report.faults:
         first = report.faults[0]
-        what = f"{len(report.faults)} faults, the first in tenant {first.tenant_id}: {first.what}"
+        what = f"{len(report.faults)} faults, the first one in tenant {first.tenant_id}: {first.what}"
         yield Finding(
             "audit",
             what,
-            "python -m app audit verify, and compare with a backup: a broken chain cannot be fixed",
+            "python -m app audit verify, and compare with a backup; a broken chain cannot be fixed",
         )
     else:
-        yield Finding("audit", f"{sum(head.sequence for head in report.heads)} entries, unbroken")
+        yield Finding("audit", f"{sum(head.sequence for head in report.heads)} entries, intact")

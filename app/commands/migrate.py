@@ -1,13 +1,13 @@
-"""``python -m app migrate``: what a start does to the store, without serving."""
+"""``python -m app migrate``: prepares the store as the start of the service does, without serving."""
 
 from __future__ import annotations
 
 import typer
 
-from app.commands.common import opened
+from app.commands.common import store_and_trail
 
 
 def migrate() -> None:
-    """Make the store or bring it up to date: its tables, its encryption, its erasures."""
-    with opened():
+    """Create or migrate the store: tables, encryption of plaintext values, and erasures that a backup undid."""
+    with store_and_trail():
         typer.echo("the store is up to date")

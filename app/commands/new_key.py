@@ -1,4 +1,4 @@
-"""``python -m app new-key``: an API key for the settings."""
+"""``python -m app new-key``: generates an API key for the settings."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from app.domain.errors import StartRefused
 def new_key(
     name: str,
     scope: Annotated[
-        list[str] | None, typer.Option(help=f"One of {', '.join(SCOPES)}; repeat for more.")
+        list[str] | None, typer.Option(help=f"One of {', '.join(SCOPES)}; repeat the option for more.")
     ] = None,
-    tenant: Annotated[str, typer.Option(help="The tenant whose data the key opens.")] = DEFAULT_TENANT,
+    tenant: Annotated[str, typer.Option(help="Tenant whose data the key gives access to.")] = DEFAULT_TENANT,
 ) -> None:
-    """Make an API key for COUNTERSIGN_API_KEYS: it is shown once, only its hash is configured."""
+    """Generate an API key for COUNTERSIGN_API_KEYS. Its text is shown once; only its hash is configured."""
     try:
         scopes = parse_scopes(scope or [])
     except ValueError as error:
         raise StartRefused(f"{error}.") from error
-    text, line = make_key(name, tuple(sorted(scopes)), tenant)
+    text, entry = make_key(name, tuple(sorted(scopes)), tenant)
     typer.echo(f"key, shown once: {text}")
-    typer.echo(f"for COUNTERSIGN_API_KEYS: {line}")
+    typer.echo(f"for COUNTERSIGN_API_KEYS: {entry}")

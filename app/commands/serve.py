@@ -1,4 +1,4 @@
-"""``python -m app serve``: the service on a socket, until SIGTERM."""
+"""``python -m app serve``: runs the service until SIGTERM."""
 
 from __future__ import annotations
 
@@ -17,23 +17,26 @@ from app.http.connection import BoundedHeadProtocol
 from app.settings import load_settings
 
 GIL_SWITCH_S = 0.001
-"""Seconds after which a thread in Python lets another one in. The network's asks for the lock anew after each of its
-layers: with the 5 ms of CPython's own choice, more of the processor lies idle under load."""
+"""Switch interval of the interpreter lock in seconds.
+
+The thread of the network requests the lock again after each layer. With CPython's default of 5 ms, the processor is
+idle for a larger share of the time under load.
+"""
 
 _log = logging.getLogger(__name__)
 
 
 def serve(
-    host: Annotated[str | None, typer.Option(help="Instead of COUNTERSIGN_HOST.")] = None,
-    port: Annotated[int | None, typer.Option(help="Instead of COUNTERSIGN_PORT.")] = None,
+    host: Annotated[str | None, typer.Option(help="Overrides COUNTERSIGN_HOST.")] = None,
+    port: Annotated[int | None, typer.Option(help="Overrides COUNTERSIGN_PORT.")] = None,
 ) -> None:
     """Load the weights, open the store and serve until SIGTERM."""
-    settings = load_settings()  # before what takes long to import: a wrong setting is told at once
-    from app.main import create_app  # noqa: PLC0415 - torch comes with it, and no other command needs that
-    from app.observability.logs import configure_logging  # noqa: PLC0415 - SciPy comes with it
+    settings = load_settings()  # before the slow imports: an invalid setting is reported immediately
+    from app.main import create_app  # noqa: PLC0415 - imports torch, which other commands do not need
+    from app.observability.logs import configure_logging  # noqa: PLC0415 - imports SciPy
 
-    given = {key: value for key, value in {"host": host, "port": port}.items() if value is not None}
-    settings = settings.model_copy(update=given)
+    overrides = {key: value for key, value in {"host": host, "port": port}.items() if value is not None}
+    settings = settings.model_copy(update=overrides)
     configure_logging(settings.log_level, settings.log_format)
     sys.setswitchinterval(GIL_SWITCH_S)
     app = create_app(settings)
@@ -59,14 +62,14 @@ def serve(
 
 
 class DrainingServer(uvicorn.Server):
-    """A server that first says it is not ready, then closes its door, then answers what it has accepted.
+    """A server with a drain period: after SIGTERM it fails the readiness check but still serves, then shuts down.
 
     Parameters
     ----------
     config : uvicorn.Config
-        Whose `app` is the application itself.
+        Its `app` must be the application object, not an import string.
     drain_s : float
-        Seconds between the signal and the closing of the door; a second signal closes it at once.
+        Seconds between the first signal and the closing of the port; a second signal closes it immediately.
     """
 
     def __init__(self, config: uvicorn.Config, drain_s: float) -> None:
@@ -75,30 +78,30 @@ class DrainingServer(uvicorn.Server):
         self._draining = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Open the door, and spare the requests a look through all that the start has loaded.
+        """Start to listen, and exclude all existing objects from garbage collection.
 
-        The model and the libraries are some 300,000 objects that stay; a full garbage collection would stop every
-        request for as long as it takes to find that out.
+        The model and the libraries consist of about 300,000 permanent objects. A full collection would traverse them
+        and block all requests meanwhile.
         """
         await super().startup(sockets)
         gc.collect()
         gc.freeze()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Take SIGTERM or SIGINT."""
-        self.config.app.state.closing = True  # type: ignore[union-attr]  # the application, not its name
+        """Handle SIGTERM or SIGINT."""
+        self.config.app.state.closing = True  # type: ignore[union-attr]  # not an import string
         if self._draining or not self._drain_s or not self.started:
             super().handle_exit(sig, frame)
             return
         self._draining = True
-        _log.info("draining: not ready, still serving for %g s", self._drain_s)
+        _log.info("draining: the readiness check fails, requests are served for another %g s", self._drain_s)
         timer = threading.Timer(self._drain_s, super().handle_exit, (sig, frame))
         timer.daemon = True
         timer.start()
 
 
 def _without_lifespan_traceback(record: logging.LogRecord) -> bool:
-    """Keep a refusal to start to one line: what uvicorn prints is a traceback that ends in it."""
+    """Reduce the traceback of a refused start to the line with the reason; a filter of uvicorn's log."""
     message = record.getMessage()
     if "StartRefused" in message:
         refusal = next(line for line in reversed(message.splitlines()) if "StartRefused" in line)

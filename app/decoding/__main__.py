@@ -1,7 +1,7 @@
-"""The reading process: uploads come on stdin, isolated ink goes to stdout, until stdin ends.
+"""The worker process: reads uploads from stdin and writes isolated ink to stdout, until stdin is closed.
 
-It ends with the service, however that ends, and only then: a signal to the whole process group stops the service,
-which still wants its last uploads read.
+It ends when the service ends, and not earlier: a signal to the whole process group stops the service, which still
+needs its last uploads decoded.
 """
 
 from __future__ import annotations
@@ -19,63 +19,66 @@ from typing import Any
 
 import cv2
 
-from app.decoding.frames import put, take
+from app.decoding.frames import read_frame, write_frame
 from app.decoding.structure import count_pages
-from app.decoding.uploads import UploadLimits, hush_libtiff, read_upload
+from app.decoding.uploads import UploadLimits, read_upload, silence_libtiff
 from app.domain.errors import UploadRefused
 from model.errors import UnusableSignature
 from model.preprocessing.ink import Canvas, prepare
 
 
 def main() -> None:
-    """Answer one upload after the other, each within the limits given: MiB of memory, seconds of processor time."""
+    """Answer uploads one after the other.
+
+    The command line has two limits: MiB of memory of the process, and seconds of processor time per upload.
+    """
     memory_mb, processor_s = map(int, sys.argv[1:])
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash must not put an image on the disk
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would write an image to the disk
     if memory_mb:
         resource.setrlimit(resource.RLIMIT_DATA, (memory_mb << 20, memory_mb << 20))
     cv2.setNumThreads(1)
-    hush_libtiff()
+    silence_libtiff()
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints is no answer
-    with contextlib.suppress(EOFError, OSError):  # the service is gone
-        put(answers, {"ready": True})
+    os.dup2(2, 1)  # output of libraries goes to stderr, not between the answers
+    with contextlib.suppress(EOFError, OSError):  # the service has ended
+        write_frame(answers, {"ready": True})
         while True:
-            asked, data = take(sys.stdin.buffer, 1 << 32)
+            request, data = read_frame(sys.stdin.buffer, 1 << 32)
             if processor_s:
-                _allow(processor_s)
-            put(answers, *answer(asked, data))
+                _limit_processor_time(processor_s)
+            write_frame(answers, *answer(request, data))
 
 
-def _allow(processor_s: int) -> None:
-    """From now on, so much processor time; beyond it the kernel ends the process with SIGXCPU."""
+def _limit_processor_time(processor_s: int) -> None:
+    """Let the kernel end the process with SIGXCPU after another `processor_s` seconds of processor time."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     soft = math.ceil(used.ru_utime + used.ru_stime) + processor_s
     resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))
 
 
-def answer(asked: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
-    """What is said to an upload: times, quality and the canvas' pixels; or why it is not read."""
+def answer(request: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
+    """Decode an upload; return durations, quality and the pixels of the canvas, or why it is refused."""
     begin = time.perf_counter()
     try:
-        grey = read_upload(data, asked["name"], UploadLimits(**asked["limits"]), asked["page"])
+        grey = read_upload(data, request["name"], UploadLimits(**request["limits"]), request["page"])
         decoded = time.perf_counter()
-        prepared = prepare(grey, Canvas(**asked["canvas"]))
+        prepared = prepare(grey, Canvas(**request["canvas"]))
     except UploadRefused as error:
-        return {"refused": error.code, "why": str(error)}, b""
+        return {"refused": error.code, "message": str(error)}, b""
     except UnusableSignature as error:
-        return {"refused": error.code, "why": f"{error}{_other_pages(data, asked['page'])}"}, b""
-    except Exception as error:  # noqa: BLE001 - told to the service, which raises it there
+        return {"refused": error.code, "message": f"{error}{_describe_pages(data, request['page'])}"}, b""
+    except Exception as error:  # noqa: BLE001 - sent to the service, which raises DecoderFault
         if isinstance(error, MemoryError) or getattr(error, "code", None) == cv2.Error.StsNoMem:
-            return {"memory": True}, b""
+            return {"out_of_memory": True}, b""
         return {"failed": traceback.format_exc()}, b""
-    times = {"decode": decoded - begin, "isolate": time.perf_counter() - decoded}
-    return {"seconds": times, "quality": asdict(prepared.quality)}, prepared.canvas.tobytes()
+    seconds = {"decode": decoded - begin, "isolate": time.perf_counter() - decoded}
+    return {"seconds": seconds, "quality": asdict(prepared.quality)}, prepared.canvas.tobytes()
 
 
-def _other_pages(data: bytes, page: int) -> str:
-    """A sentence on the other pages of the file, where there are any."""
+def _describe_pages(data: bytes, page: int) -> str:
+    """Return a sentence about the other pages of the file; empty when there are none."""
     pages = count_pages(data)
     if pages == 1:
         return ""

@@ -1,8 +1,8 @@
-"""Bytes that somebody sent to a grey image: what they are, whether they are taken, and why not.
+"""Decoding of an upload: from untrusted bytes to a grey image, or a refusal with its reason.
 
-Everything cheap is checked first: size, magic bytes, the file's outline (`app.decoding.structure`), then the header's
-dimensions; pixels are decoded only when all of that is in order, by Pillow's decoder for that one format. Whatever
-Pillow raises becomes a refusal; what our own code raises does not.
+Cheap checks come first: size, magic bytes, the structure of the file (`app.decoding.structure`), then the dimensions
+in its header. Pixels are decoded only after all checks, by Pillow's decoder for the detected format only. An
+exception raised within Pillow becomes a refusal of the file; an exception of our own code is raised as it is.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import PIL
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.decoding.structure import no_such_page, tiff_page, weight
+from app.decoding.structure import no_such_page, pixel_cost, tiff_page
 from app.domain.errors import (
     DamagedImage,
     EmptyUpload,
@@ -32,8 +32,8 @@ from app.domain.errors import (
 )
 from model.preprocessing.grey import to_grey
 
-ACCEPTED_FORMATS = "PNG, JPEG, TIFF, BMP and WebP are read"
-MAX_SIDE = 30_000  # px; longer than any scan of a page
+ACCEPTED_FORMATS = "the accepted formats are PNG, JPEG, TIFF, BMP and WebP"
+MAX_SIDE = 30_000  # px; no scan of a page is longer
 MAX_ASPECT = 200
 
 _DECODERS = (
@@ -43,7 +43,7 @@ _DECODERS = (
     (b"MM\x00*", "TIFF"),
     (b"BM", "BMP"),
 )
-_REFUSED_KINDS = (
+_UNSUPPORTED_KINDS = (
     (b"%PDF", "a PDF document; export the page with the signature as an image"),
     (b"GIF8", "a GIF image"),
     (b"\x00\x00\x01\x00", "an icon file"),
@@ -56,7 +56,6 @@ _REFUSED_KINDS = (
     (b"PK\x03\x04", "a ZIP archive or an office document"),
     (b"\x1f\x8b", "a gzip archive"),
 )
-# What Pillow's decoders are known to raise on broken input, besides their own OSError.
 _DECODER_ERRORS = (
     OSError,
     SyntaxError,
@@ -73,17 +72,18 @@ _DECODER_ERRORS = (
     RuntimeError,
     struct.error,
 )
+"""Exceptions that Pillow's decoders are known to raise for corrupt input."""
 
 
 @dataclass(frozen=True)
 class UploadLimits:
-    """How large an upload may be.
+    """Limits on the size of an upload.
 
     Attributes
     ----------
     max_bytes : int
     max_pixels : int
-        Of the page that is read.
+        Applies to the page that is read.
     """
 
     max_bytes: int
@@ -97,9 +97,9 @@ def read_upload(data: bytes, name: str | None, limits: UploadLimits, page: int =
     ----------
     data : bytes
     name : str or None
-        As the caller named it; used in messages only, never to decide what it is.
+        File name given by the caller; used in messages only, never to detect the format.
     page : int
-        Counted from 0; only TIFF has more than one.
+        Counted from 0; only TIFF can have more than one.
 
     Returns
     -------
@@ -109,66 +109,66 @@ def read_upload(data: bytes, name: str | None, limits: UploadLimits, page: int =
     Raises
     ------
     UploadRefused
-        The subclass says why.
+        The subclass states the reason.
     """
     if not data:
-        raise EmptyUpload("The file is empty; upload the scan itself.")
+        raise EmptyUpload("The file is empty; upload an image.")
     if len(data) > limits.max_bytes:
         raise UploadTooLarge(
-            f"The file has {len(data):,} bytes, more than the {limits.max_bytes:,} that are taken; "
-            "upload a crop or a smaller resolution."
+            f"The file has {len(data):,} bytes; the maximum is {limits.max_bytes:,}. "
+            "Crop the image or lower its resolution."
         )
     decoder = _decoder(data, name)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            cost = weight(data, decoder)
-            turned = _turned_to(page, data, decoder)
-            with Image.open(io.BytesIO(turned), formats=[decoder]) as image:
+            cost = pixel_cost(data, decoder)
+            selected = _select_page(page, data, decoder)
+            with Image.open(io.BytesIO(selected), formats=[decoder]) as image:
                 _check_size(image, limits, cost)
                 return to_grey(image)
     except Image.DecompressionBombError as error:
         raise TooManyPixels(
-            f"The image claims to have far more than the {limits.max_pixels:,} pixels that are decoded; "
-            "upload a crop or a smaller resolution."
+            f"The header of the image states far more than the maximum of {limits.max_pixels:,} pixels. "
+            "Crop the image or lower its resolution."
         ) from error
     except _DECODER_ERRORS as error:
-        if not _by_pillow(error):
-            raise  # a fault of our own code, not of the file
+        if not _raised_in_pillow(error):
+            raise  # a bug in our own code
         raise DamagedImage(
-            f"The {decoder} image breaks off or is broken and cannot be decoded; save or scan it again."
+            f"The {decoder} image is truncated or corrupt and cannot be decoded; save or scan it again."
         ) from error
 
 
-def _by_pillow(error: BaseException) -> bool:
-    """Whether an error was raised inside of Pillow, or by what it called."""
+def _raised_in_pillow(error: BaseException) -> bool:
+    """Whether an exception was raised within Pillow, or in a function that Pillow called."""
     frames = traceback.walk_tb(error.__traceback__)
     return any(frame.f_globals.get("__name__", "").partition(".")[0] == "PIL" for frame, _ in frames)
 
 
 def _decoder(data: bytes, name: str | None) -> str:
-    """Which decoder reads these bytes, by what they begin with; raises when none does."""
+    """Return the decoder for these bytes, by their magic number. Raises UnsupportedImage or NotAnImage."""
     for magic, decoder in _DECODERS:
         if data.startswith(magic):
             return decoder
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
-    for magic, kind in _REFUSED_KINDS:
+    for magic, kind in _UNSUPPORTED_KINDS:
         if data.startswith(magic):
             raise UnsupportedImage(f"The file is {kind}; {ACCEPTED_FORMATS}.")
     if data[4:8] == b"ftyp":
-        raise UnsupportedImage(f"The file is a HEIC or AVIF image or a film; {ACCEPTED_FORMATS}.")
+        raise UnsupportedImage(f"The file is a HEIC or AVIF image or a video; {ACCEPTED_FORMATS}.")
     start = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if start.startswith((b"<svg", b"<?xml")):
         raise UnsupportedImage(f"The file is an SVG or XML document; {ACCEPTED_FORMATS}.")
-    called = f" though it is named {name!r}" if name else ""
+    called = f" {name!r}" if name else ""
     raise NotAnImage(
-        f"The file is not an image{called}: its first bytes are those of no image format; {ACCEPTED_FORMATS}."
+        f"The file{called} is not an image: its first bytes match no image format; {ACCEPTED_FORMATS}."
     )
 
 
-def _turned_to(page: int, data: bytes, decoder: str) -> bytes:
-    """The data with the wanted page first; only TIFF has more than one."""
+def _select_page(page: int, data: bytes, decoder: str) -> bytes:
+    """Return the data with the requested page first. Raises NoSuchPage."""
     if decoder == "TIFF":
         return tiff_page(data, page)
     if page:
@@ -177,24 +177,24 @@ def _turned_to(page: int, data: bytes, decoder: str) -> bytes:
 
 
 def _check_size(image: Image.Image, limits: UploadLimits, cost: float) -> None:
-    """Refuse by the header what would be too much to decode."""
+    """Raise TooManyPixels or DamagedImage when the dimensions in the header exceed the limits."""
     width, height = image.size
-    most = int(limits.max_pixels / cost)
-    if width * height > most or max(width, height) > MAX_SIDE:
+    max_pixels = int(limits.max_pixels / cost)
+    if width * height > max_pixels or max(width, height) > MAX_SIDE:
         raise TooManyPixels(
-            f"The image has {width:,} x {height:,} pixels, more than the {most:,} that are decoded of its kind; "
-            "upload a crop or a smaller resolution."
+            f"The image has {width:,} x {height:,} pixels; the maximum for this kind of image is {max_pixels:,} "
+            f"pixels and {MAX_SIDE:,} per side. Crop the image or lower its resolution."
         )
     if max(width, height) > MAX_ASPECT * max(1, min(width, height)):
         raise DamagedImage(
-            f"The image has {width:,} x {height:,} pixels, the shape of no scan; save it again."
+            f"The image has {width:,} x {height:,} pixels, which is not the shape of a scan; save it again."
         )
 
 
-def hush_libtiff() -> None:
-    """Keep libtiff from writing to stderr by itself: a broken upload would put lines of no form into the log."""
+def silence_libtiff() -> None:
+    """Stop libtiff from writing warnings about corrupt files to stderr, between the lines of the log."""
     folder = Path(PIL.__file__).parent.parent / "pillow.libs"
-    for library in folder.glob("libtiff-*.so*"):  # where Pillow's wheels for Linux carry it
+    for library in folder.glob("libtiff-*.so*"):  # bundled with Pillow's wheels for Linux
         with contextlib.suppress(OSError, AttributeError):
             loaded = ctypes.CDLL(str(library))
             loaded.TIFFSetErrorHandler(None)

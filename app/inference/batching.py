@@ -1,9 +1,10 @@
-"""A bounded queue and micro-batches in front of the embedder. Knows nothing of HTTP.
+"""A bounded queue in front of the embedder, emptied in micro-batches. Independent of HTTP.
 
-One worker takes whatever waits, up to a batch, and runs the network on its own thread; while it runs, the next
-batch gathers. Nobody waits for a batch to fill: alone, a signature goes at once, and under load batches grow by
-themselves. A caller whose signatures do not fit into the queue gets `Busy` straight away; one who stopped waiting
-(`app.domain.deadline`) leaves signatures behind that are dropped before they reach the network.
+One worker takes all queued signatures, up to the batch size, and runs the network on a separate thread. Meanwhile,
+the queue collects the next batch. The worker does not wait for a batch to fill: a single signature is embedded
+immediately, and batches grow only under load. When the signatures of a caller do not fit into the queue, the caller
+gets `Busy` immediately. When a caller is cancelled (`app.domain.deadline`), its queued signatures are dropped before
+they reach the network.
 """
 
 from __future__ import annotations
@@ -28,37 +29,48 @@ Embedding = NDArray[np.float32]
 _log = logging.getLogger(__name__)
 
 
-class Embeds(Protocol):
-    """An embedder: (n, height, width) uint8, ink = 255 -> (n, dimension) float32."""
+class SupportsEmbed(Protocol):
+    """An embedder."""
 
-    def embed(self, canvases: NDArray[np.uint8]) -> NDArray[np.float32]:  # noqa: D102 - said above
+    def embed(self, canvases: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embed signatures: (n, height, width) uint8, ink = 255 -> (n, dimension) float32."""
         ...
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One pass of the network, for whoever watches: how long each signature had waited, how long the pass took."""
+    """Durations of one batch: how long each signature was queued, and how long the network took."""
 
     waited_s: tuple[float, ...]
     network_s: float
 
 
 @dataclass(frozen=True)
-class _Waiting:
+class _Job:
+    """A queued signature."""
+
     canvas: Canvas
-    answer: asyncio.Future[Embedding]
-    since: float
+    result: asyncio.Future[Embedding]
+    queued_at: float
 
 
 class InferenceQueue:
-    """Signatures waiting for the network.
+    """Signatures queued for the network.
 
-    `batch_size` is how many go in one pass at most, `capacity` how many wait at most; `observe` is told each batch.
+    Parameters
+    ----------
+    embedder : SupportsEmbed
+    batch_size : int
+        Maximum number of signatures in one batch.
+    capacity : int
+        Maximum number of queued signatures.
+    observe : callable
+        Called with each finished batch.
     """
 
     def __init__(
         self,
-        embedder: Embeds,
+        embedder: SupportsEmbed,
         batch_size: int,
         capacity: int,
         observe: Callable[[Batch], object] = lambda _: None,
@@ -67,7 +79,7 @@ class InferenceQueue:
         self._batch_size = batch_size
         self._capacity = capacity
         self._observe = observe
-        self._waiting: deque[_Waiting] = deque()
+        self._jobs: deque[_Job] = deque()
         self._arrived = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="network")
         self._worker: asyncio.Task[None] | None = None
@@ -76,25 +88,25 @@ class InferenceQueue:
 
     @property
     def depth(self) -> int:
-        """How many signatures wait."""
-        return len(self._waiting)
+        """Number of queued signatures."""
+        return len(self._jobs)
 
     @property
     def alive(self) -> bool:
-        """Whether somebody works on what waits."""
+        """Whether the worker is running."""
         return self._worker is not None and not self._worker.done()
 
     @property
     def busy_s(self) -> float:
-        """Seconds that the pass in hand has taken so far."""
+        """Seconds that the current batch has taken so far; 0 when there is none."""
         return 0.0 if self._busy_since is None else time.perf_counter() - self._busy_since
 
     def start(self) -> None:
-        """Begin to work, on the running event loop."""
+        """Start the worker on the running event loop."""
         self._worker = asyncio.create_task(self._work(), name="inference")
 
     async def close(self) -> None:
-        """Answer all that was accepted, then stop; whatever comes later is refused."""
+        """Refuse new signatures, embed the queued ones, then stop the worker."""
         self._closing = True
         self._arrived.set()
         if self._worker is not None:
@@ -104,53 +116,56 @@ class InferenceQueue:
     async def embed(self, canvases: Sequence[Canvas]) -> NDArray[np.float32]:
         """Embed signatures, each (height, width) uint8 with ink = 255 -> (n, dimension) float32.
 
-        Accepted as a whole or not at all; raises Busy when they do not fit, NotReady when the queue is closing.
+        Raises
+        ------
+        Busy
+            The queue has no room for all of them; none was queued.
+        NotReady
+            The queue is closing, or its worker has ended.
         """
         if self._closing:
             raise NotReady("The service is shutting down; try again.")
         if self._worker is not None and self._worker.done():
-            raise NotReady("The network's worker has ended; the process has to be restarted.")
-        # An empty queue takes any request, or one larger than the whole queue would never be served.
-        if self._waiting and len(self._waiting) + len(canvases) > self._capacity:
-            raise Busy(
-                f"{len(self._waiting)} signatures wait for the network already; try again in a moment."
-            )
+            raise NotReady("The inference worker has ended; restart the service.")
+        # An empty queue accepts any number, or a request larger than the capacity could never be served.
+        if self._jobs and len(self._jobs) + len(canvases) > self._capacity:
+            raise Busy(f"{len(self._jobs)} signatures are waiting for the network; try again in a moment.")
         loop = asyncio.get_running_loop()
         now = time.perf_counter()
-        entries = [_Waiting(canvas, loop.create_future(), now) for canvas in canvases]
-        self._waiting.extend(entries)
+        jobs = [_Job(canvas, loop.create_future(), now) for canvas in canvases]
+        self._jobs.extend(jobs)
         self._arrived.set()
-        return np.stack(await asyncio.gather(*(entry.answer for entry in entries)))
+        return np.stack(await asyncio.gather(*(job.result for job in jobs)))
 
     async def _work(self) -> None:
-        while self._waiting or not self._closing:
-            if not self._waiting:
+        while self._jobs or not self._closing:
+            if not self._jobs:
                 self._arrived.clear()
                 await self._arrived.wait()
                 continue
-            batch = [self._waiting.popleft() for _ in range(min(self._batch_size, len(self._waiting)))]
-            batch = [entry for entry in batch if not entry.answer.done()]  # callers that went away
+            batch = [self._jobs.popleft() for _ in range(min(self._batch_size, len(self._jobs)))]
+            batch = [job for job in batch if not job.result.done()]  # without those of cancelled callers
             if batch:
                 await self._run(batch)
 
-    async def _run(self, batch: list[_Waiting]) -> None:
+    async def _run(self, batch: list[_Job]) -> None:
         self._busy_since = begin = time.perf_counter()
         try:
-            canvases = np.stack([entry.canvas for entry in batch])
+            canvases = np.stack([job.canvas for job in batch])
             embeddings = await asyncio.get_running_loop().run_in_executor(
                 self._thread, self._embedder.embed, canvases
             )
-            for entry, embedding in zip(batch, embeddings, strict=True):
-                if not entry.answer.done():
-                    entry.answer.set_result(embedding)
-        except Exception as error:  # noqa: BLE001 - the callers of this batch get it, and the worker goes on
-            for entry in batch:
-                if not entry.answer.done():
-                    entry.answer.set_exception(error)
+            for job, embedding in zip(batch, embeddings, strict=True):
+                if not job.result.done():
+                    job.result.set_result(embedding)
+        except Exception as error:  # noqa: BLE001 - raised to the callers of this batch; the worker continues
+            for job in batch:
+                if not job.result.done():
+                    job.result.set_exception(error)
             return
         finally:
             self._busy_since = None
         try:
-            self._observe(Batch(tuple(begin - entry.since for entry in batch), time.perf_counter() - begin))
-        except Exception:  # noqa: BLE001 - the answers are given: a fault of the metrics stops nothing
-            _log.exception("a batch could not be counted")
+            self._observe(Batch(tuple(begin - job.queued_at for job in batch), time.perf_counter() - begin))
+        except Exception:  # noqa: BLE001 - the results are set; a fault of the metrics must not stop the worker
+            _log.exception("recording the metrics of a batch failed")

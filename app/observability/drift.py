@@ -1,13 +1,13 @@
-"""Whether the distances that are seen still look like those that the calibration was fitted on. Pure.
+"""Drift: whether the distances of verified signatures still follow the distribution of the calibration. No I/O.
 
-Each verification's score is turned into its rank among the calibration's genuine signatures with the same number of
-references: the share of them that lie closer. Where nothing has changed and what comes in is genuine, ranks are
-uniform in [0, 1], whatever the signer and the number of references. Two measures of how far the latest ranks are
-from uniform:
+The score of each verification is converted to its rank among the genuine signatures of the calibration with the same
+number of references: the share of them with a smaller score. Without drift, the ranks of genuine signatures are
+uniform in [0, 1] for all signers and numbers of references. Two statistics measure the deviation of the latest ranks
+from the uniform distribution:
 
-- PSI, the population stability index over ten bins (Siddiqi 2006, Credit Risk Scorecards): below 0.1 nothing,
-  above 0.25 a change that matters; forgeries among what comes in raise the last bin;
-- KS, the largest difference of the two distribution functions (Kolmogorov-Smirnov), in [0, 1].
+- PSI, the population stability index over ten bins (Siddiqi 2006, Credit Risk Scorecards): below 0.1 means no change,
+  above 0.25 a significant one. Forgeries raise the last bin.
+- KS, the Kolmogorov-Smirnov statistic: the largest difference of the two distribution functions, in [0, 1].
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from model.decision.calibration import Calibration
 from model.decision.verdict import Verdict
 
 BINS = 10
-FEWEST = 100  # verifications; with fewer, both measures are mostly chance
+MIN_RANKS = 100
+"""Minimum number of verifications: with fewer, both statistics are mostly noise."""
 
 
 def genuine_rank(calibration: Calibration, verdict: Verdict, references: int) -> float:
-    """Share of the calibration's genuine signatures with a smaller score than this one, in (0, 1)."""
+    """Return the share of the calibration's genuine signatures with a smaller score than this one, in (0, 1)."""
     fitted = calibration.at(references)
     return fitted.genuine.share(verdict.distance - fitted.rule.spread_weight * verdict.spread)
 
@@ -36,7 +37,7 @@ class RankWindow:
     Parameters
     ----------
     size : int
-        How many are looked back on.
+        Maximum number of ranks; adding another one drops the oldest.
     """
 
     def __init__(self, size: int) -> None:
@@ -46,21 +47,23 @@ class RankWindow:
         return len(self._ranks)
 
     def add(self, rank: float) -> None:
-        """Take in one rank in [0, 1]; the oldest goes when the window is full."""
+        """Add a rank in [0, 1]."""
         self._ranks.append(rank)
 
     def psi(self) -> float:
-        """Population stability index against uniform; NaN while there are too few."""
-        if len(self._ranks) < FEWEST:
+        """Return the PSI relative to the uniform distribution; NaN below `MIN_RANKS` ranks."""
+        if len(self._ranks) < MIN_RANKS:
             return math.nan
         counts, _ = np.histogram(self._ranks, bins=BINS, range=(0.0, 1.0))
-        seen = (counts + 0.5) / (len(self._ranks) + 0.5 * BINS)  # an empty bin is not infinitely far
-        return float(np.sum((seen - 1.0 / BINS) * np.log(seen * BINS)))
+        shares = (counts + 0.5) / (
+            len(self._ranks) + 0.5 * BINS
+        )  # + 0.5: an empty bin must not give infinity
+        return float(np.sum((shares - 1.0 / BINS) * np.log(shares * BINS)))
 
     def ks(self) -> float:
-        """Largest difference to the uniform distribution function; NaN while there are too few."""
+        """Return the largest difference to the uniform distribution function; NaN below `MIN_RANKS` ranks."""
         count = len(self._ranks)
-        if count < FEWEST:
+        if count < MIN_RANKS:
             return math.nan
         ordered = np.sort(np.fromiter(self._ranks, np.float64, count))
         above = np.arange(1, count + 1) / count - ordered

@@ -1,4 +1,4 @@
-"""Structured logs: one form for all of them, uvicorn's included. No image, no template, no API key."""
+"""Structured logs in one format, those of uvicorn included, without images, templates and API keys."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 import sys
 from datetime import UTC, datetime
 
-from app.decoding.uploads import hush_libtiff
+from app.decoding.uploads import silence_libtiff
 from app.domain.request_context import request_id
 
 _KEY = re.compile(r"\bcs_[A-Za-z0-9_-]{20,}")
@@ -16,10 +16,10 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, request id, and what `extra={"fields": ...}` adds."""
+    """One JSON object per line: time, level, logger, message, request id, and the entries of ``extra["fields"]``."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Render a record."""
+        """Format a record."""
         line: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -31,28 +31,28 @@ class JsonLines(logging.Formatter):
         line |= getattr(record, "fields", {})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return _masked(json.dumps(line, default=str))
+        return _mask_keys(json.dumps(line, default=str))
 
 
 class TextLines(logging.Formatter):
-    """The same for people."""
+    """Plain text. Only the first line of a record starts in the first column."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Render a record."""
+        """Format a record."""
         text = super().format(record)
         fields = getattr(record, "fields", {})
         text += "".join(f" {key}={value}" for key, value in fields.items())
-        # Whatever a message carries, only a record begins at the margin.
-        return _masked(_CONTROL.sub(lambda match: repr(match[0])[1:-1], text).replace("\n", "\n    "))
+        # Control characters are escaped and further lines indented, so that a message cannot imitate a record.
+        return _mask_keys(_CONTROL.sub(lambda match: repr(match[0])[1:-1], text).replace("\n", "\n    "))
 
 
-def _masked(text: str) -> str:
-    """The text without API keys: none is logged on purpose, and none shall be by accident."""
+def _mask_keys(text: str) -> str:
+    """Mask API keys: none is logged intentionally, but an exception message may contain one."""
     return _KEY.sub("cs_***", text)
 
 
 def configure_logging(level: str, form: str) -> None:
-    """Send everything to stderr in one form, uvicorn's own lines included."""
+    """Log to stderr in the format `form` (json or text), and route the loggers of uvicorn and alembic there."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         JsonLines() if form == "json" else TextLines("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
@@ -64,11 +64,9 @@ def configure_logging(level: str, form: str) -> None:
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
-    # Some libraries log what they read, word by word, when asked for everything: images and fields of forms.
+    # At level debug these libraries log the content of requests: images and form fields.
     for name in ("alembic", "multipart"):
         logging.getLogger(name).setLevel("WARNING")
     for name in ("PIL", "python_multipart"):
-        logging.getLogger(name).setLevel(
-            "CRITICAL"
-        )  # what is wrong with an upload is told to whoever sent it
-    hush_libtiff()
+        logging.getLogger(name).setLevel("CRITICAL")  # the caller gets the faults of an upload in the answer
+    silence_libtiff()

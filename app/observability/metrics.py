@@ -1,6 +1,6 @@
-"""Prometheus metrics. No image, no template, no id of a person.
+"""Prometheus metrics, without images, templates and signer ids.
 
-`docs/operations.md` says what each metric means and when it should wake somebody.
+`docs/operations.md` explains each metric, and when to alert on it.
 """
 
 from __future__ import annotations
@@ -21,48 +21,51 @@ _DISTANCES = tuple(step / 10 for step in range(1, 31))
 
 
 class Metrics:
-    """The metrics of one service, in a registry of their own.
+    """The metrics of one application, in a separate registry.
 
     Parameters
     ----------
     drift_window : int
-        Verifications that the drift measures look back on.
+        Number of latest verifications that the drift metrics are computed from.
     """
 
     def __init__(self, drift_window: int = 1000) -> None:
         self.registry = CollectorRegistry()
         self.requests = self._counter(
-            "requests", "Requests answered, by route, method and status.", "route", "method", "status"
+            "requests", "Answered requests by route, method and status.", "route", "method", "status"
         )
         self.latency = self._histogram(
-            "request_seconds", "From the request's head to the answer's last byte.", _SECONDS, "route"
+            "request_seconds",
+            "Seconds from the head of a request to the last byte of its answer.",
+            _SECONDS,
+            "route",
         )
         self.refused = self._counter(
             "refused",
-            "Requests not let in, or dropped at their deadline, by the code of the problem.",
+            "Requests refused by admission control, or cancelled at a deadline or at shutdown, by problem code.",
             "code",
         )
         self.stages = self._histogram(
             "stage_seconds",
-            "Time of a stage: wait (for a reading process), decode, isolate, queue (for the network), network, "
+            "Seconds of a stage: wait (for a worker process), decode, isolate, queue (for the network), network, "
             "store, index.",
             _SECONDS,
             "stage",
         )
         self.batches = self._histogram(
-            "batch_signatures", "Signatures in one pass of the network.", (1, 2, 4, 8, 16, 32, 64, 128)
+            "batch_signatures",
+            "Number of signatures in a batch of the network.",
+            (1, 2, 4, 8, 16, 32, 64, 128),
         )
         self.reader_deaths = self._counter(
-            "reader_deaths", "Reading processes that died or were killed over an upload."
+            "reader_deaths", "Worker processes that died or were killed while decoding an upload."
         )
         self.queue = self._gauge("queue_depth", "Signatures waiting for the network.")
-        self.in_hand = self._gauge(
-            "requests_in_hand", "Requests with images that were let in and not answered."
-        )
-        self.bytes_in_hand = self._gauge("bytes_in_hand", "Bytes of the bodies of these requests.")
+        self.inflight_requests = self._gauge("requests_in_hand", "Requests with images in flight.")
+        self.inflight_bytes = self._gauge("bytes_in_hand", "Bytes of the bodies of the requests in flight.")
         self.decisions = self._counter("decisions", "Verifications by decision.", "decision")
         self.outcomes = self._counter(
-            "outcomes", "Outcomes recorded, by the decision that had been taken.", "outcome", "decision"
+            "outcomes", "Recorded outcomes by outcome and decision.", "outcome", "decision"
         )
         self.distances = self._histogram("distance", "Distances of verified signatures.", _DISTANCES)
         self.ranks = self._histogram(
@@ -75,31 +78,42 @@ class Metrics:
             (
                 "drift_psi",
                 self._window.psi,
-                "Population stability index of the latest ranks against uniform.",
+                "Population stability index of the latest ranks relative to the uniform distribution.",
             ),
-            ("drift_ks", self._window.ks, "Kolmogorov-Smirnov distance of the latest ranks from uniform."),
+            (
+                "drift_ks",
+                self._window.ks,
+                "Kolmogorov-Smirnov statistic of the latest ranks and the uniform distribution.",
+            ),
             (
                 "drift_window",
                 lambda: float(len(self._window)),
-                "Verifications that the drift is measured on.",
+                "Number of verifications that the drift metrics are computed from.",
             ),
         ):
             self._gauge(name, text).set_function(measure)
-        self.live_far = self._gauge("live_far", "Share accepted of the cases that turned out forged.")
-        self.live_frr = self._gauge("live_frr", "Share not accepted of the cases that turned out genuine.")
-        self.live_cases = self._gauge("live_cases", "Closed cases behind the live rates.", "outcome")
-        self.ready = self._gauge("ready", "1 when /readyz last said yes, else 0.")
+        self.live_far = self._gauge(
+            "live_far", "Share of accepted signatures among closed cases with the outcome forged."
+        )
+        self.live_frr = self._gauge(
+            "live_frr",
+            "Share of signatures that were not accepted among closed cases with the outcome genuine.",
+        )
+        self.live_cases = self._gauge(
+            "live_cases", "Closed cases that the live rates are computed from.", "outcome"
+        )
+        self.ready = self._gauge("ready", "1 if the last readiness check succeeded, else 0.")
 
     def watch(
         self, depth: Callable[[], float], requests: Callable[[], float], size: Callable[[], float]
     ) -> None:
-        """Read these gauges whenever the metrics are."""
+        """Set the functions that return queue depth, requests in flight and their bytes when the metrics are read."""
         self.queue.set_function(depth)
-        self.in_hand.set_function(requests)
-        self.bytes_in_hand.set_function(size)
+        self.inflight_requests.set_function(requests)
+        self.inflight_bytes.set_function(size)
 
     def batch(self, batch: Batch) -> None:
-        """Take in one pass of the network."""
+        """Record a batch of the network."""
         self.batches.observe(len(batch.waited_s))
         self.stages.labels("network").observe(batch.network_s)
         waits = self.stages.labels("queue")
@@ -107,14 +121,14 @@ class Metrics:
             waits.observe(waited)
 
     def verification(self, decision: str, distance: float, rank: float) -> None:
-        """Take in one verification that is on record."""
+        """Record a stored verification."""
         self.decisions.labels(decision).inc()
         self.distances.observe(distance)
         self.ranks.observe(rank)
         self._window.add(rank)
 
     def live_rates(self, counts: Mapping[tuple[str, str], int]) -> None:
-        """Set the live rates from closed cases by (outcome, decision)."""
+        """Set the live rates from the numbers of closed cases by (outcome, decision)."""
         for outcome in ("genuine", "forged", "undetermined"):
             self.live_cases.labels(outcome).set(sum(n for (o, _), n in counts.items() if o == outcome))
         forged = {decision: n for (outcome, decision), n in counts.items() if outcome == "forged"}
@@ -124,7 +138,7 @@ class Metrics:
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a stage, and trace it."""
+        """Record the duration of a stage, and a span."""
         begin = time.perf_counter()
         try:
             with span(name):
@@ -133,10 +147,10 @@ class Metrics:
             self.stages.labels(name).observe(time.perf_counter() - begin)
 
     def stages_elsewhere(self, seconds: Mapping[str, float]) -> None:
-        """Take in stages that another process went through just now, one after the other, and trace them."""
+        """Record consecutive stages that another process has just finished, and their spans."""
         spans_before_now(seconds)
-        for name, length in seconds.items():
-            self.stages.labels(name).observe(length)
+        for name, duration in seconds.items():
+            self.stages.labels(name).observe(duration)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"countersign_{name}", text, labels, registry=self.registry)

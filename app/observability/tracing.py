@@ -1,8 +1,8 @@
-"""OpenTelemetry traces, when a collector is named: one span a request, one for each stage within it.
+"""OpenTelemetry traces, if a collector is configured: a span per request, with a child span per stage.
 
-What goes into a span is listed here and nowhere else: method, route pattern, status, request id, stage. No path, no
-query, no address, no message of an error: they can name a signer. Needs the extra `tracing`; without a collector
-nothing of OpenTelemetry is imported.
+Attributes of spans are set in this module only: method, route pattern, status, request id and stage. Paths, queries,
+addresses and error messages are excluded because they may contain signer ids. Traces need the extra `tracing`;
+without a collector, OpenTelemetry is not imported.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ _tracer: ContextVar[Tracer | None] = ContextVar("tracer", default=None)
 
 
 def open_traces(endpoint: str, share: float, version: str) -> TracerProvider:
-    """Send spans to the collector at `endpoint`; raises StartRefused when OpenTelemetry is not installed."""
+    """Create a provider that sends the share `share` of traces to the collector at `endpoint`.
+
+    Raises StartRefused when OpenTelemetry is not installed.
+    """
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
         from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
@@ -36,7 +39,7 @@ def open_traces(endpoint: str, share: float, version: str) -> TracerProvider:
         from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio  # noqa: PLC0415
     except ImportError as error:
         raise StartRefused(
-            f"COUNTERSIGN_OTLP_ENDPOINT is set and {error.name} is not installed; install the extra `tracing` "
+            f"COUNTERSIGN_OTLP_ENDPOINT is set, but {error.name} is not installed; install the extra `tracing` "
             "(pip install 'countersign[tracing]') or unset it."
         ) from error
     provider = TracerProvider(
@@ -50,7 +53,7 @@ def open_traces(endpoint: str, share: float, version: str) -> TracerProvider:
 
 @contextmanager
 def span(name: str) -> Iterator[None]:
-    """A span within the request in hand; nothing when it is not traced."""
+    """Record a child span of the current request; does nothing when traces are off."""
     tracer = _tracer.get()
     if tracer is None:
         yield
@@ -60,24 +63,24 @@ def span(name: str) -> Iterator[None]:
 
 
 def spans_before_now(seconds: Mapping[str, float]) -> None:
-    """Spans for stages that followed each other elsewhere and have just ended, by name and length."""
+    """Record spans of consecutive stages in another process that end now, from their names and durations."""
     tracer = _tracer.get()
     if tracer is None:
         return
     begin = time.time_ns() - round(1e9 * sum(seconds.values()))
-    for name, length in seconds.items():
-        end = begin + round(1e9 * length)
+    for name, duration in seconds.items():
+        end = begin + round(1e9 * duration)
         tracer.start_span(name, start_time=begin).end(end)
         begin = end
 
 
 class TracingMiddleware:
-    """The layer that opens a request's span, as a child of the caller's where a `traceparent` came along.
+    """Middleware that records a span per request, as a child of the span in the ``traceparent`` header, if any.
 
     Parameters
     ----------
     app : ASGIApp
-        What is inside.
+        The next application.
     provider : TracerProvider
     """
 
@@ -91,7 +94,7 @@ class TracingMiddleware:
         self._propagator = TraceContextTextMapPropagator()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection event."""
+        """Handle an ASGI connection."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -106,21 +109,21 @@ class TracingMiddleware:
             attributes={"http.request.method": scope["method"]},
             record_exception=False,
             set_status_on_exception=False,
-        ) as current:
+        ) as request_span:
 
-            async def noted_send(message: Message) -> None:
+            async def send_and_record(message: Message) -> None:
                 if message["type"] == "http.response.start":
-                    current.set_attribute("http.response.status_code", message["status"])
-                    current.set_attribute("countersign.request_id", request_id())
+                    request_span.set_attribute("http.response.status_code", message["status"])
+                    request_span.set_attribute("countersign.request_id", request_id())
                     if message["status"] >= 500:
-                        current.set_status(Status(StatusCode.ERROR))
+                        request_span.set_status(Status(StatusCode.ERROR))
                 await send(message)
 
             token = _tracer.set(self._tracer)
             try:
-                await self._app(scope, receive, noted_send)
+                await self._app(scope, receive, send_and_record)
             finally:
                 _tracer.reset(token)
                 route = getattr(scope.get("route"), "path", "unmatched")
-                current.set_attribute("http.route", route)
-                current.update_name(f"{scope['method']} {route}")
+                request_span.set_attribute("http.route", route)
+                request_span.update_name(f"{scope['method']} {route}")

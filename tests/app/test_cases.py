@@ -84,7 +84,7 @@ def test_unread_tiff_compression_is_named(draw: Draw, method: int, name: str) ->
     for entry in range(directory + 2, directory + 2 + 12 * entries, 12):
         if struct.unpack_from("<H", data, entry)[0] == 259:
             struct.pack_into("<H", data, entry + 8, method)
-    with pytest.raises(UnsupportedImage, match=f"{name}, which is not read"):
+    with pytest.raises(UnsupportedImage, match=f"{name}, which is not supported"):
         read_upload(bytes(data), None, LIMITS)
 
 

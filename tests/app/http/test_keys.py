@@ -145,9 +145,9 @@ def test_keys_of_the_settings_work_beside_those_of_the_store(serve: Serve, comma
     ("words", "reason"),
     [
         (("x", "--scope", "fly"), "unknown scope fly"),
-        (("x y", "--scope", "read"), "no name"),
-        (("x", "--scope", "read", "--tenant", "a/b"), "no name"),
-        (("x", "--scope", "read", "--expires", "soon"), "no moment"),
+        (("x y", "--scope", "read"), "not a valid name"),
+        (("x", "--scope", "read", "--tenant", "a/b"), "not a valid name"),
+        (("x", "--scope", "read", "--expires", "soon"), "not a time of expiry"),
         (("x", "--scope", "read", "--expires", "2001-01-01"), "in the past"),
         (("x", "--scope", "read", "--rate-limit", "often"), "not a rate"),
     ],

@@ -446,7 +446,7 @@ def test_an_export_is_verified_without_the_database(commands: Commands, tmp_path
     assert faults(commands, "--export", str(export)) == []
     assert any("cut off" in f for f in faults(commands, "--export", str(export), "--anchors", str(whole)))
     export.write_text("{}")
-    assert "no entry of an export" in commands.refused("audit", "verify", "--export", str(export))
+    assert "not an exported audit entry" in commands.refused("audit", "verify", "--export", str(export))
     assert "no anchor" in commands.refused("audit", "verify", "--anchors", str(export))
 
 
