@@ -64,7 +64,7 @@ PROBLEMS: dict[str, ProblemKind] = {
     "unsupported-rate": ProblemKind(409, "The calibration cannot tell such an error rate"),
     "model-version-mismatch": ProblemKind(409, "References have no template of the model in use yet"),
     "idempotency-conflict": ProblemKind(409, "The Idempotency-Key was used for another request"),
-    "signer-erased": ProblemKind(409, "The signer was erased while the request was worked on"),
+    "signer-erased": ProblemKind(409, "The signer was erased while the request was processed"),
     "conflict": ProblemKind(409, "The request is at odds with what is stored"),
     "request-too-large": ProblemKind(413, "The request is too large"),
     "upload-too-large": ProblemKind(413, "A file is too large"),

@@ -1,10 +1,9 @@
-"""Holding a signer: the one way to write something of them.
+"""Row locks on signers: a transaction that writes data of a signer first locks the signer's row.
 
-A transaction that writes something of a signer first locks the signer's row here, and the functions that write ask
-for the :class:`LockedSigner` that this gives. An erasure has to have the row for itself. So what is written is on
-disk before an erasure begins, which then finds it, or the erasure came first and nothing is written. SQLite has no
-row locks and needs none: a transaction that writes has the whole database for itself from the beginning
-(`app.store.engine`).
+Functions that write require a :class:`LockedSigner`, which only this module creates. An erasure takes the lock
+exclusively. So either a write is committed before the erasure begins, which then deletes it, or the erasure is committed
+first and nothing is written. SQLite has no row locks and needs none: a transaction that writes locks the whole database
+from its beginning (`app.store.engine`).
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ from app.store.tables import SignerRow
 
 @dataclass(frozen=True)
 class LockedSigner:
-    """A signer who is not erased before the transaction ends; only the functions of this module make one.
+    """A signer who cannot be erased before the transaction ends.
 
     Attributes
     ----------
     key : str
-        Tells the signer from others who had the same id before or get it later.
+        Internal key: it distinguishes the signer from others who have the same id before or after.
     """
 
     tenant_id: str
@@ -36,8 +35,8 @@ class LockedSigner:
 
 
 def lock(session: Session, tenant_id: str, signer_id: str, key: str) -> LockedSigner:
-    """Hold the signer with this key, beside others who hold them so; raises SignerErased when they are gone."""
-    # FOR KEY SHARE: it keeps an erasure waiting, and no other verification.
+    """Lock the signer with this key, shared with other writers. Raises SignerErased when there is none."""
+    # FOR KEY SHARE: it blocks an erasure, and no other verification.
     shared = select(SignerRow.key).where(SignerRow.key == key).with_for_update(read=True, key_share=True)
     if session.scalar(shared) is None:
         raise _erased(signer_id)
@@ -45,14 +44,14 @@ def lock(session: Session, tenant_id: str, signer_id: str, key: str) -> LockedSi
 
 
 def lock_exclusively(session: Session, tenant_id: str, signer_id: str, key: str) -> LockedSigner:
-    """As :func:`hold`, and nobody else holds them: for what changes with the number of their references."""
+    """Like :func:`lock`, exclusively: for writes that depend on the number of references."""
     if session.scalar(select(SignerRow.key).where(SignerRow.key == key).with_for_update()) is None:
         raise _erased(signer_id)
     return LockedSigner(tenant_id, signer_id, key)
 
 
 def lock_by_id(session: Session, tenant_id: str, signer_id: str) -> LockedSigner:
-    """As :func:`hold`, whoever is enrolled under this id; raises SignerNotFound."""
+    """Like :func:`lock`, for the signer who is enrolled under this id. Raises SignerNotFound."""
     key = session.scalar(key_query(tenant_id, signer_id).with_for_update(read=True, key_share=True))
     if key is None:
         raise not_enrolled(signer_id)
@@ -60,7 +59,7 @@ def lock_by_id(session: Session, tenant_id: str, signer_id: str) -> LockedSigner
 
 
 def lock_by_id_exclusively(session: Session, tenant_id: str, signer_id: str) -> LockedSigner | None:
-    """As :func:`lock_exclusively`, whoever is enrolled under this id; None when nobody is."""
+    """Like :func:`lock_exclusively`, for the signer who is enrolled under this id; None when there is none."""
     key = session.scalar(key_query(tenant_id, signer_id).with_for_update())
     return None if key is None else LockedSigner(tenant_id, signer_id, key)
 
@@ -68,14 +67,17 @@ def lock_by_id_exclusively(session: Session, tenant_id: str, signer_id: str) -> 
 def lock_or_create(
     session: Session, tenant_id: str, signer_id: str, known: str | None, at: datetime
 ) -> LockedSigner:
-    """Hold the signer, alone, whom a request that enrols has seen under the key `known`.
+    """Lock the signer of an enrolment exclusively, and create them when new.
 
-    When it saw nobody under this id, whoever has it by now is locked, or the signer is made.
+    Parameters
+    ----------
+    known : str or None
+        The key of the signer that the request found under this id; None when it found none.
 
     Raises
     ------
     SignerErased
-        The signer that the request saw is gone.
+        The signer that the request found has been erased.
     """
     if known is not None:
         return lock_exclusively(session, tenant_id, signer_id, known)
@@ -88,17 +90,17 @@ def lock_or_create(
 
 
 def key_query(tenant_id: str, signer_id: str) -> Select[str]:
-    """Selects the key of the signer who is enrolled under an id."""
+    """Select the key of the signer who is enrolled under an id."""
     return select(SignerRow.key).where(SignerRow.tenant_id == tenant_id, SignerRow.signer_id == signer_id)
 
 
 def not_enrolled(signer_id: str) -> SignerNotFound:
-    """What is raised where nobody is enrolled under an id."""
+    """Return the error for an id under which no signer is enrolled."""
     return SignerNotFound(f"No signer {signer_id!r} is enrolled; POST references to enrol one.")
 
 
 def _erased(signer_id: str) -> SignerErased:
     return SignerErased(
-        f"Signer {signer_id!r} was erased while this request was worked on; nothing was stored. Send it again if it "
-        "is meant for whoever is enrolled under this id now."
+        f"Signer {signer_id!r} was erased while this request was processed; nothing was stored. Send it again if it "
+        "is meant for the signer who is enrolled under this id now."
     )
