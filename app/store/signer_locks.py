@@ -1,9 +1,9 @@
 """Row locks on signers: a transaction that writes data of a signer first locks the signer's row.
 
 Functions that write require a :class:`LockedSigner`, which only this module creates. An erasure takes the lock
-exclusively. So either a write is committed before the erasure begins, which then deletes it, or the erasure is committed
-first and nothing is written. SQLite has no row locks and needs none: a transaction that writes locks the whole database
-from its beginning (`app.store.engine`).
+exclusively. So either a write is committed before the erasure begins, which then deletes it, or the erasure is
+committed first and nothing is written. SQLite has no row locks and needs none: a transaction that writes locks the
+whole database from its beginning (`app.store.engine`).
 """
 
 from __future__ import annotations
