@@ -149,7 +149,7 @@ def test_keys_of_the_settings_work_beside_those_of_the_store(serve: Serve, comma
         (("x", "--scope", "read", "--tenant", "a/b"), "no name"),
         (("x", "--scope", "read", "--expires", "soon"), "no moment"),
         (("x", "--scope", "read", "--expires", "2001-01-01"), "in the past"),
-        (("x", "--scope", "read", "--rate-limit", "often"), "no rate"),
+        (("x", "--scope", "read", "--rate-limit", "often"), "not a rate"),
     ],
 )
 def test_a_key_that_makes_no_sense_is_refused_with_the_reason(
@@ -229,7 +229,7 @@ def test_ipv6_neighbours_count_as_one_address() -> None:
 
 
 def test_a_limit_that_is_none_is_refused_at_start() -> None:
-    with pytest.raises(ValidationError, match="no rate"):
+    with pytest.raises(ValidationError, match="not a rate"):
         Settings(_env_file=None, rate_limit="often")
 
 
