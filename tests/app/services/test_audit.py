@@ -377,7 +377,7 @@ def test_a_secret_that_comes_later_or_changes_seals_what_was_there(
 
     enrol(serve(), "a", draw(1, 0))
     first = settings.model_copy(update={"audit_key": SecretStr(SECRET)})
-    assert any("the start seals" in fault for fault in faults(Commands(first)))
+    assert any("the start seals the chain" in fault for fault in faults(Commands(first)))
     enrol(serve(audit_key=first.audit_key), "b", draw(1, 1))
     assert faults(Commands(first)) == []
     both = settings.model_copy(update={"audit_key": SecretStr(f"{'n' * 40},{SECRET}")})
