@@ -465,7 +465,7 @@ class Settings(BaseSettings):
         remedy = "Make a key (`python -m app keys create NAME --scope SCOPE`, or set COUNTERSIGN_API_KEYS)"
         if not self.loopback:
             raise StartRefused(
-                f"COUNTERSIGN_HOST={self.host} is not a loopback address and there is no valid API key: anybody "
+                f"COUNTERSIGN_HOST={self.host} is not a loopback address and there is no valid API key: anyone "
                 f"could enrol and verify. {remedy}, or listen on 127.0.0.1."
             )
         if self.root_path or self.trusted_proxies:

@@ -47,7 +47,7 @@ async def post_identify(
 ) -> IdentificationOut:
     """Find the enrolled signers closest to a questioned signature, closest first.
 
-    `accepted` tells whether the signature is within the threshold of the closest signer. No verification is stored;
+    `accepted` states whether the signature is within the threshold of the closest signer. No verification is stored;
     the audit records the result. Requires the scope `verify`.
 
     ```sh

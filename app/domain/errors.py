@@ -33,7 +33,7 @@
     │   ├── UploadTooLarge         too many bytes
     │   ├── TooManyPixels          a decompression bomb, or a very large scan
     │   ├── TooExpensive           decoding exceeds the limit of memory or processor time
-    │   ├── NotAnImage             a script, text or archive, whatever its file name
+    │   ├── NotAnImage             a script, text or archive, regardless of its file name
     │   ├── UnsupportedImage       a format that is not supported (PDF, GIF, SVG, HEIC)
     │   ├── DamagedImage           truncated or corrupt
     │   └── NoSuchPage
@@ -259,7 +259,7 @@ class TooExpensive(UploadRefused):
 
 
 class NotAnImage(UploadRefused):
-    """The content of the file is not an image, whatever its name."""
+    """The content of the file is not an image, regardless of its name."""
 
     code = "not-an-image"
 
