@@ -17,6 +17,7 @@ from app.domain.api_keys import ApiKey, new_key
 from app.domain.errors import Busy, StoreUnavailable
 from app.http.problems import PROBLEMS
 from app.inference.batching import InferenceQueue
+from app.store import health
 from app.store.store import Store
 from tests.app.test_api import enrol, verify
 
@@ -211,7 +212,7 @@ def test_a_full_queue_and_a_store_that_is_gone(
         return ["the database cannot be reached"]
 
     monkeypatch.setattr(Store, "read", gone)
-    monkeypatch.setattr(Store, "faults", unreachable)
+    monkeypatch.setattr(health, "faults", unreachable)
     check(client.get("/signers"), "store-unavailable")
     check(client.get("/readyz"), "store-unavailable")
 
