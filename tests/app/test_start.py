@@ -1,4 +1,4 @@
-"""Starting, stopping and being killed: a real process on a real socket."""
+"""Start, stop and kill of the service as a separate process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from tests.service import Service
 Draw = Callable[..., bytes]
 
 
-def broken(model_folder: Path, tmp_path: Path, how: str) -> Path:
+def corrupt(model_folder: Path, tmp_path: Path, how: str) -> Path:
+    """Copy the weights folder with the fault `how`."""
     copy = tmp_path / how
     shutil.copytree(model_folder, copy)
     tensors = copy / "model.safetensors"
@@ -41,11 +42,12 @@ def broken(model_folder: Path, tmp_path: Path, how: str) -> Path:
 
 
 @pytest.mark.parametrize("how", ["damaged", "mismatched", "no-calibration", "foreign-calibration"])
-def test_weights_that_must_not_be_served(
+def test_faulty_weights_are_refused(
     start: Callable[..., Service], model_folder: Path, tmp_path: Path, how: str
 ) -> None:
-    refuses(
-        start(weights=str(broken(model_folder, tmp_path, how))), "alibration" if "calibration" in how else how
+    assert_refused(
+        start(weights=str(corrupt(model_folder, tmp_path, how))),
+        "alibration" if "calibration" in how else how,
     )
 
 
@@ -63,24 +65,24 @@ def test_weights_that_must_not_be_served(
     ids=[
         "no weights",
         "no cuda",
-        "store cannot be made",
-        "no url",
-        "open door",
-        "contradiction",
+        "store cannot be created",
+        "invalid url",
+        "public without keys",
+        "contradictory rates",
         "unsupported rate",
     ],
 )
-def test_what_keeps_the_service_from_starting_is_said_in_one_line(
+def test_refused_start_prints_one_line_with_the_reason(
     start: Callable[..., Service], changes: dict[str, str], word: str
 ) -> None:
     import torch  # noqa: PLC0415
 
     if changes.get("device") == "cuda" and torch.cuda.is_available():
-        pytest.skip("there is a CUDA device here")
-    refuses(start(**changes), word)
+        pytest.skip("this machine has a CUDA device")
+    assert_refused(start(**changes), word)
 
 
-def refuses(service: Service, word: str) -> None:
+def assert_refused(service: Service, word: str) -> None:
     status, out = service.finish()
     assert status != 0
     assert word in out
@@ -89,7 +91,7 @@ def refuses(service: Service, word: str) -> None:
     assert len(lines) == 1, out
 
 
-def test_a_stopped_service_starts_again_with_all_it_knew(start: Callable[..., Service], draw: Draw) -> None:
+def test_restarted_service_has_all_stored_data(start: Callable[..., Service], draw: Draw) -> None:
     first = start().ready()
     httpx.post(f"{first.url}/signers/a/references", files=[("files", draw(1, 0))]).raise_for_status()
     status, out = first.finish(signal.SIGTERM)
@@ -98,23 +100,24 @@ def test_a_stopped_service_starts_again_with_all_it_knew(start: Callable[..., Se
     second = start().ready()
     answer = httpx.post(f"{second.url}/verify", data={"signer_id": "a"}, files={"signature": draw(1, 1)})
     assert answer.status_code == 200
-    assert str(draw(1, 0)[:20]) not in out, "no image in any log"
+    assert str(draw(1, 0)[:20]) not in out, "no image is logged"
 
 
-def test_a_kill_at_any_moment_loses_nothing_that_was_acknowledged(
-    start: Callable[..., Service], draw: Draw
-) -> None:
+def test_sigkill_loses_no_acknowledged_enrolment(start: Callable[..., Service], draw: Draw) -> None:
     images = [draw(n % 5, n) for n in range(40)]
     acknowledged: dict[str, list[str]] = {}
-    for moment in (0.15, 0.4):
+    for delay_s in (0.15, 0.4):
         service = start().ready()
         answered = threading.Event()
 
         def enrol(
-            thread: int, url: str = service.url, moment: float = moment, answered: threading.Event = answered
+            thread: int,
+            url: str = service.url,
+            delay_s: float = delay_s,
+            answered: threading.Event = answered,
         ) -> None:
             for n in range(thread, len(images), 4):
-                signer = f"s{moment}-{n}"
+                signer = f"s{delay_s}-{n}"
                 files = [("files", images[n]), ("files", images[(n + 1) % 40])]
                 try:
                     answer = httpx.post(f"{url}/signers/{signer}/references", files=files)
@@ -127,19 +130,21 @@ def test_a_kill_at_any_moment_loses_nothing_that_was_acknowledged(
         threads = [threading.Thread(target=enrol, args=(n,)) for n in range(4)]
         for thread in threads:
             thread.start()
-        assert answered.wait(60)  # a machine under load takes its time
-        time.sleep(moment)
+        assert answered.wait(60)  # long enough for a busy machine
+        time.sleep(delay_s)
         service.finish(signal.SIGKILL)
         for thread in threads:
             thread.join()
     assert acknowledged
-    again = start().ready()
-    listed: list[Any] = httpx.get(f"{again.url}/signers", params={"limit": 500}).json()["signers"]
+    restarted = start().ready()
+    listed: list[Any] = httpx.get(f"{restarted.url}/signers", params={"limit": 500}).json()["signers"]
     assert {s["signer_id"] for s in listed} >= set(acknowledged)
-    assert all(s["references"] == 2 for s in listed), "no request may be half there"
+    assert all(s["references"] == 2 for s in listed), "no request may be stored in part"
     for signer, digests in acknowledged.items():
-        kept = httpx.get(f"{again.url}/signers/{signer}/references").json()["references"]
+        kept = httpx.get(f"{restarted.url}/signers/{signer}/references").json()["references"]
         assert sorted(r["sha256"] for r in kept) == sorted(digests)
         for reference in kept:
-            image = httpx.get(f"{again.url}/signers/{signer}/references/{reference['reference_id']}/image")
+            image = httpx.get(
+                f"{restarted.url}/signers/{signer}/references/{reference['reference_id']}/image"
+            )
             assert image.content in images

@@ -1,4 +1,4 @@
-"""Uploads are read in processes of their own: what comes of it is the same, what goes wrong in there stays there."""
+"""Decoding in worker processes: the results do not change, and the service survives faults of a worker."""
 
 from __future__ import annotations
 
@@ -36,32 +36,32 @@ CANVAS = Canvas(64, 128, "moments", 0.8)
 
 @pytest.fixture
 def deaths() -> list[None]:
-    """One item for each process that died over an upload."""
+    """One item for each worker process that died while decoding an upload."""
     return []
 
 
 @pytest.fixture
-def readers(deaths: list[None]) -> Iterator[DecoderPool]:
-    """One process."""
-    one = DecoderPool(1, patience_s=20, died=lambda: deaths.append(None))
-    one.check()
-    yield one
-    one.close()
+def decoders(deaths: list[None]) -> Iterator[DecoderPool]:
+    """A pool with one worker process."""
+    pool_of_one = DecoderPool(1, patience_s=20, on_death=lambda: deaths.append(None))
+    pool_of_one.check()
+    yield pool_of_one
+    pool_of_one.close()
 
 
-def read(readers: DecoderPool, data: bytes, page: int = 0) -> Reading:
-    return readers.read(data, "scan.png", page, LIMITS, CANVAS)
+def read(decoders: DecoderPool, data: bytes, page: int = 0) -> Reading:
+    return decoders.read(data, "scan.png", page, LIMITS, CANVAS)
 
 
-def process_of(owner: int | None = None) -> psutil.Process:
-    """The only reading process of a process, of this one by default."""
-    (found,) = reading_processes(owner)
-    return found
+def worker_of(owner: int | None = None) -> psutil.Process:
+    """Return the only worker process of the service in process `owner`, by default in this process."""
+    (worker,) = reading_processes(owner)
+    return worker
 
 
-def test_what_is_read_is_what_training_would_see(readers: DecoderPool, draw: Draw) -> None:
+def test_result_equals_decoding_without_a_worker_process(decoders: DecoderPool, draw: Draw) -> None:
     for n in range(3):
-        reading = read(readers, draw(1, n))
+        reading = read(decoders, draw(1, n))
         ink = isolate(read_upload(draw(1, n), None, LIMITS))
         assert np.array_equal(reading.prepared.canvas, fit(ink.density, CANVAS))
         assert reading.prepared.quality == ink.quality
@@ -69,54 +69,57 @@ def test_what_is_read_is_what_training_would_see(readers: DecoderPool, draw: Dra
 
 
 @pytest.mark.parametrize(
-    ("spoil", "kind", "word"),
+    ("corrupt", "kind", "word"),
     [
-        (lambda data: data[:200], DamagedImage, "breaks off"),
+        (lambda data: data[:200], DamagedImage, "truncated"),
         (lambda data: data + b"\0" * 10**6, UploadTooLarge, "1,000,000"),
         (lambda data: data, NoSuchPage, "page"),
     ],
 )
-def test_refusals_come_across_as_what_they_are(
-    readers: DecoderPool, draw: Draw, deaths: list[None], spoil: Any, kind: type[Exception], word: str
+def test_refusals_keep_their_type_and_message(
+    decoders: DecoderPool, draw: Draw, deaths: list[None], corrupt: Any, kind: type[Exception], word: str
 ) -> None:
     with pytest.raises(kind, match=word):
-        read(readers, spoil(draw(1, 0)), page=3 if kind is NoSuchPage else 0)
+        read(decoders, corrupt(draw(1, 0)), page=3 if kind is NoSuchPage else 0)
     assert not deaths
 
 
-def test_an_unusable_signature_comes_across(readers: DecoderPool) -> None:
+def test_unusable_signature_keeps_its_type(decoders: DecoderPool) -> None:
     with pytest.raises(BlankImage):
-        read(readers, picture(paper()))
+        read(decoders, picture(paper()))
 
 
-def test_an_upload_whose_process_is_killed_is_read_by_the_next(
-    readers: DecoderPool, draw: Draw, deaths: list[None]
+def test_upload_is_decoded_by_a_new_process_when_the_first_is_killed(
+    decoders: DecoderPool, draw: Draw, deaths: list[None]
 ) -> None:
-    first = process_of()
+    first = worker_of()
     first.suspend()
     killer = threading.Timer(0.3, first.kill)
     killer.start()
-    assert read(readers, draw(1, 0)).prepared.canvas.any()
+    assert read(decoders, draw(1, 0)).prepared.canvas.any()
     assert len(deaths) == 1
-    assert process_of().pid != first.pid
+    assert worker_of().pid != first.pid
 
 
-def test_a_process_that_died_while_idle_costs_nobody_anything(
-    readers: DecoderPool, draw: Draw, deaths: list[None]
+def test_process_that_died_while_idle_is_replaced_and_not_counted(
+    decoders: DecoderPool, draw: Draw, deaths: list[None]
 ) -> None:
-    process_of().kill()
+    worker_of().kill()
     time.sleep(0.2)
-    assert read(readers, draw(1, 0)).prepared.canvas.any()
+    assert read(decoders, draw(1, 0)).prepared.canvas.any()
     assert not deaths
 
 
-def speaking(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
-    """Let processes started from now on say that they are up, and then run this code."""
+def replace_program(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    """Let worker processes that start from now on report that they are ready, and then run `code`."""
 
     def start() -> subprocess.Popen[bytes]:
         program = (
-            "import os, sys, time\nfrom app.decoding.frames import put, take\nout = sys.stdout.buffer\n"
-            "put(out, {'ready': True})\n" + code
+            "import os, sys, time\nfrom app.decoding.frames import read_frame, write_frame\n"
+            "out = sys.stdout.buffer\n"
+            "def receive(): return read_frame(sys.stdin.buffer, 10**7)\n"
+            "def send(*frame): write_frame(out, *frame)\n"
+            "send({'ready': True})\n" + code
         )
         return subprocess.Popen(
             [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -125,11 +128,11 @@ def speaking(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     monkeypatch.setattr(pool, "_start", lambda *_: start())
 
 
-def from_now_on(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
-    """Replace the processes of a service that runs: the next ones say that they are up, and then run this code."""
+def replace_running(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    """Kill the worker processes of the running service; the next ones report that they are ready and run `code`."""
     for process in reading_processes():
         process.kill()
-    speaking(monkeypatch, code)
+    replace_program(monkeypatch, code)
     time.sleep(0.2)
 
 
@@ -137,29 +140,33 @@ def from_now_on(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     ("code", "deaths_counted", "message"),
     [
         (
-            "take(sys.stdin.buffer, 10**7); os.kill(os.getpid(), 11)",
+            "receive(); os.kill(os.getpid(), 11)",
             2,
-            "died over an upload.*exit status -11",
-        ),
-        ("take(sys.stdin.buffer, 10**7); os.kill(os.getpid(), 9)", 2, "died over an upload.*exit status -9"),
-        (
-            "take(sys.stdin.buffer, 10**7); out.write(b'no frame at all'); out.flush(); time.sleep(9)",
-            1,
-            "no sense",
+            "died while decoding.*exit status -11",
         ),
         (
-            "take(sys.stdin.buffer, 10**7); put(out, {'seconds': {}, 'quality': {}}, b'small'); time.sleep(9)",
-            1,
-            "no s",
+            "receive(); os.kill(os.getpid(), 9)",
+            2,
+            "died while decoding.*exit status -9",
         ),
         (
-            "take(sys.stdin.buffer, 10**7); put(out, {'refused': 'start-refused', 'why': ''}); time.sleep(9)",
+            "receive(); out.write(b'not a frame at all'); out.flush(); time.sleep(9)",
             1,
-            "no s",
+            "malformed answer",
+        ),
+        (
+            "receive(); send({'seconds': {}, 'quality': {}}, b'small'); time.sleep(9)",
+            1,
+            "malformed answer",
+        ),
+        (
+            "receive(); send({'refused': 'start-refused', 'message': ''}); time.sleep(9)",
+            1,
+            "malformed answer",
         ),
     ],
 )
-def test_a_fault_of_the_reading_processes_is_not_blamed_on_the_upload(
+def test_fault_of_worker_processes_raises_decoder_fault(
     monkeypatch: pytest.MonkeyPatch,
     draw: Draw,
     deaths: list[None],
@@ -168,102 +175,103 @@ def test_a_fault_of_the_reading_processes_is_not_blamed_on_the_upload(
     message: str,
 ) -> None:
     with monkeypatch.context() as patched:
-        speaking(patched, code)
-        readers = DecoderPool(1, patience_s=20, died=lambda: deaths.append(None))
+        replace_program(patched, code)
+        decoders = DecoderPool(1, patience_s=20, on_death=lambda: deaths.append(None))
         with pytest.raises(DecoderFault, match=message):
-            read(readers, draw(1, 0))
+            read(decoders, draw(1, 0))
         assert len(deaths) == deaths_counted
-    readers = DecoderPool(1, patience_s=20, died=lambda: deaths.append(None))
-    assert read(readers, draw(1, 0)).prepared.canvas.any()
-    readers.close()
+    decoders = DecoderPool(1, patience_s=20, on_death=lambda: deaths.append(None))
+    assert read(decoders, draw(1, 0)).prepared.canvas.any()
+    decoders.close()
     assert len(deaths) == deaths_counted
 
 
-def test_an_image_that_takes_too_much_memory_is_refused(draw: Draw, deaths: list[None]) -> None:
-    readers = DecoderPool(1, patience_s=20, died=lambda: deaths.append(None), memory_mb=192)
+def test_image_that_needs_too_much_memory_is_refused(draw: Draw, deaths: list[None]) -> None:
+    decoders = DecoderPool(1, patience_s=20, on_death=lambda: deaths.append(None), memory_mb=192)
     limits = UploadLimits(max_bytes=10**8, max_pixels=4 * 10**7)
     with pytest.raises(TooExpensive, match="more memory"):
-        readers.read(picture(np.full((6000, 5000), 255, np.uint8)), None, 0, limits, CANVAS)
-    assert read(readers, draw(1, 0)).prepared.canvas.any(), "by the same process"
+        decoders.read(picture(np.full((6000, 5000), 255, np.uint8)), None, 0, limits, CANVAS)
+    assert read(decoders, draw(1, 0)).prepared.canvas.any(), "decoded by the same process"
     assert not deaths
-    readers.close()
+    decoders.close()
 
 
-def test_an_image_that_takes_too_much_processor_time_is_refused(
+def test_image_that_needs_too_much_processor_time_is_refused(
     monkeypatch: pytest.MonkeyPatch, draw: Draw, deaths: list[None]
 ) -> None:
-    speaking(
+    replace_program(
         monkeypatch,
-        "from app.decoding.__main__ import _allow\ntake(sys.stdin.buffer, 10**7); _allow(1)\nwhile True: pass",
+        "from app.decoding.__main__ import _limit_processor_time\n"
+        "receive(); _limit_processor_time(1)\nwhile True: pass",
     )
-    readers = DecoderPool(1, patience_s=60, died=lambda: deaths.append(None))
+    decoders = DecoderPool(1, patience_s=60, on_death=lambda: deaths.append(None))
     with pytest.raises(TooExpensive, match="processor time"):
-        read(readers, draw(1, 0))
+        read(decoders, draw(1, 0))
     assert len(deaths) == 1
-    readers.close()
+    decoders.close()
 
 
-def test_an_image_is_refused_for_its_memory_only_when_a_new_process_has_too_little_too(
+def test_image_is_refused_for_memory_only_after_a_new_process_ran_out_too(
     monkeypatch: pytest.MonkeyPatch, draw: Draw
 ) -> None:
-    """A process whose memory others have used up must not refuse every image from then on."""
-    used_up = "while True: take(sys.stdin.buffer, 10**7); put(out, {'memory': True})"
+    """A process whose memory was taken by earlier uploads must not refuse all later ones."""
+    out_of_memory = "while True: receive(); send({'out_of_memory': True})"
     with monkeypatch.context() as patched:
-        speaking(patched, f"take(sys.stdin.buffer, 10**7); put(out, {{'failed': 'once'}})\n{used_up}")
-        readers = DecoderPool(1, patience_s=20)
+        replace_program(patched, f"receive(); send({{'failed': 'once'}})\n{out_of_memory}")
+        decoders = DecoderPool(1, patience_s=20)
         with pytest.raises(DecoderFault, match="once"):
-            read(readers, draw(1, 0))
-    monkeypatch.setattr(readers._all[0], "_start", lambda: pool._start(0, 20))
-    assert read(readers, draw(1, 0)).prepared.canvas.any()
-    readers.close()
+            read(decoders, draw(1, 0))
+    monkeypatch.setattr(decoders._processes[0], "_start", lambda: pool._start(0, 20))
+    assert read(decoders, draw(1, 0)).prepared.canvas.any()
+    decoders.close()
     with monkeypatch.context() as patched:
-        speaking(patched, used_up)
-        readers = DecoderPool(1, patience_s=20)
+        replace_program(patched, out_of_memory)
+        decoders = DecoderPool(1, patience_s=20)
         with pytest.raises(TooExpensive, match="more memory"):
-            read(readers, draw(1, 0))
-        readers.close()
+            read(decoders, draw(1, 0))
+        decoders.close()
 
 
-def test_a_process_that_never_ends_is_killed_and_the_image_is_not_blamed(
+def test_stalled_process_is_killed_and_the_answer_is_busy(
     draw: Draw, deaths: list[None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It used no processor time: what kept it was the machine."""
-    readers = DecoderPool(1, patience_s=0.5, died=lambda: deaths.append(None))
-    readers.check()
-    process_of().suspend()
+    """A process that has used no processor time was stalled by the machine, not by the image."""
+    decoders = DecoderPool(1, patience_s=0.5, on_death=lambda: deaths.append(None))
+    decoders.check()
+    worker_of().suspend()
     begin = time.monotonic()
     with pytest.raises(Busy, match="try again"):
-        read(readers, draw(1, 0))
+        read(decoders, draw(1, 0))
     assert time.monotonic() - begin < 5
     assert "Traceback" in caplog.text
     assert len(deaths) == 1
-    readers.close()
+    decoders.close()
 
 
-def test_a_fault_of_ours_in_there_is_raised_here(
-    readers: DecoderPool, draw: Draw, deaths: list[None]
+def test_bug_in_a_worker_process_is_raised_with_its_traceback(
+    decoders: DecoderPool, draw: Draw, deaths: list[None]
 ) -> None:
     with pytest.raises(RuntimeError, match="TypeError"):
-        readers.read(draw(1, 0), None, 0, LIMITS, Canvas(64, 128, "moments", fill="much"))  # type: ignore[arg-type]
+        decoders.read(draw(1, 0), None, 0, LIMITS, Canvas(64, 128, "moments", fill="much"))  # type: ignore[arg-type]
     assert not deaths
-    assert read(readers, draw(1, 0)).prepared.canvas.any()
+    assert read(decoders, draw(1, 0)).prepared.canvas.any()
 
 
-def test_processes_that_cannot_be_started_are_a_clear_refusal(
+def test_worker_processes_that_cannot_be_started_are_reported(
     monkeypatch: pytest.MonkeyPatch, draw: Draw
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    readers = DecoderPool(1, patience_s=20)
-    with pytest.raises(StartRefused, match=r"app\.decoding.*ended at once"):
-        readers.check()
+    decoders = DecoderPool(1, patience_s=20)
+    with pytest.raises(StartRefused, match=r"app\.decoding.*ended immediately"):
+        decoders.check()
     with pytest.raises(Busy):
-        read(readers, draw(1, 0))
+        read(decoders, draw(1, 0))
     monkeypatch.undo()
-    assert read(readers, draw(1, 0)).prepared.canvas.any(), "as soon as they can be again"
-    readers.close()
+    assert read(decoders, draw(1, 0)).prepared.canvas.any(), "the pool recovers"
+    decoders.close()
 
 
-def test_a_process_has_no_secret_and_ends_with_the_service(
+def test_worker_process_has_no_secret_and_ends_with_the_service(
     model_folder: Path, tmp_path: Path, draw: Draw
 ) -> None:
     service = Service(
@@ -276,60 +284,64 @@ def test_a_process_has_no_secret_and_ends_with_the_service(
     )
     try:
         service.ready()
-        reader = process_of(service.process.pid)
-        assert not [name for name in reader.environ() if name.startswith("COUNTERSIGN")]
-        assert not reader.net_connections()
-        assert {Path(file.path).suffix for file in reader.open_files()} <= {".py", ".log", ""}
-        assert str(tmp_path / "store.db") not in {file.path for file in reader.open_files()}
-        os.kill(reader.pid, signal.SIGTERM)
-        os.kill(reader.pid, signal.SIGINT)
+        worker = worker_of(service.process.pid)
+        assert not [name for name in worker.environ() if name.startswith("COUNTERSIGN")]
+        assert not worker.net_connections()
+        assert {Path(file.path).suffix for file in worker.open_files()} <= {".py", ".log", ""}
+        assert str(tmp_path / "store.db") not in {file.path for file in worker.open_files()}
+        os.kill(worker.pid, signal.SIGTERM)
+        os.kill(worker.pid, signal.SIGINT)
         time.sleep(0.2)
-        assert reader.is_running(), "signals to the group are the service's to answer"
+        assert worker.is_running(), "only the service reacts to signals to the process group"
     finally:
         service.finish(signal.SIGKILL)
-    assert psutil.wait_procs([reader], timeout=5)[1] == []
+    assert psutil.wait_procs([worker], timeout=5)[1] == []
 
 
-def test_deaths_are_counted_and_logged(
+def test_worker_deaths_are_counted_and_logged(
     client: TestClient, draw: Draw, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     enrol(client, "a", draw(1, 0))
-    from_now_on(monkeypatch, "take(sys.stdin.buffer, 10**7); os.kill(os.getpid(), 11)")
+    replace_running(monkeypatch, "receive(); os.kill(os.getpid(), 11)")
     with caplog.at_level("ERROR"):
         answer = verify(client, "a", draw(1, 1))
     assert answer.status_code == 500, answer.text
     assert answer.json()["code"] == "internal-error"
-    assert "DecoderFault: two reading processes died" in caplog.text, "with a traceback"
+    assert "DecoderFault: two worker processes died" in caplog.text, "with a traceback"
     assert "countersign_reader_deaths_total 2.0" in client.get("/metrics").text
 
 
-def test_a_fault_in_a_reading_process_is_answered_with_500_and_its_traceback_is_logged(
+def test_fault_in_a_worker_process_is_answered_with_500_and_its_traceback_is_logged(
     client: TestClient, draw: Draw, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     enrol(client, "a", draw(1, 0))
-    traceback = "Traceback (most recent call last):\\nKeyError: of the reading process"
-    from_now_on(
-        monkeypatch, f"take(sys.stdin.buffer, 10**7); put(out, {{'failed': '{traceback}'}}); time.sleep(9)"
+    traceback = "Traceback (most recent call last):\\nKeyError: in the worker process"
+    replace_running(
+        monkeypatch,
+        f"receive(); send({{'failed': '{traceback}'}}); time.sleep(9)",
     )
     with caplog.at_level("ERROR"):
         answer = verify(client, "a", draw(1, 1))
     assert (answer.status_code, answer.json()["code"]) == (500, "internal-error")
-    assert "KeyError: of the reading process" in caplog.text
+    assert "KeyError: in the worker process" in caplog.text
     assert "KeyError" not in answer.text
 
 
-def test_an_image_that_costs_too_much_is_a_413(
+def test_image_that_needs_too_much_memory_is_answered_with_413(
     client: TestClient, draw: Draw, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     enrol(client, "a", draw(1, 0))
-    from_now_on(monkeypatch, "take(sys.stdin.buffer, 10**7); put(out, {'memory': True}); time.sleep(9)")
+    replace_running(
+        monkeypatch,
+        "receive(); send({'out_of_memory': True}); time.sleep(9)",
+    )
     answer = verify(client, "a", draw(1, 1))
     assert (answer.status_code, answer.json()["code"]) == (413, "too-expensive")
 
 
 @pytest.mark.parametrize("kind", [KeyError, TypeError, ValueError, RuntimeError])
-@pytest.mark.parametrize("part", ["weight", "to_grey"])
-def test_an_error_of_our_own_code_is_no_damaged_image(
+@pytest.mark.parametrize("part", ["pixel_cost", "to_grey"])
+def test_exception_of_our_own_code_is_not_a_damaged_image(
     monkeypatch: pytest.MonkeyPatch, draw: Draw, part: str, kind: type[Exception]
 ) -> None:
     def broken(*_: object) -> None:
@@ -341,7 +353,7 @@ def test_an_error_of_our_own_code_is_no_damaged_image(
 
 
 @pytest.mark.parametrize("kind", [KeyError, TypeError, ValueError, RuntimeError])
-def test_an_error_of_a_decoder_is_a_damaged_image(
+def test_exception_of_a_decoder_is_a_damaged_image(
     monkeypatch: pytest.MonkeyPatch, draw: Draw, kind: type[Exception]
 ) -> None:
     def broken(*_: object) -> None:
@@ -352,6 +364,6 @@ def test_an_error_of_a_decoder_is_a_damaged_image(
         read_upload(draw(1, 0), None, LIMITS)
 
 
-def test_a_tiff_that_ends_in_its_header_is_damaged() -> None:
+def test_tiff_truncated_in_its_header_is_damaged() -> None:
     with pytest.raises(DamagedImage):
         read_upload(b"II*\0\x08", None, LIMITS)

@@ -1,4 +1,4 @@
-"""The log: one JSON object a line, the request's id on each, and nothing in it that must not be there."""
+"""The log: one JSON object per line, with the id of the request and without confidential data."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Capture = pytest.CaptureFixture[str]
 
 
 def lines(capfd: Capture) -> list[dict[str, Any]]:
-    """What was logged since the last call; every line must be an object of its own."""
+    """Return the lines logged since the last call; each must be a JSON object."""
     return [json.loads(line) for line in capfd.readouterr().err.splitlines()]
 
 
-def test_every_request_is_a_line_with_the_id_of_its_answer_and_of_its_audit_entry(
+def test_log_line_of_a_request_has_the_id_of_its_answer_and_audit_entry(
     serve: Serve, commands: Commands, draw: Draw, capfd: Capture
 ) -> None:
     key = commands.key("teller", "admin")
@@ -47,20 +47,22 @@ def test_every_request_is_a_line_with_the_id_of_its_answer_and_of_its_audit_entr
     assert line["ms"] > 0
 
 
-def test_a_request_id_is_taken_over_when_it_is_sound_and_made_when_it_is_not(client: TestClient) -> None:
+def test_valid_request_id_is_kept_and_invalid_one_is_replaced(client: TestClient) -> None:
     assert client.get("/livez", headers={"X-Request-ID": "cheque-4711.a_b"}).headers["X-Request-ID"] == (
         "cheque-4711.a_b"
     )
     for bad in ("", "x" * 65, "a b", "a\tb", 'a"b', "a{b}", "ä".encode("latin-1").decode("latin-1"), "<b>"):
-        made = client.get("/livez", headers={"X-Request-ID": bad.encode("latin-1")}).headers["X-Request-ID"]
-        assert re.fullmatch(r"[0-9a-f]{32}", made), bad
+        answered_id = client.get("/livez", headers={"X-Request-ID": bad.encode("latin-1")}).headers[
+            "X-Request-ID"
+        ]
+        assert re.fullmatch(r"[0-9a-f]{32}", answered_id), bad
     refused = client.get("/signers/nobody", headers={"X-Request-ID": "my-own"})
     assert refused.json()["request_id"] == "my-own"
     assert refused.json()["instance"] == "urn:request:my-own"
 
 
 @pytest.mark.parametrize("form", ["json", "text"])
-def test_nobody_writes_lines_of_their_own_into_the_log(
+def test_request_cannot_inject_lines_into_the_log(
     serve: Serve, draw: Draw, capfd: Capture, form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     configure_logging("info", form)
@@ -79,7 +81,7 @@ def test_nobody_writes_lines_of_their_own_into_the_log(
     logging.getLogger("x").error("text %s", f"\n{forged}\x1b[2J\x85")
     err = capfd.readouterr().err
     assert "\x1b" not in err
-    assert "forged" in err, "it is told, but as a part of a line"
+    assert "forged" in err, "it is logged, but not as a separate line"
     for line in err.split("\n"):
         if form == "json":
             assert not line or json.loads(line)["message"] != "forged"
@@ -88,7 +90,7 @@ def test_nobody_writes_lines_of_their_own_into_the_log(
             assert not re.search("[\r\u2028\x85]", line)
 
 
-def test_no_key_no_image_no_template_and_no_name_is_logged_whatever_goes_wrong(
+def test_keys_images_templates_and_signer_ids_are_never_logged(
     serve: Serve, commands: Commands, draw: Draw, capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = commands.key("teller", "admin")
@@ -106,7 +108,7 @@ def test_no_key_no_image_no_template_and_no_name_is_logged_whatever_goes_wrong(
     client.get("/signers/anna.karenina", headers=key)
 
     async def fails(*_: object) -> None:
-        raise RuntimeError(f"no luck with {text}")
+        raise RuntimeError(f"failure with {text}")
 
     monkeypatch.setattr(InferenceQueue, "embed", fails)
     assert enrol(client, "b", images[3], headers=key).status_code == 500
@@ -116,39 +118,40 @@ def test_no_key_no_image_no_template_and_no_name_is_logged_whatever_goes_wrong(
     from app.store import references  # noqa: PLC0415
     from app.store.tables import ImageRow  # noqa: PLC0415
 
-    def add(session: Any, *_: object) -> None:  # the database refuses, with the image among the values
+    def add(session: Any, *_: object) -> None:  # the database error has the image among its values
         session.execute(insert(ImageRow).values(reference_id=None, data=images[3]))
 
     monkeypatch.setattr(references, "add", add)
     assert enrol(client, "b", images[3], headers=key).status_code >= 500
     client.delete("/signers/anna.karenina", headers=key)
-    told = capfd.readouterr().err
-    assert len(told.splitlines()) > 8
-    assert text not in told
-    assert text[3:20] not in told
-    assert "cs_***" in told, "the failure that named it was told"
-    assert "karenina" not in told
+    log = capfd.readouterr().err
+    assert len(log.splitlines()) > 8
+    assert text not in log
+    assert text[3:20] not in log
+    assert "cs_***" in log, "the exception with the key was logged"
+    assert "karenina" not in log
     for image in images:
         for part in (
             repr(image[100:130])[2:-1],
             image[100:130].hex(),
             base64.b64encode(image[99:129]).decode(),
         ):
-            assert part not in told
-    assert not re.search(r"(-?\d+\.\d+,\s*){8,}", told)
-    assert not re.search(r"(\\\\x[0-9a-f]{2}){8,}", told)
+            assert part not in log
+    assert not re.search(r"(-?\d+\.\d+,\s*){8,}", log)
+    assert not re.search(r"(\\\\x[0-9a-f]{2}){8,}", log)
 
 
-def test_a_refused_key_is_told_to_the_operator_with_its_reason(
-    serve: Serve, commands: Commands, capfd: Capture
-) -> None:
-    gone = commands.key("gone", "read")
-    commands.run("keys", "revoke", "gone")
+def test_refused_key_is_logged_with_its_reason(serve: Serve, commands: Commands, capfd: Capture) -> None:
+    revoked = commands.key("former", "read")
+    commands.run("keys", "revoke", "former")
     configure_logging("warning", "json")
     client = serve(key_refresh_s=0.05)
     capfd.readouterr()
-    client.get("/signers", headers=gone)
+    client.get("/signers", headers=revoked)
     client.get("/signers", headers={"X-API-Key": "cs_guess"})
-    told = [line for line in lines(capfd) if line["message"] == "key refused"]
-    assert [(line["reason"], line.get("key")) for line in told] == [("revoked", "gone"), ("unknown", None)]
-    assert all(line["client"] == "127.0.0.1" and line["request_id"] for line in told)
+    refusals = [line for line in lines(capfd) if line["message"] == "key refused"]
+    assert [(line["reason"], line.get("key")) for line in refusals] == [
+        ("revoked", "former"),
+        ("unknown", None),
+    ]
+    assert all(line["client"] == "127.0.0.1" and line["request_id"] for line in refusals)
