@@ -1,10 +1,10 @@
-"""The Siamese network of the article that this project grew from, layer by layer.
+"""Siamese network of the article that this project is based on.
 
-The article gives the layers and the sizes 105 x 105 and 30,976 -> 1,024 -> 128 -> 2, not the paddings. Those
-below are the ones for which 30,976 = 256 x 11 x 11 comes out; they follow SigNet (Dey et al., arXiv:1707.02131):
+The article states the layers and the sizes 105 x 105 and 30,976 -> 1,024 -> 128 -> 2, but not the paddings. The
+paddings below are the ones that yield 30,976 = 256 x 11 x 11; they follow SigNet (Dey et al., arXiv:1707.02131):
 
 ====================  ============  =================
-layer                 size          shape after it
+layer                 parameters    output shape
 ====================  ============  =================
 input                               1 x 105 x 105
 conv 96, 11 x 11      padding 0     96 x 95 x 95
@@ -20,7 +20,7 @@ linear, ReLU                        128
 linear                              2
 ====================  ============  =================
 
-Both branches of the Siamese pair share these weights, so a pair is two rows of one batch.
+Both branches of the Siamese pair share these weights, so a pair is passed as two rows of one batch.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from model.networks.response_norm import LocalResponseNorm
 
 
 class ArticleNetwork(nn.Module):
-    """``(batch, 1, 105, 105) float32 in [0, 1]`` to ``(batch, 2) float32``: 34.2 million parameters.
+    """Network from ``(batch, 1, 105, 105) float32 in [0, 1]`` to ``(batch, 2) float32``, 34.2 million parameters.
 
     Parameters
     ----------
     dropout : float
-        After the convolution blocks; after the first linear layer it is 5/3 of it (0.3 and 0.5 in SigNet).
+        Rate after the convolution blocks. After the first linear layer it is 5/3 of this (0.3 and 0.5 in SigNet).
     """
 
     def __init__(self, dropout: float = 0.3) -> None:
@@ -73,12 +73,12 @@ class ArticleNetwork(nn.Module):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
-        # The last layer is linear: without this the first distances are tens of margins wide.
+        # The last layer has no ReLU. With the initialisation above, initial distances would be tens of margins.
         last = self.head[-1]
         if isinstance(last, nn.Linear):
             nn.init.xavier_normal_(last.weight)
 
     def forward(self, ink: torch.Tensor) -> torch.Tensor:
-        """``(batch, 1, 105, 105)`` to ``(batch, 2)``."""
+        """Map ``(batch, 1, 105, 105)`` to ``(batch, 2)``."""
         embedding: torch.Tensor = self.head(self.features(ink))
         return embedding

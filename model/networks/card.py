@@ -1,7 +1,7 @@
-"""The card that lies beside released weights: what they are, what they were trained on, where they fail.
+"""Model card: description, training data, measured errors and limitations of released weights.
 
-It follows Mitchell et al., "Model cards for model reporting" (FAT* 2019). ``card.json`` is what the service
-reads; ``card.md`` is the same for people.
+Cards follow Mitchell et al., "Model cards for model reporting" (FAT* 2019). The service reads ``card.json``;
+``card.md`` has the same content in a readable form.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class _Frozen(BaseModel):
 
 
 class CanvasSpec(_Frozen):
-    """The canvas the network looks at, as :class:`model.preprocessing.ink.Canvas` with JSON round it."""
+    """JSON form of :class:`model.preprocessing.ink.Canvas`, the input of the network."""
 
     height: int = Field(gt=0)
     width: int = Field(gt=0)
@@ -28,12 +28,12 @@ class CanvasSpec(_Frozen):
     fill: float = Field(default=0.9, gt=0, le=1)
 
     def canvas(self) -> Canvas:
-        """The canvas that :func:`model.preprocessing.ink.fit` takes."""
+        """Return the canvas for :func:`model.preprocessing.ink.fit`."""
         return Canvas(self.height, self.width, self.method, self.fill)
 
 
 class TrainingData(_Frozen):
-    """One data set that went into the weights."""
+    """One data set that the weights were trained on."""
 
     name: str
     terms: Terms
@@ -43,7 +43,7 @@ class TrainingData(_Frozen):
 
 
 class MeasuredError(_Frozen):
-    """One measured equal error rate, with its 95 % interval over writers; rates are in [0, 1]."""
+    """One measured equal error rate with its 95 % confidence interval over writers; rates are in [0, 1]."""
 
     dataset: str
     references: int
@@ -54,7 +54,7 @@ class MeasuredError(_Frozen):
 
 
 class Card(_Frozen):
-    """What is known about one set of weights."""
+    """Description of one set of weights."""
 
     name: str
     created: datetime
@@ -76,11 +76,11 @@ class Card(_Frozen):
 
     @property
     def version(self) -> str:
-        """Name and the first 12 digits of the weights' hash: what every template is stamped with."""
+        """``name@`` and the first 12 digits of the weights' hash. Every template records it."""
         return f"{self.name}@{self.sha256[:12]}"
 
     def markdown(self) -> str:
-        """The card as a page of Markdown."""
+        """Format the card as a Markdown page."""
         lines = [
             f"# {self.version}",
             "",
@@ -111,14 +111,14 @@ class Card(_Frozen):
                 for e in self.errors
             ]
         else:
-            lines.append("None on held-out people yet; run `python -m model evaluate`.")
+            lines.append("None measured on held-out writers yet; run `python -m model evaluate`.")
         if self.validation:
-            lines += ["", "On validation writers during training (these chose the checkpoint): "]
+            lines += ["", "On validation writers during training (used to select the checkpoint): "]
             lines += [f"- {name}: {value:.3f}" for name, value in sorted(self.validation.items())]
         lines += ["", "## Not to be used for", ""]
         lines += [
-            "- deciding alone about a person: the output is strength of evidence, for a human to weigh;",
-            "- identifying the author of a forgery: the distances say nothing about who forged;",
+            "- automated decisions about a person: the output is evidence for a human examiner to weigh;",
+            "- identifying the author of a forgery: the distances do not indicate who forged the signature;",
             "- writing that is not a signature or a name.",
             *(f"- Known weakness: {line}" for line in self.limitations),
         ]

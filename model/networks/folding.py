@@ -1,6 +1,6 @@
-"""Batch normalisation folded into the layer before it: in evaluation mode both are linear, and one pass does for two.
+"""Folding of batch normalisations into the preceding layers, which is exact in evaluation mode.
 
-The embeddings are the same up to the rounding of float32; a batch of eight takes an eighth less time on a CPU.
+Embeddings change only by float32 rounding. A batch of eight takes an eighth less time on a CPU.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 
 def fold_norms(network: nn.Module) -> None:
-    """Fold the batch normalisations of a network in evaluation mode, in place; it cannot be trained afterwards.
+    """Fold the batch normalisations of a network in place. The network cannot be trained afterwards.
 
-    A normalisation that is registered straight after a convolution or a linear layer takes that layer's output: so it
-    is in all networks of :mod:`model.networks`. One that stands elsewhere stays.
+    The network must be in evaluation mode. A normalisation registered directly after a convolution or linear layer is
+    assumed to normalise the output of that layer, as in all networks of :mod:`model.networks`. Other normalisations
+    are left unchanged.
     """
     for module in list(network.modules()):
         for (name, layer), (norm_name, norm) in pairwise(list(module.named_children())):
