@@ -16,7 +16,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.formparsers import MultiPartParser
 from starlette.middleware.cors import CORSMiddleware
 
-from app.api import audit, compare, health, identify, model, signers, verifications, verify
+from app.api import audit, compare, extract, health, identify, model, signers, verifications, verify
 from app.decoding.pool import DecoderPool
 from app.domain.errors import StartRefused
 from app.domain.request_context import prefix
@@ -49,7 +49,7 @@ from model.networks.embedder import Embedder
 _log = logging.getLogger(__name__)
 VERSION = version("countersign")
 ROUTERS = tuple(
-    part.router for part in (verify, compare, identify, signers, verifications, model, audit, health)
+    part.router for part in (verify, compare, identify, extract, signers, verifications, model, audit, health)
 )
 DECODING_TIMEOUT_S = 10.0
 """Seconds that a worker process gets for one upload, even if its caller disconnects: replacing it costs more."""

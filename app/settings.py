@@ -37,6 +37,8 @@ from app.domain.rates import parse_limit
 ROOT = Path(__file__).resolve().parent.parent
 RELEASED_WEIGHTS = ROOT / "weights" / "countersign-3"
 """Default weights; their terms are ``research``."""
+PAGE_NETWORK = ROOT / "weights" / "page-1" / "model.onnx"
+"""The segmentation network that finds signatures on pages; its terms are ``permissive``."""
 PERMISSIVE_WEIGHTS = ROOT / "weights" / "countersign-2-free"
 """Default weights when `allowed_terms` is ``permissive``."""
 SECRETS = Path("/run/secrets")

@@ -8,7 +8,10 @@
     │   ├── TooLittleInk           a speck, a dot, a stray mark
     │   ├── OnlyALine              a ruled line, a border, a stroke-through
     │   ├── TooMuchInk             no paper to be seen: a photograph, a black page
-    │   └── TooSmall               fewer pixels than a signature needs
+    │   ├── TooSmall               fewer pixels than a signature needs
+    │   ├── NoSignature            ink, but none that looks like a signature
+    │   ├── SeveralSignatures      more than one signature may be meant
+    │   └── BadRegion              the region lies outside the image
     ├── WeightsError               a weights folder that must not be served
     │   ├── WeightsMissing
     │   ├── WeightsDamaged
@@ -67,6 +70,24 @@ class TooSmall(UnusableSignature):
     """The image or the writing in it has too few pixels."""
 
     code = "image-too-small"
+
+
+class NoSignature(UnusableSignature):
+    """There is print or other ink, but no handwritten signature."""
+
+    code = "no-signature"
+
+
+class SeveralSignatures(UnusableSignature):
+    """There are several signatures, and which one is meant would be a guess."""
+
+    code = "several-signatures"
+
+
+class BadRegion(UnusableSignature):
+    """The region that the caller named lies outside the image."""
+
+    code = "bad-region"
 
 
 class WeightsError(ModelError):

@@ -6,7 +6,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, File, UploadFile
 
-from app.api.dependencies import COMMON_PROBLEMS, UPLOAD_PROBLEMS, RunningCore, SignatureFile, read_upload
+from app.api.dependencies import (
+    COMMON_PROBLEMS,
+    UPLOAD_PROBLEMS,
+    RegionField,
+    RunningCore,
+    SignatureFile,
+    read_upload,
+)
 from app.api.schemas import VerdictOut, verdict_out
 from app.http.authorization import Verifying
 from app.http.bodies import ImageRoute
@@ -33,11 +40,13 @@ async def post_compare(
         ),
     ],
     signature: SignatureFile,
+    region: RegionField = "auto",
 ) -> VerdictOut:
     r"""Compare a questioned signature with references in the same request, and decide as `/verify` does.
 
     The images and the verdict are not stored; the audit records the decision. The `reference_id` of each reference
-    in the response is its position in the request, counted from 1. Requires the scope `verify`.
+    in the response is its position in the request, counted from 1. `region` applies to the questioned signature;
+    signatures are found on the references by the service. Requires the scope `verify`.
 
     ```sh
     curl -F references=@demo/writer-001/genuine/01.png -F references=@demo/writer-001/genuine/02.png \
@@ -45,4 +54,4 @@ async def post_compare(
     ```
     """
     uploads = [await read_upload(file, "references", position) for position, file in enumerate(references, 1)]
-    return verdict_out(await compare(core, uploads, await read_upload(signature, "signature")))
+    return verdict_out(await compare(core, uploads, await read_upload(signature, "signature", region=region)))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, cast
 
 from fastapi import Depends, File, Form, Header, Query, Request, Response, UploadFile
+from pydantic import StringConstraints
 
-from app.domain.errors import NotReady
-from app.domain.records import ReferenceImage, Upload
+from app.domain.errors import MalformedRequest, NotReady
+from app.domain.records import ReferenceImage, Upload, UploadRegion, parse_region
 from app.services.core import Core
 
 COMMON_PROBLEMS = (  # of every endpoint that uses the store
@@ -39,6 +41,9 @@ UPLOAD_PROBLEMS = (  # of every endpoint that accepts images
     "only-a-line",
     "too-much-ink",
     "image-too-small",
+    "no-signature",
+    "several-signatures",
+    "bad-region",
     "upload-timeout",
     "busy",
 )
@@ -59,6 +64,25 @@ SignatureFile = Annotated[
 PageField = Annotated[
     int,
     Form(ge=0, le=9999, description="Page to read from a multi-page TIFF, counted from 0.", examples=[0]),
+]
+_REGION_PATTERN = r"^(auto|whole|\d{1,5},\d{1,5},\d{1,5},\d{1,5})$"
+RegionField = Annotated[
+    str,
+    Form(
+        pattern=_REGION_PATTERN,
+        description="Where the signature is on the page. `auto`: the service finds it and leaves out print, lines "
+        "and stamps. `whole`: all ink of the image is compared. `left,top,right,bottom` in pixels, as `/extract` "
+        "returns them: the signature within this box.",
+        examples=["auto"],
+    ),
+]
+RegionsField = Annotated[
+    list[Annotated[str, StringConstraints(pattern=_REGION_PATTERN)]] | None,
+    Form(
+        max_length=100,
+        description="Where the signatures are, as in `/verify`: one region for all files, or one for each file, or, "
+        "with a single file, one for each signature on its page. `auto` when it is omitted.",
+    ),
 ]
 IdempotencyKey = Annotated[
     str | None,
@@ -99,6 +123,42 @@ def image_response(image: ReferenceImage) -> Response:
     return Response(image.data, media_type=image.media_type, headers=headers)
 
 
-async def read_upload(file: UploadFile, field: str, position: int = 1, page: int = 0) -> Upload:
-    """Read an uploaded file into memory, and record its position in the request."""
-    return Upload(await file.read(), file.filename or None, field, position, page)
+async def read_upload(
+    file: UploadFile, field: str, position: int = 1, page: int = 0, region: str = "auto"
+) -> Upload:
+    """Read an uploaded file into memory, and record its position in the request. Raises MalformedRequest."""
+    return Upload(await file.read(), file.filename or None, field, position, page, _region(region))
+
+
+async def read_specimens(files: list[UploadFile], page: int, regions: list[str] | None) -> list[Upload]:
+    """Read the files of an enrolment: one specimen for each file, or for each region of a single file.
+
+    Raises
+    ------
+    MalformedRequest
+        The number of regions fits neither the files nor a single file.
+    """
+    regions = regions or ["auto"]
+    if len(files) == 1:
+        first = await read_upload(files[0], "files", 1, page, regions[0])
+        others = [replace(first, region=_region(region)) for region in regions[1:]]
+        return [first, *others]
+    if len(regions) not in {1, len(files)}:
+        raise MalformedRequest(
+            f"There are {len(regions)} values of `region` and {len(files)} files; send one for all files, or one for "
+            "each."
+        )
+    paired = zip(files, regions * len(files) if len(regions) == 1 else regions, strict=True)
+    return [
+        await read_upload(file, "files", position, page, region)
+        for position, (file, region) in enumerate(paired, 1)
+    ]
+
+
+def _region(text: str) -> UploadRegion:
+    try:
+        return parse_region(text)
+    except ValueError as error:
+        raise MalformedRequest(
+            f"`region` is {text!r}; left must be less than right, and top less than bottom."
+        ) from error

@@ -10,6 +10,7 @@ from app.api.dependencies import (
     COMMON_PROBLEMS,
     UPLOAD_PROBLEMS,
     PageField,
+    RegionField,
     RunningCore,
     SignatureFile,
     read_upload,
@@ -44,6 +45,7 @@ async def post_identify(
         ),
     ] = None,
     page: PageField = 0,
+    region: RegionField = "auto",
 ) -> IdentificationOut:
     """Find the enrolled signers closest to a questioned signature, closest first.
 
@@ -54,5 +56,5 @@ async def post_identify(
     curl -F signature=@demo/writer-001/genuine/04.png -F top_k=3 http://127.0.0.1:8000/identify
     ```
     """
-    upload = await read_upload(signature, "signature", page=page)
+    upload = await read_upload(signature, "signature", page=page, region=region)
     return IdentificationOut.of(await identify(core, caller.tenant_id, upload, top_k, signer_ids))

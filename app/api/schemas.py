@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from fastapi import Path
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from app.decoding.pool import PageReading
 from app.domain.errors import InvalidCursor
 from app.domain.records import Finding, Reference, ResultWarning, Signer, Verification
 from app.domain.signer_ids import MAX_LENGTH, is_printable, signer_id
@@ -120,6 +121,11 @@ class VerdictOut(_Out):
         examples=[0.9],
     )
     operating_point: OperatingPointOut
+    region: list[int] | None = Field(
+        description="Left, top, right and bottom of the part of the page that was compared, in pixels; null when the "
+        "image was compared as a whole.",
+        examples=[None],
+    )
     references: list[ReferenceDistanceOut] = Field(
         description="Distance to each reference, in the order of enrolment."
     )
@@ -194,6 +200,46 @@ class OutcomeIn(BaseModel):
         max_length=1000,
         description="Free text. It is stored unencrypted and returned with the verification.",
     )
+
+
+class FoundSignatureOut(_Out):
+    """A handwritten signature on a page."""
+
+    region: list[int] = Field(
+        description="Left, top, right and bottom in pixels of the page; right and bottom are the first pixels "
+        "outside.",
+        examples=[[1040, 520, 1410, 655]],
+    )
+    confidence: float = Field(description="Confidence that it is a signature, in [0, 1].", examples=[0.94])
+    image: str | None = Field(
+        default=None,
+        description="The signature alone on white paper: a PNG image in base64; null unless `crops` was set.",
+        examples=[None],
+    )
+
+
+class ExtractionOut(_Out):
+    """The handwritten signatures on a page."""
+
+    width: int = Field(description="Width of the page in pixels.", examples=[1654])
+    height: int = Field(description="Height of the page in pixels.", examples=[709])
+    signatures: list[FoundSignatureOut] = Field(description="The signature with the most ink first.")
+
+    @classmethod
+    def of(cls, reading: PageReading, *, crops: bool) -> ExtractionOut:
+        """Convert the signatures of a page, with or without their images."""
+        return cls(
+            width=reading.width,
+            height=reading.height,
+            signatures=[
+                FoundSignatureOut(
+                    region=list(found.box),
+                    confidence=found.confidence,
+                    image=base64.b64encode(found.image).decode() if crops else None,
+                )
+                for found in reading.signatures
+            ],
+        )
 
 
 class SignerOut(_Out):
@@ -399,6 +445,7 @@ def _verdict(finding: Finding) -> dict[str, Any]:
         "review_threshold": finding.review_threshold,
         "log_likelihood_ratio": finding.log_likelihood_ratio,
         "operating_point": OperatingPointOut(**vars(finding.operating_point)),
+        "region": None if finding.region is None else list(finding.region),
         "references": [
             ReferenceDistanceOut(reference_id=item.reference_id, distance=item.distance)
             for item in finding.references

@@ -14,9 +14,10 @@ from app.api.dependencies import (
     IdempotencyKey,
     Limit,
     PageField,
+    RegionsField,
     RunningCore,
     image_response,
-    read_upload,
+    read_specimens,
 )
 from app.api.schemas import (
     EnrolledOut,
@@ -69,6 +70,7 @@ async def post_references(
         ),
     ],
     page: PageField = 0,
+    region: RegionsField = None,
     idempotency_key: IdempotencyKey = None,
 ) -> dict[str, Any]:
     r"""Add references to a signer. The signer is created if it does not exist.
@@ -80,7 +82,7 @@ async def post_references(
          http://127.0.0.1:8000/signers/writer-001/references
     ```
     """
-    uploads = [await read_upload(file, "files", position, page) for position, file in enumerate(files, 1)]
+    uploads = await read_specimens(files, page, region)
     request = await make_idempotent_request(caller.tenant_id, idempotency_key, "enrol", signer_id, uploads)
 
     def render(enrolled: tuple[Reference, ...]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from app.api.dependencies import (
     UPLOAD_PROBLEMS,
     IdempotencyKey,
     PageField,
+    RegionField,
     RunningCore,
     SignatureFile,
     read_upload,
@@ -47,6 +48,7 @@ async def post_verify(
         SignerId, Form(description="Signer whose signature it is claimed to be.", examples=["writer-001"])
     ],
     page: PageField = 0,
+    region: RegionField = "auto",
     idempotency_key: IdempotencyKey = None,
 ) -> dict[str, Any]:
     """Compare a questioned signature with all references of a signer, decide, and store the verdict.
@@ -59,7 +61,7 @@ async def post_verify(
     curl -F signer_id=writer-001 -F signature=@demo/writer-001/genuine/04.png http://127.0.0.1:8000/verify
     ```
     """
-    upload = await read_upload(signature, "signature", page=page)
+    upload = await read_upload(signature, "signature", page=page, region=region)
     request = await make_idempotent_request(caller.tenant_id, idempotency_key, "verify", signer_id, [upload])
     return await verify(
         core,

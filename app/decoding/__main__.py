@@ -1,4 +1,7 @@
-"""The worker process: reads uploads from stdin and writes isolated ink to stdout, until stdin is closed.
+"""The worker process: reads uploads from stdin and writes what it found to stdout, until stdin is closed.
+
+A request names an operation: ``prepare`` answers with one signature on the canvas of the network, ``extract`` with
+all signatures of the page as PNG images.
 
 It ends when the service ends, and not earlier: a signal to the whole process group stops the service, which still
 needs its last uploads decoded.
@@ -7,6 +10,7 @@ needs its last uploads decoded.
 from __future__ import annotations
 
 import contextlib
+import io
 import math
 import os
 import resource
@@ -15,24 +19,30 @@ import sys
 import time
 import traceback
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 from app.decoding.frames import read_frame, write_frame
 from app.decoding.structure import count_pages
 from app.decoding.uploads import UploadLimits, read_upload, silence_libtiff
 from app.domain.errors import UploadRefused
 from model.errors import UnusableSignature
-from model.preprocessing.ink import Canvas, prepare
+from model.preprocessing.extraction import Box, SignatureFinder, prepare_signature
+from model.preprocessing.ink import Canvas
 
 
 def main() -> None:
     """Answer uploads one after the other.
 
-    The command line has two limits: MiB of memory of the process, and seconds of processor time per upload.
+    The command line has two limits, MiB of memory of the process and seconds of processor time per upload, and the
+    path of the segmentation network.
     """
-    memory_mb, processor_s = map(int, sys.argv[1:])
+    memory_mb, processor_s = map(int, sys.argv[1:3])
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would write an image to the disk
@@ -40,6 +50,7 @@ def main() -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (memory_mb << 20, memory_mb << 20))
     cv2.setNumThreads(1)
     silence_libtiff()
+    finder = SignatureFinder(Path(sys.argv[3]))
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # output of libraries goes to stderr, not between the answers
     with contextlib.suppress(EOFError, OSError):  # the service has ended
@@ -48,7 +59,7 @@ def main() -> None:
             request, data = read_frame(sys.stdin.buffer, 1 << 32)
             if processor_s:
                 _limit_processor_time(processor_s)
-            write_frame(answers, *answer(request, data))
+            write_frame(answers, *answer(request, data, finder))
 
 
 def _limit_processor_time(processor_s: int) -> None:
@@ -58,13 +69,13 @@ def _limit_processor_time(processor_s: int) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))
 
 
-def answer(request: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
-    """Decode an upload; return durations, quality and the pixels of the canvas, or why it is refused."""
+def answer(request: dict[str, Any], data: bytes, finder: SignatureFinder) -> tuple[dict[str, Any], bytes]:
+    """Decode an upload; return durations and the result of the operation, or why it is refused."""
     begin = time.perf_counter()
     try:
         grey = read_upload(data, request["name"], UploadLimits(**request["limits"]), request["page"])
         decoded = time.perf_counter()
-        prepared = prepare(grey, Canvas(**request["canvas"]))
+        found, content = _OPERATIONS[request["operation"]](grey, request, finder)
     except UploadRefused as error:
         return {"refused": error.code, "message": str(error)}, b""
     except UnusableSignature as error:
@@ -74,7 +85,36 @@ def answer(request: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]
             return {"out_of_memory": True}, b""
         return {"failed": traceback.format_exc()}, b""
     seconds = {"decode": decoded - begin, "isolate": time.perf_counter() - decoded}
-    return {"seconds": seconds, "quality": asdict(prepared.quality)}, prepared.canvas.tobytes()
+    return {"seconds": seconds, **found}, content
+
+
+def _prepare(
+    grey: NDArray[np.uint8], request: dict[str, Any], finder: SignatureFinder
+) -> tuple[dict[str, Any], bytes]:
+    """Put one signature on the canvas; return its quality and the pixels."""
+    region = request["region"]
+    where = Box(*region) if isinstance(region, list) else region
+    prepared = prepare_signature(grey, Canvas(**request["canvas"]), finder, where)
+    return {"quality": asdict(prepared.quality)}, prepared.canvas.tobytes()
+
+
+def _extract(
+    grey: NDArray[np.uint8], request: dict[str, Any], finder: SignatureFinder
+) -> tuple[dict[str, Any], bytes]:
+    """Find all signatures; return the size of the page, boxes and confidences, and the crops as PNG, one by one."""
+    del request
+    signatures, crops = [], []
+    for found, ink in finder.extract_all(grey):
+        buffer = io.BytesIO()
+        Image.fromarray(255 - ink.density).save(buffer, "PNG")
+        crops.append(buffer.getvalue())
+        signatures.append(
+            {"box": found.box.as_tuple(), "confidence": found.confidence, "bytes": len(crops[-1])}
+        )
+    return {"size": [grey.shape[1], grey.shape[0]], "signatures": signatures}, b"".join(crops)
+
+
+_OPERATIONS = {"prepare": _prepare, "extract": _extract}
 
 
 def _describe_pages(data: bytes, page: int) -> str:

@@ -14,18 +14,23 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from app.decoding.frames import read_frame, write_frame
 from app.decoding.uploads import UploadLimits
 from app.domain.errors import Busy, StartRefused, TooExpensive, UploadRefused
-from app.settings import ROOT
+from app.domain.records import UploadRegion
+from app.settings import PAGE_NETWORK, ROOT
 from model.errors import UnusableSignature
 from model.preprocessing.ink import Canvas, Prepared, Quality
 
+T = TypeVar("T")
+MAX_IMAGES_BYTES = 16 << 20
+"""Maximum size of the images of all signatures of a page."""
 _log = logging.getLogger(__name__)
 _INHERITED = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "LC_ALL")
 """Environment variables that a worker process inherits; all others, secrets included, are withheld."""
@@ -58,6 +63,35 @@ class Reading:
     """A decoded upload, and the seconds that the stages ``decode`` and ``isolate`` took."""
 
     prepared: Prepared
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class PageSignature:
+    """A signature that was found on a page.
+
+    Attributes
+    ----------
+    box : tuple of four ints
+        Left, top, right and bottom in pixels of the page; right and bottom are the first pixels outside.
+    confidence : float
+        In [0, 1].
+    image : bytes
+        The signature alone on white paper, as PNG.
+    """
+
+    box: tuple[int, int, int, int]
+    confidence: float
+    image: bytes
+
+
+@dataclass(frozen=True)
+class PageReading:
+    """The signatures of a page of ``width`` x ``height`` pixels, and the seconds that the stages took."""
+
+    width: int
+    height: int
+    signatures: tuple[PageSignature, ...]
     seconds: dict[str, float]
 
 
@@ -124,8 +158,16 @@ class DecoderPool:
                 f"{str(error) or 'it ended immediately'}."
             ) from error
 
-    def read(self, data: bytes, name: str | None, page: int, limits: UploadLimits, canvas: Canvas) -> Reading:
-        """Decode an upload and isolate its ink, as :func:`app.decoding.uploads.read_upload` and the embedder do.
+    def read(
+        self,
+        data: bytes,
+        name: str | None,
+        page: int,
+        limits: UploadLimits,
+        canvas: Canvas,
+        region: UploadRegion = "auto",
+    ) -> Reading:
+        """Decode an upload and prepare its signature (:func:`model.preprocessing.extraction.prepare_signature`).
 
         An upload whose worker process dies is decoded once more in another one.
 
@@ -139,13 +181,23 @@ class DecoderPool:
         Busy
             No worker process can be started, or the wall-clock timeout passed before the limit of processor time.
         """
+        request = _request("prepare", name, page, limits) | {"canvas": asdict(canvas), "region": region}
+        return self._ask(request, data, canvas.height * canvas.width, partial(_parse_answer, canvas=canvas))
+
+    def extract(self, data: bytes, name: str | None, page: int, limits: UploadLimits) -> PageReading:
+        """Decode an upload and find its signatures; raises as :meth:`read`."""
+        return self._ask(_request("extract", name, page, limits), data, MAX_IMAGES_BYTES, _parse_page)
+
+    def _ask(
+        self, request: dict[str, Any], data: bytes, max_data: int, parse: Callable[[dict[str, Any], bytes], T]
+    ) -> T:
         process = self._idle.get()
         try:
             for is_last in (False, True):
                 self._ensure_ready(process)
                 is_new = process.is_new
                 try:
-                    return process.read(data, name, page, limits, canvas)
+                    return parse(*process.ask(request, data, max_data))
                 except _OutOfMemory as error:
                     if is_new:
                         raise TooExpensive(
@@ -248,19 +300,18 @@ class _Process:
                 read_frame(self._child.stdout, 0)  # type: ignore[arg-type]  # a pipe
             self._ready = True
 
-    def read(self, data: bytes, name: str | None, page: int, limits: UploadLimits, canvas: Canvas) -> Reading:
+    def ask(self, request: dict[str, Any], data: bytes, max_data: int) -> tuple[dict[str, Any], bytes]:
         self.is_new = False
-        request = {"name": name, "page": page, "limits": asdict(limits), "canvas": asdict(canvas)}
         with self._timeout(self._timeout_s):
             write_frame(self._child.stdin, request, data)  # type: ignore[arg-type]  # a pipe
-            answer, pixels = read_frame(self._child.stdout, canvas.height * canvas.width)  # type: ignore[arg-type]
+            answer, content = read_frame(self._child.stdout, max_data)  # type: ignore[arg-type]  # a pipe
         if "refused" in answer:
             raise _REFUSALS[answer["refused"]](answer["message"])
         if "out_of_memory" in answer:
             raise _OutOfMemory
         if "failed" in answer:
             raise DecoderFault(f"decoding an upload failed:\n{answer['failed']}")
-        return _parse_answer(answer, pixels, canvas)
+        return answer, content
 
     def kill_if_late(self) -> None:
         with self._lock:
@@ -304,8 +355,8 @@ class _Process:
 
 def _start(memory_mb: int, processor_s: int) -> subprocess.Popen[bytes]:
     environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-    return subprocess.Popen(  # noqa: S603 # nosec B603 - a fixed command with two numbers
-        [sys.executable, "-m", "app.decoding", str(memory_mb), str(processor_s)],
+    return subprocess.Popen(  # noqa: S603 # nosec B603 - a fixed command, two numbers and a path of ours
+        [sys.executable, "-m", "app.decoding", str(memory_mb), str(processor_s), str(PAGE_NETWORK)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=environment | _WORKER_ENVIRONMENT,
@@ -313,9 +364,36 @@ def _start(memory_mb: int, processor_s: int) -> subprocess.Popen[bytes]:
     )
 
 
+def _request(operation: str, name: str | None, page: int, limits: UploadLimits) -> dict[str, Any]:
+    return {"operation": operation, "name": name, "page": page, "limits": asdict(limits)}
+
+
+def _parse_page(answer: dict[str, Any], images: bytes) -> PageReading:
+    """Check and convert the answer of a worker process. Raises ValueError, KeyError or TypeError."""
+    width, height = (int(side) for side in answer["size"])
+    signatures, start = [], 0
+    for found in answer["signatures"]:
+        left, top, right, bottom = (int(side) for side in found["box"])
+        end = start + int(found["bytes"])
+        if end <= start or end > len(images):
+            raise ValueError("an image of a signature is missing")
+        signatures.append(
+            PageSignature((left, top, right, bottom), float(found["confidence"]), images[start:end])
+        )
+        start = end
+    return PageReading(width, height, tuple(signatures), _parse_seconds(answer))
+
+
+def _parse_seconds(answer: dict[str, Any]) -> dict[str, float]:
+    return {stage: float(answer["seconds"][stage]) for stage in ("decode", "isolate")}
+
+
 def _parse_answer(answer: dict[str, Any], pixels: bytes, canvas: Canvas) -> Reading:
     """Check and convert the answer of a worker process. Raises ValueError, KeyError or TypeError."""
     picture = np.frombuffer(pixels, dtype=np.uint8).reshape(canvas.height, canvas.width)
-    quality = Quality(**{**answer["quality"], "warnings": tuple(map(str, answer["quality"]["warnings"]))})
-    seconds = {stage: float(answer["seconds"][stage]) for stage in ("decode", "isolate")}
-    return Reading(Prepared(picture, quality), seconds)
+    stated = dict(answer["quality"])
+    if stated["region"] is not None:
+        left, top, right, bottom = (int(side) for side in stated["region"])
+        stated["region"] = (left, top, right, bottom)
+    quality = Quality(**{**stated, "warnings": tuple(map(str, stated["warnings"]))})
+    return Reading(Prepared(picture, quality), _parse_seconds(answer))

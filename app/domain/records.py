@@ -12,15 +12,22 @@ import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 T = TypeVar("T")
 
+UploadRegion = Literal["auto", "whole"] | tuple[int, int, int, int]
+"""Where the signature is: to be found, the whole image, or left, top, right and bottom in pixels of the page."""
+
 Vector = NDArray[np.float32]
 """A template: (dimension,) float32, the network's embedding of one signature."""
+
+
+INFORMATION = frozenset({"other-marks-removed", "other-signatures"})
+"""Codes of warnings of an image that do not make its comparison less reliable."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,23 @@ class ResultWarning:
 
     code: str
     detail: str
+
+
+def format_region(region: UploadRegion) -> str:
+    """Format a region as `parse_region` reads it: ``auto``, ``whole`` or ``left,top,right,bottom``."""
+    return region if isinstance(region, str) else ",".join(map(str, region))
+
+
+def parse_region(text: str) -> UploadRegion:
+    """Parse a region. Raises ValueError when it is none, or its sides are out of order."""
+    if text == "auto":
+        return "auto"
+    if text == "whole":
+        return "whole"
+    left, top, right, bottom = (int(side) for side in text.split(","))
+    if not (0 <= left < right and 0 <= top < bottom):
+        raise ValueError("the sides of the region are out of order")
+    return left, top, right, bottom
 
 
 @dataclass(frozen=True)
@@ -46,6 +70,7 @@ class Upload:
         Number of the file among those of the field, counted from 1.
     page : int
         Page to read from a multi-page file, counted from 0.
+    region : UploadRegion
     """
 
     data: bytes
@@ -53,6 +78,7 @@ class Upload:
     field: str = "signature"
     position: int = 1
     page: int = 0
+    region: UploadRegion = "auto"
 
     @cached_property
     def sha256(self) -> str:
@@ -100,6 +126,7 @@ class NewReference:
     sha256: str
     media_type: str
     page: int
+    region: UploadRegion
     quality: dict[str, Any]
     warnings: tuple[ResultWarning, ...]
     model_version: str
@@ -158,7 +185,10 @@ class OperatingPoint:
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of comparing a questioned signature with a set of references."""
+    """The result of comparing a questioned signature with a set of references.
+
+    `region` is the part of the page that was compared, in pixels; None when the image was compared as a whole.
+    """
 
     decision: str
     distance: float
@@ -170,6 +200,7 @@ class Finding:
     warnings: tuple[ResultWarning, ...]
     model_version: str
     created_at: datetime
+    region: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)

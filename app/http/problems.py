@@ -58,6 +58,7 @@ PROBLEMS: dict[str, ProblemKind] = {
     "method-not-allowed": ProblemKind(405, "This address does not take this method"),
     "upload-timeout": ProblemKind(408, "The request did not arrive in time"),
     "too-few-references": ProblemKind(409, "The signer has too few references"),
+    "several-signatures": ProblemKind(409, "There are several signatures on the image"),
     "nobody-enrolled": ProblemKind(409, "There is nobody to identify among"),
     "duplicate-reference": ProblemKind(409, "The file is a reference of this signer already"),
     "too-many-references": ProblemKind(409, "The signer has as many references as are kept"),
@@ -78,6 +79,8 @@ PROBLEMS: dict[str, ProblemKind] = {
     "only-a-line": ProblemKind(422, "There is only a line, no signature"),
     "too-much-ink": ProblemKind(422, "Ink and paper cannot be told apart"),
     "image-too-small": ProblemKind(422, "The image or the writing is too small"),
+    "no-signature": ProblemKind(422, "There is no handwritten signature on the image"),
+    "bad-region": ProblemKind(422, "The region lies outside the image"),
     "unusable-signature": ProblemKind(422, "The image holds no usable signature"),
     # The service
     "too-many-requests": ProblemKind(429, "Too many requests in too short a time"),

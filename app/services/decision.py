@@ -135,6 +135,7 @@ def build_finding(
         warnings=tuple(all_warnings),
         model_version=core.model_version,
         created_at=now(),
+        region=signature.quality["region"],
     )
 
 

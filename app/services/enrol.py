@@ -9,7 +9,7 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from app.domain.errors import DuplicateReference, SignerNotFound
-from app.domain.records import NewReference, Reference, ResultWarning, Upload, new_id, now
+from app.domain.records import NewReference, Reference, ResultWarning, Upload, UploadRegion, new_id, now
 from app.services.core import Core
 from app.services.decision import SpecimenCheck, check_specimens
 from app.services.idempotency import IdempotentRequest
@@ -98,9 +98,10 @@ def _specimen_warnings(check: SpecimenCheck) -> tuple[ResultWarning, ...]:
 
 
 def _refuse_identical_files(signatures: Sequence[Signature]) -> None:
-    first_numbers: dict[tuple[str, int], int] = {}
+    first_numbers: dict[tuple[str, int, UploadRegion], int] = {}
     for number, signature in enumerate(signatures, 1):
-        first = first_numbers.setdefault((signature.sha256, signature.upload.page), number)
+        specimen = signature.sha256, signature.upload.page, signature.upload.region
+        first = first_numbers.setdefault(specimen, number)
         if first != number:
             raise DuplicateReference(
                 f"Files {first} and {number} of `files` are byte for byte the same; nothing was stored. "
@@ -115,6 +116,7 @@ def _new_reference(core: Core, signature: Signature, warnings: tuple[ResultWarni
         sha256=signature.sha256,
         media_type=detect_media_type(signature.upload.data),
         page=signature.upload.page,
+        region=signature.region,
         quality=signature.quality,
         warnings=signature.warnings + warnings,
         model_version=core.model_version,

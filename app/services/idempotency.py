@@ -63,4 +63,6 @@ def _fingerprint(words: Iterable[str], uploads: Iterable[Upload]) -> str:
         digest.update(len(word.encode()).to_bytes(8, "big") + word.encode())
     for upload in uploads:
         digest.update(bytes.fromhex(upload.sha256) + upload.page.to_bytes(8, "big", signed=True))
+        if upload.region != "auto":  # fingerprints of earlier releases have no region
+            digest.update(str(upload.region).encode())
     return digest.hexdigest()

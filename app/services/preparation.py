@@ -11,7 +11,7 @@ from typing import Any
 
 from app.decoding.uploads import UploadLimits
 from app.domain.errors import CountersignError, FileRefused, TooManyFiles
-from app.domain.records import ResultWarning, Upload, Vector
+from app.domain.records import ResultWarning, Upload, UploadRegion, Vector
 from app.observability.tracing import span
 from app.services.core import Core
 from app.services.warnings import quality_warnings
@@ -31,9 +31,10 @@ _MEDIA_TYPES = (
 
 @dataclass(frozen=True)
 class Signature:
-    """A decoded and embedded signature."""
+    """A decoded and embedded signature; ``region`` is where it was found, or ``whole``."""
 
     upload: Upload
+    region: UploadRegion
     sha256: str
     quality: dict[str, Any]
     warnings: tuple[ResultWarning, ...]
@@ -71,6 +72,7 @@ async def read_signatures(core: Core, uploads: Sequence[Upload]) -> list[Signatu
     return [
         Signature(
             upload=upload,
+            region=item.quality.region or "whole",
             sha256=upload.sha256,
             quality=asdict(item.quality),
             warnings=quality_warnings(item.quality),
@@ -96,7 +98,9 @@ def _decode(core: Core, upload: Upload, queued_at: float) -> Prepared:
     limits = UploadLimits(max_bytes=settings.max_upload_bytes, max_pixels=settings.max_pixels)
     core.metrics.stages.labels("wait").observe(time.perf_counter() - queued_at)
     try:
-        reading = core.readers.read(upload.data, upload.name, upload.page, limits, core.embedder.canvas)
+        reading = core.readers.read(
+            upload.data, upload.name, upload.page, limits, core.embedder.canvas, upload.region
+        )
     except (CountersignError, UnusableSignature) as error:
         raise FileRefused(error, upload.field, upload.position, upload.name) from error
     core.metrics.stages_elsewhere(reading.seconds)

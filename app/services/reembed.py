@@ -200,7 +200,9 @@ class Reembedding:
 
     def _prepare(self, owner: Owner, reference: Waiting, image: bytes) -> NDArray[np.uint8] | None:
         try:
-            reading = self._readers.read(image, None, reference.page, _UNLIMITED, self._embedder.canvas)
+            reading = self._readers.read(
+                image, None, reference.page, _UNLIMITED, self._embedder.canvas, reference.region
+            )
             return reading.prepared.canvas
         except (CountersignError, UnusableSignature, DecoderFault) as error:
             self._add_failure(owner, reference, str(error))

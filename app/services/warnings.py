@@ -12,6 +12,10 @@ _DETAILS = {
     "touches-edge": "The signature touches the edge of the image; part of it may be cut off.",
     "ruled-line-removed": "A ruled line was removed; strokes along it may be damaged.",
     "inverted": "The image shows light ink on a dark background and was inverted.",
+    "other-marks-removed": "Print, lines, stamps or other marks around the signature were left out; `region` is the "
+    "part of the page that was compared.",
+    "other-signatures": "There are smaller signatures on the page, too; the largest was compared. Set `region` to "
+    "compare another one.",
     # Of a comparison, an enrolment or an identification.
     "single-reference": "There is only one reference, so the signer's own variation is unknown. "
     "Enrol more references for a more reliable result.",

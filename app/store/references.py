@@ -19,7 +19,17 @@ from app.domain.errors import (
     StoredDataDamaged,
     TooManyReferences,
 )
-from app.domain.records import NewReference, Page, Reference, ReferenceImage, ResultWarning, Specimens, Vector
+from app.domain.records import (
+    INFORMATION,
+    NewReference,
+    Page,
+    Reference,
+    ReferenceImage,
+    ResultWarning,
+    Specimens,
+    Vector,
+    format_region,
+)
 from app.store import change_counters, signers
 from app.store.encryption import sealing
 from app.store.encryption.sealing import StoredTemplate
@@ -73,13 +83,14 @@ def add(
     """
     tenant_id, signer_id, key = locked.tenant_id, locked.signer_id, locked.key
     present = session.execute(
-        select(ReferenceRow.reference_id, ReferenceRow.sha256, ReferenceRow.page).where(
+        select(ReferenceRow.reference_id, ReferenceRow.sha256, ReferenceRow.page, ReferenceRow.region).where(
             ReferenceRow.signer_key == key
         )
     ).all()
-    known = {(row.sha256, row.page): row.reference_id for row in present}
+    known = {(row.sha256, row.page, row.region): row.reference_id for row in present}
     for position, reference in enumerate(new, 1):
-        if (twin := known.get((reference.sha256, reference.page))) is not None:
+        specimen = reference.sha256, reference.page, format_region(reference.region)
+        if (twin := known.get(specimen)) is not None:
             raise DuplicateReference(
                 f"File {position} of `files` is reference {twin} of signer {signer_id!r} already, byte for byte; "
                 "nothing was stored. Leave it out."
@@ -99,6 +110,7 @@ def add(
                 media_type=reference.media_type,
                 size=len(reference.data),
                 page=reference.page,
+                region=format_region(reference.region),
                 quality=reference.quality,
                 warnings=[{"code": note.code, "detail": note.detail} for note in reference.warnings],
                 model_version=reference.model_version,
@@ -206,7 +218,7 @@ def specimens(session: Session, tenant_id: str, signer_id: str, model_version: s
         signer=signer,
         reference_ids=tuple(row.reference_id for row in rows),
         sha256=tuple(row.sha256 for row in rows),
-        warned=tuple(bool(row.warnings) for row in rows),
+        warned=tuple(any(note["code"] not in INFORMATION for note in row.warnings) for row in rows),
         templates=sealing.open_templates(
             session,
             tenant_id,

@@ -34,6 +34,7 @@ UUID_LENGTH = 36
 DIGEST_LENGTH = 64
 KEY_ID_LENGTH = 64
 NAME_LENGTH = 128
+REGION_LENGTH = 64
 BYTEWISE = String(NAME_LENGTH).with_variant(String(NAME_LENGTH, collation="C"), "postgresql")
 """Text in the order of its bytes, whatever the database's own language is."""
 
@@ -112,11 +113,14 @@ class ReferenceRow(Base):
     media_type: Mapped[str] = mapped_column(String(64))
     size: Mapped[int] = mapped_column(Integer)
     page: Mapped[int] = mapped_column(Integer)
+    region: Mapped[str] = mapped_column(String(REGION_LENGTH), server_default="whole")
     quality: Mapped[dict[str, Any]] = mapped_column(JSON)
     warnings: Mapped[list[dict[str, str]]] = mapped_column(JSON)
     model_version: Mapped[str] = mapped_column(String(NAME_LENGTH))
 
-    __table_args__ = (UniqueConstraint("signer_key", "sha256", "page", name="uq_references_signer_image"),)
+    __table_args__ = (
+        UniqueConstraint("signer_key", "sha256", "page", "region", name="uq_references_signer_region"),
+    )
 
 
 class ImageRow(Base):

@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Exists, and_, delete, exists, func, select
 from sqlalchemy.orm import Session
 
 from app.domain.errors import DataKeyMissing, SignerErased, StoredDataDamaged
-from app.domain.records import Vector
+from app.domain.records import UploadRegion, Vector, parse_region
 from app.store import change_counters, signer_locks
 from app.store.encryption import sealing
 from app.store.encryption.cipher import cipher_of
@@ -40,6 +40,7 @@ class Waiting:
     reference_id: str
     size: int
     page: int
+    region: UploadRegion
 
 
 Paged = Callable[[Session, str, str, int], list[Owner]]
@@ -83,11 +84,11 @@ def owners_with_others(session: Session, model_version: str, after: str, limit: 
 def lacking_of(session: Session, owner: Owner, model_version: str) -> list[Waiting]:
     """A signer's references that have no template of this model."""
     rows = session.execute(
-        select(ReferenceRow.reference_id, ReferenceRow.size, ReferenceRow.page)
+        select(ReferenceRow.reference_id, ReferenceRow.size, ReferenceRow.page, ReferenceRow.region)
         .where(ReferenceRow.signer_key == owner.key, ~_has_template(model_version))
         .order_by(ReferenceRow.reference_id)
     )
-    return [Waiting(row.reference_id, row.size, row.page) for row in rows]
+    return [Waiting(row.reference_id, row.size, row.page, parse_region(row.region)) for row in rows]
 
 
 def damaged_after(
@@ -105,6 +106,7 @@ def damaged_after(
             ReferenceRow.reference_id,
             ReferenceRow.size,
             ReferenceRow.page,
+            ReferenceRow.region,
             TemplateRow.key_id,
             TemplateRow.vector,
         )
@@ -119,7 +121,7 @@ def damaged_after(
         owner = Owner(row.key, row.tenant_id, row.signer_id)
         stored = StoredTemplate(row.reference_id, row.key_id, row.vector)
         if _is_damaged(session, owner, model_version, dimension, stored):
-            damaged.append((owner, Waiting(row.reference_id, row.size, row.page)))
+            damaged.append((owner, Waiting(row.reference_id, row.size, row.page, parse_region(row.region))))
     return damaged, len(rows), rows[-1].reference_id if rows else None
 
 

@@ -96,6 +96,7 @@ def _verification(row: VerificationRow) -> Verification:
             warnings=tuple(ResultWarning(**note) for note in row.warnings),
             model_version=row.model_version,
             created_at=row.created_at,
+            region=row.basis.get("quality", {}).get("region"),
         ),
         questioned_sha256=row.questioned_sha256,
         basis=row.basis,

@@ -63,7 +63,10 @@ class Quality:
         Whether light writing on a dark ground was turned round.
     warnings : tuple of str
         Codes of what may make the comparison less reliable: ``low-resolution``, ``low-contrast``,
-        ``touches-edge``, ``ruled-line-removed``, ``inverted``.
+        ``touches-edge``, ``ruled-line-removed``, ``inverted``, ``other-marks-removed``, ``other-signatures``.
+    region : tuple of four ints or None
+        Left, top, right and bottom of the part of the page that the signature was cut out of, in pixels; None if the
+        image was used as a whole.
     """
 
     ink_pixels: int
@@ -73,6 +76,7 @@ class Quality:
     contrast: float
     inverted: bool
     warnings: tuple[str, ...] = ()
+    region: tuple[int, int, int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -118,13 +122,15 @@ def prepare(grey: Grey, canvas: Canvas) -> Prepared:
     return Prepared(fit(ink.density, canvas), ink.quality)
 
 
-def isolate(grey: Grey) -> Ink:
+def isolate(grey: Grey, keep: Grey | None = None) -> Ink:
     """Isolate the ink of the signature in a scan.
 
     Parameters
     ----------
     grey : uint8 (height, width)
         255 = white. Light writing on a dark ground is recognised and inverted.
+    keep : uint8 (h, w), optional
+        255 where the signature is, 0 where ink is left out, in a resolution of its own; all ink is kept without it.
 
     Raises
     ------
@@ -143,6 +149,9 @@ def isolate(grey: Grey) -> Ink:
     page = 255 - page if inverted else page
     ground = paper(page)
     darkness = relative_darkness(page, ground)
+    if keep is not None:
+        kept = _resized(keep, (darkness.shape[1], darkness.shape[0]), cv2.INTER_LINEAR)
+        darkness = np.where(kept > 127, darkness, np.uint8(0))
     parts, contrast = locate(darkness)
     parts, ruled = without_rulings(parts)
     mask = without_specks(parts).mask

@@ -26,6 +26,7 @@ Action = Literal[
     "verify",
     "identify",
     "compare",
+    "extract",
     "outcome",
     "policy",
     "view-image",

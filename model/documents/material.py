@@ -1,0 +1,267 @@
+"""What pages are made of: fonts of this machine, words in many scripts, and signatures.
+
+Fonts are those installed in the system (on Debian ``fonts-noto-core``, ``fonts-noto-cjk``, ``fonts-liberation`` and
+others); none is part of this repository. Where no font is installed, Pillow's own one is used.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ImageFont
+
+from model.data.packing import Packed, pack
+from model.data.registry import open_dataset
+from model.data.specimens import Dataset
+from model.synthetic.pen import random_pen, render
+from model.synthetic.pool import Pool, Population, open_pool
+from model.synthetic.writer import Habits
+
+Pixels = NDArray[np.uint8]
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+Part = Literal["train", "test"]
+
+FONT_FOLDERS = (Path("/usr/share/fonts"), Path("/usr/local/share/fonts"))
+HANDWRITING = (
+    "breip",
+    "kristi",
+    "rufscript",
+    "dkg",
+    "femke",
+    "delphine",
+    "steve",
+    "seto",
+    "ecolier",
+    "humor",
+    "isabella",
+)
+"""Parts of the file names of fonts that imitate handwriting."""
+
+_SCRIPTS: tuple[tuple[str, tuple[tuple[int, int], ...], tuple[str, ...]], ...] = (
+    (
+        "latin",
+        (),
+        ("dejavu", "liberation", "free", "roboto", "lato", "carlito", "hack", "comic", "urw", "ocr"),
+    ),
+    ("cyrillic", ((0x410, 0x44F),), ("dejavu", "liberation", "freesans", "freeserif", "roboto-")),
+    ("greek", ((0x391, 0x3A1), (0x3B1, 0x3C9)), ("dejavu", "liberation", "freesans", "freeserif")),
+    ("devanagari", ((0x905, 0x939),), ("notosansdevanagari", "notoserifdevanagari")),
+    ("bengali", ((0x985, 0x98C), (0x995, 0x9A8)), ("notosansbengali", "notoserifbengali")),
+    ("arabic", ((0x627, 0x64A),), ("notonaskh", "notosansarabic", "amiri", "kacst")),
+    ("hebrew", ((0x5D0, 0x5EA),), ("notosanshebrew", "notoserifhebrew")),
+    ("thai", ((0xE01, 0xE2E),), ("notosansthai", "notoserifthai")),
+    ("chinese", ((0x4E00, 0x6FFF),), ("notosanscjk", "notoserifcjk")),
+    ("japanese", ((0x3042, 0x3093), (0x30A2, 0x30F3)), ("notosanscjk", "notoserifcjk")),
+    ("korean", ((0xAC00, 0xB000),), ("notosanscjk",)),
+)
+"""Script, ranges of its characters, and parts of the file names of fonts that have them."""
+
+_ONSETS = [
+    "b",
+    "c",
+    "d",
+    "f",
+    "g",
+    "h",
+    "j",
+    "k",
+    "l",
+    "m",
+    "n",
+    "p",
+    "r",
+    "s",
+    "t",
+    "v",
+    "w",
+    "z",
+    "br",
+    "ch",
+    "cl",
+    "cr",
+    "dr",
+    "fl",
+    "gr",
+    "pl",
+    "pr",
+    "sh",
+    "sl",
+    "st",
+    "th",
+    "tr",
+]
+_NUCLEI = ["a", "e", "i", "o", "u", "a", "e", "i", "o", "ai", "ea", "ee", "ie", "oo", "ou"]
+_CODAS = ["", "", "", *["l", "m", "n", "r", "s", "t", "ck", "nd", "ng", "nt", "rt", "st"]]
+
+
+@dataclass(frozen=True)
+class Typeface:
+    """A font file with the script that it is used for."""
+
+    path: Path | None
+    script: str
+    ranges: tuple[tuple[int, int], ...]
+
+    def at(self, pixels: float) -> Font:
+        """Return the font at a size in pixels."""
+        return _load(self.path, max(4, round(pixels)))
+
+
+@lru_cache(maxsize=4096)
+def _load(path: Path | None, pixels: int) -> Font:
+    if path is None:
+        return ImageFont.load_default(pixels)
+    return ImageFont.truetype(str(path), pixels)
+
+
+class Typefaces:
+    """The fonts of one part: training and testing never share a font file.
+
+    Parameters
+    ----------
+    part : {"train", "test"}
+        One font in four, by a hash of its name, is kept for testing.
+    """
+
+    def __init__(self, part: Part) -> None:
+        files = sorted(
+            path
+            for folder in FONT_FOLDERS
+            if folder.is_dir()
+            for path in folder.rglob("*")
+            if path.suffix.lower() in {".ttf", ".otf", ".ttc"}
+        )
+        files = [path for path in files if (zlib.crc32(path.name.encode()) % 4 == 0) == (part == "test")]
+        latin = ()
+        self.by_script: dict[str, list[Typeface]] = {}
+        for script, ranges, names in _SCRIPTS:
+            faces = [
+                Typeface(path, script, ranges or latin)
+                for path in files
+                if any(name in str(path).lower() for name in names) and not _is_handwriting(path)
+            ]
+            if faces:
+                self.by_script[script] = faces
+        self.by_script.setdefault("latin", [Typeface(None, "latin", ())])
+        self.handwriting = [Typeface(path, "latin", ()) for path in files if _is_handwriting(path)]
+        self.handwriting = self.handwriting or self.by_script["latin"]
+
+    def printed(self, rng: np.random.Generator) -> Typeface:
+        """Draw a font for print: three in five are Latin."""
+        scripts = list(self.by_script)
+        script = "latin" if rng.random() < 0.6 else scripts[int(rng.integers(len(scripts)))]
+        faces = self.by_script[script]
+        return faces[int(rng.integers(len(faces)))]
+
+    def handwritten(self, rng: np.random.Generator) -> Typeface:
+        """Draw a font that imitates handwriting."""
+        return self.handwriting[int(rng.integers(len(self.handwriting)))]
+
+
+def _is_handwriting(path: Path) -> bool:
+    name = str(path).lower()
+    return any(part in name for part in HANDWRITING)
+
+
+def word(rng: np.random.Generator, face: Typeface) -> str:
+    """Make up a word in the script of a font."""
+    if face.ranges:
+        low, high = face.ranges[int(rng.integers(len(face.ranges)))]
+        length = int(rng.integers(1, 4)) if low >= 0x3000 else int(rng.integers(2, 9))
+        return "".join(chr(int(rng.integers(low, high + 1))) for _ in range(length))
+    if rng.random() < 0.08:
+        return number(rng)
+    syllables = [
+        str(rng.choice(_ONSETS)) + str(rng.choice(_NUCLEI)) + str(rng.choice(_CODAS))
+        for _ in range(int(rng.integers(1, 4)))
+    ]
+    made = "".join(syllables)
+    return made.capitalize() if rng.random() < 0.25 else made.upper() if rng.random() < 0.08 else made
+
+
+def words(rng: np.random.Generator, face: Typeface, count: int) -> str:
+    """Make up ``count`` words."""
+    return " ".join(word(rng, face) for _ in range(count))
+
+
+def number(rng: np.random.Generator) -> str:
+    """Make up an amount, a date or an account number."""
+    kind = rng.integers(4)
+    if kind == 0:
+        return f"{int(rng.integers(1, 99_999)):,}.{int(rng.integers(100)):02d}"
+    if kind == 1:
+        separator = str(rng.choice(["/", ".", "-"]))
+        return separator.join(f"{int(rng.integers(1, top)):02d}" for top in (29, 13, 99))
+    return "".join(str(int(d)) for d in rng.integers(0, 10, int(rng.integers(4, 14))))
+
+
+class SignatureSource(Protocol):
+    """Signatures to place on pages."""
+
+    def draw(self, rng: np.random.Generator) -> Pixels:
+        """Draw one signature: (h, w) uint8, ink = 255, cropped to the writing."""
+
+
+class SyntheticSignatures:
+    """Signatures of synthetic writers, each with a random pen."""
+
+    def __init__(self, writers: int, seed: int) -> None:
+        population = Population(writers, 6, 2, 1, seed, Habits())
+        self._pool: Pool = open_pool(population)
+        self._writers = writers
+
+    def draw(self, rng: np.random.Generator) -> Pixels:
+        """Draw one signature."""
+        trajectory = self._pool.trajectory(
+            int(rng.integers(self._writers)), int(rng.integers(6)), forged=False
+        )
+        return cropped(255 - render(trajectory, random_pen(rng), int(rng.integers(110, 240))))
+
+
+class PackedSignatures:
+    """Signatures of the writers of a data set, genuine ones and forgeries."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._packed: Packed = pack(dataset)
+
+    def draw(self, rng: np.random.Generator) -> Pixels:
+        """Draw one signature."""
+        return self._packed.density(int(rng.integers(len(self._packed))))
+
+
+class MixedSignatures:
+    """A weighted mixture of sources."""
+
+    def __init__(self, sources: Sequence[SignatureSource], weights: Sequence[float]) -> None:
+        self._sources = list(sources)
+        self._shares = np.asarray(weights, dtype=float) / sum(weights)
+
+    def draw(self, rng: np.random.Generator) -> Pixels:
+        """Draw one signature from a source by weight."""
+        return self._sources[int(rng.choice(len(self._sources), p=self._shares))].draw(rng)
+
+
+def training_signatures(data: Path | None = None, writers: int = 3000) -> MixedSignatures:
+    """Open the signatures that the segmentation network is trained on, all of permissive terms."""
+    return MixedSignatures(
+        [
+            SyntheticSignatures(writers, seed=5_000_000),
+            PackedSignatures(open_dataset("cross-media-chinese/train", data)),
+            PackedSignatures(open_dataset("self-30/train", data)),
+        ],
+        [0.6, 0.2, 0.2],
+    )
+
+
+def cropped(density: Pixels, level: int = 40) -> Pixels:
+    """Crop to the pixels above ``level``."""
+    x, y, width, height = cv2.boundingRect((density > level).astype(np.uint8))
+    return density[y : y + height, x : x + width]

@@ -1,0 +1,134 @@
+"""Training of the segmentation network: ``python -m model.documents.train recipes/page-1.toml --out runs/page-1``.
+
+A run resumes from its checkpoint. When it ends, ``weights/`` contains the weights (``model.safetensors``), the same
+network for OpenCV (``model.onnx``), a card and the recipe.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import math
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch.nn import functional
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from model.documents.material import Typefaces, training_signatures
+from model.documents.patches import FULL, Patches
+from model.documents.release import release_page_network
+from model.networks.page import PageNetwork
+from model.training.optimisers import update_average
+
+CHECKPOINT = "checkpoint.pt"
+
+
+class PageRecipe(BaseModel):
+    """A training run.
+
+    ``writers`` is the number of synthetic writers, ``average`` the decay of the moving average of the weights.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    seed: int = 0
+    widths: tuple[int, int, int, int] = (16, 24, 48, 96)
+    steps: int = Field(ge=1)
+    batch: int = Field(default=6, ge=1)
+    learning_rate: float = Field(default=2e-3, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    average: float = Field(default=0.998, ge=0, lt=1)
+    writers: int = Field(default=3000, ge=1)
+    threads: int = Field(default=1, ge=1)
+    checkpoint_steps: int = Field(default=250, ge=1)
+
+
+def main() -> None:
+    """Train a recipe."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--data", type=Path, default=None, help="folder of the data sets (SIGNATURE_DATA)")
+    args = parser.parse_args()
+    text = args.recipe.read_text(encoding="utf-8")
+    train(PageRecipe.model_validate(tomllib.loads(text)), text, args.out, args.data)
+
+
+def train(
+    recipe: PageRecipe, text: str, out: Path, data: Path | None = None, stop_after: int | None = None
+) -> None:
+    """Train a recipe into ``out``, from the start or from its checkpoint, and write its weights at the end.
+
+    ``stop_after`` ends the run early, at a step at which there is a checkpoint.
+    """
+    torch.set_num_threads(recipe.threads)
+    torch.manual_seed(recipe.seed)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    network = PageNetwork(recipe.widths).to(device)
+    average = copy.deepcopy(network).requires_grad_(requires_grad=False)
+    optimiser = torch.optim.AdamW(
+        network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    state: dict[str, Any] = {"step": 0}
+    if (out / CHECKPOINT).is_file():
+        state = torch.load(out / CHECKPOINT, weights_only=True)
+        network.load_state_dict(state["network"])
+        average.load_state_dict(state["average"])
+        optimiser.load_state_dict(state["optimiser"])
+    faces, source = Typefaces("train"), training_signatures(data, recipe.writers)
+    patches = Patches(faces, source, recipe.batch, recipe.seed, state["step"])
+    # One worker, so that the batches come in order and a resumed run sees those that it would have seen.
+    loader = DataLoader(patches, batch_size=None, num_workers=1, prefetch_factor=4)
+    bar = tqdm(total=recipe.steps, initial=state["step"], desc=recipe.name, unit="step", mininterval=5)
+    running = 0.0
+    for step, (darkness, signature, weight) in enumerate(loader, state["step"]):
+        if step >= min(recipe.steps, stop_after or recipe.steps):
+            break
+        completed = step / recipe.steps
+        for group in optimiser.param_groups:
+            warm_up = min(1.0, (step + 1) / 100)
+            group["lr"] = (
+                recipe.learning_rate * warm_up * (0.01 + 0.99 * (1 + math.cos(math.pi * completed)) / 2)
+            )
+        network.train()
+        logits = network(darkness.to(device).float() / 255.0)
+        target = (signature.to(device) >= FULL).float()
+        share = weight.to(device).float() / 100.0
+        loss = (functional.binary_cross_entropy_with_logits(logits, target, reduction="none") * share).sum()
+        loss = loss / share.sum()
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimiser.step()
+        update_average(average, network, min(recipe.average, (1 + step) / (10 + step)))
+        running = 0.98 * running + 0.02 * float(loss.detach()) if step else float(loss.detach())
+        bar.update()
+        bar.set_postfix(loss=f"{running:.4f}", refresh=False)
+        if (step + 1) % recipe.checkpoint_steps == 0 or step + 1 == recipe.steps:
+            part = out / f"{CHECKPOINT}.part"
+            torch.save(
+                {
+                    "step": step + 1,
+                    "network": network.state_dict(),
+                    "average": average.state_dict(),
+                    "optimiser": optimiser.state_dict(),
+                },
+                part,
+            )
+            part.replace(out / CHECKPOINT)
+    bar.close()
+    if bar.n >= recipe.steps:
+        release_page_network(average.cpu(), recipe.name, text, out / "weights", recipe.steps)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,411 @@
+"""From a page to one signature: find handwritten signatures, and leave out everything else.
+
+An upload is looked at three times, each time by the segmentation network (:mod:`model.networks.page`), which runs in
+OpenCV so that the processes that decode uploads do not load torch:
+
+1. on a small copy: if all ink belongs to a signature, the image is used as it is;
+2. on the page, to find the signatures;
+3. on the crop around the signature, at a resolution that fits it, to tell its strokes from what lies across them.
+
+The result is a crop with a mask, for :func:`model.preprocessing.ink.isolate`.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from model.errors import BadRegion, NoSignature, SeveralSignatures, TooSmall, UnusableSignature
+from model.preprocessing.ink import MIN_SIDE, Canvas, Ink, Prepared, fit, isolate
+from model.preprocessing.segmentation import (
+    Grey,
+    Parts,
+    is_light_on_dark,
+    locate,
+    paper,
+    relative_darkness,
+    shrink,
+    without_rulings,
+    without_specks,
+)
+
+STRIDE = 16
+"""The network's input is padded to a multiple of this."""
+
+FIRST_SIDE = 320
+"""Long side of the small copy that is looked at first, in pixels."""
+
+PAGE_PIXELS, PAGE_SIDE = 300_000, 1024
+"""Most pixels and the longest side of the copy on which signatures are searched."""
+
+CROP_SIDE = 512
+"""Long side of the crop on which strokes are told from what lies across them."""
+
+CLEAN_SHARE = 0.97
+"""Share of the ink that must belong to a signature for an image to be used as it is."""
+
+MIN_CONFIDENCE = 0.6
+"""Mean probability over the ink of a region from which it counts as a signature."""
+
+MAX_SIGNATURES = 20
+"""Most signatures that are cut out of one page."""
+
+RIVAL_SHARE = 0.35
+"""A second signature with at least this share of the ink of the first makes the choice a guess."""
+
+_INK = 38
+"""Darkness from which a pixel of the page counts as ink."""
+
+Region = Literal["auto", "whole"]
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle in pixels of an image; right and bottom are the first pixels outside."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    def scaled(self, factor: float) -> Box:
+        """Return the box in an image that is ``factor`` times as large, rounded outwards."""
+        return Box(
+            math.floor(self.left * factor),
+            math.floor(self.top * factor),
+            math.ceil(self.right * factor),
+            math.ceil(self.bottom * factor),
+        )
+
+    def clipped(self, shape: tuple[int, ...]) -> Box:
+        """Return the part of the box inside an image of (height, width)."""
+        height, width = shape[:2]
+        return Box(max(0, self.left), max(0, self.top), min(width, self.right), min(height, self.bottom))
+
+    def grown(self, rim: float) -> Box:
+        """Return the box with a rim of ``rim`` pixels."""
+        by = math.ceil(rim)
+        return Box(self.left - by, self.top - by, self.right + by, self.bottom + by)
+
+    def of(self, image: Grey) -> Grey:
+        """Cut the box out of an image."""
+        return image[self.top : self.bottom, self.left : self.right]
+
+    def as_tuple(self) -> tuple[int, int, int, int]:
+        """Return left, top, right, bottom."""
+        return self.left, self.top, self.right, self.bottom
+
+    @property
+    def width(self) -> int:
+        """Width in pixels."""
+        return self.right - self.left
+
+    @property
+    def height(self) -> int:
+        """Height in pixels."""
+        return self.bottom - self.top
+
+
+@dataclass(frozen=True)
+class Found:
+    """A signature on a page.
+
+    Attributes
+    ----------
+    box : Box
+        In pixels of the page.
+    confidence : float
+        In [0, 1]: the mean probability over its ink.
+    ink : float
+        Probable ink, in pixels of the copy that was searched; for comparisons within a page.
+    """
+
+    box: Box
+    confidence: float
+    ink: float
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """One signature cut out of a page.
+
+    Attributes
+    ----------
+    grey : uint8 (h, w)
+        The crop, 255 = white.
+    keep : uint8 (h', w') or None
+        255 where the signature is, 0 elsewhere, in a resolution of its own; None if all ink belongs to it.
+    box : Box or None
+        Where the crop lies on the page; None if it is the whole image.
+    found : tuple of Found
+        All signatures on the page; empty where they were not searched.
+    """
+
+    grey: Grey
+    keep: Grey | None
+    box: Box | None
+    found: tuple[Found, ...] = ()
+
+
+class SignatureFinder:
+    """Finds signatures with the segmentation network. Not thread-safe.
+
+    Parameters
+    ----------
+    model : Path
+        The network as ONNX: darkness (1, 1, h, w) to probability (1, 1, h, w).
+    """
+
+    def __init__(self, model: Path) -> None:
+        self._network = cv2.dnn.readNetFromONNX(str(model))
+
+    def probability(self, darkness: Grey) -> Grey:
+        """Compute the probability that a pixel belongs to a signature: (h, w) uint8 to (h, w) uint8, 255 = 1."""
+        height, width = darkness.shape
+        padded = np.zeros((1, 1, -(-height // STRIDE) * STRIDE, -(-width // STRIDE) * STRIDE), np.float32)
+        np.multiply(darkness, np.float32(1 / 255), out=padded[0, 0, :height, :width])
+        self._network.setInput(padded)
+        return np.asarray(np.rint(self._network.forward()[0, 0, :height, :width] * 255), np.uint8)
+
+    def find(self, grey: Grey) -> tuple[Found, ...]:
+        """Find the signatures of a page, the one with the most ink first.
+
+        Parameters
+        ----------
+        grey : uint8 (h, w)
+            255 = white.
+        """
+        view = _view(grey, min(PAGE_SIDE, math.sqrt(PAGE_PIXELS * max(grey.shape) / min(grey.shape))))
+        probability = self.probability(view.darkness)
+        ink = ((view.darkness > _INK) & (probability > 127)).astype(np.uint8)
+        clusters = _clusters(ink)
+        largest = max((cluster.ink for cluster in clusters), default=0)
+        found = []
+        for cluster in clusters:
+            dark = cluster.box.of(view.darkness) > _INK
+            likely = cluster.box.of(probability)
+            undecided = dark & (likely > 50)
+            confidence = float(likely[undecided].mean()) / 255.0 if undecided.any() else 0.0
+            size = max(cluster.box.width, cluster.box.height)
+            if (
+                cluster.ink >= max(40, 0.05 * largest)
+                and size >= 0.025 * max(view.darkness.shape)
+                and confidence >= MIN_CONFIDENCE
+            ):
+                box = cluster.box.grown(1).scaled(1.0 / view.scale).clipped(grey.shape)
+                found.append(Found(box, round(confidence, 3), cluster.ink * confidence))
+        return tuple(sorted(found, key=lambda signature: -signature.ink))
+
+    def extract(self, grey: Grey, region: Region | Box = "auto") -> Extracted:
+        """Cut the signature out of a page.
+
+        Parameters
+        ----------
+        region : "auto", "whole" or Box
+            ``auto`` finds the signature, ``whole`` compares all ink of the image, a box is where the signature is;
+            print and lines within it are left out.
+
+        Raises
+        ------
+        NoSignature
+            There is ink, but none that looks like a signature.
+        SeveralSignatures
+            More than one may be meant.
+        BadRegion
+            The box lies outside the image.
+        UnusableSignature
+        """
+        if min(grey.shape) < MIN_SIDE or region == "whole":
+            return Extracted(grey, None, None)
+        if isinstance(region, Box):
+            inside = region.clipped(grey.shape)
+            if inside.width < MIN_SIDE or inside.height < MIN_SIDE:
+                raise BadRegion(
+                    f"The region {region.left},{region.top},{region.right},{region.bottom} covers less than "
+                    f"{MIN_SIDE} pixels of the image, which has {grey.shape[1]} x {grey.shape[0]}."
+                )
+            return self._cleaned(inside.of(grey), inside, ())
+        if self._is_clean(grey):
+            return Extracted(grey, None, None)
+        found = self.find(grey)
+        if not found:
+            raise NoSignature(
+                "There is ink on the image, but no handwritten signature was found in it; upload the page or the "
+                "crop that shows the signature, or set `region` to where it is."
+            )
+        if len(found) > 1 and found[1].ink >= RIVAL_SHARE * found[0].ink:
+            raise SeveralSignatures(
+                f"There are {len(found)} signatures on the image, at "
+                + "; ".join(f"{f.box.left},{f.box.top},{f.box.right},{f.box.bottom}" for f in found)
+                + " (left,top,right,bottom in pixels); set `region` to the one that is meant."
+            )
+        return self._cut(grey, found[0], found)
+
+    def extract_all(self, grey: Grey) -> list[tuple[Found, Ink]]:
+        """Find all signatures of a page, and isolate the ink of each; those that are not usable are left out."""
+        if min(grey.shape) < MIN_SIDE:
+            return []
+        found, extracted = self.find(grey), []
+        for signature in found[:MAX_SIGNATURES]:
+            with suppress(UnusableSignature):
+                cut = self._cut(grey, signature, found)
+                extracted.append((signature, isolate(cut.grey, cut.keep)))
+        return extracted
+
+    def _cut(self, grey: Grey, signature: Found, found: tuple[Found, ...]) -> Extracted:
+        rim = 0.12 * max(signature.box.width, signature.box.height) + 4
+        box = signature.box.grown(rim).clipped(grey.shape)
+        others = [other.box for other in found if other is not signature]
+        return self._cleaned(box.of(grey), box, found, others)
+
+    def _is_clean(self, grey: Grey) -> bool:
+        """Whether all ink of the image belongs to a signature, but for what isolation takes out anyway."""
+        view = _view(grey, FIRST_SIDE)
+        try:
+            parts, _ = locate(view.darkness)
+        except UnusableSignature:
+            return False
+        parts, _ = without_rulings(parts)
+        mask = without_specks(parts).mask > 0
+        probability = self.probability(view.darkness)
+        return bool(np.count_nonzero(probability[mask] > 127) >= CLEAN_SHARE * np.count_nonzero(mask))
+
+    def _cleaned(
+        self, crop: Grey, box: Box, found: tuple[Found, ...], others: list[Box] | None = None
+    ) -> Extracted:
+        """Mask everything but the signature in a crop."""
+        view = _view(crop, CROP_SIDE)
+        probability = self.probability(view.darkness)
+        for other in others or []:
+            moved = Box(
+                other.left - box.left, other.top - box.top, other.right - box.left, other.bottom - box.top
+            )
+            inside = moved.scaled(view.scale).clipped(probability.shape)
+            if inside.width > 0 and inside.height > 0:
+                inside.of(probability)[:] = 0
+        keep = _keep(view.darkness, probability)
+        if not keep.any():
+            raise NoSignature(
+                "No handwritten signature was found in the region; set `region` to where the signature is."
+            )
+        return Extracted(crop, keep, box, found)
+
+
+def prepare_signature(
+    grey: Grey, canvas: Canvas, finder: SignatureFinder, region: Region | Box = "auto"
+) -> Prepared:
+    """Cut the signature out of a page, isolate its ink and put it on a network's canvas.
+
+    Raises
+    ------
+    UnusableSignature
+        As :meth:`SignatureFinder.extract` and :func:`model.preprocessing.ink.isolate`.
+    """
+    if min(grey.shape) < MIN_SIDE:
+        raise TooSmall(
+            f"The image is {grey.shape[1]} x {grey.shape[0]} pixels; a signature needs at least "
+            f"{MIN_SIDE} in each direction and is best scanned at 300 dpi."
+        )
+    extracted = finder.extract(grey, region)
+    ink = isolate(extracted.grey, extracted.keep)
+    quality = ink.quality
+    if extracted.box is not None:
+        # Whether the crop's ink reaches its edge says nothing of the page.
+        warnings = [code for code in quality.warnings if code != "touches-edge"] + ["other-marks-removed"]
+        if len(extracted.found) > 1:
+            warnings.append("other-signatures")
+        quality = replace(quality, warnings=tuple(warnings), region=extracted.box.as_tuple())
+    return Prepared(fit(ink.density, canvas), quality)
+
+
+@dataclass(frozen=True)
+class _View:
+    """A reduced copy of an image.
+
+    Attributes
+    ----------
+    darkness : uint8 (h, w)
+    scale : float
+        Its pixels to a pixel of the image.
+    """
+
+    darkness: Grey
+    scale: float
+
+
+def _view(grey: Grey, side: float) -> _View:
+    page, scale = shrink(grey, round(side))
+    page = 255 - page if is_light_on_dark(page) else page
+    return _View(relative_darkness(page, paper(page)), scale)
+
+
+@dataclass(frozen=True)
+class _Cluster:
+    box: Box
+    ink: int
+
+
+def _clusters(ink: NDArray[np.uint8]) -> list[_Cluster]:
+    """Group parts of ink that lie as near to each other as the strokes of one signature do."""
+    joined = cv2.dilate(ink, np.ones((3, 5), np.uint8))
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
+    counts = np.bincount(labels[ink > 0], minlength=len(stats))
+    clusters = [
+        _Cluster(Box(int(x), int(y), int(x + w), int(y + h)), int(count))
+        for (x, y, w, h, _), count in zip(stats[1:].tolist(), counts[1:].tolist(), strict=True)
+        if count >= 6
+    ]
+    clusters = sorted(clusters, key=lambda cluster: -cluster.ink)[:200]
+    merged = True
+    while merged:
+        merged = False
+        for index, first in enumerate(clusters):
+            near = [other for other in clusters[index + 1 :] if _belong_together(first.box, other.box)]
+            if near:
+                group = [first, *near]
+                box = Box(
+                    min(c.box.left for c in group),
+                    min(c.box.top for c in group),
+                    max(c.box.right for c in group),
+                    max(c.box.bottom for c in group),
+                )
+                rest = [cluster for cluster in clusters if cluster not in group]
+                clusters = [*rest[:index], _Cluster(box, sum(c.ink for c in group)), *rest[index:]]
+                merged = True
+                break
+    return clusters
+
+
+def _belong_together(a: Box, b: Box) -> bool:
+    tall = max(a.height, b.height)
+    across = max(a.left, b.left) - min(a.right, b.right)
+    down = max(a.top, b.top) - min(a.bottom, b.bottom)
+    if down < -0.4 * min(a.height, b.height):  # side by side, as first and last name
+        return across <= 0.8 * tall
+    return across <= 0.4 * tall and down <= 0.25 * tall
+
+
+def _keep(darkness: Grey, probability: Grey) -> Grey:
+    """Decide for each connected part of ink whether it is kept, left out, or kept where the network is sure.
+
+    Most parts are either all signature or none. Where a stroke and a printed line touch, they are one part, and the
+    pixels decide.
+    """
+    parts = Parts.of((darkness > _INK // 2).view(np.uint8))
+    signature = (probability > 127).astype(np.float64)
+    areas = np.bincount(parts.labels.ravel(), minlength=len(parts.left)).astype(np.float64)
+    shares = np.bincount(parts.labels.ravel(), signature.ravel(), minlength=len(parts.left)) / areas
+    shares[0] = 0.0
+    share = shares[parts.labels]
+    sure = cv2.dilate((probability > 100).astype(np.uint8), np.ones((3, 3), np.uint8))
+    whole = (share > 0.8) & (probability > 12)
+    mixed = (share > 0.05) & (share <= 0.8) & (sure > 0)
+    kept = (whole | mixed).astype(np.uint8)
+    return np.asarray(cv2.dilate(kept, np.ones((3, 3), np.uint8)) * 255, np.uint8)

@@ -1,0 +1,203 @@
+"""Finding the signature on a page: what is kept, what is left out, what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from app.settings import PAGE_NETWORK
+from model.errors import BadRegion, NoSignature, SeveralSignatures, UnusableSignature
+from model.preprocessing.extraction import Box, SignatureFinder, prepare_signature
+from model.preprocessing.ink import Canvas, prepare
+from model.synthetic.writer import Writer
+
+Grey = NDArray[np.uint8]
+CANVAS = Canvas(64, 128, "moments", 0.8)
+
+
+@pytest.fixture(scope="module")
+def finder() -> SignatureFinder:
+    return SignatureFinder(PAGE_NETWORK)
+
+
+def signature(writer: int = 4, height: int = 110) -> Grey:
+    return Writer(writer).genuine_image(0, height_px=height)
+
+
+def sheet(width: int = 1000, height: int = 700) -> Grey:
+    return np.full((height, width), 250, np.uint8)
+
+
+def place(page: Grey, image: Grey, left: int, top: int) -> Box:
+    height, width = image.shape
+    part = page[top : top + height, left : left + width]
+    np.minimum(part, image, out=part)
+    return Box(left, top, left + width, top + height)
+
+
+def typed(page: Grey, left: int, top: int, text: str, size: int = 24) -> None:
+    image = Image.fromarray(page)
+    ImageDraw.Draw(image).text((left, top), text, fill=20, font=ImageFont.load_default(size))
+    page[:] = np.asarray(image)
+
+
+PARAGRAPH = (
+    "We confirm that the amount named below was paid",
+    "to the account of the beneficiary on the date of this",
+    "letter. Please return one signed copy to the address",
+    "above and keep the other one with your papers.",
+)
+
+
+def letter(*, signed: bool, writer: int = 4) -> Grey:
+    page = sheet()
+    for row, line in enumerate(PARAGRAPH):
+        typed(page, 80, 60 + 40 * row, line)
+    typed(page, 80, 260, "Yours faithfully,")
+    if signed:
+        place(page, signature(writer), 100, 320)
+    typed(page, 80, 480, "Jonathan Appleby, Manager")
+    return page
+
+
+def overlap(a: Box, b: Box) -> float:
+    wide = min(a.right, b.right) - max(a.left, b.left)
+    high = min(a.bottom, b.bottom) - max(a.top, b.top)
+    both = max(0, wide) * max(0, high)
+    return both / (a.width * a.height + b.width * b.height - both)
+
+
+def likeness(a: Grey, b: Grey) -> float:
+    """Correlation of two canvases."""
+    return float(np.corrcoef(a.ravel(), b.ravel())[0, 1])
+
+
+@pytest.mark.parametrize("writer", range(12))
+def test_a_crop_of_a_signature_alone_is_used_as_it_is(finder: SignatureFinder, writer: int) -> None:
+    grey = signature(writer)
+    automatic, whole = prepare_signature(grey, CANVAS, finder), prepare(grey, CANVAS)
+    assert np.array_equal(automatic.canvas, whole.canvas)
+    assert automatic.quality == whole.quality
+
+
+def test_the_signature_of_a_letter_is_found_where_it_is(finder: SignatureFinder) -> None:
+    page = letter(signed=True)
+    found = finder.find(page)
+    assert len(found) == 1
+    assert overlap(found[0].box, Box(115, 335, 100 + signature().shape[1] - 15, 320 + 110 + 20)) > 0.4
+    assert found[0].confidence > 0.6
+
+
+def test_print_around_a_signature_is_left_out(finder: SignatureFinder) -> None:
+    alone = prepare(signature(), CANVAS).canvas
+    extracted = prepare_signature(letter(signed=True), CANVAS, finder)
+    with_print = prepare(letter(signed=True), CANVAS).canvas
+    assert likeness(alone, extracted.canvas) > 0.8
+    assert likeness(alone, with_print) < 0.5
+    assert "other-marks-removed" in extracted.quality.warnings
+    assert extracted.quality.region is not None
+
+
+@pytest.mark.parametrize("below", ["Jonathan Appleby", "Account holder", "17/03/2026"])
+@pytest.mark.parametrize("writer", [2, 5, 7])
+def test_a_printed_name_under_a_signature_is_left_out(
+    finder: SignatureFinder, below: str, writer: int
+) -> None:
+    page = sheet(420, 230)
+    place(page, signature(writer), 20, 10)
+    cv2.line(page, (15, 175), (400, 175), 40, 2)
+    typed(page, 60, 185, below)
+    alone = prepare(signature(writer), CANVAS).canvas
+    assert likeness(alone, prepare_signature(page, CANVAS, finder).canvas) > 0.85
+
+
+def unsigned_pages() -> dict[str, Callable[[], Grey]]:
+    def text() -> Grey:
+        return letter(signed=False)
+
+    def line() -> Grey:
+        page = sheet(500, 150)
+        cv2.line(page, (40, 90), (460, 90), 30, 2)
+        typed(page, 45, 98, "Signature of account holder", 18)
+        return page
+
+    def name() -> Grey:
+        page = sheet(420, 120)
+        typed(page, 20, 30, "Jonathan Appleby", 44)
+        return page
+
+    def bars() -> Grey:
+        page = sheet(420, 160)
+        widths = np.random.default_rng(0).integers(2, 9, 60)
+        for index, x in enumerate(np.cumsum(widths)[:-1]):
+            if index % 2:
+                page[30:130, 30 + x : 30 + x + widths[index + 1]] = 10
+        return page
+
+    def block() -> Grey:
+        page = sheet(420, 160)
+        page[40:120, 60:300] = 15
+        return page
+
+    return {"text": text, "line": line, "name": name, "bars": bars, "block": block}
+
+
+@pytest.mark.parametrize("kind", list(unsigned_pages()))
+def test_a_page_without_a_signature_is_refused(finder: SignatureFinder, kind: str) -> None:
+    with pytest.raises(UnusableSignature):
+        prepare_signature(unsigned_pages()[kind](), CANVAS, finder)
+
+
+def test_a_page_of_print_is_refused_as_without_a_signature(finder: SignatureFinder) -> None:
+    with pytest.raises(NoSignature, match="no handwritten signature"):
+        prepare_signature(letter(signed=False), CANVAS, finder)
+
+
+def test_which_of_two_signatures_is_meant_is_not_guessed(finder: SignatureFinder) -> None:
+    page = letter(signed=True)
+    place(page, signature(7), 600, 320)
+    with pytest.raises(SeveralSignatures, match="2 signatures") as refused:
+        prepare_signature(page, CANVAS, finder)
+    found = finder.find(page)
+    for one in found:
+        assert ",".join(map(str, one.box.as_tuple())) in str(refused.value)
+    left = min(found, key=lambda one: one.box.left)
+    chosen = prepare_signature(page, CANVAS, finder, left.box)
+    assert likeness(chosen.canvas, prepare(signature(4), CANVAS).canvas) > 0.8
+
+
+def test_all_ink_is_compared_when_the_caller_asks_for_it(finder: SignatureFinder) -> None:
+    page = letter(signed=False)
+    whole = prepare_signature(page, CANVAS, finder, "whole")
+    assert np.array_equal(whole.canvas, prepare(page, CANVAS).canvas)
+    assert whole.quality.region is None
+
+
+@pytest.mark.parametrize("box", [Box(2000, 10, 2100, 90), Box(990, 0, 2000, 500), Box(0, 690, 900, 2000)])
+def test_a_region_outside_the_image_is_refused(finder: SignatureFinder, box: Box) -> None:
+    with pytest.raises(BadRegion, match="1000 x 700"):
+        prepare_signature(sheet(), CANVAS, finder, box)
+
+
+def test_all_signatures_of_a_page_are_extracted_alone(finder: SignatureFinder) -> None:
+    page = letter(signed=True)
+    place(page, signature(7), 600, 320)
+    extracted = finder.extract_all(page)
+    assert len(extracted) == 2
+    for found, ink in extracted:
+        writer = 4 if found.box.left < 500 else 7
+        alone = prepare(signature(writer), CANVAS).canvas
+        again = prepare(255 - ink.density, CANVAS).canvas
+        assert likeness(alone, again) > 0.75
+
+
+def test_a_large_page_is_searched_on_a_small_copy(finder: SignatureFinder) -> None:
+    page = cv2.resize(letter(signed=True), None, fx=5, fy=5, interpolation=cv2.INTER_CUBIC)
+    found = finder.find(page)
+    assert len(found) == 1
+    assert overlap(found[0].box, finder.find(letter(signed=True))[0].box.scaled(5)) > 0.7
