@@ -213,7 +213,7 @@ def placement(density: Grey, canvas: Canvas) -> NDArray[np.float64]:
         scale = min(canvas.width * canvas.fill / width, canvas.height * canvas.fill / height)
         centre_x, centre_y = (width - 1) / 2.0, (height - 1) / 2.0
     else:
-        centre_x, centre_y, sigma_x, sigma_y = _moments(density)
+        centre_x, centre_y, sigma_x, sigma_y = ink_moments(density)
         # A uniform box has a standard deviation of its side / sqrt(12) = side / 3.46; writing
         # tapers, hence 4.4.
         scale = min(
@@ -228,7 +228,7 @@ def placement(density: Grey, canvas: Canvas) -> NDArray[np.float64]:
     )
 
 
-def _moments(density: Grey) -> tuple[float, float, float, float]:
+def ink_moments(density: Grey) -> tuple[float, float, float, float]:
     """Centroid and standard deviations (x, y, sigma x, sigma y) of the ink, in pixels."""
     columns = density.sum(axis=0, dtype=np.float64)
     rows = density.sum(axis=1, dtype=np.float64)

@@ -92,20 +92,27 @@ def centred(trajectory: Trajectory, canvas: Canvas) -> Floats:
     -------
     float64 (n, 2)
     """
-    xy, down = trajectory.xy, _segments_down(trajectory)
-    middle = (xy[1:] + xy[:-1]) / 2.0
-    weight = np.hypot(*np.diff(xy, axis=0).T) * down + 1e-9
-    weight /= weight.sum()
+    xy = trajectory.xy
     if canvas.method == "moments":
-        centre = weight @ middle
-        sigma = np.sqrt(weight @ (middle - centre) ** 2)
+        centre, sigma = pen_moments(trajectory)
         extent = 4.4 * sigma
     else:
+        down = _segments_down(trajectory)
         inked = np.concatenate([xy[:-1][down], xy[1:][down]])
         centre = (inked.min(axis=0) + inked.max(axis=0)) / 2.0
         extent = np.ptp(inked, axis=0)
     size = np.array([canvas.width, canvas.height]) * canvas.fill
     return np.asarray((xy - centre) * float((size / (extent + 1e-6)).min()))
+
+
+def pen_moments(trajectory: Trajectory) -> tuple[Floats, Floats]:
+    """Centroid and standard deviations of the ink that a trajectory leaves: twice float64 (2,), x and y."""
+    xy = trajectory.xy
+    middle = (xy[1:] + xy[:-1]) / 2.0
+    weight = np.hypot(*np.diff(xy, axis=0).T) * _segments_down(trajectory) + 1e-9
+    weight /= weight.sum()
+    centre = weight @ middle
+    return centre, np.sqrt(weight @ (middle - centre) ** 2)
 
 
 def draw(trajectory: Trajectory, pen: Pen, canvas: Canvas, affine: Floats | None = None) -> NDArray[np.uint8]:

@@ -81,13 +81,16 @@ class SamplerSpec(_Strict):
     """The size of a batch: ``identities`` signers with ``genuine`` specimens and ``forgeries`` of each.
 
     ``together`` is the probability that all signers of a data set in a batch are drawn from one group. It applies to
-    data sets with groups: the same name written by several writers.
+    data sets with groups: the same name written by several writers. ``pseudo_writers`` is the probability that a signer
+    is replaced by a pseudo-writer (:mod:`model.data.pseudo_writers`); it requires objectives that tell the identities
+    of one batch apart, not classes that last from batch to batch.
     """
 
     identities: int = Field(default=8, ge=1)
     genuine: int = Field(default=4, ge=1)
     forgeries: int = Field(default=2, ge=0)
     together: float = Field(default=0.0, ge=0, le=1)
+    pseudo_writers: float = Field(default=0.0, ge=0, le=1)
 
 
 class TrainingSpec(_Strict):

@@ -6,13 +6,14 @@ A batch depends only on the seed and its step. Resuming is therefore exact, and 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset as TorchDataset
 
+from model.data.pseudo_writers import Deformation, random_deformation
 from model.errors import DataError
 from model.training.recipes import SamplerSpec
 from model.training.sources import Source
@@ -33,6 +34,8 @@ class BatchRow:
     number : int
         Index of the specimen among the genuine ones or the forgeries of the identity.
     forged : bool
+    deformation : Deformation or None
+        The deformation that makes the identity a pseudo-writer, the same object in all its rows.
     """
 
     source: int
@@ -40,6 +43,7 @@ class BatchRow:
     label: int
     number: int
     forged: bool
+    deformation: Deformation | None = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,8 @@ class IdentitySampler:
         for source, count in enumerate(counts):
             for identity in self._draw_identities(source, int(count), rng):
                 rows += self._draw_specimens(source, identity, rng)
+        if self._spec.pseudo_writers:
+            rows = self._with_pseudo_writers(rows, np.random.default_rng([self._seed, step, 1]))
         return rows
 
     def _draw_identities(self, source: int, count: int, rng: np.random.Generator) -> list[int]:
@@ -116,6 +122,13 @@ class IdentitySampler:
                 for number in numbers
             ]
         return rows
+
+    def _with_pseudo_writers(self, rows: list[BatchRow], rng: np.random.Generator) -> list[BatchRow]:
+        deformations = {
+            label: random_deformation(rng) if rng.random() < self._spec.pseudo_writers else None
+            for label in dict.fromkeys(row.label for row in rows)
+        }
+        return [replace(row, deformation=deformations[row.label]) for row in rows]
 
 
 class Batches(TorchDataset[Batch]):
@@ -138,6 +151,7 @@ class Batches(TorchDataset[Batch]):
                 row.number,
                 np.random.default_rng([self._seed, step, index]),
                 forged=row.forged,
+                deformation=row.deformation,
             )
             for index, row in enumerate(rows)
         ]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from model.data.augmentation import Augmentation, age_scan, augment_crop, random_affine
 from model.data.packing import DEFAULT_CACHE, pack
+from model.data.pseudo_writers import Deformation, deform_ink, deform_trajectory
 from model.data.specimens import Dataset, Specimen
 from model.errors import DataError
 from model.networks.card import TrainingData
@@ -41,7 +42,15 @@ class Source(Protocol):
     def count(self, identity: int, *, forged: bool) -> int:
         """Return the number of genuine specimens or of forgeries of an identity."""
 
-    def draw(self, identity: int, number: int, rng: np.random.Generator, *, forged: bool) -> Pixels:
+    def draw(
+        self,
+        identity: int,
+        number: int,
+        rng: np.random.Generator,
+        *,
+        forged: bool,
+        deformation: Deformation | None = None,
+    ) -> Pixels:
         """Render specimen ``number`` as an augmented canvas: (height, width) uint8, ink = 255."""
 
 
@@ -69,9 +78,19 @@ class CropSource:
         """Return the number of scans."""
         return len(self._rows[identity][forged])
 
-    def draw(self, identity: int, number: int, rng: np.random.Generator, *, forged: bool) -> Pixels:
+    def draw(
+        self,
+        identity: int,
+        number: int,
+        rng: np.random.Generator,
+        *,
+        forged: bool,
+        deformation: Deformation | None = None,
+    ) -> Pixels:
         """Render one scan, augmented."""
         density = self._packed.density(self._rows[identity][forged][number])
+        if deformation is not None:
+            density = deform_ink(density, deformation)
         return augment_crop(density, self._canvas, self._augmentation, rng)
 
 
@@ -92,9 +111,19 @@ class TrajectorySource:
         """Return the number of recordings."""
         return len(self._trajectories[identity][forged])
 
-    def draw(self, identity: int, number: int, rng: np.random.Generator, *, forged: bool) -> Pixels:
+    def draw(
+        self,
+        identity: int,
+        number: int,
+        rng: np.random.Generator,
+        *,
+        forged: bool,
+        deformation: Deformation | None = None,
+    ) -> Pixels:
         """Render one recording, augmented."""
         trajectory = perturb(self._trajectories[identity][forged][number], rng, self._augmentation.perturb)
+        if deformation is not None:
+            trajectory = deform_trajectory(trajectory, deformation)
         return draw_augmented(trajectory, random_pen(rng), self._canvas, self._augmentation, rng)
 
 
@@ -143,9 +172,19 @@ class SyntheticSource:
         del identity
         return self._population.forgeries if forged else self._population.genuine
 
-    def draw(self, identity: int, number: int, rng: np.random.Generator, *, forged: bool) -> Pixels:
+    def draw(
+        self,
+        identity: int,
+        number: int,
+        rng: np.random.Generator,
+        *,
+        forged: bool,
+        deformation: Deformation | None = None,
+    ) -> Pixels:
         """Render one specimen with a random pen, augmented."""
         trajectory = self._pool.trajectory(identity, number, forged=forged)
+        if deformation is not None:
+            trajectory = deform_trajectory(trajectory, deformation)
         return draw_augmented(trajectory, random_pen(rng), self._canvas, self._augmentation, rng)
 
 
