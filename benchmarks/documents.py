@@ -33,7 +33,8 @@ from model.documents.material import SignatureSource, Typefaces
 from model.errors import SeveralSignatures, UnusableSignature
 from model.evaluation.metrics import eer
 from model.networks.embedder import Embedder
-from model.preprocessing.extraction import Box, SignatureFinder, prepare_signature
+from model.preprocessing.box import Box
+from model.preprocessing.extraction import SignatureFinder, prepare_signature
 from model.preprocessing.ink import isolate, prepare
 
 Pixels = NDArray[np.uint8]

@@ -1,7 +1,7 @@
 """The worker process: reads uploads from stdin and writes what it found to stdout, until stdin is closed.
 
-A request names an operation: ``prepare`` answers with one signature on the canvas of the network, ``extract`` with
-all signatures of the page as PNG images.
+A request names an operation: ``prepare`` answers with one signature on the canvas of the network, ``turn`` with the
+same signature at several angles, ``extract`` with all signatures of the page as PNG images.
 
 It ends when the service ends, and not earlier: a signal to the whole process group stops the service, which still
 needs its last uploads decoded.
@@ -32,8 +32,10 @@ from app.decoding.structure import count_pages
 from app.decoding.uploads import UploadLimits, read_upload, silence_libtiff
 from app.domain.errors import UploadRefused
 from model.errors import UnusableSignature
-from model.preprocessing.extraction import Box, SignatureFinder, prepare_signature
-from model.preprocessing.ink import Canvas
+from model.preprocessing.box import Box
+from model.preprocessing.extraction import Region, SignatureFinder, isolate_signature
+from model.preprocessing.ink import Canvas, fit
+from model.preprocessing.turning import turn
 
 
 def main() -> None:
@@ -92,10 +94,23 @@ def _prepare(
     grey: NDArray[np.uint8], request: dict[str, Any], finder: SignatureFinder
 ) -> tuple[dict[str, Any], bytes]:
     """Put one signature on the canvas; return its quality and the pixels."""
+    ink = isolate_signature(grey, finder, _region(request))
+    return {"quality": asdict(ink.quality)}, fit(ink.density, Canvas(**request["canvas"])).tobytes()
+
+
+def _turn(
+    grey: NDArray[np.uint8], request: dict[str, Any], finder: SignatureFinder
+) -> tuple[dict[str, Any], bytes]:
+    """Put one signature on the canvas at each of the angles; return the pixels, one canvas after the other."""
+    ink = isolate_signature(grey, finder, _region(request))
+    canvas = Canvas(**request["canvas"])
+    turned = [fit(turn(ink.density, degrees), canvas).tobytes() for degrees in request["angles"]]
+    return {}, b"".join(turned)
+
+
+def _region(request: dict[str, Any]) -> Region | Box:
     region = request["region"]
-    where = Box(*region) if isinstance(region, list) else region
-    prepared = prepare_signature(grey, Canvas(**request["canvas"]), finder, where)
-    return {"quality": asdict(prepared.quality)}, prepared.canvas.tobytes()
+    return Box(*region) if isinstance(region, list) else region
 
 
 def _extract(
@@ -114,7 +129,7 @@ def _extract(
     return {"size": [grey.shape[1], grey.shape[0]], "signatures": signatures}, b"".join(crops)
 
 
-_OPERATIONS = {"prepare": _prepare, "extract": _extract}
+_OPERATIONS = {"prepare": _prepare, "turn": _turn, "extract": _extract}
 
 
 def _describe_pages(data: bytes, page: int) -> str:

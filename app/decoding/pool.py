@@ -10,7 +10,7 @@ import subprocess  # nosec B404 - starts `python -m app.decoding` only
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -19,6 +19,7 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.decoding.frames import read_frame, write_frame
 from app.decoding.uploads import UploadLimits
@@ -183,6 +184,32 @@ class DecoderPool:
         """
         request = _request("prepare", name, page, limits) | {"canvas": asdict(canvas), "region": region}
         return self._ask(request, data, canvas.height * canvas.width, partial(_parse_answer, canvas=canvas))
+
+    def read_turned(
+        self,
+        data: bytes,
+        name: str | None,
+        page: int,
+        limits: UploadLimits,
+        canvas: Canvas,
+        region: UploadRegion,
+        angles: Sequence[int],
+    ) -> list[NDArray[np.uint8]]:
+        """Prepare the signature of an upload at several angles, in degrees counter-clockwise; raises as :meth:`read`.
+
+        Returns
+        -------
+        list of uint8 (canvas.height, canvas.width)
+        """
+        request = _request("turn", name, page, limits)
+        request |= {"canvas": asdict(canvas), "region": region, "angles": list(angles)}
+        shape = (len(angles), canvas.height, canvas.width)
+
+        def parse(answer: dict[str, Any], pixels: bytes) -> list[NDArray[np.uint8]]:
+            del answer
+            return list(np.frombuffer(pixels, np.uint8).reshape(shape))
+
+        return self._ask(request, data, math.prod(shape), parse)
 
     def extract(self, data: bytes, name: str | None, page: int, limits: UploadLimits) -> PageReading:
         """Decode an upload and find its signatures; raises as :meth:`read`."""

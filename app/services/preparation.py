@@ -16,7 +16,7 @@ from app.observability.tracing import span
 from app.services.core import Core
 from app.services.warnings import quality_warnings
 from model.errors import UnusableSignature
-from model.preprocessing.ink import Prepared
+from model.preprocessing.ink import Prepared, Quality
 
 _MEDIA_TYPES = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -72,7 +72,7 @@ async def read_signatures(core: Core, uploads: Sequence[Upload]) -> list[Signatu
     return [
         Signature(
             upload=upload,
-            region=item.quality.region or "whole",
+            region=_resolve_region(upload, item.quality),
             sha256=upload.sha256,
             quality=asdict(item.quality),
             warnings=quality_warnings(item.quality),
@@ -85,6 +85,13 @@ async def read_signatures(core: Core, uploads: Sequence[Upload]) -> list[Signatu
 async def read_signature(core: Core, upload: Upload) -> Signature:
     """Decode and embed one file."""
     return (await read_signatures(core, [upload]))[0]
+
+
+def _resolve_region(upload: Upload, quality: Quality) -> UploadRegion:
+    """Return the region that gives the same signature again, whatever later networks find on the page."""
+    if upload.region == "auto" and "sheet-rectified" in quality.warnings:
+        return "auto"  # a box in the image is not quite the same after the sheet was put right
+    return quality.region or "whole"
 
 
 def detect_media_type(data: bytes) -> str:

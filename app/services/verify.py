@@ -9,12 +9,20 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from app.domain.errors import TooFewReferences
-from app.domain.records import Finding, ResultWarning, Upload, Verification, new_id
+from app.domain.records import Finding, ResultWarning, Upload, Vector, Verification, new_id
 from app.observability.drift import genuine_rank
 from app.services.core import Core
-from app.services.decision import build_basis, build_finding, compare_questioned, resolve_policy
+from app.services.decision import (
+    Comparison,
+    Policy,
+    build_basis,
+    build_finding,
+    compare_questioned,
+    resolve_policy,
+)
 from app.services.idempotency import IdempotentRequest
-from app.services.preparation import detect_media_type, read_signature, read_signatures
+from app.services.preparation import Signature, detect_media_type, read_signature, read_signatures
+from app.services.turning import find_turn
 from app.services.warnings import make_warning
 from app.store import questioned_images, references, signer_locks, verifications
 
@@ -51,8 +59,7 @@ async def verify(
         )
     signature = await read_signature(core, upload)
     policy = resolve_policy(core, specimens.signer.target_far, specimens.signer.fixed_threshold)
-    comparison = await compare_questioned(core, signature.template, specimens.templates, policy)
-    warnings: list[ResultWarning] = []
+    comparison, warnings = await _compare(core, signature, specimens.templates, policy)
     if signature.sha256 in specimens.sha256:
         warnings.append(make_warning("identical-image"))
     if any(specimens.warned):
@@ -98,13 +105,24 @@ async def compare(core: Core, reference_uploads: Sequence[Upload], questioned_up
     """
     *specimens, signature = await read_signatures(core, [*reference_uploads, questioned_upload])
     templates = np.stack([specimen.template for specimen in specimens])
-    comparison = await compare_questioned(core, signature.template, templates, resolve_policy(core))
-    is_identical = signature.sha256 in {specimen.sha256 for specimen in specimens}
-    warnings = [make_warning("identical-image")] if is_identical else []
+    comparison, warnings = await _compare(core, signature, templates, resolve_policy(core))
+    if signature.sha256 in {specimen.sha256 for specimen in specimens}:
+        warnings.append(make_warning("identical-image"))
     reference_ids = [str(number) for number in range(1, len(specimens) + 1)]
     finding = build_finding(core, signature, comparison, reference_ids, warnings)
     await core.store.write(core.trail.append, core.trail.entry("compare", **audit_details(core, finding)))
     return finding
+
+
+async def _compare(
+    core: Core, signature: Signature, templates: Vector, policy: Policy
+) -> tuple[Comparison, list[ResultWarning]]:
+    """Compare a signature with references, turned when it lies askew; return the warnings about that, too."""
+    comparison = await compare_questioned(core, signature.template, templates, policy)
+    turned = await find_turn(core, signature.upload, templates, comparison, policy)
+    if turned is None:
+        return comparison, []
+    return (turned.comparison if turned.is_applied else comparison), [turned.warning]
 
 
 def audit_details(core: Core, finding: Finding) -> dict[str, Any]:

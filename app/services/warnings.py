@@ -16,6 +16,7 @@ _DETAILS = {
     "part of the page that was compared.",
     "other-signatures": "There are smaller signatures on the page, too; the largest was compared. Set `region` to "
     "compare another one.",
+    "sheet-rectified": "The image shows a sheet on a darker ground; the sheet was cut out and put right.",
     # Of a comparison, an enrolment or an identification.
     "single-reference": "There is only one reference, so the signer's own variation is unknown. "
     "Enrol more references for a more reliable result.",

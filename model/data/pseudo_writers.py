@@ -62,7 +62,8 @@ def random_deformation(rng: np.random.Generator) -> Deformation:
     mirror = rng.choice([-1.0, 1.0], size=2)
     aspect = math.exp(rng.uniform(-0.35, 0.35) / 2.0)
     shear = rng.uniform(-0.4, 0.4)
-    lengths = np.exp(rng.uniform(*np.log(WAVELENGTHS), size=WAVES))
+    shortest, longest = np.log(WAVELENGTHS)
+    lengths = np.exp(rng.uniform(shortest, longest, size=WAVES))
     angles = rng.uniform(0.0, 2.0 * math.pi, size=WAVES)
     waves = (2.0 * math.pi / lengths)[:, None] * np.column_stack([np.cos(angles), np.sin(angles)])
     # Shorter waves bend less, so that strokes are never folded over each other.
@@ -102,7 +103,9 @@ def deform_ink(density: Pixels, deformation: Deformation) -> Pixels:
     sources = (sources + deformation.bend(sources)) * unit + (x, y)
     size = (math.ceil(high[0] - low[0]), math.ceil(high[1] - low[1]))
     maps = [
-        cv2.resize(sources[:, axis].reshape(GRID, GRID).astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
+        cv2.resize(
+            sources[:, axis].reshape(GRID, GRID).astype(np.float32), size, interpolation=cv2.INTER_LINEAR
+        )
         for axis in (0, 1)
     ]
     return np.asarray(

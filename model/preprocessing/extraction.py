@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.errors import BadRegion, NoSignature, SeveralSignatures, TooSmall, UnusableSignature
+from model.preprocessing.box import Box
 from model.preprocessing.ink import MIN_SIDE, Canvas, Ink, Prepared, fit, isolate
 from model.preprocessing.segmentation import (
     Grey,
@@ -35,6 +36,7 @@ from model.preprocessing.segmentation import (
     without_rulings,
     without_specks,
 )
+from model.preprocessing.sheet import find_sheet
 
 STRIDE = 16
 """The network's input is padded to a multiple of this."""
@@ -64,53 +66,6 @@ _INK = 38
 """Darkness from which a pixel of the page counts as ink."""
 
 Region = Literal["auto", "whole"]
-
-
-@dataclass(frozen=True)
-class Box:
-    """A rectangle in pixels of an image; right and bottom are the first pixels outside."""
-
-    left: int
-    top: int
-    right: int
-    bottom: int
-
-    def scaled(self, factor: float) -> Box:
-        """Return the box in an image that is ``factor`` times as large, rounded outwards."""
-        return Box(
-            math.floor(self.left * factor),
-            math.floor(self.top * factor),
-            math.ceil(self.right * factor),
-            math.ceil(self.bottom * factor),
-        )
-
-    def clipped(self, shape: tuple[int, ...]) -> Box:
-        """Return the part of the box inside an image of (height, width)."""
-        height, width = shape[:2]
-        return Box(max(0, self.left), max(0, self.top), min(width, self.right), min(height, self.bottom))
-
-    def grown(self, rim: float) -> Box:
-        """Return the box with a rim of ``rim`` pixels."""
-        by = math.ceil(rim)
-        return Box(self.left - by, self.top - by, self.right + by, self.bottom + by)
-
-    def of(self, image: Grey) -> Grey:
-        """Cut the box out of an image."""
-        return image[self.top : self.bottom, self.left : self.right]
-
-    def as_tuple(self) -> tuple[int, int, int, int]:
-        """Return left, top, right, bottom."""
-        return self.left, self.top, self.right, self.bottom
-
-    @property
-    def width(self) -> int:
-        """Width in pixels."""
-        return self.right - self.left
-
-    @property
-    def height(self) -> int:
-        """Height in pixels."""
-        return self.bottom - self.top
 
 
 @dataclass(frozen=True)
@@ -249,14 +204,23 @@ class SignatureFinder:
         return self._cut(grey, found[0], found)
 
     def extract_all(self, grey: Grey) -> list[tuple[Found, Ink]]:
-        """Find all signatures of a page, and isolate the ink of each; those that are not usable are left out."""
+        """Find all signatures of a page, and isolate the ink of each; those that are not usable are left out.
+
+        A sheet that was photographed on a darker ground is put right before; boxes are in pixels of the image.
+        """
         if min(grey.shape) < MIN_SIDE:
             return []
-        found, extracted = self.find(grey), []
+        sheet = find_sheet(grey)
+        page = grey if sheet is None else sheet.grey
+        found, extracted = self.find(page), []
         for signature in found[:MAX_SIGNATURES]:
             with suppress(UnusableSignature):
-                cut = self._cut(grey, signature, found)
-                extracted.append((signature, isolate(cut.grey, cut.keep)))
+                cut = self._cut(page, signature, found)
+                ink = isolate(cut.grey, cut.keep)
+                if sheet is not None:
+                    box = sheet.box_on_image(signature.box).clipped(grey.shape)
+                    signature = replace(signature, box=box)  # noqa: PLW2901 - the same one, elsewhere
+                extracted.append((signature, ink))
         return extracted
 
     def _cut(self, grey: Grey, signature: Found, found: tuple[Found, ...]) -> Extracted:
@@ -301,7 +265,15 @@ class SignatureFinder:
 def prepare_signature(
     grey: Grey, canvas: Canvas, finder: SignatureFinder, region: Region | Box = "auto"
 ) -> Prepared:
-    """Cut the signature out of a page, isolate its ink and put it on a network's canvas.
+    """Isolate the signature of a page and put it on a network's canvas; raises as :func:`isolate_signature`."""
+    ink = isolate_signature(grey, finder, region)
+    return Prepared(fit(ink.density, canvas), ink.quality)
+
+
+def isolate_signature(grey: Grey, finder: SignatureFinder, region: Region | Box = "auto") -> Ink:
+    """Cut the signature out of a page, and isolate its ink.
+
+    A sheet that was photographed on a darker ground is put right before; regions are in pixels of the image.
 
     Raises
     ------
@@ -313,16 +285,24 @@ def prepare_signature(
             f"The image is {grey.shape[1]} x {grey.shape[0]} pixels; a signature needs at least "
             f"{MIN_SIDE} in each direction and is best scanned at 300 dpi."
         )
-    extracted = finder.extract(grey, region)
+    sheet = None if region == "whole" else find_sheet(grey)
+    page = grey
+    if sheet is not None:
+        page = sheet.grey
+        region = sheet.box_on_sheet(region) if isinstance(region, Box) else region
+    extracted = finder.extract(page, region)
     ink = isolate(extracted.grey, extracted.keep)
-    quality = ink.quality
-    if extracted.box is not None:
+    warnings, box = list(ink.quality.warnings), extracted.box
+    if box is not None:
         # Whether the crop's ink reaches its edge says nothing of the page.
-        warnings = [code for code in quality.warnings if code != "touches-edge"] + ["other-marks-removed"]
+        warnings = [code for code in warnings if code != "touches-edge"] + ["other-marks-removed"]
         if len(extracted.found) > 1:
             warnings.append("other-signatures")
-        quality = replace(quality, warnings=tuple(warnings), region=extracted.box.as_tuple())
-    return Prepared(fit(ink.density, canvas), quality)
+    if sheet is not None:
+        warnings.append("sheet-rectified")
+        box = sheet.box_on_image(box or Box.around(page)).clipped(grey.shape)
+    region_used = None if box is None else box.as_tuple()
+    return Ink(ink.density, replace(ink.quality, warnings=tuple(warnings), region=region_used))
 
 
 @dataclass(frozen=True)

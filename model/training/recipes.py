@@ -81,9 +81,9 @@ class SamplerSpec(_Strict):
     """The size of a batch: ``identities`` signers with ``genuine`` specimens and ``forgeries`` of each.
 
     ``together`` is the probability that all signers of a data set in a batch are drawn from one group. It applies to
-    data sets with groups: the same name written by several writers. ``pseudo_writers`` is the probability that a signer
-    is replaced by a pseudo-writer (:mod:`model.data.pseudo_writers`); it requires objectives that tell the identities
-    of one batch apart, not classes that last from batch to batch.
+    data sets with groups: the same name written by several writers. ``pseudo_writers`` is the probability that a
+    signer is replaced by a pseudo-writer (:mod:`model.data.pseudo_writers`); it requires objectives that tell the
+    identities of one batch apart, not classes that last from batch to batch.
     """
 
     identities: int = Field(default=8, ge=1)

@@ -12,7 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from app.settings import PAGE_NETWORK
 from model.errors import BadRegion, NoSignature, SeveralSignatures, UnusableSignature
-from model.preprocessing.extraction import Box, SignatureFinder, prepare_signature
+from model.preprocessing.box import Box
+from model.preprocessing.extraction import SignatureFinder, prepare_signature
 from model.preprocessing.ink import Canvas, prepare
 from model.synthetic.writer import Writer
 

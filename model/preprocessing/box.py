@@ -1,0 +1,76 @@
+"""Rectangles in pixels of an image."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from model.preprocessing.segmentation import Grey
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle in pixels of an image; right and bottom are the first pixels outside."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @classmethod
+    def around(cls, image: Grey) -> Box:
+        """Return the box of a whole image."""
+        return cls(0, 0, image.shape[1], image.shape[0])
+
+    def scaled(self, factor: float) -> Box:
+        """Return the box in an image that is ``factor`` times as large, rounded outwards."""
+        return Box(
+            math.floor(self.left * factor),
+            math.floor(self.top * factor),
+            math.ceil(self.right * factor),
+            math.ceil(self.bottom * factor),
+        )
+
+    def clipped(self, shape: tuple[int, ...]) -> Box:
+        """Return the part of the box inside an image of (height, width)."""
+        height, width = shape[:2]
+        return Box(max(0, self.left), max(0, self.top), min(width, self.right), min(height, self.bottom))
+
+    def grown(self, rim: float) -> Box:
+        """Return the box with a rim of ``rim`` pixels."""
+        by = math.ceil(rim)
+        return Box(self.left - by, self.top - by, self.right + by, self.bottom + by)
+
+    def through(self, matrix: NDArray[np.floating]) -> Box:
+        """Return the upright box that encloses this one after a homography (3, 3), rounded outwards."""
+        corners = [
+            [self.left, self.top],
+            [self.right, self.top],
+            [self.right, self.bottom],
+            [self.left, self.bottom],
+        ]
+        moved = cv2.perspectiveTransform(np.array([corners], np.float64), matrix)[0]
+        (left, top), (right, bottom) = np.floor(moved.min(axis=0)), np.ceil(moved.max(axis=0))
+        return Box(int(left), int(top), int(right), int(bottom))
+
+    def of(self, image: Grey) -> Grey:
+        """Cut the box out of an image."""
+        return image[self.top : self.bottom, self.left : self.right]
+
+    def as_tuple(self) -> tuple[int, int, int, int]:
+        """Return left, top, right, bottom."""
+        return self.left, self.top, self.right, self.bottom
+
+    @property
+    def width(self) -> int:
+        """Width in pixels."""
+        return self.right - self.left
+
+    @property
+    def height(self) -> int:
+        """Height in pixels."""
+        return self.bottom - self.top
