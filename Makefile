@@ -10,7 +10,7 @@ WEIGHTS ?= weights/countersign-3
 TEST_WORKERS ?= $(shell n=$$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN); echo $$((n > 4 ? 4 : n)))
 
 .PHONY: help setup serve test fuzz lint audit docs lock clean benchmark-accuracy benchmark-serving benchmark-load \
-	benchmark-robustness
+	benchmark-robustness benchmark-documents
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -67,6 +67,9 @@ benchmark-load: $(VENV)/complete ## the service under load beside the bare netwo
 
 benchmark-robustness: $(VENV)/complete ## what scanners and pens cost beside a forgery
 	$(BIN)/python benchmarks/robustness.py $(WEIGHTS)
+
+benchmark-documents: $(VENV)/complete ## finding signatures on pages, and what it costs in accuracy (needs the data)
+	$(BIN)/python -m benchmarks.documents $(WEIGHTS)
 
 clean: ## remove the environment and the caches, keep var/ and runs/
 	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache site *.egg-info

@@ -140,7 +140,11 @@ async def _open_core(
         settings.refuse_public_without_keys(keys=keys.live > 0)
         decoding_timeout_s = max(DECODING_TIMEOUT_S, settings.deadline_s)
         decoders = DecoderPool(
-            settings.workers[0], decoding_timeout_s, metrics.reader_deaths.inc, settings.reader_memory_mb
+            settings.workers[0],
+            decoding_timeout_s,
+            metrics.reader_deaths.inc,
+            settings.reader_memory_mb,
+            settings.page_network,
         )
         opened.callback(decoders.close)
         embedder = load_embedder(settings)

@@ -38,7 +38,9 @@ ROOT = Path(__file__).resolve().parent.parent
 RELEASED_WEIGHTS = ROOT / "weights" / "countersign-3"
 """Default weights; their terms are ``research``."""
 PAGE_NETWORK = ROOT / "weights" / "page-1" / "model.onnx"
-"""The segmentation network that finds signatures on pages; its terms are ``permissive``."""
+"""The segmentation network that finds signatures on pages; its terms are ``research``."""
+PERMISSIVE_PAGE_NETWORK = ROOT / "weights" / "page-1-free" / "model.onnx"
+"""The segmentation network when `allowed_terms` is ``permissive``."""
 PERMISSIVE_WEIGHTS = ROOT / "weights" / "countersign-2-free"
 """Default weights when `allowed_terms` is ``permissive``."""
 SECRETS = Path("/run/secrets")
@@ -443,6 +445,11 @@ class Settings(BaseSettings):
     def batch(self, device: Literal["cpu", "cuda"]) -> int:
         """Maximum number of signatures in one batch on this device."""
         return self.batch_size or (32 if device == "cuda" else 8)
+
+    @property
+    def page_network(self) -> Path:
+        """The segmentation network that `allowed_terms` permits."""
+        return PERMISSIVE_PAGE_NETWORK if self.allowed_terms == "permissive" else PAGE_NETWORK
 
     @property
     def loopback(self) -> bool:

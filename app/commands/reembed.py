@@ -79,7 +79,12 @@ def reembed(
             f"COUNTERSIGN_WEIGHTS is {served}, which needs the templates that --drop-old would delete. Set "
             f"COUNTERSIGN_WEIGHTS={target.weights} for every replica, restart them, and run this command again."
         )
-    decoders = DecoderPool(threads, DECODING_TIMEOUT_S, memory_mb=settings.reader_memory_mb)
+    decoders = DecoderPool(
+        threads,
+        DECODING_TIMEOUT_S,
+        memory_mb=settings.reader_memory_mb,
+        page_network=settings.page_network,
+    )
     with closing(decoders), store_and_trail() as (store, trail):
         actor = operator(settings.operator_tenant)
         job = Reembedding(store, trail, embedder, actor, decoders)

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -118,6 +119,8 @@ class DecoderPool:
         Called for each worker process that died or was killed while decoding an upload.
     memory_mb : int
         Limit of the memory of a worker process in MiB; 0: no limit.
+    page_network : Path
+        The segmentation network that finds signatures on pages.
 
     Attributes
     ----------
@@ -131,13 +134,17 @@ class DecoderPool:
         patience_s: float,
         on_death: Callable[[], object] = lambda: None,
         memory_mb: int = 0,
+        page_network: Path = PAGE_NETWORK,
     ) -> None:
         self.threads = ThreadPoolExecutor(processes, thread_name_prefix="decoding")
         self._processor_limit_s = patience_s
         self._on_death = on_death
         try:
             self._processes = [
-                _Process(lambda: _start(memory_mb, math.ceil(patience_s)), _WALL_CLOCK_FACTOR * patience_s)
+                _Process(
+                    lambda: _start(memory_mb, math.ceil(patience_s), page_network),
+                    _WALL_CLOCK_FACTOR * patience_s,
+                )
                 for _ in range(processes)
             ]
         except OSError as error:
@@ -380,10 +387,10 @@ class _Process:
                 pipe.close()  # type: ignore[union-attr]
 
 
-def _start(memory_mb: int, processor_s: int) -> subprocess.Popen[bytes]:
+def _start(memory_mb: int, processor_s: int, page_network: Path) -> subprocess.Popen[bytes]:
     environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     return subprocess.Popen(  # noqa: S603 # nosec B603 - a fixed command, two numbers and a path of ours
-        [sys.executable, "-m", "app.decoding", str(memory_mb), str(processor_s), str(PAGE_NETWORK)],
+        [sys.executable, "-m", "app.decoding", str(memory_mb), str(processor_s), str(page_network)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=environment | _WORKER_ENVIRONMENT,

@@ -7,7 +7,7 @@ others); none is part of this repository. Where no font is installed, Pillow's o
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +16,8 @@ from typing import Literal, Protocol
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ImageFont
+from PIL import Image, ImageDraw, ImageFont
+from skimage.morphology import skeletonize
 
 from model.data.packing import Packed, pack
 from model.data.registry import open_dataset
@@ -237,6 +238,43 @@ class PackedSignatures:
         return self._packed.density(int(rng.integers(len(self._packed))))
 
 
+class WrittenNames:
+    """Names in many scripts as a hand might write them: the middle lines of printed letters, bent, drawn with a pen.
+
+    Without them, a network that has seen a script in print only takes handwriting in it for print.
+    """
+
+    def __init__(self, faces: Typefaces) -> None:
+        self._faces = faces
+        self._scripts = list(faces.by_script)
+
+    def draw(self, rng: np.random.Generator) -> Pixels:
+        """Draw one name."""
+        script = self._scripts[int(rng.integers(len(self._scripts)))]
+        choices = self._faces.by_script[script] + (self._faces.handwriting if script == "latin" else [])
+        face = choices[int(rng.integers(len(choices)))]
+        line = words(rng, face, int(rng.integers(1, 3))).title()[:18]
+        font = face.at(84)
+        left, top, right, bottom = font.getbbox(line)
+        size = (max(8, round(right - left) + 40), max(8, round(bottom - top) + 40))
+        image = Image.new("L", size, 0)
+        ImageDraw.Draw(image).text((20 - left, 20 - top), line, fill=255, font=font)
+        middle = np.asarray(skeletonize(np.asarray(image) > 127), np.uint8) * 255  # type: ignore[no-untyped-call]
+        if not middle.any():
+            return np.full((20, 40), 255, np.uint8)
+        pen = int(rng.integers(2, 6))
+        drawn = cv2.dilate(middle, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (pen, pen)))
+        amplitude, cells = rng.uniform(2.0, 7.0), (max(3, size[1] // 30), max(4, size[0] // 30))
+        field = rng.normal(0.0, amplitude, (2, *cells)).astype(np.float32)
+        dx, dy = (cv2.resize(f, size, interpolation=cv2.INTER_CUBIC) for f in field)
+        x, y = np.meshgrid(np.arange(size[0], dtype=np.float32), np.arange(size[1], dtype=np.float32))
+        slant = np.float32(rng.normal(0.0, 0.25))
+        bent = cv2.remap(drawn, x + dx + slant * (y - size[1] / 2), y + dy, cv2.INTER_LINEAR)
+        smooth = cv2.GaussianBlur(bent, (0, 0), rng.uniform(0.8, 1.6)).astype(np.float32)
+        strength = cv2.resize(rng.uniform(1.2, 2.4, (3, 9)).astype(np.float32), size)
+        return cropped(np.clip(smooth * strength, 0, 255).astype(np.uint8))
+
+
 class MixedSignatures:
     """A weighted mixture of sources."""
 
@@ -249,16 +287,26 @@ class MixedSignatures:
         return self._sources[int(rng.choice(len(self._sources), p=self._shares))].draw(rng)
 
 
-def training_signatures(data: Path | None = None, writers: int = 3000) -> MixedSignatures:
-    """Open the signatures that the segmentation network is trained on, all of permissive terms."""
-    return MixedSignatures(
-        [
-            SyntheticSignatures(writers, seed=5_000_000),
-            PackedSignatures(open_dataset("cross-media-chinese/train", data)),
-            PackedSignatures(open_dataset("self-30/train", data)),
-        ],
-        [0.6, 0.2, 0.2],
-    )
+def training_signatures(
+    faces: Typefaces, datasets: Mapping[str, float], data: Path | None = None, writers: int = 3000
+) -> MixedSignatures:
+    """Open the signatures that a segmentation network is trained on.
+
+    Parameters
+    ----------
+    datasets : mapping
+        Weights of data sets by name, of which the training writers are used; ``synthetic`` are synthetic writers and
+        ``names`` are names in the given fonts, written by :class:`WrittenNames`.
+    """
+    sources: list[SignatureSource] = []
+    for name in datasets:
+        if name == "synthetic":
+            sources.append(SyntheticSignatures(writers, seed=5_000_000))
+        elif name == "names":
+            sources.append(WrittenNames(faces))
+        else:
+            sources.append(PackedSignatures(open_dataset(f"{name}/train", data)))
+    return MixedSignatures(sources, list(datasets.values()))
 
 
 def cropped(density: Pixels, level: int = 40) -> Pixels:

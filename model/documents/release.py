@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -13,8 +14,13 @@ from safetensors.torch import save_file
 
 from model.networks.page import STRIDE, PageNetwork
 
+PERMISSIVE = frozenset({"synthetic", "names", "cross-media-chinese", "self-30"})
+"""Sources of signatures whose terms are permissive."""
 
-def release_page_network(network: PageNetwork, name: str, recipe: str, folder: Path, steps: int) -> None:
+
+def release_page_network(
+    network: PageNetwork, name: str, recipe: str, datasets: Sequence[str], folder: Path
+) -> None:
     """Write a weights folder; an existing one is overwritten."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
@@ -23,14 +29,8 @@ def release_page_network(network: PageNetwork, name: str, recipe: str, folder: P
     card = {
         "name": name,
         "task": "segmentation of handwritten signatures on pages",
-        "terms": "permissive",
-        "data": [
-            "pages composed by model.documents",
-            "synthetic writers of this project",
-            "cross-media-chinese/train (MIT)",
-            "self-30/train (Apache-2.0)",
-        ],
-        "steps": steps,
+        "terms": "permissive" if PERMISSIVE.issuperset(datasets) else "research",
+        "data": ["pages composed by model.documents", *datasets],
         "parameters": sum(p.numel() for p in network.parameters()),
         "sha256": hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest(),
     }

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
+from safetensors.torch import load_file
 from torch.nn import functional
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -31,7 +32,10 @@ CHECKPOINT = "checkpoint.pt"
 class PageRecipe(BaseModel):
     """A training run.
 
-    ``writers`` is the number of synthetic writers, ``average`` the decay of the moving average of the weights.
+    ``datasets`` are the weights of the sources of signatures (:func:`model.documents.material.training_signatures`),
+    ``writers`` the number of synthetic writers. ``start`` is a weights folder to start from, relative to the working
+    directory. The learning rate follows a cosine over ``schedule_steps``, by default ``steps``. ``average`` is the
+    decay of the moving average of the weights.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -40,11 +44,14 @@ class PageRecipe(BaseModel):
     seed: int = 0
     widths: tuple[int, int, int, int] = (16, 24, 48, 96)
     steps: int = Field(ge=1)
+    schedule_steps: int = Field(default=0, ge=0)
     batch: int = Field(default=6, ge=1)
     learning_rate: float = Field(default=2e-3, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
     average: float = Field(default=0.998, ge=0, lt=1)
+    datasets: dict[str, float]
     writers: int = Field(default=3000, ge=1)
+    start: str = ""
     threads: int = Field(default=1, ge=1)
     checkpoint_steps: int = Field(default=250, ge=1)
 
@@ -73,6 +80,8 @@ def train(
     torch.manual_seed(recipe.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     network = PageNetwork(recipe.widths).to(device)
+    if recipe.start:
+        network.load_state_dict(load_file(Path(recipe.start) / "model.safetensors"))
     average = copy.deepcopy(network).requires_grad_(requires_grad=False)
     optimiser = torch.optim.AdamW(
         network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay
@@ -84,7 +93,8 @@ def train(
         network.load_state_dict(state["network"])
         average.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])
-    faces, source = Typefaces("train"), training_signatures(data, recipe.writers)
+    faces = Typefaces("train")
+    source = training_signatures(faces, recipe.datasets, data, recipe.writers)
     patches = Patches(faces, source, recipe.batch, recipe.seed, state["step"])
     # One worker, so that the batches come in order and a resumed run sees those that it would have seen.
     loader = DataLoader(patches, batch_size=None, num_workers=1, prefetch_factor=4)
@@ -93,7 +103,7 @@ def train(
     for step, (darkness, signature, weight) in enumerate(loader, state["step"]):
         if step >= min(recipe.steps, stop_after or recipe.steps):
             break
-        completed = step / recipe.steps
+        completed = step / (recipe.schedule_steps or recipe.steps)
         for group in optimiser.param_groups:
             warm_up = min(1.0, (step + 1) / 100)
             group["lr"] = (
@@ -127,7 +137,7 @@ def train(
             part.replace(out / CHECKPOINT)
     bar.close()
     if bar.n >= recipe.steps:
-        release_page_network(average.cpu(), recipe.name, text, out / "weights", recipe.steps)
+        release_page_network(average.cpu(), recipe.name, text, list(recipe.datasets), out / "weights")
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ class Sheet:
     """
 
     grey: Grey
-    to_image: NDArray[np.float64]
+    to_image: NDArray[np.floating]
 
     def box_on_image(self, box: Box) -> Box:
         """Return the upright box in the image that encloses a box on the sheet."""
@@ -62,14 +62,13 @@ def find_sheet(grey: Grey) -> Sheet | None:
     """
     small, scale = shrink(grey, SIDE)
     # Writing and print give way to the paper around them.
-    filled = cv2.morphologyEx(
-        cv2.GaussianBlur(small, (0, 0), 1.0), cv2.MORPH_CLOSE, np.ones((9, 9), np.uint8)
-    )
+    soft = cv2.GaussianBlur(small, (0, 0), 1.0)
+    filled = np.asarray(cv2.morphologyEx(soft, cv2.MORPH_CLOSE, np.ones((9, 9), np.uint8)), np.uint8)
     _, bright = cv2.threshold(filled, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     outlines, _ = cv2.findContours(bright, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     if not outlines:
         return None
-    outline = max(outlines, key=cv2.contourArea)
+    outline = np.asarray(max(outlines, key=cv2.contourArea), np.int32)
     if not MIN_SHARE <= cv2.contourArea(outline) / small.size <= MAX_SHARE:
         return None
     corners = _four_corners(outline)
