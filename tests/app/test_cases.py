@@ -123,3 +123,36 @@ def test_copies_do_not_narrow_the_threshold_of_distinct_references(client: TestC
     plain, repeated = (verify(client, signer, draw(1, 5)).json() for signer in "ab")
     assert repeated["threshold"] == pytest.approx(plain["threshold"])
     assert repeated["distance"] == pytest.approx(plain["distance"])
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_a_quarter_turn_is_put_right_and_reported(client: TestClient, draw: Draw, degrees: int) -> None:
+    enrol(client, "a", *(draw(1, n) for n in range(4)))
+    scan = image_of(draw(1, 5))
+    upright = verify(client, "a", saved(scan, "PNG")).json()
+    turned = verify(client, "a", saved(scan.rotate(degrees, expand=True), "PNG")).json()
+    assert upright["decision"] == "accept"
+    assert turned["decision"] == "accept"
+    assert turned["distance"] == pytest.approx(upright["distance"], abs=0.05)
+    details = {warning["code"]: warning["detail"] for warning in turned["warnings"]}
+    assert f"turned by {min(degrees, 360 - degrees)} degrees" in details["turned"]
+
+
+@pytest.mark.parametrize("degrees", [-15, 12])
+def test_a_slanted_scan_is_put_right_or_the_angle_is_reported(
+    client: TestClient, draw: Draw, degrees: int
+) -> None:
+    enrol(client, "a", *(draw(1, n) for n in range(4)))
+    scan = image_of(draw(1, 5))
+    slanted = scan.rotate(degrees, expand=True, fillcolor=250, resample=Image.Resampling.BICUBIC)
+    answer = verify(client, "a", saved(slanted, "PNG")).json()
+    assert answer["decision"] == "accept" or "turned" in {warning["code"] for warning in answer["warnings"]}
+
+
+def test_a_forgery_is_not_accepted_for_being_turned(client: TestClient, draw: Draw) -> None:
+    enrol(client, "a", *(draw(1, n) for n in range(4)))
+    for writer in (2, 3, 6):
+        scan = image_of(draw(writer, 1))
+        for degrees in (0, 15, 90):
+            turned = saved(scan.rotate(degrees, expand=True, fillcolor=250), "PNG")
+            assert verify(client, "a", turned).json()["decision"] != "accept"
