@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from app.decoding.formats import UploadLimits
 from app.decoding.frames import read_frame, write_frame
-from app.decoding.uploads import UploadLimits
 from app.domain.errors import Busy, StartRefused, TooExpensive, UploadRefused
 from app.settings import ROOT
 from model.errors import UnusableSignature

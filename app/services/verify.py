@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 from sqlalchemy.orm import Session
 
+from app.decoding.formats import detect_media_type
 from app.domain.errors import TooFewReferences
 from app.domain.records import Finding, ResultWarning, Upload, Verification, new_id
 from app.observability.drift import genuine_rank
 from app.services.core import Core
 from app.services.decision import build_basis, build_finding, compare_questioned, resolve_policy
 from app.services.idempotency import IdempotentRequest
-from app.services.preparation import detect_media_type, read_signature, read_signatures
+from app.services.preparation import read_signature, read_signatures
 from app.services.warnings import make_warning
 from app.store import questioned_images, references, signer_locks, verifications
 
