@@ -41,8 +41,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
+from app.decoding.formats import UploadLimits
 from app.decoding.pool import DecoderPool
-from app.decoding.uploads import UploadLimits
 from app.settings import RELEASED_WEIGHTS, ROOT, Settings
 from model.networks.embedder import Embedder
 from model.synthetic.writer import Writer

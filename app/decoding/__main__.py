@@ -27,9 +27,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from app.decoding.formats import UploadLimits
 from app.decoding.frames import read_frame, write_frame
-from app.decoding.structure import count_pages
-from app.decoding.uploads import UploadLimits, read_upload, silence_libtiff
+from app.decoding.libtiff import silence_libtiff
+from app.decoding.uploads import count_pages, read_upload
 from app.domain.errors import UploadRefused
 from model.errors import UnusableSignature
 from model.preprocessing.box import Box

@@ -22,8 +22,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from app.decoding.formats import UploadLimits
 from app.decoding.frames import read_frame, write_frame
-from app.decoding.uploads import UploadLimits
 from app.domain.errors import Busy, StartRefused, TooExpensive, UploadRefused
 from app.domain.records import UploadRegion
 from app.settings import PAGE_NETWORK, ROOT

@@ -97,10 +97,8 @@ def tiff_page(data: bytes, page: int) -> bytes:
     return data if page == 0 else data[:4] + struct.pack(f"{order}I", pages[page]) + data[8:]
 
 
-def count_pages(data: bytes) -> int:
-    """Count the pages of a file; only TIFF can have more than one."""
-    if data[:4] not in {b"II*\x00", b"MM\x00*"}:
-        return 1
+def count_tiff_pages(data: bytes) -> int:
+    """Count the pages of a TIFF."""
     return len(_tiff_pages(data)[1])
 
 

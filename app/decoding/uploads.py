@@ -1,27 +1,33 @@
 """Decoding of an upload: from untrusted bytes to a grey image, or a refusal with its reason.
 
 Cheap checks come first: size, magic bytes, the structure of the file (`app.decoding.structure`), then the dimensions
-in its header. Pixels are decoded only after all checks, by Pillow's decoder for the detected format only. An
-exception raised within Pillow becomes a refusal of the file; an exception of our own code is raised as it is.
+in its header. Pixels are decoded only after all checks: a page of a PDF document by PDFium (`app.decoding.pdf`), an
+image by Pillow's decoder for the detected format only. An exception raised within these libraries becomes a refusal
+of the file; an exception of our own code is raised as it is. The service process must not import this module, which
+loads the decoders.
 """
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import io
 import struct
 import traceback
 import warnings
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import PIL
 from numpy.typing import NDArray
-from PIL import Image
+from pi_heif import register_heif_opener
+from PIL import AvifImagePlugin, Image, features
 
-from app.decoding.structure import no_such_page, pixel_cost, tiff_page
+from app.decoding.formats import (
+    ACCEPTED_FORMATS,
+    Format,
+    UploadLimits,
+    describe_unsupported,
+    detect_format,
+)
+from app.decoding.pdf import count_pdf_pages, render_page
+from app.decoding.structure import count_tiff_pages, no_such_page, pixel_cost, tiff_page
 from app.domain.errors import (
     DamagedImage,
     EmptyUpload,
@@ -32,30 +38,9 @@ from app.domain.errors import (
 )
 from model.preprocessing.grey import to_grey
 
-ACCEPTED_FORMATS = "the accepted formats are PNG, JPEG, TIFF, BMP and WebP"
 MAX_SIDE = 30_000  # px; no scan of a page is longer
 MAX_ASPECT = 200
 
-_DECODERS = (
-    (b"\x89PNG\r\n\x1a\n", "PNG"),
-    (b"\xff\xd8\xff", "JPEG"),
-    (b"II*\x00", "TIFF"),
-    (b"MM\x00*", "TIFF"),
-    (b"BM", "BMP"),
-)
-_UNSUPPORTED_KINDS = (
-    (b"%PDF", "a PDF document; export the page with the signature as an image"),
-    (b"GIF8", "a GIF image"),
-    (b"\x00\x00\x01\x00", "an icon file"),
-    (b"8BPS", "a Photoshop document"),
-    (b"\xff\x0a", "a JPEG XL image"),
-    (b"\x00\x00\x00\x0cJXL ", "a JPEG XL image"),
-    (b"\x00\x00\x00\x0cjP  ", "a JPEG 2000 image"),
-    (b"II+\x00", "a BigTIFF image"),
-    (b"MM\x00+", "a BigTIFF image"),
-    (b"PK\x03\x04", "a ZIP archive or an office document"),
-    (b"\x1f\x8b", "a gzip archive"),
-)
 _DECODER_ERRORS = (
     OSError,
     SyntaxError,
@@ -72,22 +57,12 @@ _DECODER_ERRORS = (
     RuntimeError,
     struct.error,
 )
-"""Exceptions that Pillow's decoders are known to raise for corrupt input."""
+"""Exceptions that the decoders are known to raise for corrupt input."""
+_LIBRARIES = frozenset({"PIL", "pi_heif", "pypdfium2"})
+"""Packages whose exceptions mean that the file is damaged."""
 
-
-@dataclass(frozen=True)
-class UploadLimits:
-    """Limits on the size of an upload.
-
-    Attributes
-    ----------
-    max_bytes : int
-    max_pixels : int
-        Applies to the page that is read.
-    """
-
-    max_bytes: int
-    max_pixels: int
+register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # as everywhere in a worker process: the others use the other cores
 
 
 def read_upload(data: bytes, name: str | None, limits: UploadLimits, page: int = 0) -> NDArray[np.uint8]:
@@ -99,7 +74,7 @@ def read_upload(data: bytes, name: str | None, limits: UploadLimits, page: int =
     name : str or None
         File name given by the caller; used in messages only, never to detect the format.
     page : int
-        Counted from 0; only TIFF can have more than one.
+        Counted from 0; only TIFF and PDF can have more than one.
 
     Returns
     -------
@@ -118,13 +93,15 @@ def read_upload(data: bytes, name: str | None, limits: UploadLimits, page: int =
             f"The file has {len(data):,} bytes; the maximum is {limits.max_bytes:,}. "
             "Crop the image or lower its resolution."
         )
-    decoder = _decoder(data, name)
+    kind = _check_format(data, name)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            cost = pixel_cost(data, decoder)
-            selected = _select_page(page, data, decoder)
-            with Image.open(io.BytesIO(selected), formats=[decoder]) as image:
+            if kind is Format.PDF:
+                return render_page(data, page, limits.max_pixels, MAX_SIDE, MAX_ASPECT)
+            cost = pixel_cost(data, kind.value)
+            selected = _select_page(page, data, kind)
+            with Image.open(io.BytesIO(selected), formats=[kind.value]) as image:
                 _check_size(image, limits, cost)
                 return to_grey(image)
     except Image.DecompressionBombError as error:
@@ -133,43 +110,46 @@ def read_upload(data: bytes, name: str | None, limits: UploadLimits, page: int =
             "Crop the image or lower its resolution."
         ) from error
     except _DECODER_ERRORS as error:
-        if not _raised_in_pillow(error):
+        if not _raised_in_library(error):
             raise  # a bug in our own code
         raise DamagedImage(
-            f"The {decoder} image is truncated or corrupt and cannot be decoded; save or scan it again."
+            f"The {kind.noun} is truncated or corrupt and cannot be decoded; save or scan it again."
         ) from error
 
 
-def _raised_in_pillow(error: BaseException) -> bool:
-    """Whether an exception was raised within Pillow, or in a function that Pillow called."""
+def count_pages(data: bytes) -> int:
+    """Count the pages of a file that :func:`read_upload` has accepted; only TIFF and PDF can have more than one."""
+    kind = detect_format(data)
+    if kind is Format.PDF:
+        return count_pdf_pages(data)
+    return count_tiff_pages(data) if kind is Format.TIFF else 1
+
+
+def _raised_in_library(error: BaseException) -> bool:
+    """Whether an exception was raised within a decoding library, or in a function that one called."""
     frames = traceback.walk_tb(error.__traceback__)
-    return any(frame.f_globals.get("__name__", "").partition(".")[0] == "PIL" for frame, _ in frames)
+    return any(frame.f_globals.get("__name__", "").partition(".")[0] in _LIBRARIES for frame, _ in frames)
 
 
-def _decoder(data: bytes, name: str | None) -> str:
-    """Return the decoder for these bytes, by their magic number. Raises UnsupportedImage or NotAnImage."""
-    for magic, decoder in _DECODERS:
-        if data.startswith(magic):
-            return decoder
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "WEBP"
-    for magic, kind in _UNSUPPORTED_KINDS:
-        if data.startswith(magic):
-            raise UnsupportedImage(f"The file is {kind}; {ACCEPTED_FORMATS}.")
-    if data[4:8] == b"ftyp":
-        raise UnsupportedImage(f"The file is a HEIC or AVIF image or a video; {ACCEPTED_FORMATS}.")
-    start = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if start.startswith((b"<svg", b"<?xml")):
-        raise UnsupportedImage(f"The file is an SVG or XML document; {ACCEPTED_FORMATS}.")
+def _check_format(data: bytes, name: str | None) -> Format:
+    """Return the format of the file. Raises UnsupportedImage or NotAnImage."""
+    kind = detect_format(data)
+    if kind is Format.AVIF and not features.check("avif"):
+        raise UnsupportedImage("This installation cannot read AVIF images; save the image as PNG or JPEG.")
+    if kind is not None:
+        return kind
+    unsupported = describe_unsupported(data)
+    if unsupported is not None:
+        raise UnsupportedImage(f"The file is {unsupported}; {ACCEPTED_FORMATS}.")
     called = f" {name!r}" if name else ""
     raise NotAnImage(
         f"The file{called} is not an image: its first bytes match no image format; {ACCEPTED_FORMATS}."
     )
 
 
-def _select_page(page: int, data: bytes, decoder: str) -> bytes:
+def _select_page(page: int, data: bytes, kind: Format) -> bytes:
     """Return the data with the requested page first. Raises NoSuchPage."""
-    if decoder == "TIFF":
+    if kind is Format.TIFF:
         return tiff_page(data, page)
     if page:
         raise no_such_page(page, 1)
@@ -189,13 +169,3 @@ def _check_size(image: Image.Image, limits: UploadLimits, cost: float) -> None:
         raise DamagedImage(
             f"The image has {width:,} x {height:,} pixels, which is not the shape of a scan; save it again."
         )
-
-
-def silence_libtiff() -> None:
-    """Stop libtiff from writing warnings about corrupt files to stderr, between the lines of the log."""
-    folder = Path(PIL.__file__).parent.parent / "pillow.libs"
-    for library in folder.glob("libtiff-*.so*"):  # bundled with Pillow's wheels for Linux
-        with contextlib.suppress(OSError, AttributeError):
-            loaded = ctypes.CDLL(str(library))
-            loaded.TIFFSetErrorHandler(None)
-            loaded.TIFFSetWarningHandler(None)

@@ -8,7 +8,7 @@ import re
 import sys
 from datetime import UTC, datetime
 
-from app.decoding.uploads import silence_libtiff
+from app.decoding.libtiff import silence_libtiff
 from app.domain.request_context import request_id
 
 _KEY = re.compile(r"\bcs_[A-Za-z0-9_-]{20,}")

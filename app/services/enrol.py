@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from sqlalchemy.orm import Session
 
+from app.decoding.formats import detect_media_type
 from app.domain.errors import DuplicateReference, SignerNotFound
 from app.domain.records import NewReference, Reference, ResultWarning, Upload, UploadRegion, new_id, now
 from app.services.core import Core
 from app.services.decision import SpecimenCheck, check_specimens
 from app.services.idempotency import IdempotentRequest
-from app.services.preparation import Signature, detect_media_type, read_signatures
+from app.services.preparation import Signature, read_signatures
 from app.services.warnings import make_warning
 from app.store import references, signer_locks, signers
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from contextvars import copy_context
 
+from app.decoding.formats import UploadLimits
 from app.decoding.pool import PageReading
-from app.decoding.uploads import UploadLimits
 from app.domain.errors import CountersignError, FileRefused
 from app.domain.records import Upload
 from app.services.core import Core

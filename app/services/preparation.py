@@ -9,7 +9,7 @@ from contextvars import copy_context
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from app.decoding.uploads import UploadLimits
+from app.decoding.formats import UploadLimits
 from app.domain.errors import CountersignError, FileRefused, TooManyFiles
 from app.domain.records import ResultWarning, Upload, UploadRegion, Vector
 from app.observability.tracing import span
@@ -17,16 +17,6 @@ from app.services.core import Core
 from app.services.warnings import quality_warnings
 from model.errors import UnusableSignature
 from model.preprocessing.ink import Prepared, Quality
-
-_MEDIA_TYPES = (
-    (b"\x89PNG\r\n\x1a\n", "image/png"),
-    (b"\xff\xd8\xff", "image/jpeg"),
-    (b"II*\x00", "image/tiff"),
-    (b"MM\x00*", "image/tiff"),
-    (b"BM", "image/bmp"),
-    (b"RIFF", "image/webp"),
-)
-"""First bytes of the accepted formats, and their media types."""
 
 
 @dataclass(frozen=True)
@@ -92,11 +82,6 @@ def _resolve_region(upload: Upload, quality: Quality) -> UploadRegion:
     if upload.region == "auto" and "sheet-rectified" in quality.warnings:
         return "auto"  # a box in the image is not quite the same after the sheet was put right
     return quality.region or "whole"
-
-
-def detect_media_type(data: bytes) -> str:
-    """Return the media type of an accepted image, by its first bytes."""
-    return next((name for magic, name in _MEDIA_TYPES if data.startswith(magic)), "application/octet-stream")
 
 
 def _decode(core: Core, upload: Upload, queued_at: float) -> Prepared:

@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
+from app.decoding.formats import UploadLimits
 from app.decoding.pool import DecoderFault, DecoderPool
-from app.decoding.uploads import UploadLimits
 from app.domain.callers import Caller
 from app.domain.errors import CountersignError, DataKeyMissing, StoredDataDamaged
 from app.domain.records import Vector

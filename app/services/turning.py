@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from app.decoding.uploads import UploadLimits
+from app.decoding.formats import UploadLimits
 from app.domain.records import ResultWarning, Upload, Vector
 from app.services.core import Core
 from app.services.decision import Comparison, Policy, compare_questioned

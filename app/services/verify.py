@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy.orm import Session
 
+from app.decoding.formats import detect_media_type
 from app.domain.errors import TooFewReferences
 from app.domain.records import Finding, ResultWarning, Upload, Vector, Verification, new_id
 from app.observability.drift import genuine_rank
@@ -21,7 +22,7 @@ from app.services.decision import (
     resolve_policy,
 )
 from app.services.idempotency import IdempotentRequest
-from app.services.preparation import Signature, detect_media_type, read_signature, read_signatures
+from app.services.preparation import Signature, read_signature, read_signatures
 from app.services.turning import find_turn
 from app.services.warnings import make_warning
 from app.store import questioned_images, references, signer_locks, verifications

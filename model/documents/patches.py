@@ -52,7 +52,6 @@ class Patches(IterableDataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
         """Yield batches; with several workers each yields its share, in turn."""
         worker = torch.utils.data.get_worker_info()
         number, count = (worker.id, worker.num_workers) if worker else (0, 1)
-        cv2.setNumThreads(1)
         step = self._first + number
         while True:
             yield self.at(step)

@@ -13,6 +13,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import cv2
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors.torch import load_file
@@ -77,6 +78,7 @@ def train(
     ``stop_after`` ends the run early, at a step at which there is a checkpoint.
     """
     torch.set_num_threads(recipe.threads)
+    cv2.setNumThreads(1)  # before the first use: a forked worker cannot change the threads of its parent
     torch.manual_seed(recipe.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     network = PageNetwork(recipe.widths).to(device)

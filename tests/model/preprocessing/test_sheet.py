@@ -54,7 +54,9 @@ TO_THE_EDGE = [[-30.0, 150], [590, 150], [590, 450], [-30, 450]]
 
 @pytest.mark.parametrize("desk", [dark(), dark(130), wooden()], ids=["dark", "grey", "wooden"])
 @pytest.mark.parametrize(
-    "corners", [STRAIGHT, TURNED, IN_PERSPECTIVE, TO_THE_EDGE], ids=["straight", "turned", "perspective", "edge"]
+    "corners",
+    [STRAIGHT, TURNED, IN_PERSPECTIVE, TO_THE_EDGE],
+    ids=["straight", "turned", "perspective", "edge"],
 )
 def test_a_sheet_on_a_desk_is_put_right(corners: list[list[float]], desk: Grey) -> None:
     image = photograph(signed_sheet(), corners, desk)
