@@ -26,6 +26,10 @@ class Box:
         """Return the box of a whole image."""
         return cls(0, 0, image.shape[1], image.shape[0])
 
+    def moved(self, right: int, down: int) -> Box:
+        """Return the box moved by so many pixels."""
+        return Box(self.left + right, self.top + down, self.right + right, self.bottom + down)
+
     def scaled(self, factor: float) -> Box:
         """Return the box in an image that is ``factor`` times as large, rounded outwards."""
         return Box(

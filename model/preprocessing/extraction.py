@@ -3,7 +3,7 @@
 An upload is looked at three times, each time by the segmentation network (:mod:`model.networks.page`), which runs in
 OpenCV so that the processes that decode uploads do not load torch:
 
-1. on a small copy: if all ink belongs to a signature, the image is used as it is;
+1. around its ink: if all of that belongs to a signature, the image is used as it is;
 2. on the page, to find the signatures;
 3. on the crop around the signature, at a resolution that fits it, to tell its strokes from what lies across them.
 
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from model.errors import BadRegion, NoSignature, SeveralSignatures, TooSmall, UnusableSignature
 from model.preprocessing.box import Box
-from model.preprocessing.ink import MIN_SIDE, Canvas, Ink, Prepared, fit, isolate
+from model.preprocessing.ink import LOCATE_SIDE, MIN_SIDE, Canvas, Ink, Prepared, fit, isolate
 from model.preprocessing.segmentation import (
     Grey,
     Parts,
@@ -41,17 +41,23 @@ from model.preprocessing.sheet import find_sheet
 STRIDE = 16
 """The network's input is padded to a multiple of this."""
 
-FIRST_SIDE = 320
-"""Long side of the small copy that is looked at first, in pixels."""
+LOOKS = (256, 400)
+"""Long sides of the ink at which an image is looked at first, in pixels.
+
+The small copy is enough for most signatures; handwriting in small letters looks like print on it.
+"""
 
 PAGE_PIXELS, PAGE_SIDE = 300_000, 1024
 """Most pixels and the longest side of the copy on which signatures are searched."""
 
-CROP_SIDE = 512
+CROP_SIDE = 440
 """Long side of the crop on which strokes are told from what lies across them."""
 
-CLEAN_SHARE = 0.97
-"""Share of the ink that must belong to a signature for an image to be used as it is."""
+MAX_ENLARGEMENT = 1.6
+"""Small images are enlarged by this factor at most."""
+
+CLEAN_PARTS, CLEAN_INK = 0.97, 0.75
+"""Shares of the ink that must lie in parts of a signature, and be likely itself, for an image to be used as it is."""
 
 MIN_CONFIDENCE = 0.6
 """Mean probability over the ink of a region from which it counts as a signature."""
@@ -137,7 +143,12 @@ class SignatureFinder:
         grey : uint8 (h, w)
             255 = white.
         """
-        view = _view(grey, min(PAGE_SIDE, math.sqrt(PAGE_PIXELS * max(grey.shape) / min(grey.shape))))
+        around = _ink_box(grey)
+        box = Box.around(grey) if around is None else around
+        longest = min(
+            PAGE_SIDE, math.sqrt(PAGE_PIXELS * max(box.width, box.height) / min(box.width, box.height))
+        )
+        view = _look(grey, box, longest)
         probability = self.probability(view.darkness)
         ink = ((view.darkness > _INK) & (probability > 127)).astype(np.uint8)
         clusters = _clusters(ink)
@@ -154,7 +165,7 @@ class SignatureFinder:
                 and size >= 0.025 * max(view.darkness.shape)
                 and confidence >= MIN_CONFIDENCE
             ):
-                box = cluster.box.grown(1).scaled(1.0 / view.scale).clipped(grey.shape)
+                box = view.on_image(cluster.box.grown(1)).clipped(grey.shape)
                 found.append(Found(box, round(confidence, 3), cluster.ink * confidence))
         return tuple(sorted(found, key=lambda signature: -signature.ink))
 
@@ -191,6 +202,7 @@ class SignatureFinder:
             return Extracted(grey, None, None)
         found = self.find(grey)
         if not found:
+            isolate(grey)  # raises what is more to the point: nothing is written, there is only a line
             raise NoSignature(
                 "There is ink on the image, but no handwritten signature was found in it; upload the page or the "
                 "crop that shows the signature, or set `region` to where it is."
@@ -231,30 +243,41 @@ class SignatureFinder:
 
     def _is_clean(self, grey: Grey) -> bool:
         """Whether all ink of the image belongs to a signature, but for what isolation takes out anyway."""
-        view = _view(grey, FIRST_SIDE)
-        try:
-            parts, _ = locate(view.darkness)
-        except UnusableSignature:
+        box = _ink_box(grey)
+        return box is not None and any(self._is_clean_at(grey, box, side) for side in LOOKS)
+
+    def _is_clean_at(self, grey: Grey, box: Box, side: int) -> bool:
+        view = _look(grey, box, side)
+        ink = _ink_mask(view.darkness)
+        if ink is None:
             return False
-        parts, _ = without_rulings(parts)
-        mask = without_specks(parts).mask > 0
-        probability = self.probability(view.darkness)
-        return bool(np.count_nonzero(probability[mask] > 127) >= CLEAN_SHARE * np.count_nonzero(mask))
+        likely = (
+            cv2.dilate((self.probability(view.darkness) > 90).view(np.uint8), np.ones((5, 5), np.uint8)) > 0
+        )
+        parts = Parts.of(ink)
+        areas = np.bincount(parts.labels.ravel(), minlength=len(parts.left)).astype(np.float64)
+        shares = np.bincount(parts.labels.ravel(), likely.ravel(), minlength=len(parts.left)) / np.maximum(
+            areas, 1
+        )
+        areas[0] = 0.0
+        in_parts = float(areas[shares >= 0.35].sum() / areas.sum())
+        itself = float((areas * shares).sum() / areas.sum())
+        return in_parts >= CLEAN_PARTS and itself >= CLEAN_INK
 
     def _cleaned(
         self, crop: Grey, box: Box, found: tuple[Found, ...], others: list[Box] | None = None
     ) -> Extracted:
         """Mask everything but the signature in a crop."""
-        view = _view(crop, CROP_SIDE)
+        view = _look(crop, Box.around(crop), CROP_SIDE)
         probability = self.probability(view.darkness)
         for other in others or []:
             moved = Box(
                 other.left - box.left, other.top - box.top, other.right - box.left, other.bottom - box.top
             )
-            inside = moved.scaled(view.scale).clipped(probability.shape)
+            inside = view.from_image(moved).clipped(probability.shape)
             if inside.width > 0 and inside.height > 0:
                 inside.of(probability)[:] = 0
-        keep = _keep(view.darkness, probability)
+        keep = view.without_margin(_keep(view.darkness, probability))
         if not keep.any():
             raise NoSignature(
                 "No handwritten signature was found in the region; set `region` to where the signature is."
@@ -307,23 +330,80 @@ def isolate_signature(grey: Grey, finder: SignatureFinder, region: Region | Box 
 
 @dataclass(frozen=True)
 class _View:
-    """A reduced copy of an image.
+    """A part of an image at another scale, with a margin of paper.
 
     Attributes
     ----------
     darkness : uint8 (h, w)
     scale : float
         Its pixels to a pixel of the image.
+    box : Box
+        The part, in pixels of the image.
+    margin : tuple of two ints
+        Columns at the left and right, rows at the top and bottom.
     """
 
     darkness: Grey
     scale: float
+    box: Box
+    margin: tuple[int, int]
+
+    def on_image(self, box: Box) -> Box:
+        """Map a box of the view to the image."""
+        across, down = self.margin
+        moved = box.moved(-across, -down).scaled(1.0 / self.scale)
+        return moved.moved(self.box.left, self.box.top)
+
+    def from_image(self, box: Box) -> Box:
+        """Map a box of the image to the view."""
+        across, down = self.margin
+        return box.moved(-self.box.left, -self.box.top).scaled(self.scale).moved(across, down)
+
+    def without_margin(self, layer: Grey) -> Grey:
+        """Cut the margin off an image of the size of the view."""
+        across, down = self.margin
+        return layer[down : layer.shape[0] - down, across : layer.shape[1] - across]
 
 
-def _view(grey: Grey, side: float) -> _View:
-    page, scale = shrink(grey, round(side))
+def _look(grey: Grey, box: Box, side: float) -> _View:
+    """Look at a part of an image at a scale at which its long side has ``side`` pixels.
+
+    Signatures in the training pages have paper around them, hence the margin.
+    """
+    part = box.of(grey)
+    scale = min(MAX_ENLARGEMENT, side / max(part.shape))
+    size = (max(8, round(part.shape[1] * scale)), max(8, round(part.shape[0] * scale)))
+    method = cv2.INTER_AREA if scale < 1.0 else cv2.INTER_LINEAR
+    page = np.asarray(cv2.resize(part, size, interpolation=method), np.uint8)
     page = 255 - page if is_light_on_dark(page) else page
-    return _View(relative_darkness(page, paper(page)), scale)
+    across, down = round(0.12 * max(size)), max(14, round(0.2 * size[1]))
+    if max(size) > 1.5 * CROP_SIDE:
+        across = down = 14
+    darkness = cv2.copyMakeBorder(
+        relative_darkness(page, paper(page)), down, down, across, across, cv2.BORDER_CONSTANT, value=0
+    )
+    return _View(np.asarray(darkness, np.uint8), scale, box, (across, down))
+
+
+def _ink_mask(darkness: Grey) -> NDArray[np.uint8] | None:
+    """Mask of the ink without rulings, frames and specks; None if there is none or it cannot be told from paper."""
+    try:
+        parts, _ = locate(darkness)
+    except UnusableSignature:
+        return None
+    mask = without_specks(without_rulings(parts)[0]).mask
+    return mask if mask.any() else None
+
+
+def _ink_box(grey: Grey) -> Box | None:
+    """Box of the ink of an image, in its pixels; None if there is none or it cannot be told from paper."""
+    page, scale = shrink(grey, LOCATE_SIDE)
+    page = 255 - page if is_light_on_dark(page) else page
+    mask = _ink_mask(relative_darkness(page, paper(page)))
+    if mask is None:
+        return None
+    x, y, width, height = cv2.boundingRect(mask)
+    return Box(x, y, x + width, y + height).grown(4).scaled(1.0 / scale).clipped(grey.shape)
 
 
 @dataclass(frozen=True)
