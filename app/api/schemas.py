@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from app.domain.errors import InvalidCursor
 from app.domain.records import Finding, Reference, ResultWarning, Signer, Verification
-from app.domain.signer_ids import MAX_LENGTH, is_printable, signer_id
+from app.domain.caller_ids import MAX_LENGTH, is_printable, signer_id
 from app.http.paths import decoded_segment
 from app.services.identify import Identification
 

@@ -12,7 +12,7 @@ from PIL import Image
 from schemathesis.generation.case import Case
 from schemathesis.transport.serialization import Binary
 
-from app.domain.signer_ids import signer_id
+from app.domain.caller_ids import signer_id
 from model.synthetic.writer import Writer
 
 
