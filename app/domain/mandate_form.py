@@ -1,7 +1,7 @@
 """The form of a mandate: who may sign for an account, and how many of them up to which amount.
 
-It is data: the body of ``PUT /accounts/{account_id}``, stored as JSON with each version of the account. The JSON Schema
-in ``docs/account.schema.json`` is generated from it. :mod:`app.domain.mandates` applies it.
+It is data: the body of ``PUT /accounts/{account_id}``, stored as JSON with each version of the account. The JSON
+Schema in ``docs/account.schema.json`` is generated from it. :mod:`app.domain.mandates` applies it.
 """
 
 from __future__ import annotations
@@ -186,8 +186,8 @@ class Band(_Form):
         allow_inf_nan=False,
         strict=True,
         description="Share of skilled forgeries that may be accepted in this band, within `calibration.far_range` of "
-        "`/model`. It replaces the setting of the service; a signer's own `target_far` applies where it is lower, and "
-        "a signer's `fixed_threshold` always applies. null: as for `/verify`.",
+        "`/model`. It replaces the setting of the service; a signer's own `target_far` applies where it is lower, "
+        "and a signer's `fixed_threshold` always applies. null: as for `/verify`.",
         examples=[0.05],
     )
 
