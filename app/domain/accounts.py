@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -11,6 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from app.domain.assignment import Decision
+from app.domain.audit_chain import canonical
 from app.domain.errors import PreconditionFailed, PreconditionRequired
 from app.domain.mandate_form import Mandate
 from app.domain.records import Verification
@@ -134,7 +134,4 @@ class Precondition:
 
 def mandate_sha256(mandate: Mandate) -> str:
     """Return the SHA-256 of a mandate as canonical JSON, hexadecimal."""
-    text = json.dumps(
-        mandate.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False
-    )
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(canonical(mandate.model_dump(mode="json")).encode()).hexdigest()

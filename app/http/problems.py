@@ -85,8 +85,8 @@ PROBLEMS: dict[str, ProblemKind] = {
     "too-much-ink": ProblemKind(422, "Ink and paper cannot be told apart"),
     "image-too-small": ProblemKind(422, "The image or the writing is too small"),
     "unusable-signature": ProblemKind(422, "The image holds no usable signature"),
-    # The service
     "precondition-required": ProblemKind(428, "A change needs an If-Match header"),
+    # The service
     "too-many-requests": ProblemKind(429, "Too many requests in too short a time"),
     "internal-error": ProblemKind(500, "The service failed", "unknown"),
     "answer-lost": ProblemKind(500, "The request was carried out, but not answered in time", "everything"),
