@@ -3,83 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from fastapi import Form, Header, Path, Query
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.schemas import VerificationOut
-from app.domain.accounts import AccountSummary, AccountVerification, AccountVersion, Precondition
-from app.domain.caller_ids import MAX_LENGTH, account_id
-from app.domain.mandate_form import (
-    AMOUNT_SCHEMA,
-    CURRENCY_PATTERN,
-    IsoDate,
-    Mandate,
-    Signatory,
-    amount,
-    amount_text,
-)
-from app.http.paths import decoded_segment
+from app.domain.accounts import AccountSummary, AccountVerification, AccountVersion
+from app.domain.mandate_form import IsoDate, Mandate, Signatory, amount_text
 
-AccountPath = Annotated[
-    str,
-    BeforeValidator(decoded_segment),
-    AfterValidator(account_id),
-    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_LENGTH, "format": "account-id"}),
-    Path(
-        description=f"Id of the account, chosen by the client: 1 to {MAX_LENGTH} printable characters, "
-        "percent-encoded.",
-        examples=["acme"],
-    ),
-]
-IfMatch = Annotated[
-    str | None,
-    Header(
-        alias="If-Match",
-        pattern=r'^(\*|"[!#-~]{1,64}")$',
-        description="`ETag` of the account that the change is meant for, or `*`. If the account has changed since, "
-        "the answer is 412 `precondition-failed`, and nothing is changed.",
-    ),
-]
-IfNoneMatch = Annotated[
-    Literal["*"] | None,
-    Header(alias="If-None-Match", description="`*`: only create the account; do not change one that exists."),
-]
-AmountField = Annotated[
-    Decimal,
-    BeforeValidator(amount),
-    WithJsonSchema(AMOUNT_SCHEMA),
-    Form(description="Amount of the document, in the currency of the account.", examples=["2500"]),
-]
-DateField = Annotated[
-    IsoDate | None,
-    Form(alias="date", description="Day of the signatures, `YYYY-MM-DD`; by default today, in UTC."),
-]
-CurrencyField = Annotated[
-    str | None,
-    Form(
-        pattern=CURRENCY_PATTERN,
-        description="Currency of the amount, ISO 4217, to check it.",
-        examples=["EUR"],
-    ),
-]
-VersionCursor = Annotated[
-    str | None,
-    Query(
-        pattern=r"^[1-9][0-9]{0,8}$",
-        description="`next_cursor` of the previous page; omit it for the first page.",
-    ),
-]
-VersionPath = Annotated[int, Path(ge=1, le=10**9, description="Number of the version.", examples=[1])]
-AccountVerificationPath = Annotated[
-    str,
-    Path(max_length=64, description="`account_verification_id` returned by `/accounts/{account_id}/verify`."),
-]
-ETAG_RESPONSE: dict[str, Any] = {
-    "headers": {"ETag": {"schema": {"type": "string"}, "description": "For `If-Match` of the next change."}}
-}
 _EXAMPLE_ID = "019ab3c4-5d6e-7f80-9a1b-2c3d4e5f6071"
 _EXAMPLE_TIME = "2026-01-15T09:30:00Z"
 
@@ -278,19 +209,21 @@ class AccountVerificationOut(_Out):
             verification = verified.verifications.get(signature.pop("verification_id"))
             signature["verification"] = None if verification is None else VerificationOut.of(verification)
             signatures.append(signature)
-        return cls(
-            account_verification_id=verified.account_verification_id,
-            account_id=verified.account_id,
-            version=verified.version,
-            version_id=verified.version_id,
-            date=verified.document.signed_on,
-            amount=amount_text(verified.document.amount),
-            currency=verified.document.currency,
-            decision=verified.decision,
-            signatures=signatures,
-            model_version=verified.model_version,
-            created_at=verified.created_at,
-            **basis,
+        return cls.model_validate(
+            {
+                **basis,
+                "account_verification_id": verified.account_verification_id,
+                "account_id": verified.account_id,
+                "version": verified.version,
+                "version_id": verified.version_id,
+                "date": verified.document.signed_on,
+                "amount": amount_text(verified.document.amount),
+                "currency": verified.document.currency,
+                "decision": verified.decision,
+                "signatures": signatures,
+                "model_version": verified.model_version,
+                "created_at": verified.created_at,
+            }
         )
 
 
@@ -299,14 +232,3 @@ class AccountVerificationsPage(_Out):
 
     verifications: list[AccountVerificationOut]
     next_cursor: str | None
-
-
-def make_precondition(if_match: str | None, if_none_match: str | None = None) -> Precondition:
-    """Convert the headers of a conditional request."""
-    return Precondition(if_match and if_match.strip('"'), if_none_match is not None)
-
-
-def etag(account: dict[str, Any] | AccountOut) -> str:
-    """Return the entity tag of an account, from its response."""
-    version_id = account.version_id if isinstance(account, AccountOut) else account["version_id"]
-    return f'"{version_id}"'

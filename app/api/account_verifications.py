@@ -7,15 +7,14 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, File, UploadFile
 
-from app.api.account_schemas import (
+from app.api.account_parameters import (
     AccountPath,
-    AccountVerificationOut,
     AccountVerificationPath,
-    AccountVerificationsPage,
     AmountField,
     CurrencyField,
     DateField,
 )
+from app.api.account_schemas import AccountVerificationOut, AccountVerificationsPage
 from app.api.dependencies import (
     COMMON_PROBLEMS,
     UPLOAD_PROBLEMS,
@@ -65,7 +64,8 @@ async def post_account_verify(
         list[UploadFile],
         File(
             min_length=1,
-            description="Images of the questioned signatures of the document, one each: PNG, JPEG, TIFF, BMP or WebP.",
+            description="Images of the questioned signatures of the document, one signature each: PNG, JPEG, TIFF, "
+            "BMP or WebP.",
         ),
     ],
     amount: AmountField,

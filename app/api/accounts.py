@@ -6,20 +6,17 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
-from app.api.account_schemas import (
+from app.api.account_parameters import (
     ETAG_RESPONSE,
-    AccountOut,
     AccountPath,
-    AccountsPage,
-    AccountSummaryOut,
     IfMatch,
     IfNoneMatch,
     VersionCursor,
     VersionPath,
-    VersionsPage,
     etag,
     make_precondition,
 )
+from app.api.account_schemas import AccountOut, AccountsPage, AccountSummaryOut, VersionsPage
 from app.api.dependencies import COMMON_PROBLEMS, Cursor, IdempotencyKey, Limit, RunningCore
 from app.api.schemas import decode_cursor, encode_cursor
 from app.domain.accounts import mandate_sha256
@@ -109,7 +106,7 @@ async def put_account(
         lambda account: AccountOut.of(account).model_dump(mode="json"),
         request,
     )
-    response.headers["ETag"] = etag(answer)
+    response.headers["ETag"] = etag(answer["version_id"])
     response.status_code = 201 if answer["version"] == 1 else 200
     return answer
 
@@ -133,7 +130,7 @@ async def get_account(
     ```
     """
     account = AccountOut.of(await accounts.get_account(core, caller.tenant_id, account_id))
-    response.headers["ETag"] = etag(account)
+    response.headers["ETag"] = etag(account.version_id)
     return account
 
 
