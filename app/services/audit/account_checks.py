@@ -23,29 +23,30 @@ def check_accounts(session: Session) -> Iterator[Fault]:
 
 
 def _check_decisions(session: Session) -> Iterator[Fault]:
-    decisions = {
-        (row.tenant_id, row.account_verification_id): row
-        for row in session.scalars(select(AccountVerificationRow))
-    }
-    entries = select(AuditRow.tenant_id, AuditRow.sequence, AuditRow.record_id, AuditRow.details).where(
-        AuditRow.action == "account-verify"
+    of_entry = (AccountVerificationRow.account_verification_id == AuditRow.record_id) & (
+        AccountVerificationRow.tenant_id == AuditRow.tenant_id
     )
-    for entry in session.execute(entries):
-        record = decisions.pop((entry.tenant_id, entry.record_id), None)
-        if record is None:
-            yield Fault(
-                entry.tenant_id, entry.sequence, f"the account verification {entry.record_id} was deleted"
-            )
+    columns = [getattr(AccountVerificationRow, name) for name in _COPIED_FIELDS]
+    entries = (
+        select(AuditRow.tenant_id, AuditRow.sequence, AuditRow.record_id, AuditRow.details, *columns)
+        .outerjoin(AccountVerificationRow, of_entry)
+        .where(AuditRow.action == "account-verify")
+    )
+    for row in session.execute(entries, execution_options={"yield_per": 1000}):
+        what = f"the account verification {row.record_id}"
+        if row.decision is None:
+            yield Fault(row.tenant_id, row.sequence, f"{what} was deleted")
             continue
-        details = json.loads(entry.details)
-        changed = [name for name in _COPIED_FIELDS if getattr(record, name) != details.get(name)]
+        details = json.loads(row.details)
+        changed = [name for name in _COPIED_FIELDS if getattr(row, name) != details.get(name)]
         if changed:
-            yield Fault(
-                entry.tenant_id,
-                entry.sequence,
-                f"the account verification {entry.record_id} was changed: {', '.join(changed)}",
-            )
-    for tenant_id, account_verification_id in decisions:
+            yield Fault(row.tenant_id, row.sequence, f"{what} was changed: {', '.join(changed)}")
+    unknown = (
+        select(AccountVerificationRow.tenant_id, AccountVerificationRow.account_verification_id)
+        .outerjoin(AuditRow, of_entry & (AuditRow.action == "account-verify"))
+        .where(AuditRow.record_id.is_(None))
+    )
+    for tenant_id, account_verification_id in session.execute(unknown):
         yield Fault(tenant_id, None, f"the account verification {account_verification_id} has no audit entry")
 
 
