@@ -16,7 +16,19 @@ from fastapi_offline import FastAPIOffline
 from starlette.formparsers import MultiPartParser
 from starlette.middleware.cors import CORSMiddleware
 
-from app.api import audit, compare, extract, health, identify, model, signers, verifications, verify
+from app.api import (
+    account_verifications,
+    accounts,
+    audit,
+    compare,
+    extract,
+    health,
+    identify,
+    model,
+    signers,
+    verifications,
+    verify,
+)
 from app.decoding.pool import DecoderPool
 from app.domain.errors import StartRefused
 from app.domain.request_context import prefix
@@ -49,7 +61,20 @@ from model.networks.embedder import Embedder
 _log = logging.getLogger(__name__)
 VERSION = version("countersign")
 ROUTERS = tuple(
-    part.router for part in (verify, compare, identify, extract, signers, verifications, model, audit, health)
+    part.router
+    for part in (
+        verify,
+        compare,
+        identify,
+        extract,
+        signers,
+        accounts,
+        account_verifications,
+        verifications,
+        model,
+        audit,
+        health,
+    )
 )
 DECODING_TIMEOUT_S = 10.0
 """Seconds that a worker process gets for one upload, even if its caller disconnects: replacing it costs more."""
@@ -210,8 +235,16 @@ def _add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", HEADER_NAME, "X-Request-ID"],
-            expose_headers=["Content-Disposition", "Retry-After", "WWW-Authenticate", "X-Request-ID"],
+            allow_headers=[
+                "Authorization",
+                "Content-Type",
+                "Idempotency-Key",
+                "If-Match",
+                "If-None-Match",
+                HEADER_NAME,
+                "X-Request-ID",
+            ],
+            expose_headers=["Content-Disposition", "ETag", "Retry-After", "WWW-Authenticate", "X-Request-ID"],
         )
     app.add_middleware(RequestMiddleware, metrics=metrics, max_bytes=settings.max_request_bytes)
     app.add_middleware(PathMiddleware)

@@ -11,9 +11,9 @@ from fastapi import Path
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from app.decoding.pool import PageReading
+from app.domain.caller_ids import MAX_LENGTH, is_printable, signer_id
 from app.domain.errors import InvalidCursor
 from app.domain.records import Finding, Reference, ResultWarning, Signer, Verification
-from app.domain.signer_ids import MAX_LENGTH, is_printable, signer_id
 from app.http.paths import decoded_segment
 from app.services.identify import Identification
 

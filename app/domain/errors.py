@@ -14,6 +14,8 @@
     │   ├── SignerNotFound
     │   ├── ReferenceNotFound
     │   ├── VerificationNotFound
+    │   ├── AccountNotFound
+    │   ├── AccountVersionNotFound
     │   ├── ImageNotKept           the image of the questioned signature was not kept, or has been deleted
     │   └── KeyNotFound
     ├── Conflict                   the request conflicts with stored data
@@ -24,10 +26,15 @@
     │   ├── UnsupportedRate        an error rate outside of the range of the calibration
     │   ├── SignerErased           the signer was erased during the request
     │   ├── ModelVersionMismatch   the templates are of another model than the loaded one
+    │   ├── MandateNotInForce      no version of the account applies to the day of the signatures
+    │   ├── CurrencyMismatch       the amount is in another currency than the account
     │   └── IdempotencyConflict    the Idempotency-Key was used for another request
+    ├── PreconditionFailed         the object is in another state than the request expects
+    ├── PreconditionRequired       the request changes an object without saying which state it expects
     ├── RequestTooLarge            the request body
     ├── UploadTimeout              the request body did not arrive in time
     ├── TooManyFiles
+    ├── DuplicateSignature         a file occurs twice among the questioned signatures
     ├── UploadRefused              one file is not accepted
     │   ├── EmptyUpload
     │   ├── UploadTooLarge         too many bytes
@@ -146,6 +153,18 @@ class VerificationNotFound(NotFound):
     code = "verification-not-found"
 
 
+class AccountNotFound(NotFound):
+    """There is no account with this id."""
+
+    code = "account-not-found"
+
+
+class AccountVersionNotFound(NotFound):
+    """The account has no version with this number."""
+
+    code = "account-version-not-found"
+
+
 class ImageNotKept(NotFound):
     """The image of the questioned signature was not kept, or has been deleted."""
 
@@ -204,10 +223,34 @@ class ModelVersionMismatch(Conflict):
     code = "model-version-mismatch"
 
 
+class MandateNotInForce(Conflict):
+    """No version of the account applies to the day of the signatures."""
+
+    code = "mandate-not-in-force"
+
+
+class CurrencyMismatch(Conflict):
+    """The amount is in another currency than the account."""
+
+    code = "currency-mismatch"
+
+
 class IdempotencyConflict(Conflict):
     """The Idempotency-Key was used for another request."""
 
     code = "idempotency-conflict"
+
+
+class PreconditionFailed(CountersignError):
+    """The object is in another state than the request expects."""
+
+    code = "precondition-failed"
+
+
+class PreconditionRequired(CountersignError):
+    """The request changes an object without saying which state it expects."""
+
+    code = "precondition-required"
 
 
 class RequestTooLarge(CountersignError):
@@ -226,6 +269,12 @@ class TooManyFiles(CountersignError):
     """The request exceeds the maximum number of files."""
 
     code = "too-many-files"
+
+
+class DuplicateSignature(CountersignError):
+    """A file occurs twice among the questioned signatures of a document."""
+
+    code = "duplicate-signature"
 
 
 class UploadRefused(CountersignError):

@@ -10,7 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.domain.records import Finding, OperatingPoint, ReferenceDistance, ResultWarning, Vector, now
+from app.domain.errors import UnsupportedRate
+from app.domain.records import (
+    Finding,
+    OperatingPoint,
+    ReferenceDistance,
+    ResultWarning,
+    Signer,
+    Vector,
+    now,
+)
 from app.services.core import Core
 from app.services.preparation import Signature
 from app.services.warnings import make_warning
@@ -44,6 +53,26 @@ def resolve_policy(
     target = settings.target_far if target_far is None else target_far
     review = settings.review_far if settings.review_far is not None and settings.review_far > target else None
     return Policy(target, review, fixed_threshold)
+
+
+def resolve_band_policy(core: Core, signer: Signer, band_far: float | None) -> Policy:
+    """Combine the `target_far` of an amount's band with the signer's own policy and the service's.
+
+    The lower of both `target_far` applies: neither an amount nor a signer for whom less is allowed gets more. A
+    signer's `fixed_threshold` takes precedence, as over any `target_far`.
+    """
+    if band_far is None or signer.fixed_threshold is not None:
+        return resolve_policy(core, signer.target_far, signer.fixed_threshold)
+    return resolve_policy(core, band_far if signer.target_far is None else min(band_far, signer.target_far))
+
+
+def refuse_unsupported_rate(core: Core, target_far: float) -> None:
+    """Raise UnsupportedRate when the calibration does not support a `target_far`."""
+    low, high = core.embedder.calibration.far_range
+    if not low <= target_far <= high:
+        raise UnsupportedRate(
+            f"target_far {target_far:g} is not supported; the calibration supports {low:.4f} to {high}."
+        )
 
 
 @dataclass(frozen=True)
@@ -83,11 +112,26 @@ async def compare_questioned(core: Core, questioned: Vector, templates: Vector, 
 
 def compute_comparison(core: Core, questioned: Vector, templates: Vector, policy: Policy) -> Comparison:
     """Compare a questioned template (dimension,) with the templates (k, dimension) of one signer's references."""
-    to_references = core.embedder.compare(questioned[None], templates)[0]
+    return compute_comparisons(core, questioned[None], templates, policy)[0]
+
+
+def compute_comparisons(
+    core: Core, questioned: Vector, templates: Vector, policy: Policy
+) -> list[Comparison]:
+    """Compare each of the questioned templates (n, dimension) with the templates (k, dimension) of one signer."""
     among = core.embedder.compare_among(templates)
     distinct = distinct_references(core, among)
-    verdict = _judge(core, to_references[distinct], among[np.ix_(distinct, distinct)], policy)
-    return Comparison(policy, verdict, to_references, among, distinct)
+    distinct_among = among[np.ix_(distinct, distinct)]
+    return [
+        Comparison(
+            policy,
+            _judge(core, to_references[distinct], distinct_among, policy),
+            to_references,
+            among,
+            distinct,
+        )
+        for to_references in core.embedder.compare(questioned, templates)
+    ]
 
 
 def distinct_references(core: Core, among_references: Floats) -> NDArray[np.intp]:

@@ -13,12 +13,15 @@ from app.services.core import Core
 
 
 async def extract(core: Core, upload: Upload) -> PageReading:
-    """Find the signatures on a page; only an audit entry is stored.
+    """Find the signatures on a page; only an audit entry is stored. Raises FileRefused."""
+    reading = await find_signatures(core, upload)
+    entry = core.trail.entry("extract", signatures=len(reading.signatures))
+    await core.store.write(core.trail.append, entry)
+    return reading
 
-    Raises
-    ------
-    FileRefused
-    """
+
+async def find_signatures(core: Core, upload: Upload) -> PageReading:
+    """Find the signatures on a page. Raises FileRefused."""
     limits = UploadLimits(max_bytes=core.settings.max_upload_bytes, max_pixels=core.settings.max_pixels)
 
     def read() -> PageReading:
@@ -30,6 +33,4 @@ async def extract(core: Core, upload: Upload) -> PageReading:
     loop = asyncio.get_running_loop()
     reading = await loop.run_in_executor(core.readers.threads, copy_context().run, read)
     core.metrics.stages_elsewhere(reading.seconds)
-    entry = core.trail.entry("extract", signatures=len(reading.signatures))
-    await core.store.write(core.trail.append, entry)
     return reading

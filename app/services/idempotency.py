@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +17,17 @@ from app.store.signer_locks import LockedSigner
 
 @dataclass(frozen=True)
 class IdempotentRequest:
-    """An Idempotency-Key with the fingerprint of its request."""
+    """An Idempotency-Key with the fingerprint of its request.
+
+    Attributes
+    ----------
+    signer_id : str or None
+        The signer whom the answer is about; None when it is about several, or none.
+    """
 
     tenant_id: str
     key: str
-    signer_id: str
+    signer_id: str | None
     fingerprint: str
 
     def find_answer(self, session: Session) -> dict[str, Any] | None:
@@ -46,6 +52,12 @@ class IdempotentRequest:
         """Store the answer, in the transaction that writes what the answer describes."""
         idempotency.keep(session, locked, self.key, answer)
 
+    def store_answer_of_many(
+        self, session: Session, locked: Collection[LockedSigner], answer: dict[str, Any]
+    ) -> None:
+        """Store an answer that is about several signers, or none."""
+        idempotency.keep_of_many(session, self.tenant_id, locked, self.key, answer)
+
 
 async def make_idempotent_request(
     tenant_id: str, key: str | None, operation: str, signer_id: str, uploads: Iterable[Upload]
@@ -55,6 +67,21 @@ async def make_idempotent_request(
         return None
     fingerprint = await asyncio.to_thread(_fingerprint, (operation, signer_id), uploads)
     return IdempotentRequest(tenant_id, key, signer_id, fingerprint)
+
+
+async def make_account_request(
+    tenant_id: str,
+    key: str | None,
+    operation: str,
+    account_id: str,
+    content: Iterable[str] = (),
+    uploads: Iterable[Upload] = (),
+) -> IdempotentRequest | None:
+    """Fingerprint a request about an account by its operation, its content and the bytes of its files."""
+    if key is None:
+        return None
+    words = (operation, account_id, *content)
+    return IdempotentRequest(tenant_id, key, None, await asyncio.to_thread(_fingerprint, words, uploads))
 
 
 def _fingerprint(words: Iterable[str], uploads: Iterable[Upload]) -> str:

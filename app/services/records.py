@@ -5,9 +5,9 @@ from __future__ import annotations
 from sqlalchemy.orm import Session
 
 from app.domain.audit_chain import Entry
-from app.domain.errors import UnsupportedRate
 from app.domain.records import Page, Reference, ReferenceImage, Signer, Verification, now
 from app.services.core import Core
+from app.services.decision import refuse_unsupported_rate
 from app.store import audit, questioned_images, references, signer_locks, signers, verifications
 from app.store.erasure.tombstones import Erasure
 
@@ -24,12 +24,9 @@ async def get_signer(core: Core, tenant_id: str, signer_id: str) -> Signer:
 
 async def set_policy(core: Core, tenant_id: str, signer_id: str, policy: dict[str, float | None]) -> Signer:
     """Set a signer's `target_far` or `fixed_threshold`; raise SignerNotFound or UnsupportedRate."""
-    low, high = core.embedder.calibration.far_range
     target = policy.get("target_far")
-    if target is not None and not low <= target <= high:
-        raise UnsupportedRate(
-            f"target_far {target:g} is not supported; the calibration supports {low:.4f} to {high}."
-        )
+    if target is not None:
+        refuse_unsupported_rate(core, target)
     entry = core.trail.entry("policy", policy=policy)
 
     def write(session: Session) -> Signer:

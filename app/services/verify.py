@@ -9,8 +9,17 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from app.decoding.formats import detect_media_type
+from app.domain.audit_chain import Entry
 from app.domain.errors import TooFewReferences
-from app.domain.records import Finding, ResultWarning, Upload, Vector, Verification, new_id
+from app.domain.records import (
+    Finding,
+    ResultWarning,
+    Specimens,
+    Upload,
+    Vector,
+    Verification,
+    new_id,
+)
 from app.observability.drift import genuine_rank
 from app.services.core import Core
 from app.services.decision import (
@@ -26,6 +35,7 @@ from app.services.preparation import Signature, read_signature, read_signatures
 from app.services.turning import find_turn
 from app.services.warnings import make_warning
 from app.store import questioned_images, references, signer_locks, verifications
+from app.store.signer_locks import LockedSigner
 
 Answer = dict[str, Any]
 
@@ -61,29 +71,14 @@ async def verify(
     signature = await read_signature(core, upload)
     policy = resolve_policy(core, specimens.signer.target_far, specimens.signer.fixed_threshold)
     comparison, warnings = await _compare(core, signature, specimens.templates, policy)
-    if signature.sha256 in specimens.sha256:
-        warnings.append(make_warning("identical-image"))
-    if any(specimens.warned):
-        warnings.append(make_warning("low-quality-reference"))
-    finding = build_finding(core, signature, comparison, specimens.reference_ids, warnings)
-    basis = build_basis(core, signature, comparison, specimens.reference_ids)
-    verification = Verification(new_id(), signer_id, finding, signature.sha256, basis)
-    entry = core.trail.entry("verify", record_id=verification.verification_id, **audit_details(core, finding))
+    verification = build_verification(core, specimens, signature, comparison, warnings)
+    entry = verify_entry(core, verification)
 
     def write(session: Session) -> Answer:
         if request is not None and (earlier := request.claim(session)) is not None:
             return earlier
         locked = signer_locks.lock(session, tenant_id, signer_id, specimens.signer.key)
-        verifications.add(session, locked, verification)
-        if core.settings.keep_questioned_days:
-            questioned_images.add(
-                session,
-                locked,
-                verification.verification_id,
-                upload.data,
-                detect_media_type(upload.data),
-                finding.created_at,
-            )
+        store_verification(session, core, locked, verification, upload)
         answer = render(verification)
         if request is not None:
             request.store_answer(session, locked, answer)
@@ -92,9 +87,55 @@ async def verify(
 
     with core.metrics.stage("store"):
         answer = await core.store.write(write)
-    rank = genuine_rank(core.embedder.calibration, comparison.verdict, len(comparison.distinct))
-    core.metrics.verification(finding.decision, finding.distance, rank)
+    count_verification(core, verification, comparison)
     return answer
+
+
+def build_verification(
+    core: Core,
+    specimens: Specimens,
+    signature: Signature,
+    comparison: Comparison,
+    warnings: Sequence[ResultWarning] = (),
+    **more: Any,
+) -> Verification:
+    """Build the verification of a signature that was compared with a signer; `more` is added to its basis."""
+    warnings = list(warnings)
+    if signature.sha256 in specimens.sha256:
+        warnings.append(make_warning("identical-image"))
+    if any(specimens.warned):
+        warnings.append(make_warning("low-quality-reference"))
+    finding = build_finding(core, signature, comparison, specimens.reference_ids, warnings)
+    basis = build_basis(core, signature, comparison, specimens.reference_ids)
+    return Verification(new_id(), specimens.signer.signer_id, finding, signature.sha256, basis | more)
+
+
+def verify_entry(core: Core, verification: Verification) -> Entry:
+    """Build the audit entry of a verification; call it on the event loop."""
+    details = audit_details(core, verification.finding)
+    return core.trail.entry("verify", record_id=verification.verification_id, **details)
+
+
+def store_verification(
+    session: Session, core: Core, locked: LockedSigner, verification: Verification, upload: Upload
+) -> None:
+    """Store a verification, and its image if the service is configured to keep it."""
+    verifications.add(session, locked, verification)
+    if core.settings.keep_questioned_days:
+        questioned_images.add(
+            session,
+            locked,
+            verification.verification_id,
+            upload.data,
+            detect_media_type(upload.data),
+            verification.finding.created_at,
+        )
+
+
+def count_verification(core: Core, verification: Verification, comparison: Comparison) -> None:
+    """Count a stored verification in the metrics."""
+    rank = genuine_rank(core.embedder.calibration, comparison.verdict, len(comparison.distinct))
+    core.metrics.verification(verification.finding.decision, verification.finding.distance, rank)
 
 
 async def compare(core: Core, reference_uploads: Sequence[Upload], questioned_upload: Upload) -> Finding:

@@ -8,13 +8,15 @@ database and then finds its answer: the work is done once.
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.domain.errors import IdempotencyConflict
+from app.store.account_tables import RetrySignerRow
 from app.store.encryption.cipher import cipher_of
 from app.store.encryption.sealing import answer_place
 from app.store.signer_locks import LockedSigner
@@ -49,8 +51,13 @@ def find(session: Session, tenant_id: str, key: str, fingerprint: str) -> dict[s
     return row.answer
 
 
-def claim(session: Session, tenant_id: str, key: str, fingerprint: str, signer_id: str, at: datetime) -> None:
-    """Take the key for this transaction; raises IntegrityError when another one was quicker, once that is through."""
+def claim(
+    session: Session, tenant_id: str, key: str, fingerprint: str, signer_id: str | None, at: datetime
+) -> None:
+    """Take the key for this transaction; raises IntegrityError when another one was quicker, once that is through.
+
+    `signer_id` is None when the answer will tell of several signers, or of none: :func:`keep_of_many`.
+    """
     session.add(
         RetryRow(
             tenant_id=tenant_id,
@@ -65,21 +72,51 @@ def claim(session: Session, tenant_id: str, key: str, fingerprint: str, signer_i
 
 def keep(session: Session, locked: LockedSigner, key: str, answer: dict[str, Any]) -> None:
     """Keep the answer, which tells of a signer, under a key that this transaction has claimed."""
-    place = answer_place(locked.tenant_id, locked.signer_id, key)
-    sealed = cipher_of(session).seal(place, json.dumps(answer).encode())
-    session.execute(
-        update(RetryRow)
-        .where(RetryRow.tenant_id == locked.tenant_id, RetryRow.idempotency_key == key)
-        .values(sealed=sealed.data, key_id=sealed.key_id)
-    )
+    _keep(session, locked.tenant_id, locked.signer_id, key, answer)
+
+
+def keep_of_many(
+    session: Session, tenant_id: str, locked: Collection[LockedSigner], key: str, answer: dict[str, Any]
+) -> None:
+    """Like :func:`keep`, for an answer that tells of several signers, or of none."""
+    _keep(session, tenant_id, None, key, answer)
+    if locked:
+        session.execute(
+            insert(RetrySignerRow),
+            [
+                {"tenant_id": tenant_id, "idempotency_key": key, "signer_id": signer.signer_id}
+                for signer in locked
+            ],
+        )
 
 
 def forget_signer(session: Session, tenant_id: str, signer_id: str) -> None:
     """Delete the answers about a signer, but not their keys: a late repetition must not enrol them again."""
+    among_others = select(RetrySignerRow.idempotency_key).where(
+        RetrySignerRow.tenant_id == tenant_id, RetrySignerRow.signer_id == signer_id
+    )
     session.execute(
         update(RetryRow)
-        .where(RetryRow.tenant_id == tenant_id, RetryRow.signer_id == signer_id)
+        .where(
+            RetryRow.tenant_id == tenant_id,
+            or_(RetryRow.signer_id == signer_id, RetryRow.idempotency_key.in_(among_others)),
+        )
         .values(sealed=None, key_id=None, answer=None, signer_id=None)
+        .execution_options(synchronize_session=False)
+    )
+    session.execute(
+        delete(RetrySignerRow).where(
+            RetrySignerRow.tenant_id == tenant_id, RetrySignerRow.signer_id == signer_id
+        )
+    )
+
+
+def _keep(session: Session, tenant_id: str, signer_id: str | None, key: str, answer: dict[str, Any]) -> None:
+    sealed = cipher_of(session).seal(answer_place(tenant_id, signer_id, key), json.dumps(answer).encode())
+    session.execute(
+        update(RetryRow)
+        .where(RetryRow.tenant_id == tenant_id, RetryRow.idempotency_key == key)
+        .values(sealed=sealed.data, key_id=sealed.key_id)
     )
 
 

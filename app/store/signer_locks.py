@@ -8,6 +8,7 @@ whole database from its beginning (`app.store.engine`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -48,6 +49,12 @@ def lock_exclusively(session: Session, tenant_id: str, signer_id: str, key: str)
     if session.scalar(select(SignerRow.key).where(SignerRow.key == key).with_for_update()) is None:
         raise _erased(signer_id)
     return LockedSigner(tenant_id, signer_id, key)
+
+
+def lock_all(session: Session, tenant_id: str, keys: Mapping[str, str]) -> dict[str, LockedSigner]:
+    """Like :func:`lock`, for several signers, given and returned by signer id; by increasing key."""
+    ordered = sorted(keys.items(), key=lambda item: item[1])
+    return {signer_id: lock(session, tenant_id, signer_id, key) for signer_id, key in ordered}
 
 
 def lock_by_id(session: Session, tenant_id: str, signer_id: str) -> LockedSigner:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict
 from datetime import datetime
 from typing import cast
@@ -14,6 +15,7 @@ from app.domain.records import Finding, OperatingPoint, Page, ReferenceDistance,
 from app.store.signer_locks import LockedSigner
 from app.store.tables import VerificationRow
 
+BATCH = 500
 _ADD = insert(cast("Table", VerificationRow.__table__))
 
 
@@ -52,6 +54,19 @@ def get(session: Session, tenant_id: str, verification_id: str) -> Verification:
     if row is None:
         raise VerificationNotFound(f"There is no verification {verification_id!r} on record.")
     return _verification(row)
+
+
+def get_many(session: Session, verification_ids: Collection[str]) -> dict[str, Verification]:
+    """Get verifications by id, as far as they exist."""
+    found: dict[str, Verification] = {}
+    ids = list(verification_ids)
+    for start in range(0, len(ids), BATCH):  # databases limit the number of parameters of one statement
+        batch = VerificationRow.verification_id.in_(ids[start : start + BATCH])
+        found.update(
+            (row.verification_id, _verification(row))
+            for row in session.scalars(select(VerificationRow).where(batch))
+        )
+    return found
 
 
 def page(

@@ -218,13 +218,16 @@ class SignatureFinder:
     def extract_all(self, grey: Grey) -> list[tuple[Found, Ink]]:
         """Find all signatures of a page, and isolate the ink of each; those that are not usable are left out.
 
-        A sheet that was photographed on a darker ground is put right before; boxes are in pixels of the image.
+        An image whose ink all belongs to a signature has one, as for :meth:`extract`. A sheet that was photographed
+        on a darker ground is put right before; boxes are in pixels of the image.
         """
         if min(grey.shape) < MIN_SIDE:
             return []
         sheet = find_sheet(grey)
         page = grey if sheet is None else sheet.grey
         found, extracted = self.find(page), []
+        if len(found) > 1 and self._is_clean(page):
+            found = (_joined(found),)
         for signature in found[:MAX_SIGNATURES]:
             with suppress(UnusableSignature):
                 cut = self._cut(page, signature, found)
@@ -326,6 +329,18 @@ def isolate_signature(grey: Grey, finder: SignatureFinder, region: Region | Box 
         box = sheet.box_on_image(box or Box.around(page)).clipped(grey.shape)
     region_used = None if box is None else box.as_tuple()
     return Ink(ink.density, replace(ink.quality, warnings=tuple(warnings), region=region_used))
+
+
+def _joined(parts: tuple[Found, ...]) -> Found:
+    """Join the parts of one signature."""
+    box = Box(
+        min(part.box.left for part in parts),
+        min(part.box.top for part in parts),
+        max(part.box.right for part in parts),
+        max(part.box.bottom for part in parts),
+    )
+    ink = sum(part.ink for part in parts)
+    return Found(box, round(sum(part.confidence * part.ink for part in parts) / ink, 3), ink)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from PIL import Image
 from schemathesis.generation.case import Case
 from schemathesis.transport.serialization import Binary
 
-from app.domain.signer_ids import signer_id
+from app.domain.caller_ids import account_id, signer_id
 from model.synthetic.writer import Writer
 
 
@@ -35,6 +35,9 @@ schemathesis.openapi.format("binary", st.sampled_from(SCANS).map(Binary))
 schemathesis.openapi.format("byte", st.sampled_from(SCANS).map(lambda scan: base64.b64encode(scan).decode()))
 schemathesis.openapi.format(
     "signer-id", st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=20).map(signer_id)
+)
+schemathesis.openapi.format(
+    "account-id", st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=20).map(account_id)
 )
 # Digits are valid in all listings: cursors of the audit are numbers, those of the others encode ids.
 schemathesis.openapi.format(

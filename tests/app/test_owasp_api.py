@@ -6,6 +6,7 @@ Where a line cannot apply its test says why, and holds the service to the reason
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -36,6 +37,15 @@ SCOPE_OF = {
     ("GET", "/verifications/{verification_id}"): "read",
     ("GET", "/verifications/{verification_id}/image"): "read",
     ("PUT", "/verifications/{verification_id}/outcome"): "verify",
+    ("GET", "/accounts"): "read",
+    ("GET", "/accounts/{account_id}"): "read",
+    ("PUT", "/accounts/{account_id}"): "enrol",
+    ("DELETE", "/accounts/{account_id}"): "enrol",
+    ("GET", "/accounts/{account_id}/versions"): "read",
+    ("GET", "/accounts/{account_id}/versions/{version}"): "read",
+    ("POST", "/accounts/{account_id}/verify"): "verify",
+    ("GET", "/accounts/{account_id}/verifications"): "read",
+    ("GET", "/accounts/{account_id}/verifications/{account_verification_id}"): "read",
     ("GET", "/model"): "read",
     ("GET", "/audit"): "admin",
     ("GET", "/metrics"): "read",
@@ -46,15 +56,21 @@ FREE = {("GET", "/livez"), ("GET", "/readyz")}
 def body_of(method: str, path: str, draw: Draw) -> dict[str, Any]:
     """What makes a call well formed."""
     image = ("q.png", draw(1, 5))
-    if path == "/compare":
-        return {"files": [("references", ("r.png", draw(1, 0))), ("signature", image)]}
-    if path in {"/verify", "/identify"}:
-        return {"data": {"signer_id": "a"}, "files": {"signature": image}}
-    if method == "POST":
-        return {"files": [("files", image)]}
-    if method == "PUT":
-        return {"json": {"outcome": "genuine"}}
-    return {"json": {"fixed_threshold": 0.5}} if method == "PATCH" else {}
+    bodies: dict[str, dict[str, Any]] = {
+        "POST /compare": {"files": [("references", ("r.png", draw(1, 0))), ("signature", image)]},
+        "POST /verify": {"data": {"signer_id": "a"}, "files": {"signature": image}},
+        "POST /identify": {"data": {"signer_id": "a"}, "files": {"signature": image}},
+        "POST /accounts/{account_id}/verify": {"data": {"amount": "1"}, "files": {"signatures": image}},
+        "PUT /accounts/{account_id}": {
+            "json": {"signatories": [{"signer_id": "a"}], "bands": [{"rules": [{"signatures": 1}]}]}
+        },
+    }
+    others: dict[str, dict[str, Any]] = {
+        "POST": {"files": [("files", image)]},
+        "PUT": {"json": {"outcome": "genuine"}},
+        "PATCH": {"json": {"fixed_threshold": 0.5}},
+    }
+    return bodies.get(f"{method} {path}", others.get(method, {}))
 
 
 def calls(client: TestClient) -> list[tuple[str, str]]:
@@ -64,7 +80,7 @@ def calls(client: TestClient) -> list[tuple[str, str]]:
 
 
 def address(path: str) -> str:
-    return path.replace("{signer_id}", "a").replace("{reference_id}", "r").replace("{verification_id}", "v")
+    return re.sub(r"\{(\w+)\}", lambda name: {"version": "1", "signer_id": "a"}.get(name[1], "x"), path)
 
 
 def test_api1_broken_object_level_authorization(serve: Serve, commands: Commands, draw: Draw) -> None:
@@ -142,7 +158,24 @@ def test_api3_broken_object_property_level_authorization(
             return set(value) | {name for one in value.values() for name in names(one)}
         return {name for one in value for name in names(one)} if isinstance(value, list) else set()
 
-    for where in ("/signers", "/signers/a", "/signers/a/references", "/verifications", "/audit"):
+    mandate: dict[str, Any] = {"signatories": [{"signer_id": "a"}], "bands": [{"rules": [{"signatures": 1}]}]}
+    for more in ({"tenant_id": "north"}, {"version": 9}, {"account_key": "x"}):
+        assert client.put("/accounts/x", json=mandate | more, headers=key).status_code == 400, more
+    assert client.put("/accounts/x", json=mandate, headers=key).status_code == 201
+    document: dict[str, Any] = {"data": {"amount": "1"}, "files": {"signatures": draw(1, 1)}}
+    assert client.post("/accounts/x/verify", headers=key, **document).status_code == 200
+    hidden |= {"account_key", "signer_keys"}
+    for where in (
+        "/signers",
+        "/signers/a",
+        "/signers/a/references",
+        "/verifications",
+        "/accounts",
+        "/accounts/x",
+        "/accounts/x/versions",
+        "/accounts/x/verifications",
+        "/audit",
+    ):
         assert not names(client.get(where, headers=key).json()) & hidden, where
 
 

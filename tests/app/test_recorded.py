@@ -128,6 +128,43 @@ def send_requests(client: TestClient, draw: Callable[..., bytes]) -> Iterator[tu
         "record invalid outcome",
         client.put(f"/verifications/{verification}/outcome", json={"outcome": "perhaps"}),
     )
+    mandate = {
+        "signatories": [{"signer_id": "anna", "panel": "A"}, {"signer_id": "bert", "panel": "B"}],
+        "bands": [
+            {"up_to": 1000, "rules": [{"signatures": 1}], "target_far": 0.3},
+            {"rules": [{"panels": {"A": 1, "B": 1}}], "target_far": 0.05},
+        ],
+    }
+
+    def verify_document(amount: str, *contents: bytes, **options: Any) -> Any:
+        files = [("signatures", file(content)) for content in contents]
+        data = {"amount": amount, "date": "2026-01-15"}
+        return client.post("/accounts/acme/verify", data=data, files=files, **options)
+
+    created = client.put("/accounts/acme", json=mandate)
+    yield "create account", created
+    yield "change account blindly", client.put("/accounts/acme", json=mandate | {"currency": "EUR"})
+    tag = {"If-Match": created.headers["ETag"]}
+    yield "change account", client.put("/accounts/acme", json=mandate | {"currency": "EUR"}, headers=tag)
+    yield "change account, stale", client.put("/accounts/acme", json=mandate, headers=tag)
+    yield "create invalid account", client.put("/accounts/other", json=mandate | {"bands": []})
+    yield "list accounts", client.get("/accounts")
+    yield "show account", client.get("/accounts/acme")
+    yield "list versions", client.get("/accounts/acme/versions")
+    yield "show version", client.get("/accounts/acme/versions/1")
+    decided = verify_document("100", draw(1, 7), headers={"Idempotency-Key": "k3"})
+    yield "verify account", decided
+    yield "verify account, retry", verify_document("100", draw(1, 7), headers={"Idempotency-Key": "k3"})
+    yield "verify account, two signatures", verify_document("1000.01", draw(2, 3), draw(1, 7))
+    yield (
+        "verify unknown account",
+        client.post("/accounts/none/verify", data={"amount": "1"}, files={"signatures": file(draw(1, 7))}),
+    )
+    yield "list account verifications", client.get("/accounts/acme/verifications?limit=1")
+    path = f"/accounts/acme/verifications/{decided.json()['account_verification_id']}"
+    yield "show account verification", client.get(path)
+    yield "delete account", client.delete("/accounts/acme")
+    yield "show deleted account", client.get("/accounts/acme")
     yield "erase reference", client.delete(f"/signers/anna/references/{reference}")
     yield "erase reference, retry", client.delete(f"/signers/anna/references/{reference}")
     yield "erase signer", client.delete("/signers/anna")

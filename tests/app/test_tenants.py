@@ -7,6 +7,7 @@ same, member by member, as for what does not exist anywhere.
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,7 @@ class Houses:
     south: dict[str, str]
     reference_id: str
     verification_id: str
+    account_verification_id: str
 
 
 @pytest.fixture
@@ -45,7 +47,15 @@ def houses(serve: Serve, commands: Commands, draw: Draw) -> Houses:
     assert enrol(client, "both", draw(3, 0), headers=south).status_code == 201
     told = verify(client, "anna", draw(1, 2), headers=north).json()
     reference = enrolled.json()["references"][0]["reference_id"]
-    return Houses(client, north, south, reference, told["verification_id"])
+    assert client.put("/accounts/acme", json=mandate_of("anna"), headers=north).status_code == 201
+    decided = client.post(
+        "/accounts/acme/verify", data={"amount": "1"}, files={"signatures": draw(1, 2)}, headers=north
+    ).json()["account_verification_id"]
+    return Houses(client, north, south, reference, told["verification_id"], decided)
+
+
+def mandate_of(signer_id: str) -> dict[str, Any]:
+    return {"signatories": [{"signer_id": signer_id}], "bands": [{"rules": [{"signatures": 1}]}]}
 
 
 def shape(response: Any, *own: str) -> Any:
@@ -59,7 +69,7 @@ def shape(response: Any, *own: str) -> Any:
 
 
 # Each call with what is north's and with what is nobody's, as (method, path or form) of a signer, a reference, a
-# verification. {s}, {r} and {v} stand for the ids.
+# verification, an account, its verification. {s}, {r}, {v}, {a} and {d} stand for the ids.
 CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ("GET", "/signers/{s}", {}),
     ("PATCH", "/signers/{s}", {"json": {"fixed_threshold": 0.1}}),
@@ -76,6 +86,16 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ("PUT", "/verifications/{v}/outcome", {"json": {"outcome": "forged"}}),
     ("GET", "/verifications?signer_id={s}", {}),
     ("GET", "/audit?signer_id={s}", {}),
+    ("GET", "/accounts/{a}", {}),
+    ("DELETE", "/accounts/{a}", {}),
+    ("DELETE", "/accounts/{a}", {"headers": {"If-Match": "*"}}),
+    ("PUT", "/accounts/{a}", {"json": mandate_of("{s}")}),
+    ("PUT", "/accounts/{a}", {"json": mandate_of("both"), "headers": {"If-Match": "*"}}),
+    ("GET", "/accounts/{a}/versions", {}),
+    ("GET", "/accounts/{a}/versions/1", {}),
+    ("POST", "/accounts/{a}/verify", {"data": {"amount": "1"}}),
+    ("GET", "/accounts/{a}/verifications", {}),
+    ("GET", "/accounts/{a}/verifications/{d}", {}),
     ("POST", "/verify", {"data": {"signer_id": "{s}"}}),
     ("POST", "/identify", {"data": {"signer_ids": "{s}"}}),
     ("POST", "/identify", {"data": {"signer_ids": ["both", "{s}"]}}),
@@ -90,32 +110,40 @@ NAMELESS = {
     ("GET", "/livez"),
     ("GET", "/readyz"),
     ("GET", "/verifications"),
+    ("GET", "/accounts"),
     ("GET", "/audit"),
 }
+NOBODYS = ("nemo", NOWHERE, NOWHERE, "none", NOWHERE)
 
 
-def send(houses: Houses, call: tuple[str, str, dict[str, Any]], draw: Draw, s: str, r: str, v: str) -> Any:
+def send(houses: Houses, call: tuple[str, str, dict[str, Any]], draw: Draw, *ids: str) -> Any:
     method, path, body = call
+    names = dict(zip("srvad", ids, strict=True))
+    fill = lambda text: text.format(**names)  # noqa: E731
     more: dict[str, Any] = {}
     if "json" in body:
-        more["json"] = body["json"]
+        more["json"] = json.loads(json.dumps(body["json"]).replace("{s}", names["s"]))
     if "data" in body:
-        fill = lambda text: text.format(s=s, r=r, v=v)  # noqa: E731
         more["data"] = {
             key: [fill(one) for one in value] if isinstance(value, list) else fill(value)
             for key, value in body["data"].items()
         }
-        more["files"] = {"signature": ("q.png", draw(1, 3))}
-    return houses.client.request(method, path.format(s=s, r=r, v=v), headers=houses.south, **more)
+        field = "signatures" if "/accounts/" in path else "signature"
+        more["files"] = {field: ("q.png", draw(1, 3))}
+    headers = houses.south | body.get("headers", {})
+    return houses.client.request(method, fill(path), headers=headers, **more)
+
+
+def theirs(houses: Houses) -> tuple[str, ...]:
+    return ("anna", houses.reference_id, houses.verification_id, "acme", houses.account_verification_id)
 
 
 def test_what_is_another_s_is_answered_like_what_does_not_exist(houses: Houses, draw: Draw) -> None:
-    theirs = ("anna", houses.reference_id, houses.verification_id)
-    nobodys = ("nemo", NOWHERE, NOWHERE)
+    northern = theirs(houses)
     before = everything_of(houses, houses.north)
     for call in CALLS:
-        assert shape(send(houses, call, draw, *theirs), *theirs) == shape(
-            send(houses, call, draw, *nobodys), *nobodys
+        assert shape(send(houses, call, draw, *northern), *northern) == shape(
+            send(houses, call, draw, *NOBODYS), *NOBODYS
         ), call
         assert everything_of(houses, houses.north) == before, f"{call} touched what is theirs"
 
@@ -131,6 +159,10 @@ def everything_of(houses: Houses, key: dict[str, str]) -> Any:
         signers,
         [get(f"/signers/{signer['signer_id']}/references") for signer in signers],
         get("/verifications"),
+        get("/accounts"),
+        get("/accounts/acme"),
+        get("/accounts/acme/versions"),
+        get("/accounts/acme/verifications"),
         get("/audit"),
     )
 
@@ -140,7 +172,7 @@ def test_what_is_another_s_takes_the_same_steps_in_the_store_as_what_does_not_ex
 ) -> None:
     """Timing tells what the code does differently, so it must do the same: statement for statement."""
 
-    def steps(call: tuple[str, str, dict[str, Any]], s: str, r: str, v: str) -> list[str]:
+    def steps(call: tuple[str, str, dict[str, Any]], *ids: str) -> list[str]:
         seen: list[str] = []
 
         def note(_: Any, __: Any, statement: str, *___: Any) -> None:
@@ -149,21 +181,27 @@ def test_what_is_another_s_takes_the_same_steps_in_the_store_as_what_does_not_ex
 
         event.listen(Engine, "before_cursor_execute", note)
         try:
-            send(houses, call, draw, s, r, v)
+            send(houses, call, draw, *ids)
         finally:
             event.remove(Engine, "before_cursor_execute", note)
         return seen
 
     for call in CALLS:
-        nobodys = steps(call, "nemo", NOWHERE, NOWHERE)  # twice: whatever is read once is remembered then
-        theirs = steps(call, "anna", houses.reference_id, houses.verification_id)
-        assert theirs == steps(call, "nemo", NOWHERE, NOWHERE), call
+        nobodys = steps(call, *NOBODYS)  # twice: whatever is read once is remembered then
+        assert steps(call, *theirs(houses)) == steps(call, *NOBODYS), call
         assert nobodys, call
 
 
 def test_every_call_of_the_api_is_tried(houses: Houses) -> None:
     document = houses.client.get("/openapi.json").json()
-    names = {"{signer_id}": "{s}", "{reference_id}": "{r}", "{verification_id}": "{v}"}
+    names = {
+        "{signer_id}": "{s}",
+        "{reference_id}": "{r}",
+        "{verification_id}": "{v}",
+        "{account_id}": "{a}",
+        "{account_verification_id}": "{d}",
+        "{version}": "1",
+    }
     tried = {(method, path.partition("?")[0]) for method, path, _ in CALLS} | NAMELESS
     for path, methods in document["paths"].items():
         short = path
@@ -177,15 +215,16 @@ def test_listings_hold_only_one_s_own(houses: Houses, draw: Draw) -> None:
     client = houses.client
     verify(client, "both", draw(3, 1), headers=houses.south)
 
-    def ids(key: dict[str, str]) -> tuple[set[str], int, int]:
+    def ids(key: dict[str, str]) -> tuple[set[str], int, int, int]:
         return (
             {signer["signer_id"] for signer in client.get("/signers", headers=key).json()["signers"]},
             len(client.get("/verifications", headers=key).json()["verifications"]),
             len(client.get("/signers/both/references", headers=key).json()["references"]),
+            len(client.get("/accounts", headers=key).json()["accounts"]),
         )
 
-    assert ids(houses.north) == ({"anna", "both"}, 1, 1)
-    assert ids(houses.south) == ({"both"}, 1, 1)
+    assert ids(houses.north) == ({"anna", "both"}, 2, 1, 1)
+    assert ids(houses.south) == ({"both"}, 1, 1, 0)
     north, south = (
         client.get("/signers/both/references", headers=key).json()["references"][0]["reference_id"]
         for key in (houses.north, houses.south)
@@ -277,3 +316,14 @@ def test_ids_cannot_be_counted_up(houses: Houses, draw: Draw) -> None:
     tails = {one.split("-", 3)[-1] for one in made}  # after time and version: 62 random bits
     assert len({tail[:6] for tail in tails}) == 4
     assert all(re.fullmatch(r"[89ab][0-9a-f]{3}-[0-9a-f]{12}", tail) for tail in tails)
+
+
+def test_an_account_id_is_one_s_own(houses: Houses, draw: Draw) -> None:
+    before = everything_of(houses, houses.north)
+    account = houses.client.put("/accounts/acme", json=mandate_of("both"), headers=houses.south)
+    assert (account.status_code, account.json()["version"]) == (201, 1)
+    body: dict[str, Any] = {"data": {"amount": "1"}, "files": {"signatures": draw(1, 2)}}
+    decided = houses.client.post("/accounts/acme/verify", **body, headers=houses.south).json()
+    assert {item["signer_id"] for item in decided["signatories"]} == {"both"}
+    assert houses.client.delete("/accounts/acme", headers=houses.south).status_code == 204
+    assert everything_of(houses, houses.north) == before

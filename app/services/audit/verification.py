@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from app.domain.api_keys import Key
 from app.domain.audit_chain import Anchor, ChainKeys, Entry, Fault, Verifier
+from app.services.audit.account_checks import check_accounts
 from app.store import api_keys, audit
 from app.store.access_tables import AuditRow
 from app.store.tables import VerificationRow
@@ -47,6 +48,7 @@ def verify_store(session: Session, chain_keys: ChainKeys, anchors: Iterable[Anch
         faults.extend(verifier.finish(stored_heads.get(tenant_id)))
         heads.append(verifier.head)
     faults.extend(_check_verifications(session))
+    faults.extend(check_accounts(session))
     faults.extend(_check_api_keys(session))
     return Report(tuple(heads), tuple(faults))
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pydantic_core import PydanticCustomError
 
 from app.domain.api_keys import ApiKey, new_key
-from app.domain.signer_ids import signer_id
+from app.domain.caller_ids import signer_id
 from app.main import create_app
 from app.settings import Settings
 from tests.app.test_api import enrol, verify

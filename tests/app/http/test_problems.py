@@ -225,6 +225,26 @@ def test_before_it_is_ready(settings: Any) -> None:
     assert client.get("/livez").status_code == 200
 
 
+def test_problems_of_accounts(client: TestClient, draw: Draw) -> None:
+    enrol(client, "a", draw(1, 0))
+    mandate = {"signatories": [{"signer_id": "a"}], "bands": [{"rules": [{}]}], "currency": "EUR"}
+    image = ("signatures", draw(1, 1))
+
+    def post(*images: Any, account: str = "acme", **fields: str) -> Any:
+        data = {"amount": "1", **fields}
+        return client.post(f"/accounts/{account}/verify", data=data, files=list(images))
+
+    check(client.get("/accounts/acme"), "account-not-found")
+    later = mandate | {"effective_from": "2026-01-02"}
+    assert client.put("/accounts/acme", json=later).status_code == 201
+    check(client.get("/accounts/acme/versions/2"), "account-version-not-found")
+    check(client.put("/accounts/acme", json=mandate), "precondition-required")
+    check(client.put("/accounts/acme", json=mandate, headers={"If-Match": '"x"'}), "precondition-failed")
+    check(post(image, date="2026-01-01"), "mandate-not-in-force")
+    check(post(image, date="2026-01-02", currency="USD"), "currency-mismatch")
+    check(post(image, image, date="2026-01-02"), "duplicate-signature")
+
+
 def test_the_unforeseen_is_told_without_its_reason(
     client: TestClient, draw: Draw, monkeypatch: pytest.MonkeyPatch
 ) -> None:

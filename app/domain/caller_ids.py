@@ -1,4 +1,4 @@
-"""Validation of signer ids, which the caller chooses: customer numbers, or names in any script."""
+"""Validation of the ids that the caller chooses, of signers and accounts: numbers, or names in any script."""
 
 from __future__ import annotations
 
@@ -34,22 +34,32 @@ def signer_id(text: str) -> str:
         The id is empty or longer than :data:`MAX_LENGTH` characters, begins or ends with a space, is ``.`` or ``..``,
         or contains a character that is not printable. The message states the reason and what to send instead.
     """
+    return _validated(text, "signer_id", "a signer id", "the signer id")
+
+
+def account_id(text: str) -> str:
+    """Validate an account id, by the same rules as :func:`signer_id`."""
+    return _validated(text, "account_id", "an account id", "the account id")
+
+
+def _validated(text: str, kind: str, an_id: str, the_id: str) -> str:
     text = unicodedata.normalize("NFC", text)
     if not 1 <= len(text) <= MAX_LENGTH:
-        raise _refused(f"a signer id must have 1 to {MAX_LENGTH} characters, not {len(text)}")
+        raise _refused(kind, f"{an_id} must have 1 to {MAX_LENGTH} characters, not {len(text)}")
     for position, character in enumerate(text, 1):
         if not is_printable(character):
-            kind = _CATEGORIES[unicodedata.category(character)]
+            what = _CATEGORIES[unicodedata.category(character)]
             raise _refused(
-                f"character {position} of the signer id is {kind} (U+{ord(character):04X}); send printable characters"
+                kind,
+                f"character {position} of {the_id} is {what} (U+{ord(character):04X}); send printable characters",
             )
     if text != text.strip(" "):
-        raise _refused("a signer id must not begin or end with a space; remove it")
+        raise _refused(kind, f"{an_id} must not begin or end with a space; remove it")
     if text in {".", ".."}:
-        raise _refused("a signer id must not be . or .., which have a special meaning in URLs")
+        raise _refused(kind, f"{an_id} must not be . or .., which have a special meaning in URLs")
     return text
 
 
-def _refused(message: str) -> PydanticCustomError:
+def _refused(kind: str, message: str) -> PydanticCustomError:
     # Passed as a value because pydantic formats the template: braces in the message would be taken for fields.
-    return PydanticCustomError("signer_id", "{message}", {"message": message})
+    return PydanticCustomError(kind, "{message}", {"message": message})

@@ -1,0 +1,210 @@
+"""Verification of a document: its questioned signatures against the signatories of an account, and the rules.
+
+Every questioned signature is compared with every signatory who is valid on its day. Each signature is then a
+verification of the signatory to whom it was assigned, stored like one of ``/verify``; the decision on the document
+is stored beside them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from sqlalchemy.orm import Session
+
+from app.domain.accounts import AccountVerification, AccountVersion, Document
+from app.domain.assignment import Evidence
+from app.domain.audit_chain import Entry
+from app.domain.errors import CurrencyMismatch
+from app.domain.mandate_form import amount_text
+from app.domain.mandates import Ruling, apply
+from app.domain.records import Specimens, Upload, new_id, now
+from app.services.account_basis import Judged, Signatories, build_account_basis
+from app.services.core import Core
+from app.services.decision import (
+    Comparison,
+    compute_comparisons,
+    refuse_unsupported_rate,
+    resolve_band_policy,
+)
+from app.services.idempotency import IdempotentRequest
+from app.services.preparation import Signature
+from app.services.questioned import read_questioned_signatures
+from app.services.verify import build_verification, count_verification, store_verification, verify_entry
+from app.store import account_verifications, accounts, references, signer_locks
+
+Answer = dict[str, Any]
+
+
+async def verify_account(
+    core: Core,
+    tenant_id: str,
+    account_id: str,
+    document: Document,
+    uploads: Sequence[Upload],
+    render: Callable[[AccountVerification], Answer],
+    request: IdempotentRequest | None = None,
+) -> Answer:
+    """Verify the signatures of a document; the decision is on disk when this returns.
+
+    Raises
+    ------
+    AccountNotFound, MandateNotInForce, CurrencyMismatch, UnsupportedRate
+    FileRefused, TooManyFiles, DuplicateSignature, ModelVersionMismatch, IdempotencyConflict
+    SignerErased
+        A signatory was erased during the request; nothing was stored.
+    """
+    if request is not None and (earlier := await core.store.read(request.find_answer)) is not None:
+        return earlier
+    with core.metrics.stage("store"):
+        signatories = await core.store.read(_read_signatories, core, tenant_id, account_id, document)
+    band_far = _applied_rate(core, signatories.account, document)
+    signatures = await read_questioned_signatures(core, uploads)
+    comparisons = await asyncio.to_thread(_compare, core, signatures, signatories, band_far)
+    evidence = [{signer_id: _evidence(item) for signer_id, item in row.items()} for row in comparisons]
+    ruling = apply(
+        signatories.account.mandate,
+        document.signed_on,
+        document.amount,
+        evidence,
+        signatories.not_compared.keys(),
+    )
+    account_verification_id = new_id()
+    judged = _judge(core, account_verification_id, signatories, ruling, signatures, comparisons)
+    verifications = [item.verification for item in judged if item.verification is not None]
+    verified = AccountVerification(
+        account_verification_id=account_verification_id,
+        account_id=account_id,
+        version=signatories.account.version,
+        version_id=signatories.account.version_id,
+        created_at=now(),
+        document=document,
+        decision=ruling.decision,
+        model_version=core.model_version,
+        basis=build_account_basis(signatories, document, ruling, judged),
+        verifications={verification.verification_id: verification for verification in verifications},
+    )
+    entries = [verify_entry(core, verification) for verification in verifications]
+    entry = _entry(core, verified)
+
+    def write(session: Session) -> Answer:
+        if request is not None and (earlier := request.claim(session)) is not None:
+            return earlier
+        # All signatories, because the stored evidence and the answer tell of all of them.
+        locked = signer_locks.lock_all(session, tenant_id, signatories.keys)
+        for item in judged:
+            if item.verification is not None:
+                owner = locked[item.verification.signer_id]
+                store_verification(session, core, owner, item.verification, item.signature.upload)
+        account_verifications.add(session, tenant_id, verified)
+        answer = render(verified)
+        if request is not None:
+            request.store_answer_of_many(session, locked.values(), answer)
+        for verification, verification_entry in zip(verifications, entries, strict=True):
+            core.trail.append(session, verification_entry, locked[verification.signer_id].key)
+        core.trail.append(session, entry)
+        return answer
+
+    with core.metrics.stage("store"):
+        answer = await core.store.write(write)
+    for item in judged:
+        if item.verification is not None:
+            count_verification(core, item.verification, item.comparisons[item.verification.signer_id])
+    return answer
+
+
+def _read_signatories(
+    session: Session, core: Core, tenant_id: str, account_id: str, document: Document
+) -> Signatories:
+    account = accounts.in_force_on(session, tenant_id, account_id, document.signed_on)
+    compared: dict[str, Specimens] = {}
+    not_compared: dict[str, str] = {}
+    erased = 0
+    for signatory in account.mandate.valid_on(document.signed_on):
+        if account.signer_keys[signatory.signer_id] is None:
+            erased += 1
+            continue
+        specimens = references.specimens(session, tenant_id, signatory.signer_id, core.model_version)
+        if len(specimens.reference_ids) < max(1, core.settings.min_references):
+            not_compared[signatory.signer_id] = specimens.signer.key
+        else:
+            compared[signatory.signer_id] = specimens
+    return Signatories(account, compared, not_compared, erased)
+
+
+def _applied_rate(core: Core, account: AccountVersion, document: Document) -> float | None:
+    """Return the `target_far` of the document's band; None: the settings of `/verify` apply."""
+    currency = account.mandate.currency
+    if document.currency is not None and currency is not None and document.currency != currency:
+        raise CurrencyMismatch(
+            f"The amounts of account {account.account_id!r} are in {currency}, not in {document.currency}; send the "
+            "amount in the currency of the account."
+        )
+    band = account.mandate.band_of(document.amount)
+    target_far = None if band is None else account.mandate.bands[band].target_far
+    if target_far is not None:  # the calibration may be another one than when the account was changed
+        refuse_unsupported_rate(core, target_far)
+    return target_far
+
+
+def _compare(
+    core: Core, signatures: Sequence[Signature], signatories: Signatories, band_far: float | None
+) -> list[dict[str, Comparison]]:
+    """Compare every signature with every signatory; runs on a worker thread."""
+    questioned = np.stack([signature.template for signature in signatures])
+    rows: list[dict[str, Comparison]] = [{} for _ in signatures]
+    for signer_id, specimens in signatories.compared.items():
+        policy = resolve_band_policy(core, specimens.signer, band_far)
+        found = compute_comparisons(core, questioned, specimens.templates, policy)
+        for row, comparison in zip(rows, found, strict=True):
+            row[signer_id] = comparison
+    return rows
+
+
+def _evidence(comparison: Comparison) -> Evidence:
+    verdict = comparison.verdict
+    return Evidence(verdict.decision.value, verdict.log_likelihood_ratio)
+
+
+def _judge(
+    core: Core,
+    account_verification_id: str,
+    signatories: Signatories,
+    ruling: Ruling,
+    signatures: Sequence[Signature],
+    comparisons: Sequence[Mapping[str, Comparison]],
+) -> list[Judged]:
+    """Build the verification of each signature that was assigned to a signatory."""
+    judged = []
+    for position, (signature, row, result) in enumerate(
+        zip(signatures, comparisons, ruling.signatures, strict=True), 1
+    ):
+        verification = None
+        if result.signatory is not None:
+            signer_id = result.signatory.signer_id
+            verification = build_verification(
+                core,
+                signatories.compared[signer_id],
+                signature,
+                row[signer_id],
+                account={"account_verification_id": account_verification_id, "position": position},
+            )
+        judged.append(Judged(signature, row, result, verification))
+    return judged
+
+
+def _entry(core: Core, verified: AccountVerification) -> Entry:
+    """Build the audit entry of a decision on a document; call it on the event loop."""
+    return core.trail.entry(
+        "account-verify",
+        record_id=verified.account_verification_id,
+        decision=verified.decision,
+        reasons=[reason["code"] for reason in verified.basis["reasons"]],
+        verifications=list(verified.verifications),
+        version_id=verified.version_id,
+        amount=amount_text(verified.document.amount),
+        signed_on=verified.document.signed_on.isoformat(),
+        model_version=verified.model_version,
+    )
