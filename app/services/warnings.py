@@ -16,6 +16,8 @@ _DETAILS = {
     "part of the page that was compared.",
     "other-signatures": "There are smaller signatures on the page, too; the largest was compared. Set `region` to "
     "compare another one.",
+    "signature-not-located": "The signature could not be told from print or other marks, so all ink of the image was "
+    "compared. Send a crop of the signature, or set `region`.",
     "sheet-rectified": "The image shows a sheet on a darker ground; the sheet was cut out and put right.",
     # Of a comparison, an enrolment or an identification.
     "single-reference": "There is only one reference, so the signer's own variation is unknown. "

@@ -18,7 +18,7 @@ def crop(drawer: Drawer) -> Sheet:
     width = drawer.between(35, 95)
     height = width * drawer.between(0.25, 0.8)
     sheet = Sheet(width, height, drawer.between(160, 620) / width)
-    if drawer.chance(0.4):
+    if drawer.chance(0.65):
         drawer.paper(sheet)
     fill = drawer.between(0.6, 0.98)
     drawer.sign(sheet, width / 2, height / 2, width * fill / 1.1, height * fill / 1.1)

@@ -59,14 +59,20 @@ MAX_ENLARGEMENT = 1.6
 CLEAN_PARTS, CLEAN_INK = 0.97, 0.75
 """Shares of the ink that must lie in parts of a signature, and be likely itself, for an image to be used as it is."""
 
-MIN_CONFIDENCE = 0.6
+LIKELY = 90
+"""Probability, of 255, from which a pixel counts for a signature."""
+
+MIN_CONFIDENCE = 0.5
 """Mean probability over the ink of a region from which it counts as a signature."""
+
+UNLIKELY, UNSIGNED_SHARE = 40, 0.9
+"""Without a region that counts, a page is refused if so much of its ink has at most this probability, of 255."""
 
 MAX_SIGNATURES = 20
 """Most signatures that are cut out of one page."""
 
-RIVAL_SHARE = 0.35
-"""A second signature with at least this share of the ink of the first makes the choice a guess."""
+RIVAL_SHARE, RIVAL_CONFIDENCE = 0.35, 0.7
+"""A second signature of this confidence, with this share of the ink of the first, makes the choice a guess."""
 
 _INK = 38
 """Darkness from which a pixel of the page counts as ink."""
@@ -107,12 +113,15 @@ class Extracted:
         Where the crop lies on the page; None if it is the whole image.
     found : tuple of Found
         All signatures on the page; empty where they were not searched.
+    is_located : bool
+        False if the image is used as a whole because its ink could not be told apart.
     """
 
     grey: Grey
     keep: Grey | None
     box: Box | None
     found: tuple[Found, ...] = ()
+    is_located: bool = True
 
 
 class SignatureFinder:
@@ -143,6 +152,10 @@ class SignatureFinder:
         grey : uint8 (h, w)
             255 = white.
         """
+        return self._search(grey)[0]
+
+    def _search(self, grey: Grey) -> tuple[tuple[Found, ...], float]:
+        """Find the signatures of a page; return them and the share of the ink that is unlikely to be one."""
         around = _ink_box(grey)
         box = Box.around(grey) if around is None else around
         longest = min(
@@ -150,14 +163,13 @@ class SignatureFinder:
         )
         view = _look(grey, box, longest)
         probability = self.probability(view.darkness)
-        ink = ((view.darkness > _INK) & (probability > 127)).astype(np.uint8)
-        clusters = _clusters(ink)
+        dark = view.darkness > _INK
+        clusters = _clusters((dark & (probability > LIKELY)).astype(np.uint8))
         largest = max((cluster.ink for cluster in clusters), default=0)
         found = []
         for cluster in clusters:
-            dark = cluster.box.of(view.darkness) > _INK
             likely = cluster.box.of(probability)
-            undecided = dark & (likely > 50)
+            undecided = cluster.box.of(dark.view(np.uint8)).astype(bool) & (likely > 50)
             confidence = float(likely[undecided].mean()) / 255.0 if undecided.any() else 0.0
             size = max(cluster.box.width, cluster.box.height)
             if (
@@ -167,7 +179,8 @@ class SignatureFinder:
             ):
                 box = view.on_image(cluster.box.grown(1)).clipped(grey.shape)
                 found.append(Found(box, round(confidence, 3), cluster.ink * confidence))
-        return tuple(sorted(found, key=lambda signature: -signature.ink))
+        unlikely = float((probability[dark] <= UNLIKELY).mean()) if dark.any() else 1.0
+        return tuple(sorted(found, key=lambda signature: -signature.ink)), unlikely
 
     def extract(self, grey: Grey, region: Region | Box = "auto") -> Extracted:
         """Cut the signature out of a page.
@@ -200,17 +213,22 @@ class SignatureFinder:
             return self._cleaned(inside.of(grey), inside, ())
         if self._is_clean(grey):
             return Extracted(grey, None, None)
-        found = self.find(grey)
+        found, unlikely = self._search(grey)
         if not found:
             isolate(grey)  # raises what is more to the point: nothing is written, there is only a line
+            if unlikely < UNSIGNED_SHARE:
+                return Extracted(grey, None, None, is_located=False)
             raise NoSignature(
                 "There is ink on the image, but no handwritten signature was found in it; upload the page or the "
                 "crop that shows the signature, or set `region` to where it is."
             )
-        if len(found) > 1 and found[1].ink >= RIVAL_SHARE * found[0].ink:
+        rivals = [
+            f for f in found[1:] if f.ink >= RIVAL_SHARE * found[0].ink and f.confidence >= RIVAL_CONFIDENCE
+        ]
+        if rivals and found[0].confidence >= RIVAL_CONFIDENCE:
             raise SeveralSignatures(
-                f"There are {len(found)} signatures on the image, at "
-                + "; ".join(f"{f.box.left},{f.box.top},{f.box.right},{f.box.bottom}" for f in found)
+                f"There are {1 + len(rivals)} signatures on the image, at "
+                + "; ".join(",".join(map(str, f.box.as_tuple())) for f in (found[0], *rivals))
                 + " (left,top,right,bottom in pixels); set `region` to the one that is meant."
             )
         return self._cut(grey, found[0], found)
@@ -319,6 +337,8 @@ def isolate_signature(grey: Grey, finder: SignatureFinder, region: Region | Box 
     extracted = finder.extract(page, region)
     ink = isolate(extracted.grey, extracted.keep)
     warnings, box = list(ink.quality.warnings), extracted.box
+    if not extracted.is_located:
+        warnings.append("signature-not-located")
     if box is not None:
         # Whether the crop's ink reaches its edge says nothing of the page.
         warnings = [code for code in warnings if code != "touches-edge"] + ["other-marks-removed"]

@@ -93,7 +93,7 @@ def test_a_batch_depends_on_seed_and_step_only(faces: Typefaces) -> None:
 def test_training_resumes_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "training_signatures", lambda *_: Drawn())
     recipe = training.PageRecipe(
-        name="tiny", widths=(4, 4, 8, 8), steps=4, batch=2, writers=1, checkpoint_steps=2
+        name="tiny", widths=(4, 4, 8, 8), steps=4, batch=2, datasets={"drawn": 1.0}, checkpoint_steps=2
     )
     training.train(recipe, "", tmp_path / "whole")
     training.train(recipe, "", tmp_path / "parts", stop_after=2)

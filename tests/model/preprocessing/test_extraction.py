@@ -109,10 +109,11 @@ def test_print_around_a_signature_is_left_out(finder: SignatureFinder) -> None:
 def test_a_printed_name_under_a_signature_is_left_out(
     finder: SignatureFinder, below: str, writer: int
 ) -> None:
-    page = sheet(420, 230)
-    place(page, signature(writer), 20, 10)
-    cv2.line(page, (15, 175), (400, 175), 40, 2)
-    typed(page, 60, 185, below)
+    image = signature(writer)
+    page = sheet(image.shape[1] + 60, 230)
+    place(page, image, 20, 10)
+    cv2.line(page, (15, 175), (page.shape[1] - 20, 175), 40, 2)
+    typed(page, 40, 185, below)
     alone = prepare(signature(writer), CANVAS).canvas
     assert likeness(alone, prepare_signature(page, CANVAS, finder).canvas) > 0.85
 
