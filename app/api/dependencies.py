@@ -11,6 +11,7 @@ from pydantic import StringConstraints
 from app.domain.errors import MalformedRequest, NotReady
 from app.domain.records import ReferenceImage, Upload, UploadRegion, parse_region
 from app.services.core import Core
+from model.errors import BadRegion
 
 COMMON_PROBLEMS = (  # of every endpoint that uses the store
     "malformed-request",
@@ -159,6 +160,6 @@ def _region(text: str) -> UploadRegion:
     try:
         return parse_region(text)
     except ValueError as error:
-        raise MalformedRequest(
-            f"`region` is {text!r}; left must be less than right, and top less than bottom."
+        raise BadRegion(
+            f"The region is {text!r}; left must be less than right, and top less than bottom."
         ) from error

@@ -22,6 +22,7 @@ from app.decoding import pool, uploads
 from app.decoding.pool import DecoderFault, DecoderPool, Reading
 from app.decoding.uploads import UploadLimits, read_upload
 from app.domain.errors import Busy, DamagedImage, NoSuchPage, StartRefused, TooExpensive, UploadTooLarge
+from app.settings import PAGE_NETWORK
 from model.errors import BlankImage
 from model.preprocessing.ink import Canvas, fit, isolate
 from tests.app.http.test_problems import paper, picture
@@ -221,7 +222,7 @@ def test_image_is_refused_for_memory_only_after_a_new_process_ran_out_too(
         decoders = DecoderPool(1, patience_s=20)
         with pytest.raises(DecoderFault, match="once"):
             read(decoders, draw(1, 0))
-    monkeypatch.setattr(decoders._processes[0], "_start", lambda: pool._start(0, 20))
+    monkeypatch.setattr(decoders._processes[0], "_start", lambda: pool._start(0, 20, PAGE_NETWORK))
     assert read(decoders, draw(1, 0)).prepared.canvas.any()
     decoders.close()
     with monkeypatch.context() as patched:

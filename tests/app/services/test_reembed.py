@@ -369,10 +369,10 @@ def test_damaged_templates_are_made_anew(serve: Serve, draw: Draw, commands: Com
 
 
 def test_no_chunk_is_large() -> None:
-    small = [Waiting(str(n), 1000, 0) for n in range(CHUNK * 2 + 1)]
+    small = [Waiting(str(n), 1000, 0, "whole") for n in range(CHUNK * 2 + 1)]
     assert [len(chunk) for chunk in chunks(small)] == [CHUNK, CHUNK, 1]
     half = CHUNK_BYTES // 2 + 1
-    large = [Waiting(str(n), size, 0) for n, size in enumerate([half, half, CHUNK_BYTES * 2, 1, 1])]
+    large = [Waiting(str(n), size, 0, "whole") for n, size in enumerate([half, half, CHUNK_BYTES * 2, 1, 1])]
     assert [len(chunk) for chunk in chunks(large)] == [1, 1, 1, 2]
     assert list(chunks([])) == []
 
