@@ -8,6 +8,7 @@ from fastapi import APIRouter, File, UploadFile
 
 from app.api.dependencies import COMMON_PROBLEMS, UPLOAD_PROBLEMS, RunningCore, SignatureFile, read_upload
 from app.api.schemas import VerdictOut, verdict_out
+from app.decoding.formats import FORMAT_NAMES
 from app.http.authorization import Verifying
 from app.http.bodies import ImageRoute
 from app.http.problems import documented
@@ -29,7 +30,7 @@ async def post_compare(
         list[UploadFile],
         File(
             min_length=1,
-            description="Images of genuine signatures of the signer, one or more: PNG, JPEG, TIFF, BMP or WebP.",
+            description=f"Images of genuine signatures of the signer, one or more: {FORMAT_NAMES}.",
         ),
     ],
     signature: SignatureFile,
