@@ -15,6 +15,7 @@ from app.api.dependencies import (
     read_upload,
 )
 from app.api.schemas import VerdictOut, verdict_out
+from app.decoding.formats import FORMAT_NAMES
 from app.http.authorization import Verifying
 from app.http.bodies import ImageRoute
 from app.http.problems import documented
@@ -36,7 +37,7 @@ async def post_compare(
         list[UploadFile],
         File(
             min_length=1,
-            description="Images of genuine signatures of the signer, one or more: PNG, JPEG, TIFF, BMP or WebP.",
+            description=f"Images of genuine signatures of the signer, one or more: {FORMAT_NAMES}.",
         ),
     ],
     signature: SignatureFile,

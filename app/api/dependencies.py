@@ -8,6 +8,7 @@ from typing import Annotated, Any, cast
 from fastapi import Depends, File, Form, Header, Query, Request, Response, UploadFile
 from pydantic import StringConstraints
 
+from app.decoding.formats import FORMAT_NAMES, Format
 from app.domain.errors import MalformedRequest, NotReady
 from app.domain.records import ReferenceImage, Upload, UploadRegion, parse_region
 from app.services.core import Core
@@ -59,12 +60,15 @@ async def running_core(request: Request) -> Core:
 
 
 RunningCore = Annotated[Core, Depends(running_core)]
-SignatureFile = Annotated[
-    UploadFile, File(description="Image of the questioned signature: PNG, JPEG, TIFF, BMP or WebP.")
-]
+SignatureFile = Annotated[UploadFile, File(description=f"Image of the questioned signature: {FORMAT_NAMES}.")]
 PageField = Annotated[
     int,
-    Form(ge=0, le=9999, description="Page to read from a multi-page TIFF, counted from 0.", examples=[0]),
+    Form(
+        ge=0,
+        le=9999,
+        description="Page to read from a TIFF or PDF with several pages, counted from 0.",
+        examples=[0],
+    ),
 ]
 _REGION_PATTERN = r"^(auto|whole|\d{1,5},\d{1,5},\d{1,5},\d{1,5})$"
 RegionField = Annotated[
@@ -111,9 +115,7 @@ Cursor = Annotated[
 IMAGE_RESPONSE: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The image as it was uploaded.",
-        "content": {
-            kind: {} for kind in ("image/png", "image/jpeg", "image/tiff", "image/bmp", "image/webp")
-        },
+        "content": {kind.media_type: {} for kind in Format},
     }
 }
 

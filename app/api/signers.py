@@ -30,6 +30,7 @@ from app.api.schemas import (
     decode_cursor,
     encode_cursor,
 )
+from app.decoding.formats import FORMAT_NAMES
 from app.domain.records import Reference
 from app.http.authorization import Enrolling, Reading
 from app.http.bodies import ImageRoute
@@ -66,7 +67,7 @@ async def post_references(
         list[UploadFile],
         File(
             min_length=1,
-            description="Images of genuine signatures of the signer, one or more: PNG, JPEG, TIFF, BMP or WebP.",
+            description=f"Images of genuine signatures of the signer, one or more: {FORMAT_NAMES}.",
         ),
     ],
     page: PageField = 0,

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.decoding.formats import UploadLimits
+from app.decoding.formats import Format, UploadLimits, detect_format
 from app.decoding.frames import read_frame, write_frame
 from app.decoding.libtiff import silence_libtiff
 from app.decoding.uploads import count_pages, read_upload
@@ -37,6 +37,13 @@ from model.preprocessing.box import Box
 from model.preprocessing.extraction import Region, SignatureFinder, isolate_signature
 from model.preprocessing.ink import Canvas, fit
 from model.preprocessing.turning import turn
+
+PDF_PROCESSOR_S = 4
+"""Maximum seconds of processor time for a page of a PDF document.
+
+The cost of an image is limited by its header, but that of a page only by this. Ordinary pages take less than a
+second.
+"""
 
 
 def main() -> None:
@@ -61,7 +68,8 @@ def main() -> None:
         while True:
             request, data = read_frame(sys.stdin.buffer, 1 << 32)
             if processor_s:
-                _limit_processor_time(processor_s)
+                is_pdf = detect_format(data) is Format.PDF
+                _limit_processor_time(min(processor_s, PDF_PROCESSOR_S) if is_pdf else processor_s)
             write_frame(answers, *answer(request, data, finder))
 
 

@@ -8,7 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-ACCEPTED_FORMATS = "the accepted formats are PNG, JPEG, TIFF, BMP, WebP, HEIC, AVIF and PDF"
+FORMAT_NAMES = "PNG, JPEG, TIFF, BMP, WebP, HEIC, AVIF or PDF"
+"""The accepted formats, for the documentation of the API."""
+ACCEPTED_FORMATS = f"the accepted formats are {FORMAT_NAMES.replace(' or ', ' and ')}"
+"""The accepted formats, for error messages."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class UploadLimits:
 
 
 class Format(Enum):
-    """An accepted format; the value is the name by which Pillow and the error messages call it."""
+    """An accepted format; the value is the name by which Pillow calls it."""
 
     PNG = "PNG"
     JPEG = "JPEG"
@@ -46,7 +49,7 @@ class Format(Enum):
     @property
     def noun(self) -> str:
         """What a file of this format is called in a sentence."""
-        return "PDF document" if self is Format.PDF else f"{self.value} image"
+        return "PDF document" if self is Format.PDF else f"{self.name} image"
 
 
 _MEDIA_TYPES = {Format.PDF: "application/pdf"}

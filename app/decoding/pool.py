@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from app.decoding.formats import UploadLimits
+from app.decoding.formats import Format, UploadLimits, detect_format
 from app.decoding.frames import read_frame, write_frame
 from app.domain.errors import Busy, StartRefused, TooExpensive, UploadRefused
 from app.domain.records import UploadRegion
@@ -183,7 +183,7 @@ class DecoderPool:
         ------
         UploadRefused, UnusableSignature
             The subclass states the reason; `TooExpensive` when the upload exceeded the limit of processor time, or
-            the memory limit of a new worker process.
+            the memory limit of a new worker process. PDFium does not report the latter: it ends the process.
         DecoderFault
             The decoder raised an unexpected exception, two worker processes died, or an answer was malformed.
         Busy
@@ -244,6 +244,12 @@ class DecoderPool:
                 except _PIPE_ERRORS as error:
                     status = self._handle_death(process)
                     # The first process may have been killed by the system for lack of memory.
+                    is_out_of_memory = status == -signal.SIGABRT and detect_format(data) is Format.PDF
+                    if is_out_of_memory and (is_new or is_last):
+                        raise TooExpensive(
+                            "Rendering the page of the PDF document takes more memory than the limit for one file; "
+                            "print or scan the page to a new file."
+                        ) from error
                     if is_last:
                         raise DecoderFault(
                             f"two worker processes died while decoding an upload of {len(data):,} bytes, the second "
@@ -287,8 +293,8 @@ class DecoderPool:
         if status == -signal.SIGXCPU:
             _log.warning("a worker process reached the limit of processor time for one upload")
             raise TooExpensive(
-                f"Decoding the image takes more than {self._processor_limit_s:g} seconds of processor time; send it "
-                "with fewer pixels, or save or scan it again."
+                "Decoding the file takes more processor time than the limit for one file; send it with fewer pixels, "
+                "or save or scan it again."
             )
         if process.timed_out:
             _log.error(

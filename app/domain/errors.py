@@ -41,7 +41,7 @@
     │   ├── TooManyPixels          a decompression bomb, or a very large scan
     │   ├── TooExpensive           decoding exceeds the limit of memory or processor time
     │   ├── NotAnImage             a script, text or archive, regardless of its file name
-    │   ├── UnsupportedImage       a format that is not supported (PDF, GIF, SVG, HEIC)
+    │   ├── UnsupportedImage       a format that is not supported (GIF, SVG, JPEG XL), or a PDF that needs a password
     │   ├── DamagedImage           truncated or corrupt
     │   └── NoSuchPage
     ├── FileRefused                one of these, or `UnusableSignature`, with the position of the file
@@ -314,7 +314,7 @@ class NotAnImage(UploadRefused):
 
 
 class UnsupportedImage(UploadRefused):
-    """The file is an image or document in an unsupported format."""
+    """The file is an image or document in an unsupported format, or needs a password."""
 
     code = "unsupported-image"
 

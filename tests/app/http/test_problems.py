@@ -74,7 +74,7 @@ REFUSALS: list[tuple[str, Callable[[], bytes], str]] = [
     ("truncated png", truncated, "damaged-image"),
     ("truncated jpeg", lambda: picture(paper(), "JPEG")[:900], "damaged-image"),
     ("decompression bomb", bomb, "too-many-pixels"),
-    ("pdf", lambda: b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj", "unsupported-image"),
+    ("truncated pdf", lambda: b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj", "damaged-image"),
     ("gif", lambda: picture(paper(), "GIF"), "unsupported-image"),
     ("svg", lambda: b'<svg xmlns="http://www.w3.org/2000/svg"/>', "unsupported-image"),
     ("script named png", lambda: b"#!/bin/sh\nrm -rf /\n", "not-an-image"),
