@@ -21,7 +21,7 @@ from benchmarks.derived import RUNS, derive, reuse_training, trained_weights
 from model.data.registry import open_dataset
 from model.evaluation.baselines import Hog
 from model.evaluation.error_rates import NearestThree, Result, measure
-from model.evaluation.features import Features, InkCache, WeightsFeatures, gallery
+from model.evaluation.features import Features, InkCache, WeightsFeatures, embed_dataset
 from model.training.recipes import read_recipe
 
 RECIPE = Path("recipes/countersign-2-free.toml")
@@ -108,7 +108,7 @@ def _report(variant: str, system: Features, data: Path | None) -> None:
     """Measure a variant and print its row for each data set and for their mean."""
     results: list[list[Result]] = []
     for name in SETS:
-        dataset_gallery = gallery(system, open_dataset(name, data))
+        dataset_gallery = embed_dataset(system, open_dataset(name, data))
         results.append(
             [measure(dataset_gallery, variant, NearestThree(0.7), k, 5, samples=10) for k in REFERENCES]
         )

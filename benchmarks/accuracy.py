@@ -23,7 +23,7 @@ from model.evaluation.baselines import Hog
 from model.evaluation.calibrate import VALIDATION
 from model.evaluation.calibration_fit import fit_calibration
 from model.evaluation.error_rates import NearestThree, Result, Rule, ServiceRule, measure
-from model.evaluation.features import Features, InkCache, WeightsFeatures, gallery
+from model.evaluation.features import Features, InkCache, WeightsFeatures, embed_dataset
 from model.evaluation.reports import PROTOCOL, number, percent, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -68,7 +68,7 @@ def main() -> None:
             ServiceRule(_calibration(system, args.data), args.target_far),
         ]
         for name in sets:
-            dataset_gallery = gallery(system, open_dataset(name, args.data))
+            dataset_gallery = embed_dataset(system, open_dataset(name, args.data))
             results += [
                 measure(dataset_gallery, system.name, rule, k, args.draws, samples=args.samples)
                 for rule in rules
@@ -120,7 +120,7 @@ def _calibration(system: Features, data: Path | None) -> Calibration:
             )
     else:
         sha256 = "none"
-    galleries = [gallery(system, open_dataset(name, data)) for name in VALIDATION["research"]]
+    galleries = [embed_dataset(system, open_dataset(name, data)) for name in VALIDATION["research"]]
     return fit_calibration(galleries, sha256, system.metric)
 
 

@@ -17,7 +17,7 @@ from torch import nn
 from benchmarks.leave_one_out import LEFT_OUT
 from model.data.registry import open_dataset
 from model.evaluation.error_rates import NearestThree, measure
-from model.evaluation.features import InkCache, WeightsFeatures, gallery
+from model.evaluation.features import InkCache, WeightsFeatures, embed_dataset
 from model.networks.embedder import Embedder
 from model.networks.weights import load_card, load_network
 from model.training.recipes import read_recipe
@@ -52,9 +52,9 @@ def main() -> None:
         features.compare = features.embedder.compare
         rates = np.empty((len(datasets), len(REFERENCES)))
         for row, dataset in zip(rates, datasets, strict=True):
-            embedded = gallery(features, dataset)
+            gallery = embed_dataset(features, dataset)
             for column, references in enumerate(REFERENCES):
-                result = measure(embedded, features.name, rule, references, args.draws, samples=2)
+                result = measure(gallery, features.name, rule, references, args.draws, samples=2)
                 row[column] = np.nan if result.eer_skilled is None else 100.0 * result.eer_skilled.value
         cells = [" / ".join(f"{rate:.1f}" for rate in row) for row in (rates.mean(axis=0), *rates)]
         print(f"| {share:g} | " + " | ".join(cells) + " |", flush=True)

@@ -31,7 +31,7 @@ from model.data.splits import Subset
 from model.evaluation.baselines import Hog
 from model.evaluation.calibration_fit import fit_calibration
 from model.evaluation.error_rates import Result, ServiceRule, measure
-from model.evaluation.features import Features, InkCache, WeightsFeatures, gallery
+from model.evaluation.features import Features, InkCache, WeightsFeatures, embed_dataset
 from model.evaluation.metrics import Estimate
 from model.evaluation.reports import PROTOCOL, number, percent, write_json
 from model.evaluation.trials import Gallery
@@ -79,7 +79,7 @@ def main() -> None:
             *([] if args.weights else [Hog(ink_cache)]),
             *(WeightsFeatures(folder, ink_cache) for folder in folders),
         ]
-    embed = cache(lambda system, name: gallery(system, open_dataset(name, args.data)))
+    embed = cache(lambda system, name: embed_dataset(system, open_dataset(name, args.data)))
     results: list[Result] = []
     for left_out in args.without or LEFT_OUT:
         systems = [system for system in baselines if not was_trained_on(system, left_out)]
@@ -144,7 +144,7 @@ def _measure(
     sha256 = system.embedder.card.sha256 if isinstance(system, WeightsFeatures) else "none"
     rule = ServiceRule(fit_calibration(validation, sha256, system.metric), args.target_far)
     dataset = open_dataset(f"{left_out}/all", args.data)
-    test_gallery = gallery(system, evenly_spaced(dataset, args.writers) if args.writers else dataset)
+    test_gallery = embed_dataset(system, evenly_spaced(dataset, args.writers) if args.writers else dataset)
     return [measure(test_gallery, system.name, rule, k, args.draws, samples=args.samples) for k in REFERENCES]
 
 

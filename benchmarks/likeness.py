@@ -16,7 +16,7 @@ from app.settings import RELEASED_WEIGHTS
 from model.data.readers.synthetic import HABITS, SyntheticDataset
 from model.data.registry import open_dataset
 from model.data.specimens import Dataset
-from model.evaluation.features import InkCache, WeightsFeatures, gallery
+from model.evaluation.features import InkCache, WeightsFeatures, embed_dataset
 from model.evaluation.trials import Gallery
 from model.synthetic.writer import Habits
 
@@ -39,7 +39,7 @@ def main() -> None:
     datasets["synthetic, as in training"] = SyntheticDataset(habits=Habits())
     datasets["synthetic, `synthetic/validation`"] = SyntheticDataset(habits=HABITS)
     for name, dataset in datasets.items():
-        row = " | ".join(f"{value:.3f}" for value in _summary(gallery(features, dataset)))
+        row = " | ".join(f"{value:.3f}" for value in _summary(embed_dataset(features, dataset)))
         print(f"| {name} | {row} |", flush=True)
 
 
@@ -50,8 +50,8 @@ def _summary(writers: Gallery) -> tuple[float, float, float, float]:
         genuine = np.flatnonzero((writers.signers == signer) & writers.genuine)
         forged = np.flatnonzero((writers.signers == signer) & ~writers.genuine)
         if len(genuine) > 2 and len(forged):
-            pairs = writers.between(genuine, genuine)[np.triu_indices(len(genuine), 1)]
-            means.append((pairs.mean(), writers.between(genuine, forged).mean()))
+            pairs = writers.distances(genuine, genuine)[np.triu_indices(len(genuine), 1)]
+            means.append((pairs.mean(), writers.distances(genuine, forged).mean()))
     genuine_means, forged_means = np.array(means).T
     difference = float((forged_means - genuine_means).mean())
     return float(genuine_means.mean()), float(genuine_means.std()), float(forged_means.mean()), difference

@@ -18,7 +18,7 @@ from model.decision.distances import Floats
 from model.evaluation import plots
 from model.evaluation.error_rates import ScoredTrials, ServiceRule
 from model.evaluation.evaluate import run, worst
-from model.evaluation.features import InkCache, WeightsFeatures, gallery
+from model.evaluation.features import InkCache, WeightsFeatures, embed_dataset
 from model.evaluation.trials import Kind
 
 REAL = ("sigcomp2011-dutch/test", "svc2004/test")
@@ -44,7 +44,7 @@ def main() -> None:
     PRIVATE.mkdir(parents=True, exist_ok=True)
     for name in (*REAL, SYNTHETIC):
         dataset = open_dataset(name, args.data)
-        evaluation = run(features, gallery(features, dataset), [rule], REFERENCES, samples=10)
+        evaluation = run(features, embed_dataset(features, dataset), [rule], REFERENCES, samples=10)
         trials_by_k = {k: trials for (_, k), trials in evaluation.trials.items()}
         title = f"{features.name} on {name}"
         slug = name.replace("/", "-")

@@ -22,7 +22,7 @@ from app.settings import ROOT, Settings
 from app.store.engine import open_engine
 from model.data.readers.folder import FolderDataset
 from model.evaluation.calibration_fit import fit_calibration
-from model.evaluation.features import InkCache, WeightsFeatures, gallery
+from model.evaluation.features import InkCache, WeightsFeatures, embed_dataset
 from model.networks import build
 from model.networks.weights import save
 from model.synthetic.command import write_folder
@@ -58,7 +58,7 @@ def make_model(folder: Path, name: str, seed: int, specimens: Path, *, local: bo
         },
         f'name = "{name}"\n',
     )
-    writers = gallery(WeightsFeatures(folder, InkCache()), FolderDataset(specimens, "synthetic"))
+    writers = embed_dataset(WeightsFeatures(folder, InkCache()), FolderDataset(specimens, "synthetic"))
     fit_calibration([writers], card.sha256, card.metric, draws=2).save(folder)
     return folder
 

@@ -153,14 +153,14 @@ def _check_model(settings: Settings) -> Iterator[tuple[Finding, Card | None]]:
 
 
 def _check_stored_values(store: Store, card: Card | None) -> Iterator[Finding]:
-    if plain := sum(len(store.read_now(reencryption.plain, column)) for column in SEALED_COLUMNS):
+    if plain := sum(len(store.read_now(reencryption.find_plaintext, column)) for column in SEALED_COLUMNS):
         yield Finding("encryption", f"{plain} values are not encrypted", MIGRATE)
     used = store.read_now(reencryption.count_by_key)
     if missing := sorted(key_id for key_id in used if store.cipher.keys.get(key_id) is None):
         what = f"{sum(used[key_id] for key_id in missing)} values need missing key {', '.join(missing)}"
         yield Finding("encryption", what, "add the key to COUNTERSIGN_ENCRYPTION_KEYS or to the key file")
     for column in SEALED_COLUMNS:
-        identities = store.read_now(reencryption.every, column)
+        identities = store.read_now(reencryption.find_all, column)
         done, failed = _decrypt_all(store, column, identities)
         if failed:
             shown = "; ".join(failed[:3]) + (" …" if len(failed) > 3 else "")
@@ -182,7 +182,7 @@ def _check_stored_values(store: Store, card: Card | None) -> Iterator[Finding]:
             "give the user of the service read and write access to it",
         )
         return
-    if returned := store.read_now(tombstones.returned, logged):
+    if returned := store.read_now(tombstones.find_restored, logged):
         yield Finding(
             "erasures",
             f"{len(returned)} erased signers or references have returned",

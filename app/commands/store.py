@@ -63,12 +63,12 @@ def rotate() -> None:
             while True:  # until a replica has read the key file again, it still encrypts with the older key
                 outdated = [
                     identity
-                    for identity in store.read_now(reencryption.outdated, column)
+                    for identity in store.read_now(reencryption.find_outdated, column)
                     if "\0".join(identity) not in failed
                 ]
                 if not outdated:
                     break
-                outcome = _run_job(store, column, outdated, reencryption.renew)
+                outcome = _run_job(store, column, outdated, reencryption.reencrypt)
                 for place, reason in outcome.failed.items():
                     failed["\0".join(column.identity_of(place))] = reason
         store.sweep()
@@ -84,7 +84,7 @@ def check() -> None:
         failed: list[str] = []
         total = 0
         for column in SEALED_COLUMNS:
-            identities = store.read_now(reencryption.every, column)
+            identities = store.read_now(reencryption.find_all, column)
             outcome = _run_job(store, column, identities, reencryption.check)
             failed += outcome.failed.values()
             total += outcome.done
@@ -147,7 +147,7 @@ def apply(
         if log is not None:
             store.write_now(tombstones.add_all, ErasureLog(log).read())
             erased += maintenance.ErasureWatch(store, record_erasure).look()
-        total = len(store.read_now(tombstones.everything))
+        total = len(store.read_now(tombstones.all_tombstones))
         missing_keys = store.read_now(tombstones.unknown_keys)
     typer.echo(f"{total} erasures are on record; {erased} signers and references were erased again")
     if missing_keys:

@@ -1,4 +1,4 @@
-"""The tables of keys and of the audit. Migration 0003 makes them, with triggers that refuse to change the audit."""
+"""The tables of API keys and of the audit. Migration 0003 creates them, with triggers that protect the audit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.store.tables import DIGEST_LENGTH, NAME_LENGTH, UUID_LENGTH, Base, UtcD
 
 
 class KeyRow(Base):
-    """An API key: everything but its text."""
+    """An API key. The key itself is not stored, only its SHA-256."""
 
     __tablename__ = "api_keys"
 
@@ -40,7 +40,7 @@ class KeyRow(Base):
 
 
 class AuditHeadRow(Base):
-    """The end of a tenant's chain; its lock puts the appends of all replicas into one order."""
+    """The head of a tenant's audit chain. Its row lock serializes the appends of all replicas."""
 
     __tablename__ = "audit_heads"
 
@@ -50,7 +50,7 @@ class AuditHeadRow(Base):
 
 
 class AuditRow(Base):
-    """An entry of a tenant's chain; see `app.domain.audit_chain.Entry`."""
+    """An entry of a tenant's audit chain; see `app.domain.audit_chain.Entry`."""
 
     __tablename__ = "audit"
 

@@ -1,4 +1,4 @@
-"""The audit in the store: appended to in the transaction of what it tells of, read, never changed."""
+"""Audit entries in the database: appended in the transaction of the audited action, read, never changed."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _LOCKED_HEAD = (
     .where(_HEADS.c.tenant_id == bindparam("tenant_id"))
     .with_for_update()
 )
-_ADD = insert(_ENTRIES)
-_BEGIN = insert(_HEADS)
-_MOVE = (
+_INSERT_ENTRY = insert(_ENTRIES)
+_INSERT_HEAD = insert(_HEADS)
+_UPDATE_HEAD = (
     update(_HEADS)
     .where(_HEADS.c.tenant_id == bindparam("new_tenant_id"))
     .values(sequence=bindparam("new_sequence"), hash=bindparam("new_hash"))
@@ -33,53 +33,60 @@ _TRIGGERS = ("audit_no_update", "audit_no_delete", "audit_heads_no_delete", "aud
 
 
 def append(session: Session, entry: Entry, keys: ChainKeys) -> Entry:
-    """Add an entry to its tenant's chain, the last step of a transaction; return it as it stands there.
+    """Append an entry to its tenant's chain and return it with its sequence number and hashes.
 
-    The head's row is locked until the transaction ends, so that entries of all processes follow each other. It is
-    the last lock that a transaction takes: two of them never wait for each other.
+    This is the last step of a transaction. It locks the row of the head until the transaction ends, so that appends
+    of all processes are serialized. Because it is the last lock that a transaction acquires, it cannot cause a
+    deadlock.
     """
     row = session.execute(_LOCKED_HEAD, {"tenant_id": entry.tenant_id}).one_or_none()
     head = start_of(entry.tenant_id) if row is None else Anchor(entry.tenant_id, row.sequence, row.hash)
     sealed = keys.sealed(entry, head)
-    session.execute(_ADD, vars(sealed))
-    end = {"tenant_id": entry.tenant_id, "sequence": sealed.sequence, "hash": sealed.hash}
+    session.execute(_INSERT_ENTRY, vars(sealed))
+    new_head = {"tenant_id": entry.tenant_id, "sequence": sealed.sequence, "hash": sealed.hash}
     if row is None:
-        session.execute(_BEGIN, end)
+        session.execute(_INSERT_HEAD, new_head)
     else:
-        session.execute(_MOVE, {f"new_{name}": value for name, value in end.items()})
+        session.execute(_UPDATE_HEAD, {f"new_{name}": value for name, value in new_head.items()})
     return sealed
 
 
 def subject_of(session: Session, tenant_id: str, signer_id: str) -> str | None:
-    """What stands for a signer in the audit: their key in the store; None when nobody is enrolled."""
+    """Return the subject of audit entries about a signer: the internal key; None if no such signer is enrolled."""
     return session.scalar(
         select(SignerRow.key).where(SignerRow.tenant_id == tenant_id, SignerRow.signer_id == signer_id)
     )
 
 
 def heads(session: Session) -> list[Anchor]:
-    """The head of each tenant's chain, as the store keeps it."""
+    """Return the stored head of each tenant's chain, ordered by tenant."""
     rows = session.scalars(select(AuditHeadRow).order_by(AuditHeadRow.tenant_id))
     return [Anchor(row.tenant_id, row.sequence, row.hash) for row in rows]
 
 
 def unsealed(session: Session, current: str) -> list[str]:
-    """Tenants whose last entry was not sealed with the key that is in use."""
-    ends = select(AuditRow.tenant_id).join(
+    """Return the tenants whose last entry was not sealed with the current key.
+
+    Parameters
+    ----------
+    current : str
+        Id of the current key.
+    """
+    last_entries = select(AuditRow.tenant_id).join(
         AuditHeadRow,
         (AuditHeadRow.tenant_id == AuditRow.tenant_id) & (AuditHeadRow.sequence == AuditRow.sequence),
     )
-    return list(session.scalars(ends.where(AuditRow.sealed_with.is_distinct_from(current))))
+    return list(session.scalars(last_entries.where(AuditRow.sealed_with.is_distinct_from(current))))
 
 
 def tenants(session: Session) -> list[str]:
-    """Tenants that have an entry or a head."""
+    """Return the tenants that have an entry or a head, sorted."""
     entries = session.scalars(select(AuditRow.tenant_id).distinct())
     return sorted({*entries, *session.scalars(select(AuditHeadRow.tenant_id))})
 
 
 def entries(session: Session, tenant_id: str, first: int = 1) -> Iterator[Entry]:
-    """A tenant's chain from entry `first` on, in order, a thousand at a time."""
+    """Iterate over a tenant's chain from sequence number `first` on; rows are fetched in batches of 1000."""
     rows = session.execute(
         _entries()
         .where(AuditRow.tenant_id == tenant_id, AuditRow.sequence >= first)
@@ -97,7 +104,15 @@ def page(
     action: str | None = None,
     subject: str | None = None,
 ) -> Page[tuple[Entry, str | None]]:
-    """Entries with the signer's id while the signer is there, newest first, all or of one kind or signer."""
+    """Return one page of entries, newest first, each with the id of its signer, or None if that signer was erased.
+
+    Parameters
+    ----------
+    before : int or None
+        The last sequence number of the previous page.
+    action, subject : str or None
+        Return only entries of this action, or about this signer (internal key).
+    """
     query = (
         _entries()
         .add_columns(SignerRow.signer_id)
@@ -120,7 +135,7 @@ def page(
 
 
 def has(session: Session, tenant_id: str, action: str, record_id: str) -> bool:
-    """Whether there is an entry of this kind about this record."""
+    """Whether there is an entry of this action about this record."""
     return bool(
         session.scalar(
             select(
@@ -135,7 +150,7 @@ def has(session: Session, tenant_id: str, action: str, record_id: str) -> bool:
 
 
 def missing_triggers(session: Session) -> list[str]:
-    """Triggers that refuse to change the audit and are not there any more, or are switched off."""
+    """Return the names of triggers that protect the audit tables but are missing or disabled."""
     if session.get_bind().dialect.name == "sqlite":
         query = "SELECT name FROM sqlite_master WHERE type = 'trigger'"
     else:

@@ -1,8 +1,9 @@
-"""The order of changes to a tenant's templates, so that an index in memory can follow them.
+"""Change counters: they tell a template index in memory which signers of a tenant have changed.
 
-Each change raises the tenant's counter and writes the new value beside the signer's key, in the transaction of the
-change. The counter's row lock makes commits of one tenant follow each other, so a reader that sees value n sees
-every change up to n: several processes on one database keep their indexes coherent by asking for what is new.
+Each change increments the tenant's counter and stores the new value with the signer's key, in the same transaction.
+The row lock on the counter serializes the commits of a tenant, so a reader that sees value n also sees all changes up
+to n. Several processes that share a database keep their indexes up to date by reading the changes since the last
+value they have seen.
 """
 
 from __future__ import annotations
@@ -14,28 +15,28 @@ from app.store.tables import ChangeRow, TenantRow
 
 
 def touch(session: Session, tenant_id: str, signer_key: str) -> None:
-    """Record that a signer's references or policy changed; the last step of a transaction that writes them."""
-    raised = session.execute(
+    """Record that the references or the policy of a signer changed, as the last step before the audit entry."""
+    new_value = session.execute(
         update(TenantRow)
         .where(TenantRow.tenant_id == tenant_id)
         .values(sequence=TenantRow.sequence + 1)
         .returning(TenantRow.sequence)
     ).scalar_one_or_none()
-    if raised is None:
-        raised = 1
-        session.add(TenantRow(tenant_id=tenant_id, sequence=raised))
+    if new_value is None:
+        new_value = 1
+        session.add(TenantRow(tenant_id=tenant_id, sequence=new_value))
         session.flush()
-    session.merge(ChangeRow(tenant_id=tenant_id, signer_key=signer_key, sequence=raised))
+    session.merge(ChangeRow(tenant_id=tenant_id, signer_key=signer_key, sequence=new_value))
 
 
 def sequence(session: Session, tenant_id: str) -> int:
-    """The tenant's counter; 0 when nothing was ever enrolled."""
+    """Return the value of the tenant's counter; 0 if no signer was ever enrolled."""
     found = session.scalar(select(TenantRow.sequence).where(TenantRow.tenant_id == tenant_id))
     return found or 0
 
 
 def changed_since(session: Session, tenant_id: str, seen: int) -> list[str]:
-    """Keys of the signers that changed after the counter stood at `seen`, erased ones included."""
+    """Return the keys of the signers that changed since the counter had the value `seen`, including erased ones."""
     return list(
         session.scalars(
             select(ChangeRow.signer_key).where(ChangeRow.tenant_id == tenant_id, ChangeRow.sequence > seen)
@@ -44,5 +45,5 @@ def changed_since(session: Session, tenant_id: str, seen: int) -> list[str]:
 
 
 def tenants(session: Session) -> list[str]:
-    """Every tenant that ever enrolled somebody."""
+    """Return the tenants that ever enrolled a signer, sorted."""
     return list(session.scalars(select(TenantRow.tenant_id).order_by(TenantRow.tenant_id)))

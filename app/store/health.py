@@ -84,7 +84,7 @@ def _unreadable(store: Store, condition: Condition) -> list[str]:
     oldest_first = sorted(unreadable, key=lambda place: condition.retried_at.get(place, float("-inf")))
     for place in oldest_first[:RETRIES_PER_CHECK]:
         condition.retried_at[place] = time.monotonic()
-        if store.read_now(reencryption.opens, place):
+        if store.read_now(reencryption.is_readable, place):
             store.cipher.forget(place)
             del unreadable[place]
             if place.kind == "template":

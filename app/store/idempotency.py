@@ -1,8 +1,8 @@
-"""Answers kept for requests that may be repeated, under the key that their caller gave them.
+"""Idempotency keys with the answers of their requests, which are replayed when a request is repeated.
 
-The key is claimed at the beginning of the transaction that does the work and the answer is put under it at the end.
-Whoever comes with the same key at the same moment, from whichever process, waits for the claim's transaction at the
-database and then finds its answer: the work is done once.
+A request inserts its key at the beginning of its transaction and the answer at the end. A concurrent request with the
+same key, in any process, waits at the unique constraint until that transaction ends, and then finds the answer. The
+work is therefore done once.
 """
 
 from __future__ import annotations
@@ -23,15 +23,21 @@ from app.store.signer_locks import LockedSigner
 from app.store.tables import RetryRow
 
 BATCH = 500
+"""Maximum number of keys that one transaction purges."""
 
 
 def find(session: Session, tenant_id: str, key: str, fingerprint: str) -> dict[str, Any] | None:
-    """The answer given under `key`, or None.
+    """Return the answer of the earlier request with this key; None if there was none.
+
+    Parameters
+    ----------
+    fingerprint : str
+        Digest of the request, to detect that the key is used for a different one.
 
     Raises
     ------
     IdempotencyConflict
-        When the request was another one, or what it told of has been erased since.
+        If the earlier request was different, or its answer was deleted with its signer.
     StoredDataDamaged, DataKeyMissing
     """
     row = session.get(RetryRow, (tenant_id, key))
@@ -39,14 +45,14 @@ def find(session: Session, tenant_id: str, key: str, fingerprint: str) -> dict[s
         return None
     if row.fingerprint != fingerprint:
         raise IdempotencyConflict(
-            f"The Idempotency-Key {key!r} came with another request before; use a new key for a new request."
+            f"The Idempotency-Key {key!r} was used for a different request; use a new key for each new request."
         )
     if row.sealed is not None:
         place = answer_place(tenant_id, row.signer_id, key)
         return cast("dict[str, Any]", json.loads(cipher_of(session).open(place, row.key_id, row.sealed)))
     if row.answer is None:
         raise IdempotencyConflict(
-            f"What the request with the Idempotency-Key {key!r} told of has been erased since; use a new key."
+            f"The signer of the earlier request with the Idempotency-Key {key!r} has been erased; use a new key."
         )
     return row.answer
 
@@ -54,9 +60,14 @@ def find(session: Session, tenant_id: str, key: str, fingerprint: str) -> dict[s
 def claim(
     session: Session, tenant_id: str, key: str, fingerprint: str, signer_id: str | None, at: datetime
 ) -> None:
-    """Take the key for this transaction; raises IntegrityError when another one was quicker, once that is through.
+    """Insert the key of the current request.
 
-    `signer_id` is None when the answer will tell of several signers, or of none: :func:`keep_of_many`.
+    `signer_id` is None when the answer will be about several signers or none: :func:`keep_of_many`.
+
+    Raises
+    ------
+    sqlalchemy.exc.IntegrityError
+        If a concurrent transaction inserted it first and has been committed.
     """
     session.add(
         RetryRow(
@@ -71,14 +82,14 @@ def claim(
 
 
 def keep(session: Session, locked: LockedSigner, key: str, answer: dict[str, Any]) -> None:
-    """Keep the answer, which tells of a signer, under a key that this transaction has claimed."""
+    """Store the answer of a request about a signer under the key that this transaction has claimed."""
     _keep(session, locked.tenant_id, locked.signer_id, key, answer)
 
 
 def keep_of_many(
     session: Session, tenant_id: str, locked: Collection[LockedSigner], key: str, answer: dict[str, Any]
 ) -> None:
-    """Like :func:`keep`, for an answer that tells of several signers, or of none."""
+    """Like :func:`keep`, for an answer about several signers or none."""
     _keep(session, tenant_id, None, key, answer)
     if locked:
         session.execute(
@@ -91,7 +102,7 @@ def keep_of_many(
 
 
 def forget_signer(session: Session, tenant_id: str, signer_id: str) -> None:
-    """Delete the answers about a signer, but not their keys: a late repetition must not enrol them again."""
+    """Delete the answers about a signer but keep their keys, so that a late retry does not enrol the signer again."""
     among_others = select(RetrySignerRow.idempotency_key).where(
         RetrySignerRow.tenant_id == tenant_id, RetrySignerRow.signer_id == signer_id
     )
@@ -121,14 +132,14 @@ def _keep(session: Session, tenant_id: str, signer_id: str | None, key: str, ans
 
 
 def purge(session: Session, before: datetime) -> int:
-    """Delete some keys and answers from before a moment; how many, 0 when none is left."""
-    due = session.execute(
+    """Delete at most `BATCH` keys older than `before`, with their answers; return their number, 0 if none is left."""
+    expired = session.execute(
         select(RetryRow.tenant_id, RetryRow.idempotency_key).where(RetryRow.created_at < before).limit(BATCH)
     ).all()
-    for row in due:
+    for row in expired:
         session.execute(
             delete(RetryRow).where(
                 RetryRow.tenant_id == row.tenant_id, RetryRow.idempotency_key == row.idempotency_key
             )
         )
-    return len(due)
+    return len(expired)

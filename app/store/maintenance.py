@@ -28,16 +28,16 @@ class Purged:
 
 def encrypt_plain(store: Store) -> int:
     """Encrypt the plaintext of earlier releases and remove it from the files; return the number of values."""
-    done = 0
+    encrypted = 0
     for column in reencryption.SEALED_COLUMNS:
-        plaintext_rows = store.read_now(reencryption.plain, column)
+        plaintext_rows = store.read_now(reencryption.find_plaintext, column)
         if plaintext_rows:
             _log.warning("encrypting %d plaintext values (%s)", len(plaintext_rows), column.kind)
-        for outcome in reencryption.renew(store, column, plaintext_rows):
-            done += outcome.done
-    if done:
+        for outcome in reencryption.reencrypt(store, column, plaintext_rows):
+            encrypted += outcome.done
+    if encrypted:
         store.compact(*reencryption.TABLES)
-    return done
+    return encrypted
 
 
 class ErasureWatch:
@@ -58,7 +58,7 @@ class ErasureWatch:
     def __init__(
         self,
         store: Store,
-        record_erasure: Callable[[Session, tombstones.Returned], None],
+        record_erasure: Callable[[Session, tombstones.RestoredRecord], None],
         *,
         compared: bool = False,
     ) -> None:
@@ -74,7 +74,7 @@ class ErasureWatch:
             return 0
         missing: list[tombstones.Erasure] = []
         if log is not None:
-            stored = self._store.read_now(tombstones.everything)
+            stored = self._store.read_now(tombstones.all_tombstones)
             logged = log.read()
             logged_digests = {erasure.digest for erasure in logged}
             log.append(erasure for erasure in stored if erasure.digest not in logged_digests)
@@ -91,9 +91,9 @@ class ErasureWatch:
         return self._store.read_now(tombstones.count), None if log is None else log.state()
 
     def _erase_restored(self, missing: Sequence[tombstones.Erasure]) -> int:
-        restored = self._store.read_now(tombstones.returned, missing)
+        restored = self._store.read_now(tombstones.find_restored, missing)
 
-        def erase(session: Session, record: tombstones.Returned) -> None:
+        def erase(session: Session, record: tombstones.RestoredRecord) -> None:
             if tombstones.erase_again(session, record):
                 self._record_erasure(session, record)
 

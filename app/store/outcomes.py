@@ -1,4 +1,4 @@
-"""What closed cases turned out to be, counted: what the live error rates are made of."""
+"""Counts of recorded outcomes, from which the live error rates are estimated."""
 
 from __future__ import annotations
 
@@ -11,7 +11,15 @@ from app.store.tables import VerificationRow
 
 
 def counts(session: Session, model_version: str, since: datetime) -> dict[tuple[str, str], int]:
-    """Cases of all tenants by (outcome, decision): judged with this model, outcome recorded since then."""
+    """Count the verifications of all tenants by (outcome, decision).
+
+    Parameters
+    ----------
+    model_version : str
+        Only verifications by this model are counted.
+    since : datetime
+        Only outcomes recorded at or after this time are counted.
+    """
     rows = session.execute(
         select(VerificationRow.outcome, VerificationRow.decision, func.count())
         .where(

@@ -1,4 +1,4 @@
-"""The images of questioned signatures: kept as long as the service is set to, then gone by themselves."""
+"""Images of questioned signatures: insert, read, and delete after the configured retention period."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from app.store.signer_locks import LockedSigner
 from app.store.tables import QuestionedRow, VerificationRow
 
 BATCH = 200
+"""Maximum number of images that one transaction purges."""
 
 
 def add(
@@ -26,7 +27,16 @@ def add(
     media_type: str,
     at: datetime,
 ) -> None:
-    """Keep the image of a questioned signature; its verification is on record already."""
+    """Insert the image of a questioned signature; its verification must have been inserted before.
+
+    Parameters
+    ----------
+    data : bytes
+        The image file as uploaded.
+    media_type : str
+    at : datetime
+        When the verification was made; the retention period starts here.
+    """
     session.flush()
     place = sealing.questioned_place(locked.tenant_id, locked.signer_id, verification_id)
     sealed = cipher_of(session).seal(place, data)
@@ -43,7 +53,7 @@ def add(
 
 
 def image(session: Session, tenant_id: str, verification_id: str) -> ReferenceImage:
-    """The image of a questioned signature as uploaded.
+    """Return the image file of a questioned signature as uploaded.
 
     Raises
     ------
@@ -52,25 +62,25 @@ def image(session: Session, tenant_id: str, verification_id: str) -> ReferenceIm
     verification = verifications.get(session, tenant_id, verification_id)
     row = session.get(QuestionedRow, verification_id)
     if row is None:
-        raise ImageNotKept(f"The image of verification {verification_id!r} is not kept, or no longer.")
+        raise ImageNotKept(f"The image of verification {verification_id!r} was not kept or has been deleted.")
     place = sealing.questioned_place(tenant_id, verification.signer_id, verification_id)
     data = cipher_of(session).open(place, row.key_id, row.data)
     return ReferenceImage(data, row.media_type, verification.questioned_sha256)
 
 
 def erase_of(session: Session, tenant_id: str, signer_id: str) -> None:
-    """Delete all images that were questioned as this signer's."""
-    theirs = select(VerificationRow.verification_id).where(
+    """Delete the images of all verifications of a signer."""
+    verification_ids = select(VerificationRow.verification_id).where(
         VerificationRow.tenant_id == tenant_id, VerificationRow.signer_id == signer_id
     )
-    session.execute(delete(QuestionedRow).where(QuestionedRow.verification_id.in_(theirs)))
+    session.execute(delete(QuestionedRow).where(QuestionedRow.verification_id.in_(verification_ids)))
 
 
 def purge(session: Session, before: datetime) -> int:
-    """Delete some images that came before a moment; how many, 0 when none is left."""
-    due = session.scalars(
+    """Delete at most `BATCH` images older than `before`; return their number, 0 if none is left."""
+    expired = session.scalars(
         select(QuestionedRow.verification_id).where(QuestionedRow.created_at < before).limit(BATCH)
     ).all()
-    if due:
-        session.execute(delete(QuestionedRow).where(QuestionedRow.verification_id.in_(due)))
-    return len(due)
+    if expired:
+        session.execute(delete(QuestionedRow).where(QuestionedRow.verification_id.in_(expired)))
+    return len(expired)

@@ -145,7 +145,7 @@ SEALED_COLUMNS = (
 TABLES = tuple(column.table.__tablename__ for column in SEALED_COLUMNS)
 
 
-def plain(session: Session, column: SealedColumn) -> list[Identity]:
+def find_plaintext(session: Session, column: SealedColumn) -> list[Identity]:
     """Return the primary keys of the rows whose value is plaintext."""
     query = select(*column.identity).where(column.table.key_id.is_(None))
     if column.plain is not None:
@@ -153,22 +153,22 @@ def plain(session: Session, column: SealedColumn) -> list[Identity]:
     return [tuple(row) for row in session.execute(query)]
 
 
-def outdated(session: Session, column: SealedColumn) -> list[Identity]:
+def find_outdated(session: Session, column: SealedColumn) -> list[Identity]:
     """Return the primary keys of the rows whose value is plaintext or not encrypted with the active key."""
     active = cipher_of(session).keys.active.key_id
     query = select(*column.identity).where(column.table.key_id != active)
-    return plain(session, column) + [tuple(row) for row in session.execute(query)]
+    return find_plaintext(session, column) + [tuple(row) for row in session.execute(query)]
 
 
-def every(session: Session, column: SealedColumn) -> list[Identity]:
+def find_all(session: Session, column: SealedColumn) -> list[Identity]:
     """Return the primary keys of all rows."""
     return [tuple(row) for row in session.execute(select(*column.identity))]
 
 
-def renew(store: Store, column: SealedColumn, identities: Sequence[Identity]) -> Iterator[Outcome]:
+def reencrypt(store: Store, column: SealedColumn, identities: Sequence[Identity]) -> Iterator[Outcome]:
     """Encrypt rows with the active key; yields the outcome of each transaction."""
     for start in range(0, len(identities), BATCH):
-        yield store.write_now(_renew, column, identities[start : start + BATCH])
+        yield store.write_now(_reencrypt, column, identities[start : start + BATCH])
 
 
 def check(store: Store, column: SealedColumn, identities: Sequence[Identity]) -> Iterator[Outcome]:
@@ -188,7 +188,7 @@ def count_by_key(session: Session) -> dict[str, int]:
     return counts
 
 
-def opens(session: Session, place: Place) -> bool:
+def is_readable(session: Session, place: Place) -> bool:
     """Whether the value of a place decrypts or no longer exists."""
     column = next(column for column in SEALED_COLUMNS if column.kind == place.kind)
     return not _check(session, column, [column.identity_of(place)]).failed
@@ -207,7 +207,7 @@ def _check(session: Session, column: SealedColumn, identities: Sequence[Identity
     return outcome
 
 
-def _renew(session: Session, column: SealedColumn, identities: Sequence[Identity]) -> Outcome:
+def _reencrypt(session: Session, column: SealedColumn, identities: Sequence[Identity]) -> Outcome:
     cipher = cipher_of(session)
     outcome = Outcome()
     for row in _rows(session, column, identities, column.rows.with_for_update(of=column.table)):

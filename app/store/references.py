@@ -1,4 +1,4 @@
-"""References in the store: added as a whole, listed, read back, erased; and their templates for comparing."""
+"""Reference signatures and their templates in the database: insert, list, read and erase."""
 
 from __future__ import annotations
 
@@ -59,7 +59,21 @@ _SPECIMENS = (
 
 @dataclass(frozen=True)
 class Indexed:
-    """A reference as the index in memory takes it; `template` is None when this model made none that opens."""
+    """A reference for the template index in memory.
+
+    Attributes
+    ----------
+    key : str
+        The signer's internal key.
+    signer_id : str
+    target_far : float or None
+        The signer's own target FAR.
+    fixed_threshold : float or None
+        The signer's own threshold.
+    reference_id : str
+    template : (dimension,) float32 or None
+        None if the model has no template of this reference, or it does not decrypt.
+    """
 
     key: str
     signer_id: str
@@ -70,16 +84,16 @@ class Indexed:
 
 
 def add(
-    session: Session, locked: LockedSigner, new: Sequence[NewReference], at: datetime, most: int
+    session: Session, locked: LockedSigner, new: Sequence[NewReference], at: datetime, maximum: int
 ) -> tuple[Reference, ...]:
-    """Keep references of one signer who is locked alone, all or none.
+    """Insert references of an exclusively locked signer, all or none; return them in the order given.
 
     Raises
     ------
     DuplicateReference
-        When an image is a reference of the signer already.
+        If the signer has a reference with the same image already.
     TooManyReferences
-        When the signer would have more than `most`.
+        If the signer would have more than `maximum` references.
     """
     tenant_id, signer_id, key = locked.tenant_id, locked.signer_id, locked.key
     present = session.execute(
@@ -90,15 +104,15 @@ def add(
     known = {(row.sha256, row.page, row.region): row.reference_id for row in present}
     for position, reference in enumerate(new, 1):
         specimen = reference.sha256, reference.page, format_region(reference.region)
-        if (twin := known.get(specimen)) is not None:
+        if (duplicate_of := known.get(specimen)) is not None:
             raise DuplicateReference(
-                f"File {position} of `files` is reference {twin} of signer {signer_id!r} already, byte for byte; "
-                "nothing was stored. Leave it out."
+                f"File {position} of `files` is identical to reference {duplicate_of} of signer {signer_id!r}; "
+                "nothing was stored. Send the request without it."
             )
-    if len(present) + len(new) > most:
+    if len(present) + len(new) > maximum:
         raise TooManyReferences(
-            f"Signer {signer_id!r} has {len(present)} references and {len(new)} more would pass the limit of {most}; "
-            "nothing was stored. Delete older ones first."
+            f"Signer {signer_id!r} has {len(present)} references; {len(new)} more would exceed the limit of "
+            f"{maximum}. Nothing was stored. Delete older references first."
         )
     for reference in new:
         session.add(
@@ -138,7 +152,13 @@ def add(
 
 
 def page(session: Session, tenant_id: str, signer_id: str, limit: int, after: str | None) -> Page[Reference]:
-    """References of a signer, oldest first; raises SignerNotFound."""
+    """Return one page of a signer's references, oldest first. Raises SignerNotFound.
+
+    Parameters
+    ----------
+    after : str or None
+        The last reference id of the previous page.
+    """
     signers.get(session, tenant_id, signer_id)
     query = _references(tenant_id, signer_id).order_by(ReferenceRow.reference_id).limit(limit + 1)
     if after is not None:
@@ -149,7 +169,7 @@ def page(session: Session, tenant_id: str, signer_id: str, limit: int, after: st
 
 
 def get(session: Session, tenant_id: str, signer_id: str, reference_id: str) -> Reference:
-    """One reference; raises SignerNotFound or ReferenceNotFound."""
+    """Return one reference. Raises SignerNotFound, ReferenceNotFound."""
     signers.get(session, tenant_id, signer_id)
     row = session.execute(
         _references(tenant_id, signer_id).where(ReferenceRow.reference_id == reference_id)
@@ -160,7 +180,7 @@ def get(session: Session, tenant_id: str, signer_id: str, reference_id: str) -> 
 
 
 def image(session: Session, tenant_id: str, signer_id: str, reference_id: str) -> ReferenceImage:
-    """The bytes of a reference as uploaded.
+    """Return the image file of a reference as uploaded.
 
     Raises
     ------
@@ -176,7 +196,7 @@ def image(session: Session, tenant_id: str, signer_id: str, reference_id: str) -
 
 
 def erase(session: Session, tenant_id: str, signer_id: str, reference_id: str) -> Erasure | None:
-    """Delete a reference with its image and templates, and leave a tombstone; None when there was none."""
+    """Delete a reference with its image and templates, and insert a tombstone; None if there is no such reference."""
     found = session.execute(
         select(ReferenceRow.signer_key)
         .join(SignerRow, SignerRow.key == ReferenceRow.signer_key)
@@ -188,31 +208,33 @@ def erase(session: Session, tenant_id: str, signer_id: str, reference_id: str) -
     ).one_or_none()
     if found is None:
         return None
-    gone = delete(ReferenceRow).where(ReferenceRow.reference_id == reference_id)
-    if session.scalar(gone.returning(ReferenceRow.reference_id)) is None:  # another caller was quicker
+    deletion = delete(ReferenceRow).where(ReferenceRow.reference_id == reference_id)
+    if (
+        session.scalar(deletion.returning(ReferenceRow.reference_id)) is None
+    ):  # deleted by a concurrent request
         return None
     change_counters.touch(session, tenant_id, found.signer_key)
     return tombstones.add_tombstone(session, "reference", reference_id)
 
 
 def specimens(session: Session, tenant_id: str, signer_id: str, model_version: str) -> Specimens:
-    """A signer with the templates that `model_version` made.
+    """Return a signer with all references and their templates of one model.
 
     Raises
     ------
     SignerNotFound
     ModelVersionMismatch
-        When a reference has no template of this model: templates of two models are never compared.
+        If a reference has no template of this model; templates of different models are never compared.
     StoredDataDamaged, DataKeyMissing
-        When a template does not decrypt.
+        If a template does not decrypt.
     """
     signer = signers.get(session, tenant_id, signer_id)
     rows = session.execute(_SPECIMENS, {"key": signer.key, "version": model_version}).all()
     if foreign := sorted({row.model_version for row in rows if row.vector is None}):
         raise ModelVersionMismatch(
-            f"References of signer {signer_id!r} carry templates of {', '.join(foreign)}; the service runs "
-            f"{model_version}, and distances between two models mean nothing. The operator moves them from the kept "
-            "images with `python -m app reembed`, while the service runs."
+            f"References of signer {signer_id!r} have templates of {', '.join(foreign)} only; the service uses "
+            f"{model_version}, and templates of different models cannot be compared. The operator must embed the "
+            "stored images again with `python -m app reembed`; the service can keep running."
         )
     return Specimens(
         signer=signer,
@@ -230,7 +252,9 @@ def specimens(session: Session, tenant_id: str, signer_id: str, model_version: s
 
 
 def templates_so_far(session: Session, tenant_id: str, signer_id: str, model_version: str) -> Vector:
-    """A signer's templates by this model, (k, dimension) float32, of the references that have one.
+    """Return a signer's existing templates of one model, (k, dimension) float32.
+
+    Unlike in `specimens`, references without a template of this model are skipped.
 
     Raises
     ------
@@ -250,7 +274,13 @@ def templates_so_far(session: Session, tenant_id: str, signer_id: str, model_ver
 def for_index(
     session: Session, tenant_id: str, model_version: str, signer_keys: Sequence[str]
 ) -> list[Indexed]:
-    """References with their templates of the signers with these keys, at most some hundred; ordered by signer."""
+    """Return the references of some signers with their templates of one model, ordered by signer.
+
+    Parameters
+    ----------
+    signer_keys : sequence of str
+        A few hundred at most: each is a parameter of the statement.
+    """
     query: Any = (
         select(
             SignerRow.key,
@@ -277,7 +307,7 @@ def _indexed(session: Session, tenant_id: str, model_version: str, row: Row[Any]
     template: Vector | None = None
     if row.vector is not None:
         stored = StoredTemplate(row.reference_id, row.key_id, row.vector)
-        # What does not open is left out; readiness drops, and the place is on the cipher's list.
+        # The cipher records the failure, which makes the service unready; the signer is only skipped here.
         with suppress(StoredDataDamaged, DataKeyMissing):
             template = sealing.open_template(session, tenant_id, row.key, model_version, stored)
     return Indexed(row.key, row.signer_id, row.target_far, row.fixed_threshold, row.reference_id, template)

@@ -1,4 +1,4 @@
-"""Signers in the store: found, listed, made, given a policy of their own, erased."""
+"""Signers in the database: read, list, set the policy, erase, count."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _ONE = _SIGNERS.where(SignerRow.signer_id == bindparam("signer_id"))
 
 
 def get(session: Session, tenant_id: str, signer_id: str) -> Signer:
-    """One signer; raises SignerNotFound."""
+    """Return one signer. Raises SignerNotFound."""
     found = session.execute(_ONE, {"tenant_id": tenant_id, "signer_id": signer_id}).one_or_none()
     if found is None:
         raise not_enrolled(signer_id)
@@ -38,7 +38,13 @@ def get(session: Session, tenant_id: str, signer_id: str) -> Signer:
 
 
 def page(session: Session, tenant_id: str, limit: int, after: str | None) -> Page[Signer]:
-    """Signers in the order of their ids."""
+    """Return one page of signers, ordered by id.
+
+    Parameters
+    ----------
+    after : str or None
+        The last signer id of the previous page.
+    """
     query = _SIGNERS.order_by(SignerRow.signer_id).limit(limit + 1)
     if after is not None:
         query = query.where(SignerRow.signer_id > after)
@@ -48,7 +54,7 @@ def page(session: Session, tenant_id: str, limit: int, after: str | None) -> Pag
 
 
 def unknown(session: Session, tenant_id: str, signer_ids: list[str]) -> list[str]:
-    """Those of the ids under which nobody is enrolled."""
+    """Return those of the ids under which no signer is enrolled."""
     known = set(
         session.scalars(
             select(SignerRow.signer_id).where(
@@ -60,12 +66,19 @@ def unknown(session: Session, tenant_id: str, signer_ids: list[str]) -> list[str
 
 
 def key_of(session: Session, tenant_id: str, signer_id: str) -> str | None:
-    """The key of a signer, None when nobody is enrolled under this id."""
+    """Return the internal key of a signer; None if no signer is enrolled under this id."""
     return session.scalar(key_query(tenant_id, signer_id))
 
 
 def set_policy(session: Session, locked: LockedSigner, policy: dict[str, float | None]) -> Signer:
-    """Set `target_far` and `fixed_threshold`, those that are given; None takes the service's own again."""
+    """Set the signer's own policy and return the signer.
+
+    Parameters
+    ----------
+    policy : dict
+        `target_far`, `fixed_threshold` or both; None restores the default of the service. Fields that are absent are
+        not changed.
+    """
     if policy:
         session.execute(update(SignerRow).where(SignerRow.key == locked.key).values(**policy))
         change_counters.touch(session, locked.tenant_id, locked.key)
@@ -73,12 +86,12 @@ def set_policy(session: Session, locked: LockedSigner, policy: dict[str, float |
 
 
 def erase(session: Session, locked: LockedSigner) -> Erasure:
-    """Delete a signer who is locked alone, with all that was kept of them, and leave a tombstone.
+    """Delete an exclusively locked signer with all data, and insert a tombstone.
 
-    References, images and templates go, the images of questioned signatures, and the answers kept for repetitions;
-    verifications stay on record, without images.
+    Deleted are references with their images and templates, images of questioned signatures, and stored answers of
+    idempotent requests. Verifications are kept, without images.
     """
-    session.execute(delete(SignerRow).where(SignerRow.key == locked.key))  # references follow by cascade
+    session.execute(delete(SignerRow).where(SignerRow.key == locked.key))  # cascades to references
     questioned_images.erase_of(session, locked.tenant_id, locked.signer_id)
     idempotency.forget_signer(session, locked.tenant_id, locked.signer_id)
     change_counters.touch(session, locked.tenant_id, locked.key)
@@ -86,7 +99,7 @@ def erase(session: Session, locked: LockedSigner) -> Erasure:
 
 
 def count(session: Session) -> tuple[int, int]:
-    """How many signers and references there are, of all tenants."""
+    """Count the signers and the references of all tenants."""
     return (
         session.scalar(select(func.count()).select_from(SignerRow)) or 0,
         session.scalar(select(func.count()).select_from(ReferenceRow)) or 0,

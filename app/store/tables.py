@@ -1,11 +1,11 @@
-"""The tables. Portable types only: the same definitions serve SQLite and PostgreSQL.
+"""The database schema, in types that SQLite and PostgreSQL both support.
 
-`data`, `vector` and `sealed` hold ciphertexts (`app.store.encryption.cipher`); `key_id` beside them says under which
-key. Where it is empty, the value was stored before values were encrypted, and the next start encrypts it.
+The columns `data`, `vector` and `sealed` contain ciphertexts (`app.store.encryption.cipher`); `key_id` is the id of
+their key. Where `key_id` is NULL, the value is plaintext of an earlier release, which the next start encrypts.
 
-A signer has a key of ours beside the caller's id, so that what outlives an erasure (`changes`) names nobody.
-Images and templates stand in tables of their own: listings and the index never page through image bytes, and a
-reference can have templates of two models while a new one moves in.
+Every signer has an internal key (random UUID) besides the id that the caller chose, so that rows which are kept after
+an erasure (`changes`) do not identify anyone. Images and templates have their own tables: listings and the template
+index do not read image bytes, and a reference can have templates of two models during a migration.
 """
 
 from __future__ import annotations
@@ -36,37 +36,37 @@ KEY_ID_LENGTH = 64
 NAME_LENGTH = 128
 REGION_LENGTH = 64
 BYTEWISE = String(NAME_LENGTH).with_variant(String(NAME_LENGTH, collation="C"), "postgresql")
-"""Text in the order of its bytes, whatever the database's own language is."""
+"""Text that is ordered by its bytes, regardless of the collation of the database."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A moment in UTC, aware on the way in and on the way out; SQLite itself forgets the zone."""
+    """A time-zone-aware datetime in UTC. SQLite does not store time zones, so it gets naive values."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Refuse what has no zone; hand over UTC."""
+        """Convert a value to UTC. Raises ValueError if it is naive."""
         if value is None:
             return None
         if value.tzinfo is None:
-            raise ValueError("a moment without a zone")
-        moment = value.astimezone(UTC)
-        return moment.replace(tzinfo=None) if dialect.name == "sqlite" else moment
+            raise ValueError("a datetime without a time zone cannot be stored")
+        in_utc = value.astimezone(UTC)
+        return in_utc.replace(tzinfo=None) if dialect.name == "sqlite" else in_utc
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """Attach the zone again."""
+        """Return a stored value with the time zone UTC."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 class Base(DeclarativeBase):
-    """The registry of all tables."""
+    """Declarative base of all tables."""
 
 
 class TenantRow(Base):
-    """A tenant's counter: every change to its templates raises it, in the transaction of the change."""
+    """The change counter of a tenant (`app.store.change_counters`)."""
 
     __tablename__ = "tenants"
 
@@ -75,7 +75,7 @@ class TenantRow(Base):
 
 
 class ChangeRow(Base):
-    """The counter's value when a signer last changed; stays when the signer is gone, so that indexes notice."""
+    """The counter's value when a signer last changed; kept after an erasure, so that template indexes see it."""
 
     __tablename__ = "changes"
 
@@ -87,7 +87,7 @@ class ChangeRow(Base):
 
 
 class SignerRow(Base):
-    """A person who is enrolled, and the policy that is theirs alone."""
+    """An enrolled signer, with the signer's own decision policy."""
 
     __tablename__ = "signers"
 
@@ -102,7 +102,7 @@ class SignerRow(Base):
 
 
 class ReferenceRow(Base):
-    """A genuine specimen: what is known of it."""
+    """Metadata of a reference: a genuine signature of an enrolled signer."""
 
     __tablename__ = "references"
 
@@ -124,7 +124,7 @@ class ReferenceRow(Base):
 
 
 class ImageRow(Base):
-    """The bytes of a reference, as uploaded; sealed."""
+    """The image file of a reference as uploaded, encrypted."""
 
     __tablename__ = "reference_images"
 
@@ -138,7 +138,7 @@ class ImageRow(Base):
 
 
 class TemplateRow(Base):
-    """The embedding of a reference by one model: (dimension,) float32, little-endian; sealed."""
+    """The embedding of a reference by one model, encrypted (format: `app.store.encryption.sealing`)."""
 
     __tablename__ = "templates"
 
@@ -153,7 +153,7 @@ class TemplateRow(Base):
 
 
 class VerificationRow(Base):
-    """A verification on record; outlives its signer, holds no image and no template."""
+    """A verification. It is kept when its signer is erased, and contains no image and no template."""
 
     __tablename__ = "verifications"
 
@@ -183,7 +183,7 @@ class VerificationRow(Base):
 
 
 class QuestionedRow(Base):
-    """The image of a questioned signature, for as long as the service is set to keep it; sealed."""
+    """The image file of a questioned signature, encrypted; deleted after the configured retention period."""
 
     __tablename__ = "questioned_images"
 
@@ -202,10 +202,10 @@ class QuestionedRow(Base):
 
 
 class RetryRow(Base):
-    """What was answered to a request that carried an Idempotency-Key, for its repetition; sealed.
+    """The response to a request with an Idempotency-Key, encrypted, to be replayed when the request is repeated.
 
-    Without `sealed` and `answer` the request is being worked on, in the transaction that holds the row, or what it
-    told of has been erased since. `answer` is what was stored before answers were sealed.
+    If both `sealed` and `answer` are NULL, the transaction that inserted the row is not committed yet, or the signer
+    has been erased since. `answer` contains the plaintext of earlier releases.
     """
 
     __tablename__ = "idempotency"
@@ -227,7 +227,7 @@ class RetryRow(Base):
 
 
 class TombstoneRow(Base):
-    """A tombstone: a keyed digest of the internal key of what was erased (`app.store.erasure.tombstones`)."""
+    """A tombstone: a keyed digest of the internal key of an erased record (`app.store.erasure.tombstones`)."""
 
     __tablename__ = "tombstones"
 
@@ -238,7 +238,7 @@ class TombstoneRow(Base):
 
 
 class ProbeRow(Base):
-    """A row that is written to see whether the database can be written (`app.store.health`)."""
+    """A row that the health check writes to test whether the database is writable (`app.store.health`)."""
 
     __tablename__ = "probes"
 

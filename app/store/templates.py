@@ -1,8 +1,9 @@
-"""Templates of several models for one reference: which are lacking, made anew from the image, or left over.
+"""Templates of several models for the same references: find missing ones, add them, delete those of other models.
 
-Every function is one step of `app.services.reembed`, in a small transaction beside a service that runs. What is
-left to do is read from the rows themselves, so a job that was killed goes on where it stopped. Locks are taken in the
-order in which an enrolment takes them: signer, references, the tenant's counter, the audit's head.
+Each function is one step of `app.services.reembed`, in a short transaction that may run concurrently with the
+service. The remaining work is derived from the rows themselves, so an interrupted job continues where it stopped.
+Locks are acquired in the same order as by an enrolment, which prevents deadlocks: signer, references, change counter
+of the tenant, head of the audit chain.
 """
 
 from __future__ import annotations
@@ -26,7 +27,14 @@ from app.store.tables import ImageRow, ReferenceRow, SignerRow, TemplateRow
 
 @dataclass(frozen=True)
 class Owner:
-    """A signer whose templates are looked after."""
+    """The signer whose templates are processed.
+
+    Attributes
+    ----------
+    key : str
+        The internal key.
+    tenant_id, signer_id : str
+    """
 
     key: str
     tenant_id: str
@@ -35,7 +43,16 @@ class Owner:
 
 @dataclass(frozen=True)
 class Waiting:
-    """A reference that lacks a template; `size` is the bytes of its image."""
+    """A reference whose template is missing or damaged.
+
+    Attributes
+    ----------
+    reference_id : str
+    size : int
+        Bytes of its image file.
+    page : int
+        Page of the image file, counted from 0.
+    """
 
     reference_id: str
     size: int
@@ -44,11 +61,11 @@ class Waiting:
 
 
 Paged = Callable[[Session, str, str, int], list[Owner]]
-"""Lists signers page by page: model version, key of the last signer seen, most of them."""
+"""Lists one page of signers: (session, model version, key of the previous page's last signer, page size)."""
 
 
 def count_lacking(session: Session, model_version: str) -> int:
-    """How many references have no template of this model."""
+    """Count the references without a template of this model."""
     lacking = select(func.count()).select_from(ReferenceRow).where(~_has_template(model_version))
     return session.scalar(lacking) or 0
 
@@ -60,19 +77,19 @@ def any_lacking(session: Session, model_version: str) -> bool:
 
 
 def count_by_model(session: Session) -> dict[str, int]:
-    """How many templates there are of each model."""
+    """Count the templates by model version."""
     counted = select(TemplateRow.model_version, func.count()).group_by(TemplateRow.model_version)
     return {row[0]: row[1] for row in session.execute(counted)}
 
 
 def owners_lacking(session: Session, model_version: str, after: str, limit: int) -> list[Owner]:
-    """Signers with a reference that has no template of this model, in the order of their keys."""
+    """Return signers who have a reference without a template of this model, ordered by key."""
     lacking = exists().where(ReferenceRow.signer_key == SignerRow.key, ~_has_template(model_version))
     return _owners(session, lacking, after, limit)
 
 
 def owners_with_others(session: Session, model_version: str, after: str, limit: int) -> list[Owner]:
-    """Signers with a template of another model, in the order of their keys."""
+    """Return signers who have a template of another model, ordered by key."""
     other = exists().where(
         ReferenceRow.signer_key == SignerRow.key,
         TemplateRow.reference_id == ReferenceRow.reference_id,
@@ -82,7 +99,7 @@ def owners_with_others(session: Session, model_version: str, after: str, limit: 
 
 
 def lacking_of(session: Session, owner: Owner, model_version: str) -> list[Waiting]:
-    """A signer's references that have no template of this model."""
+    """Return the references of a signer that have no template of this model."""
     rows = session.execute(
         select(ReferenceRow.reference_id, ReferenceRow.size, ReferenceRow.page, ReferenceRow.region)
         .where(ReferenceRow.signer_key == owner.key, ~_has_template(model_version))
@@ -94,9 +111,17 @@ def lacking_of(session: Session, owner: Owner, model_version: str) -> list[Waiti
 def damaged_after(
     session: Session, model_version: str, dimension: int, after: str, limit: int
 ) -> tuple[list[tuple[Owner, Waiting]], int, str | None]:
-    """Look at the next templates of this model: those that are damaged, how many were seen, the last one's id.
+    """Check the next templates of this model, ordered by reference id.
 
-    A template whose key is not configured is not damaged: the key opens it again.
+    A template whose key is not configured does not count as damaged, because adding the key makes it readable.
+
+    Returns
+    -------
+    damaged : list of (Owner, Waiting)
+    checked : int
+        Number of checked templates, at most `limit`.
+    last : str or None
+        The last reference id, to be passed as `after`; None if no template is left.
     """
     rows = session.execute(
         select(
@@ -126,7 +151,7 @@ def damaged_after(
 
 
 def image_of(session: Session, owner: Owner, reference_id: str) -> bytes | None:
-    """The image of a reference as uploaded, None when reference or image are gone.
+    """Return the image file of a reference as uploaded; None if it no longer exists.
 
     Raises
     ------
@@ -141,21 +166,21 @@ def image_of(session: Session, owner: Owner, reference_id: str) -> bytes | None:
 
 
 def is_there(session: Session, reference_id: str) -> bool:
-    """Whether a reference is still enrolled."""
+    """Whether a reference still exists."""
     return session.get(ReferenceRow, reference_id) is not None
 
 
 def add(session: Session, owner: Owner, model_version: str, made: Mapping[str, Vector]) -> list[str]:
-    """Keep templates, by reference; return the references that got one.
+    """Insert templates by reference id; return the references that got one.
 
-    Those that were erased meanwhile get none, nor do those that somebody else gave a sound one. A damaged template is
-    replaced.
+    References that were erased in the meantime are skipped, and so are those with an undamaged template of this
+    model. Damaged templates are replaced.
     """
     try:
         signer_locks.lock_exclusively(session, owner.tenant_id, owner.signer_id, owner.key)
     except SignerErased:
         return []
-    standing = session.scalars(
+    remaining = session.scalars(
         select(ReferenceRow.reference_id)
         .where(ReferenceRow.signer_key == owner.key, ReferenceRow.reference_id.in_(made))
         .order_by(ReferenceRow.reference_id)
@@ -163,17 +188,17 @@ def add(session: Session, owner: Owner, model_version: str, made: Mapping[str, V
     ).all()
     present = session.execute(
         select(TemplateRow.reference_id, TemplateRow.key_id, TemplateRow.vector).where(
-            TemplateRow.reference_id.in_(standing), TemplateRow.model_version == model_version
+            TemplateRow.reference_id.in_(remaining), TemplateRow.model_version == model_version
         )
     ).all()
-    had = {row.reference_id: StoredTemplate(row.reference_id, row.key_id, row.vector) for row in present}
+    existing = {row.reference_id: StoredTemplate(row.reference_id, row.key_id, row.vector) for row in present}
     added = []
-    for reference_id in standing:
+    for reference_id in remaining:
         template = made[reference_id]
-        if (stored := had.get(reference_id)) is not None:
+        if (stored := existing.get(reference_id)) is not None:
             if not _is_damaged(session, owner, model_version, len(template), stored):
                 continue
-            session.execute(delete(TemplateRow).where(_is(reference_id, model_version)))
+            session.execute(delete(TemplateRow).where(_is_template(reference_id, model_version)))
             cipher_of(session).forget(
                 sealing.template_place(owner.tenant_id, owner.key, reference_id, model_version)
             )
@@ -193,26 +218,27 @@ def add(session: Session, owner: Owner, model_version: str, made: Mapping[str, V
 
 
 def drop_others(session: Session, owner: Owner, model_version: str) -> dict[str, int] | None:
-    """Delete a signer's templates of all other models; how many, by model.
+    """Delete a signer's templates of all other models; return their number by model version.
 
-    None, and nothing is deleted, when a reference has no template of this model yet: the old ones are all it has.
+    If a reference has no template of this model yet, nothing is deleted, because the reference would be left without
+    any template; the result is None.
     """
     try:
         signer_locks.lock_exclusively(session, owner.tenant_id, owner.signer_id, owner.key)
     except SignerErased:
         return {}
-    mine = select(ReferenceRow.reference_id).where(ReferenceRow.signer_key == owner.key)
-    if session.scalar(mine.where(~_has_template(model_version)).limit(1)) is not None:
+    reference_ids = select(ReferenceRow.reference_id).where(ReferenceRow.signer_key == owner.key)
+    if session.scalar(reference_ids.where(~_has_template(model_version)).limit(1)) is not None:
         return None
-    gone = session.scalars(
+    deleted = session.scalars(
         delete(TemplateRow)
-        .where(TemplateRow.reference_id.in_(mine), TemplateRow.model_version != model_version)
+        .where(TemplateRow.reference_id.in_(reference_ids), TemplateRow.model_version != model_version)
         .returning(TemplateRow.model_version)
         .execution_options(synchronize_session=False)
     ).all()
-    if gone:
+    if deleted:
         change_counters.touch(session, owner.tenant_id, owner.key)
-    return dict(Counter(gone))
+    return dict(Counter(deleted))
 
 
 def _owners(session: Session, condition: Exists, after: str, limit: int) -> list[Owner]:
@@ -231,7 +257,7 @@ def _has_template(model_version: str) -> Exists:
     )
 
 
-def _is(reference_id: str, model_version: str) -> ColumnElement[bool]:
+def _is_template(reference_id: str, model_version: str) -> ColumnElement[bool]:
     return and_(TemplateRow.reference_id == reference_id, TemplateRow.model_version == model_version)
 
 
@@ -244,6 +270,6 @@ def _is_damaged(
         return True
     except DataKeyMissing:
         return False
-    except ValueError:  # its bytes are no whole number of floats
+    except ValueError:  # the length is not a whole number of floats
         return True
     return len(template) != dimension or not bool(np.isfinite(template).all())

@@ -1,4 +1,4 @@
-"""The record of verifications: written once, read often, given an outcome when the case is closed."""
+"""Stored verifications: insert, read, list, and record the outcome of a closed case."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ADD = insert(cast("Table", VerificationRow.__table__))
 
 
 def add(session: Session, locked: LockedSigner, verification: Verification) -> None:
-    """Put a verification of a signer on record."""
+    """Insert a verification of a signer."""
     finding = verification.finding
     session.execute(
         _ADD,
@@ -45,14 +45,14 @@ def add(session: Session, locked: LockedSigner, verification: Verification) -> N
 
 
 def get(session: Session, tenant_id: str, verification_id: str) -> Verification:
-    """One verification; raises VerificationNotFound."""
+    """Return one verification. Raises VerificationNotFound."""
     row = session.scalar(
         select(VerificationRow).where(
             VerificationRow.tenant_id == tenant_id, VerificationRow.verification_id == verification_id
         )
     )
     if row is None:
-        raise VerificationNotFound(f"There is no verification {verification_id!r} on record.")
+        raise VerificationNotFound(f"There is no verification {verification_id!r}.")
     return _verification(row)
 
 
@@ -72,7 +72,15 @@ def get_many(session: Session, verification_ids: Collection[str]) -> dict[str, V
 def page(
     session: Session, tenant_id: str, signer_id: str | None, limit: int, after: str | None
 ) -> Page[Verification]:
-    """Verifications, newest first, of one signer or of all."""
+    """Return one page of verifications, newest first, of one signer or of all signers.
+
+    Parameters
+    ----------
+    signer_id : str or None
+        None for all signers.
+    after : str or None
+        The last verification id of the previous page.
+    """
     query = select(VerificationRow).where(VerificationRow.tenant_id == tenant_id)
     if signer_id is not None:
         query = query.where(VerificationRow.signer_id == signer_id)
@@ -86,7 +94,12 @@ def page(
 def set_outcome(
     session: Session, tenant_id: str, verification_id: str, outcome: str, note: str | None, at: datetime
 ) -> Verification:
-    """Record what the case turned out to be; a later outcome replaces an earlier one."""
+    """Record the outcome of a closed case, replacing an earlier one; return the verification.
+
+    Raises
+    ------
+    VerificationNotFound
+    """
     get(session, tenant_id, verification_id)
     session.execute(
         update(VerificationRow)

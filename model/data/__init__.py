@@ -1,1 +1,1 @@
-"""Signatures to train and measure on: readers, the synthetic writer, splits, augmentation and sampling."""
+"""Signature data for training and evaluation: readers, splits, augmentation and cached ink."""

@@ -1,8 +1,8 @@
-"""Augmentation: what pens, scanners and hands change without changing who signed.
+"""Augmentation of isolated ink: variations that pens, scanners and genuine writing cause.
 
-One affine warp goes straight from the isolated ink to the canvas (no resampling twice); strokes are thickened or
-thinned before it, at the crop's resolution, and what scanners do comes after it. With :data:`NONE` the result is
-:func:`model.preprocessing.ink.fit`'s, bit for bit.
+Strokes are thickened or thinned at the resolution of the crop. A single affine transformation then maps the crop to
+the canvas, so that it is resampled only once. Effects of scanners are added on the canvas. With :data:`NONE`, the
+result is identical to that of :func:`model.preprocessing.ink.fit`.
 """
 
 from __future__ import annotations
@@ -21,21 +21,41 @@ Pixels = NDArray[np.uint8]
 Affine = NDArray[np.float64]
 
 INK_LEVEL = 96
-"""Density from which a pixel counts as ink where strokes are measured."""
+"""Minimum density of ink pixels in measurements of strokes; in [0, 255]."""
 
 
 class Augmentation(BaseModel):
-    """Ranges and probabilities; every value 0 is no augmentation at all.
+    """Ranges and probabilities of the augmentations. If all values are 0, nothing is changed.
 
-    ``rotation`` in degrees; ``scale`` and ``aspect`` as the largest change of the logarithm; ``shear`` as a slope;
-    ``shift`` as a share of the canvas; ``stroke`` in pixels of a crop of 400, thicker or thinner; ``gamma`` as the
-    largest change of its logarithm; ``blur``, ``noise``, ``jpeg``, ``bitonal``, ``elastic``, ``erase`` as
-    probabilities. The defaults are what published work found to help: rotation within 8 degrees, scale within 0.1,
-    mild elastic, stroke dilation and erosion, JPEG and blur. ``ink`` is the probability that ink spreads or thins
-    as with another pen or threshold, ``uneven`` that its darkness varies along the writing, ``perturb`` the strength
-    of :func:`model.synthetic.pen.perturb` for recorded trajectories. ``widths`` are the narrowest and the widest
-    strokes, in pixels of the canvas, that a crop is brought to whatever pen it was written with (log-uniform): where
-    genuine signatures and forgeries were written with different pens, ``stroke`` alone leaves a difference.
+    The defaults follow published work: rotation within 8 degrees, scale within 0.1, mild elastic deformation,
+    dilation and erosion of strokes, JPEG compression and blur.
+
+    Attributes
+    ----------
+    rotation : float
+        Maximum angle in degrees.
+    scale, aspect : float
+        Maximum change of the logarithm.
+    shear : float
+        Maximum slope.
+    shift : float
+        Maximum shift as a share of the canvas.
+    stroke : float
+        Maximum change of the stroke width, in pixels of a crop whose larger side has 400 pixels.
+    gamma : float
+        Maximum change of the logarithm of gamma.
+    blur, noise, jpeg, bitonal, elastic, erase : float
+        Probabilities.
+    ink : float
+        Probability of :func:`spread_ink`, which simulates another pen or threshold.
+    uneven : float
+        Probability that the darkness varies over the signature.
+    perturb : float
+        Strength of :func:`model.synthetic.pen.perturb` for recorded trajectories.
+    widths : (float, float) or None
+        Minimum and maximum stroke width in pixels of the canvas. Each crop is changed to a width drawn from this
+        range (log-uniform), regardless of its original width. If genuine signatures and forgeries were written with
+        different pens, ``stroke`` alone would not remove the difference.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -77,7 +97,7 @@ NONE = Augmentation(
 
 
 def random_affine(rng: np.random.Generator, canvas: Canvas, ranges: Augmentation) -> Affine:
-    """A 2 x 3 matrix in canvas pixels round the canvas's centre: rotation, scale, aspect, shear and shift."""
+    """Draw an affine transformation about the centre of the canvas, in pixels: float64 (2, 3)."""
     angle = math.radians(rng.uniform(-ranges.rotation, ranges.rotation))
     scale = math.exp(rng.uniform(-ranges.scale, ranges.scale))
     aspect = math.exp(rng.uniform(-ranges.aspect, ranges.aspect) / 2.0)
@@ -89,7 +109,7 @@ def random_affine(rng: np.random.Generator, canvas: Canvas, ranges: Augmentation
 
 
 def augment_crop(density: Pixels, canvas: Canvas, ranges: Augmentation, rng: np.random.Generator) -> Pixels:
-    """Isolated ink to an augmented canvas: ``(h, w) uint8`` to ``(canvas.height, canvas.width) uint8``, ink = 255."""
+    """Augment isolated ink: ``(h, w) uint8`` to ``(canvas.height, canvas.width) uint8``, ink = 255."""
     place = placement(density, canvas)
     if ranges.widths is not None:
         low, high = np.log(ranges.widths)
@@ -101,7 +121,16 @@ def augment_crop(density: Pixels, canvas: Canvas, ranges: Augmentation, rng: np.
 
 
 def change_strokes(density: Pixels, reach: float, rng: np.random.Generator) -> Pixels:
-    """Thicken or thin strokes by up to ``reach`` pixels of a crop of 400, in fractions of a pixel."""
+    """Thicken or thin strokes by a random amount, including fractions of a pixel.
+
+    Parameters
+    ----------
+    density : uint8 (h, w)
+        0 = paper, 255 = ink.
+    reach : float
+        Maximum amount in pixels of a crop whose larger side has 400 pixels.
+    rng : numpy Generator
+    """
     if reach <= 0:
         return density
     amount = rng.uniform(-reach, reach) * max(density.shape) / 400.0
@@ -113,12 +142,12 @@ def change_strokes(density: Pixels, reach: float, rng: np.random.Generator) -> P
     changed = operation(density, kernel)
     share = abs(amount) / (2 * ((whole + 1) // 2))
     if amount < 0:
-        share *= 0.7  # thin strokes must stay visible
+        share *= 0.7  # thin strokes must remain visible
     return np.asarray(cv2.addWeighted(changed, share, density, 1.0 - share, 0.0), dtype=np.uint8)
 
 
 def stroke_width(density: Pixels) -> float:
-    """Mean width of the strokes in pixels: twice their area over the length of their outline."""
+    """Estimate the mean stroke width in pixels: twice the area divided by the length of the outline."""
     mask = (density > INK_LEVEL).astype(np.uint8)
     inner = cv2.erode(mask, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
     ink = cv2.countNonZero(mask)
@@ -126,16 +155,16 @@ def stroke_width(density: Pixels) -> float:
 
 
 def bring_to_width(density: Pixels, width: float) -> Pixels:
-    """Isolated ink as a pen of another width would have left it.
+    """Change the stroke width of isolated ink.
 
-    The edge of the strokes is moved along the signed distance to it; where they are thinned, their middle line stays.
+    The outline of the strokes is moved by a constant distance. If strokes are thinned, their centre line is kept.
 
     Parameters
     ----------
     density : uint8 (h, w)
         0 = paper, 255 = ink.
     width : float
-        Mean stroke width to bring it to, in its pixels.
+        Mean stroke width of the result, in pixels of the crop.
 
     Returns
     -------
@@ -147,7 +176,7 @@ def bring_to_width(density: Pixels, width: float) -> Pixels:
     signed = np.where(mask > 0, 0.5 - inside, outside - 0.5)
     ridge = (mask > 0) & (inside >= cv2.dilate(inside, np.ones((3, 3), np.uint8)) - 0.01)
 
-    def moved(by: float) -> Pixels:
+    def move_outline(by: float) -> Pixels:
         cover = np.clip(by - signed + 0.5, 0.0, 1.0)
         if by <= 0:
             return np.asarray(np.rint(np.maximum(cover, 0.7 * ridge) * density), dtype=np.uint8)
@@ -156,13 +185,13 @@ def bring_to_width(density: Pixels, width: float) -> Pixels:
         return np.asarray(np.rint(cover * tone), dtype=np.uint8)
 
     by = (width - stroke_width(density)) / 2.0
-    # Strokes that bend and cross grow by less than twice the distance: what is missing is added once.
-    return moved(by + (width - stroke_width(moved(by))) / 2.0)
+    # Curved and crossing strokes grow by less than twice the distance, so the remaining difference is added once.
+    return move_outline(by + (width - stroke_width(move_outline(by))) / 2.0)
 
 
 def age_scan(canvas: Pixels, ranges: Augmentation, rng: np.random.Generator) -> Pixels:
-    """Elastic warp, ink darkness, blur, noise, JPEG, bi-tonal and gaps: the same size, uint8, ink = 255."""
-    # All numbers are drawn whether used or not, so that one range does not change what the others draw.
+    """Apply elastic deformation, darkness, blur, noise, JPEG, thresholding and gaps: uint8 (h, w), ink = 255."""
+    # All random numbers are drawn even if unused, so that one setting does not change the numbers of the others.
     elastic, blur, noise, jpeg, bitonal, erase, ink, uneven = rng.random(8)
     gamma = math.exp(rng.uniform(-ranges.gamma, ranges.gamma))
     strength = rng.random(4)
@@ -180,7 +209,7 @@ def age_scan(canvas: Pixels, ranges: Augmentation, rng: np.random.Generator) -> 
         out = np.asarray(cv2.GaussianBlur(out, (0, 0), 0.3 + 0.7 * strength[0]), dtype=np.uint8)
     if noise < ranges.noise:
         grain = rng.standard_normal(out.shape, dtype=np.float32) * np.float32(6.0 + 24.0 * strength[1])
-        # Paper is white after isolation: grain shows within strokes and at their edges only.
+        # After the isolation, paper is uniformly white, so noise is added in strokes and at their edges only.
         out = np.clip(out + grain * (out > 16), 0, 255).astype(np.uint8)
     if jpeg < ranges.jpeg:
         _, coded = cv2.imencode(".jpg", 255 - out, [cv2.IMWRITE_JPEG_QUALITY, int(25 + 60 * strength[2])])
@@ -195,7 +224,7 @@ def age_scan(canvas: Pixels, ranges: Augmentation, rng: np.random.Generator) -> 
 
 
 def spread_ink(canvas: Pixels, rng: np.random.Generator) -> Pixels:
-    """Another pen, paper or threshold: a blur, then a steeper or flatter step from paper to ink."""
+    """Simulate another pen, paper or threshold: blur, then a steeper or flatter transition from paper to ink."""
     soft = cv2.GaussianBlur(canvas.astype(np.float32), (0, 0), rng.uniform(0.4, 1.2))
     gain = math.exp(rng.uniform(math.log(0.9), math.log(4.0)))
     bias = rng.uniform(0.0, 40.0) if gain > 1.5 else 0.0
@@ -206,7 +235,7 @@ def spread_ink(canvas: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 def _fade(canvas: Pixels, rng: np.random.Generator) -> Pixels:
-    """Darkness that varies smoothly over the writing, down to half: a ballpoint that starves, uneven pressure."""
+    """Vary the darkness smoothly between 0.55 and 1, as with uneven pressure or a ballpoint low on ink."""
     height, width = canvas.shape
     field = rng.uniform(0.55, 1.0, (5, 10)).astype(np.float32)
     share = cv2.resize(field, (width, height), interpolation=cv2.INTER_CUBIC)
@@ -214,14 +243,14 @@ def _fade(canvas: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 def _warp(density: Pixels, place: Affine, affine: Affine, canvas: Canvas) -> Pixels:
-    """Place the crop and apply ``affine`` round the centre, in one resampling."""
+    """Place the crop on the canvas and apply ``affine`` about the centre, in one resampling."""
     centre = np.array([(canvas.width - 1) / 2.0, (canvas.height - 1) / 2.0])
     linear = affine[:, :2] @ place[:, :2]
     shift = affine[:, :2] @ place[:, 2] + (centre - affine[:, :2] @ centre) + affine[:, 2]
     matrix = np.column_stack([linear, shift])
     scale = math.sqrt(abs(float(np.linalg.det(linear))))
     source = density
-    if scale < 0.5:  # as in model.preprocessing.ink.fit: average areas first
+    if scale < 0.5:  # average areas first, as model.preprocessing.ink.fit does
         source, reduced = shrink(density, max(1, round(max(density.shape) * scale * 1.5)))
         matrix[:, :2] /= reduced
     out = cv2.warpAffine(
@@ -231,7 +260,7 @@ def _warp(density: Pixels, place: Affine, affine: Affine, canvas: Canvas) -> Pix
 
 
 def _elastic(canvas: Pixels, rng: np.random.Generator) -> Pixels:
-    """Displace smoothly by up to some 2 % of the canvas: a coarse random field, enlarged."""
+    """Displace pixels smoothly, by up to about 2 % of the canvas, using an upsampled random field."""
     height, width = canvas.shape
     field = rng.standard_normal((2, 4, 6)).astype(np.float32) * np.float32(0.01 * height)
     dx, dy = (cv2.resize(f, (width, height), interpolation=cv2.INTER_CUBIC) for f in field)
@@ -240,7 +269,7 @@ def _elastic(canvas: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 def _erase(canvas: Pixels, rng: np.random.Generator) -> Pixels:
-    """Wipe a narrow band across: a pen that skipped, a ruling taken out with the ink under it."""
+    """Erase a narrow band, as where a pen skipped or a ruling was removed together with the ink on it."""
     height, width = canvas.shape
     out = canvas.copy()
     thickness = int(rng.integers(1, max(2, height // 16)))

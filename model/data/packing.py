@@ -1,7 +1,7 @@
-"""Isolated ink of a data set, kept on disk: every scan is cleaned once, not once an epoch.
+"""Cache of the isolated ink of a data set, so that each scan is processed once and not in every epoch.
 
-The cache is a folder for each data set under ``.cache/ink``, keyed by its files and by the source code that cleans
-them; it may be deleted at any time.
+The cache has a folder per data set under ``.cache/ink``. Its name contains a hash of the files and of the source code
+of the ink isolation. The cache can be deleted at any time.
 """
 
 from __future__ import annotations
@@ -33,19 +33,25 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Packed:
-    """Crops of isolated ink, with who and what they are.
+    """The crops of isolated ink of a data set.
 
     Attributes
     ----------
     name : str
-        Of the data set.
+        Name of the data set.
     keys : tuple of str
-        Of the specimens, in order.
+        Keys of the specimens.
     signers : tuple of str
         Signer of each specimen.
     genuine : bool (n,)
     refused : dict of str to str
-        Key and reason of scans without a usable signature: they are not among the crops.
+        Key and error code of scans without a usable signature, which have no crop.
+    shapes : int64 (n, 2)
+        Height and width of each crop.
+    offsets : int64 (n,)
+        Index of the first pixel of each crop in ``pixels``.
+    pixels : uint8 (total,)
+        The pixels of all crops, row by row; ink = 255.
     """
 
     name: str
@@ -61,19 +67,19 @@ class Packed:
         return len(self.keys)
 
     def density(self, index: int) -> NDArray[np.uint8]:
-        """The isolated ink of specimen ``index``: (height, width) uint8, ink = 255."""
+        """Return the isolated ink of specimen ``index``: (height, width) uint8, ink = 255."""
         height, width = self.shapes[index]
         start = self.offsets[index]
         return np.asarray(self.pixels[start : start + height * width]).reshape(height, width)
 
 
 def pack(dataset: Dataset, folder: Path = DEFAULT_CACHE) -> Packed:
-    """Isolate all ink of a data set, or read it from the cache.
+    """Read the isolated ink of a data set from the cache, or isolate it.
 
     Raises
     ------
     DataError
-        A scan cannot be read, or not one of them is usable.
+        A scan cannot be read, or no scan is usable.
     """
     specimens = [
         specimen
@@ -108,17 +114,17 @@ def _write(target: Path, name: str, specimens: list[Specimen]) -> None:
         else:
             kept.append(specimen)
     if not kept:
-        raise DataError(f"Not one scan of {name} holds a usable signature.")
+        raise DataError(f"No scan of {name} contains a usable signature.")
     if refused:
-        _log.warning("%s: %d of %d scans hold no usable signature", name, len(refused), len(specimens))
+        _log.warning("%s: %d of %d scans contain no usable signature", name, len(refused), len(specimens))
     shapes = np.array([crop.shape for crop in crops], dtype=np.int64)
     offsets = np.concatenate([[0], np.cumsum(shapes.prod(axis=1))[:-1]])
-    # Written beside and renamed: a killed run leaves no half cache behind.
-    beside = target.with_name(f"{target.name}.{os.getpid()}.part")
-    beside.mkdir(parents=True)
-    np.save(beside / "pixels.npy", np.concatenate([crop.ravel() for crop in crops]))
+    # Renamed when complete, so that an interrupted run does not leave an incomplete cache.
+    partial = target.with_name(f"{target.name}.{os.getpid()}.part")
+    partial.mkdir(parents=True)
+    np.save(partial / "pixels.npy", np.concatenate([crop.ravel() for crop in crops]))
     np.savez(
-        beside / "index.npz",
+        partial / "index.npz",
         keys=np.array([s.key for s in kept]),
         signers=np.array([s.signer for s in kept]),
         genuine=np.array([s.genuine for s in kept]),
@@ -128,13 +134,13 @@ def _write(target: Path, name: str, specimens: list[Specimen]) -> None:
         offsets=offsets,
     )
     try:
-        beside.rename(target)
-    except OSError:  # another process was quicker
-        shutil.rmtree(beside)
+        partial.rename(target)
+    except OSError:  # another process has written it
+        shutil.rmtree(partial)
 
 
 def _key(name: str, specimens: list[Specimen]) -> str:
-    digest = hashlib.sha256(_code().encode())
+    digest = hashlib.sha256(_source_code().encode())
     digest.update(name.encode())
     for specimen in specimens:
         digest.update(f"{specimen.key}\0{specimen.signer}\0{specimen.genuine}\0".encode())
@@ -145,8 +151,8 @@ def _key(name: str, specimens: list[Specimen]) -> str:
 
 
 @cache
-def _code() -> str:
-    """The source of everything between a file and its crop, so that no crop outlives the code that made it."""
+def _source_code() -> str:
+    """Return the source code of the ink isolation, so that a change of it invalidates the cache."""
     return "".join(
         inspect.getsource(module)
         for module in (model.preprocessing.grey, model.preprocessing.ink, model.preprocessing.segmentation)

@@ -1,6 +1,6 @@
 """Data sets by name: ``open_dataset("cedar", root)``, ``open_dataset("sigcomp2011-dutch/validation", root)``.
 
-``root`` is the folder that holds the corpora, each under its own name, or one corpus itself.
+``root`` is a folder that contains each corpus in a folder of its name, or the folder of one corpus.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from model.errors import DataError
 
 
 def _svc2004(root: Path) -> Dataset:
-    from model.data.readers.svc2004 import SVC2004  # noqa: PLC0415  the renderer is not needed by other readers
+    from model.data.readers.svc2004 import SVC2004  # noqa: PLC0415  other readers do not need the renderer
 
     return SVC2004(root)
 
@@ -69,11 +69,11 @@ READERS: dict[str, Callable[[Path], Dataset]] = {
 
 
 FOLDERS = {"bhsig260-bengali": "bhsig260", "bhsig260-hindi": "bhsig260"}
-"""Where a data set is a part of a corpus: the corpus's folder."""
+"""Folders of data sets that are parts of a corpus."""
 
 
 def data_root() -> Path:
-    """Where data sets lie when nobody says: ``SIGNATURE_DATA``, else ``../shared/data`` beside the checkout."""
+    """Return the default folder of data sets: ``SIGNATURE_DATA``, or else ``../shared/data`` next to the checkout."""
     beside = Path(__file__).resolve().parents[3] / "shared" / "data"
     return Path(os.environ.get("SIGNATURE_DATA") or beside)
 
@@ -84,16 +84,16 @@ def open_dataset(name: str, root: Path | None = None) -> Dataset:
     Parameters
     ----------
     name : str
-        The path of a plain folder, absolute or beginning with a dot; a name in :data:`READERS`; or ``NAME/SPLIT``
-        with a split of :mod:`model.data.splits`. Other names are read as a plain folder ``root/NAME``, of research
-        terms.
+        A name in :data:`READERS`; ``NAME/SPLIT`` with a split of :mod:`model.data.splits`; or the path of a folder,
+        absolute or beginning with a dot, for :class:`~model.data.readers.folder.FolderDataset`. Other names are read
+        as the folder ``root/NAME``, with research terms.
     root : Path or None
-        The folder that holds ``NAME``, or the corpus itself; None is :func:`data_root`.
+        The folder that contains ``NAME``, or the corpus itself; :func:`data_root` by default.
 
     Raises
     ------
     DataError
-        No such folder or split, or the folder does not hold what the corpus should.
+        The folder or the split does not exist, or the folder does not contain the corpus.
     """
     if Path(name).is_absolute() or name.startswith("."):
         return FolderDataset(Path(name), Path(name).resolve().name)
@@ -108,10 +108,10 @@ def open_dataset(name: str, root: Path | None = None) -> Dataset:
     else:
         known = ", ".join(sorted(READERS))
         raise DataError(
-            f"There is no data set {base!r} in {root}, and no reader of that name; known are {known}."
+            f"There is no data set {base!r} in {root}, and no reader of that name; the readers are {known}."
         )
     if not part:
         return dataset
     if part not in get_args(Split):
-        raise DataError(f"There is no split {part!r} of {base}; choose from {', '.join(get_args(Split))}.")
+        raise DataError(f"Unknown split {part!r} of {base}; choose from {', '.join(get_args(Split))}.")
     return split(dataset, cast("Split", part))

@@ -1,6 +1,6 @@
-"""What a data set is to the rest of the code: signers, their genuine specimens, and forgeries of them.
+"""The interface of data sets: signers, their genuine specimens, and skilled forgeries.
 
-A reader is a class with the attributes and the three methods of :class:`Dataset`; forty lines for a new corpus.
+To add a corpus, write a reader with the attributes and methods of :class:`Dataset` (see :mod:`model.data.readers`).
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".
 
 @dataclass(frozen=True)
 class Specimen:
-    """One signature on paper.
+    """One genuine signature or skilled forgery.
 
     Attributes
     ----------
     key : str
-        Unique within its data set and stable over time: caches and error pages name it.
+        Unique within the data set and stable over time, because caches and reports refer to it.
     signer : str
-        Who signed, or whose signature was forged.
+        The signer, or the signer whose signature was forged.
     genuine : bool
-        False: a skilled forgery of ``signer``'s signature by somebody else.
+        False for a skilled forgery.
     grey : callable
-        Reads or renders the scan: (height, width) uint8, 255 = white.
+        Reads or renders the scan: (height, width) uint8, white = 255.
     path : Path or None
-        The file behind it.
+        The file of the scan or recording.
     trajectory : callable or None
-        The pen's path, where the data set has it: training then draws it anew each time, with other pens.
+        Returns the recorded trajectory, if there is one; training renders it with a different pen each time.
     """
 
     key: str
@@ -58,11 +58,11 @@ class Dataset(Protocol):
     Attributes
     ----------
     name : str
-        As in recipes and on cards.
+        Name used in recipes and model cards.
     terms : {"research", "permissive"}
-        What weights trained on it may be used for.
+        Terms of weights that are trained on it.
     citation : str
-        What to cite, with the licence.
+        Citation and licence.
     """
 
     name: str
@@ -70,17 +70,17 @@ class Dataset(Protocol):
     citation: str
 
     def signers(self) -> Sequence[str]:
-        """All signers, sorted."""
+        """Return all signers, sorted."""
 
     def genuine(self, signer: str) -> Sequence[Specimen]:
-        """The genuine specimens of a signer, sorted by key."""
+        """Return the genuine specimens of a signer in a fixed order."""
 
     def forgeries(self, signer: str) -> Sequence[Specimen]:
-        """The skilled forgeries of a signer's signature, sorted by key; empty where there are none."""
+        """Return the skilled forgeries of a signer's signature in a fixed order; may be empty."""
 
 
 def image_specimen(root: Path, path: Path, signer: str, *, genuine: bool) -> Specimen:
-    """A specimen backed by an image file; its key is the path below ``root``."""
+    """Return the specimen of an image file; its key is the path relative to ``root``."""
     return Specimen(
         key=path.relative_to(root).as_posix(),
         signer=signer,
@@ -91,7 +91,7 @@ def image_specimen(root: Path, path: Path, signer: str, *, genuine: bool) -> Spe
 
 
 def images_in(folder: Path) -> list[Path]:
-    """The image files directly in a folder, sorted by name; empty when there is no such folder."""
+    """Return the image files directly in a folder, sorted by name; empty if the folder does not exist."""
     if not folder.is_dir():
         return []
     return sorted(
@@ -100,10 +100,10 @@ def images_in(folder: Path) -> list[Path]:
 
 
 def without_repeats(paths: Sequence[Path]) -> frozenset[Path]:
-    """The files of one signer less those that repeat an earlier one byte for byte.
+    """Return the files of one signer without those that are identical to an earlier one.
 
-    Corpora circulate with hundreds of repeats. One among references and questioned signatures has distance zero, and
-    makes every error rate too small.
+    Copies of some corpora contain hundreds of duplicates. A duplicate of a reference among the questioned signatures
+    has distance zero, which biases the error rates downwards.
     """
     sizes = Counter(path.stat().st_size for path in paths)
     kept: dict[bytes, Path] = {}
@@ -114,7 +114,7 @@ def without_repeats(paths: Sequence[Path]) -> frozenset[Path]:
 
 
 def require_folder(root: Path, what: str) -> Path:
-    """Return ``root`` if it is a folder; DataError otherwise."""
+    """Return ``root``; raise DataError if it is not a folder."""
     if not root.is_dir():
-        raise DataError(f"There is no folder {root} to read {what} from.")
+        raise DataError(f"The folder {root} of the data set {what} does not exist.")
     return root

@@ -1,21 +1,22 @@
-"""Who trains, who chooses, who reports: splits by writer, fixed here and nowhere else.
+"""Splits of the data sets into training, validation and test writers.
 
 =====================  ==========================  ======================  ======================
-data set               train                       validation              test (reporting only)
+data set               train                       validation              test
 =====================  ==========================  ======================  ======================
 sigcomp2011-dutch      ``train/``, first 34        ``train/``, last 9      ``test/``, 21 writers
-svc2004                persons 1 to 24             persons 25 to 30        persons 31 to 40
+svc2004                writers 1 to 24             writers 25 to 30        writers 31 to 40
 cross-media-chinese    other writers               writer number % 10 = 0  none
-self-30                persons 1 to 25             persons 26 to 30        none
-susig                  other people                number % 6 = 3          number % 6 = 0
-bhsig260               other people                number % 6 = 3          number % 6 = 0
-sigcomp2009            other people                number % 6 = 3          number % 6 = 0
-synthetic              none (see sources)          all 120                 none
-any other              last sixth, at least 1, is validation               none
+self-30                writers 1 to 25             writers 26 to 30        none
+susig                  other writers               number % 6 = 3          number % 6 = 0
+bhsig260               other writers               number % 6 = 3          number % 6 = 0
+sigcomp2009            other writers               number % 6 = 3          number % 6 = 0
+synthetic              none                        all 120                 none
+other data sets        other writers               last sixth, at least 1  none
 =====================  ==========================  ======================  ======================
 
-Validation writers choose checkpoints and thresholds and fit the calibration; test writers are looked at once,
-for the tables. ``full`` is training and validation writers together, for a last run with the settings frozen.
+Validation writers are used to select checkpoints and to fit the calibration; test writers are used only for the
+reported results. ``full`` contains the training and the validation writers, for a final run with fixed settings.
+Training on synthetic writers uses other ones (:class:`model.training.sources.SyntheticSource`).
 """
 
 from __future__ import annotations
@@ -29,16 +30,16 @@ from model.errors import DataError
 from model.types import Terms
 
 DUTCH_FIRST_TEST_WRITER = 49
-"""Writers 049 to 069 are the usual test writers of SigComp2011's Dutch part."""
+"""Writers 049 to 069 are the test writers of the Dutch part of SigComp2011."""
 
 SIXTHS = frozenset({"bhsig260", "sigcomp2009", "susig"})
-"""Corpora whose people go by the remainder of their number on division by six; the parts of one corpus alike."""
+"""Corpora that are split by the writer's number modulo 6; this also applies to their parts."""
 
 Split = Literal["train", "validation", "test", "full", "all"]
 
 
 class Subset:
-    """Some signers of a data set, themselves a :class:`~model.data.specimens.Dataset`."""
+    """A data set (:class:`~model.data.specimens.Dataset`) with some of the signers of another one."""
 
     def __init__(self, dataset: Dataset, signers: Sequence[str], suffix: str) -> None:
         self.name = f"{dataset.name}/{suffix}"
@@ -48,43 +49,43 @@ class Subset:
         self._signers = tuple(sorted(signers))
 
     def signers(self) -> Sequence[str]:
-        """The signers of this subset, sorted."""
+        """Return the signers of this subset, sorted."""
         return self._signers
 
     def genuine(self, signer: str) -> Sequence[Specimen]:
-        """As the data set's."""
-        return self._dataset.genuine(self._own(signer))
+        """Return the genuine specimens. Raises KeyError for a signer outside of this subset."""
+        return self._dataset.genuine(self._check(signer))
 
     def forgeries(self, signer: str) -> Sequence[Specimen]:
-        """As the data set's."""
-        return self._dataset.forgeries(self._own(signer))
+        """Return the skilled forgeries. Raises KeyError for a signer outside of this subset."""
+        return self._dataset.forgeries(self._check(signer))
 
     @property
     def whole(self) -> Dataset:
-        """The data set this is a part of."""
+        """The whole data set."""
         return self._dataset
 
-    def _own(self, signer: str) -> str:
+    def _check(self, signer: str) -> str:
         if signer not in self._signers:
             raise KeyError(f"{signer} is not among the signers of {self.name}")
         return signer
 
 
 def split(dataset: Dataset, part: Split) -> Subset:
-    """The signers of one part of a data set.
+    """Select the signers of one split of a data set.
 
     Raises
     ------
     DataError
-        There is no such part, or nobody is in it.
+        The split is unknown or contains no signer.
     """
     if part not in get_args(Split):
-        raise DataError(f"There is no split {part!r}; choose from {', '.join(get_args(Split))}.")
+        raise DataError(f"Unknown split {part!r}; choose from {', '.join(get_args(Split))}.")
     assigned = {signer: _part_of(dataset, signer) for signer in dataset.signers()}
     wanted = {"full": {"train", "validation"}, "all": {"train", "validation", "test"}}.get(part, {part})
-    signers = [signer for signer, own in assigned.items() if own in wanted]
+    signers = [signer for signer, assigned_part in assigned.items() if assigned_part in wanted]
     if not signers:
-        raise DataError(f"Nobody in {dataset.name} belongs to the split {part!r}.")
+        raise DataError(f"The split {part!r} of {dataset.name} contains no signer.")
     return Subset(dataset, signers, part)
 
 
@@ -115,6 +116,6 @@ def _last_are_validation(signers: list[str], signer: str, count: int) -> str:
 
 
 def _number(signer: str) -> int:
-    """The first number in a signer's name: 12 for ``U12``, ``person_12`` and ``012/name03``."""
+    """Return the first number in a signer's name, e.g. 12 for ``U12``, ``person_12`` and ``012/name03``; else -1."""
     found = re.search(r"\d+", signer)
     return int(found.group()) if found else -1

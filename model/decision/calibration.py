@@ -1,13 +1,13 @@
-"""Fitted set rules, likelihood ratios and error rates, as :mod:`model.decision.verdict` applies them.
+"""Calibration: fitted set rules, likelihood ratios and error rates, applied by :mod:`model.decision.verdict`.
 
-A calibration belongs to one set of weights: it carries the SHA-256 of their tensors and is refused with any other. It
-is fitted by :mod:`model.evaluation.calibration_fit` (``python -m model calibrate``) and lies beside the weights as
-``calibration.json``.
+A calibration belongs to one set of weights, which it identifies by the SHA-256 of their tensors. It is fitted by
+:mod:`model.evaluation.calibration_fit` (``python -m model calibrate``) and saved as ``calibration.json`` in the
+weights folder.
 
-For each number of references k that was fitted there are a set rule, a logistic slope and intercept, and three
-curves: the share of skilled forgeries, of random forgeries and of genuine signatures whose score is at most s. A
-curve is kept as its quantiles at common levels, and is linear in the probit of the level (a DET plot's axes) between.
-Between two fitted k everything is interpolated linearly in log k; beyond the largest, the largest stands.
+For each fitted number of references k, it contains a set rule, a logistic slope and intercept, and three cumulative
+distributions of scores: of skilled forgeries, random forgeries and genuine signatures. A distribution is stored as
+its quantiles at common levels; between them, the probit of the level is linear in the score (as on a DET plot).
+Between two fitted k, all values are interpolated linearly in log k; above the largest fitted k, its values are used.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ RATE_DIGITS = 4
 
 
 class UnsupportedOperatingPoint(ValueError):
-    """The demanded error rate lies outside what the calibration's data can tell."""
+    """The requested error rate is outside of the range that the calibration data support."""
 
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """Error rates in [0, 1] at the applied threshold, on people the model never saw.
+    """Error rates in [0, 1] at the applied threshold, for writers outside of the training data.
 
     Attributes
     ----------
     far_skilled : float
-        Share of skilled forgeries accepted.
+        FAR for skilled forgeries: share that is accepted.
     far_random : float
-        Share of other people's signatures accepted.
+        FAR for random forgeries (genuine signatures of other writers): share that is accepted.
     frr : float
-        Share of genuine signatures not accepted.
+        FRR: share of genuine signatures that is not accepted.
     """
 
     far_skilled: float
@@ -60,7 +60,7 @@ class OperatingPoint:
     frr: float
 
     def rounded(self) -> OperatingPoint:
-        """The same to the digits that are shown."""
+        """Return the rates rounded to :data:`RATE_DIGITS` decimals."""
         return OperatingPoint(
             round(self.far_skilled, RATE_DIGITS),
             round(self.far_random, RATE_DIGITS),
@@ -73,9 +73,19 @@ class _Frozen(BaseModel):
 
 
 class FittedOn(_Frozen):
-    """Whose signatures a calibration was fitted on; counts are of people and of distinct signatures.
+    """The data that a calibration was fitted on.
 
-    ``terms`` are those of the data: ``research`` when any of it is.
+    Attributes
+    ----------
+    datasets : tuple of str
+    writers : int
+    genuine, skilled_forgeries, random_forgeries : int
+        Numbers of distinct signatures.
+    draws : int
+        Draws of references per writer.
+    seed : int
+    terms : {"research", "permissive"}
+        ``research`` if any of the data sets has these terms.
     """
 
     datasets: tuple[str, ...]
@@ -89,20 +99,20 @@ class FittedOn(_Frozen):
 
 
 class Parameters(_Frozen):
-    """All that was fitted for one number of references.
+    """The fitted parameters for one number of references.
 
     Attributes
     ----------
     references : int
-        k.
+        Number of references k.
     weights : four floats
-        Of :data:`model.decision.set_rule.STATISTICS`; >= 0, sum 1.
+        Weights of :data:`model.decision.set_rule.STATISTICS`, each >= 0, sum 1.
     spread_weight : float
-        Of the signer's spread, >= 0.
+        Weight of the signer's spread, >= 0.
     slope, intercept : float
         ln LR = -(slope * score + intercept), slope > 0.
     skilled, random, genuine : tuple of float
-        Scores at the calibration's levels, strictly increasing.
+        Quantiles of the scores at the levels of the calibration, strictly increasing.
     """
 
     references: int = Field(ge=1)
@@ -117,34 +127,43 @@ class Parameters(_Frozen):
     @model_validator(mode="after")
     def _is_monotone(self) -> Self:
         if min(self.weights) < 0 or abs(sum(self.weights) - 1) > 1e-6:
-            raise ValueError("weights must not be negative and have to sum to 1")
+            raise ValueError("weights must not be negative and must sum to 1")
         for name in ("skilled", "random", "genuine"):
             if np.any(np.diff(getattr(self, name)) <= 0):
-                raise ValueError(f"the scores of the {name} curve have to increase")
+                raise ValueError(f"the scores of the {name} curve must be strictly increasing")
         return self
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A distribution of scores: ``probits[i]`` is the probit of the share of scores <= ``scores[i]``."""
+    """A cumulative distribution of scores.
+
+    Attributes
+    ----------
+    scores : (levels,) float64
+    probits : (levels,) float64
+        ``probits[i]`` is the probit of the share of scores <= ``scores[i]``.
+    floor : float
+        Minimum of the shares returned by :meth:`share`.
+    """
 
     scores: Floats
     probits: Floats
     floor: float
 
     def share(self, score: float) -> float:
-        """Share of scores <= ``score``, never below the floor nor above one minus it."""
+        """Return the share of scores <= ``score``, limited to [floor, 1 - floor]."""
         share = float(ndtr(np.interp(score, self.scores, self.probits)))
         return min(max(share, self.floor), 1.0 - self.floor)
 
     def score(self, share: float) -> float:
-        """The score that the share lies below."""
+        """Return the quantile: the score at or below which this share of the scores is."""
         return float(np.interp(float(ndtri(share)), self.probits, self.scores))
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """The calibration at one number of references, interpolated where needed."""
+    """The calibration for one number of references, interpolated if necessary."""
 
     rule: SetRule
     slope: float
@@ -155,26 +174,26 @@ class Fitted:
 
 
 class Calibration(_Frozen):
-    """Everything that turns distances into a verdict, for one set of weights.
+    """Converts distances to scores, error rates and likelihood ratios, for one set of weights.
 
     Attributes
     ----------
     weights_sha256 : str
-        Of the ``model.safetensors`` whose distances were fitted.
+        SHA-256 of the ``model.safetensors`` by which the distances were computed.
     spread_mean, spread_prior : float
         See :class:`model.decision.set_rule.SetRule`.
     llr_bounds : (float, float)
-        log10; with n signatures seen, evidence stronger than n to 1 is not claimed.
+        Limits of the log10 likelihood ratio: n signatures cannot support a ratio of more than n to 1.
     floor_skilled, floor_random, floor_genuine : float
-        One over the number of distinct signatures (or pairs of people) behind each curve: smaller rates are never
-        stated.
+        Minimum rates to be stated: one divided by the number of distinct signatures (or pairs of writers) in each
+        curve.
     copy_distance : float
-        Half the smallest distance between two signatures by one hand, the closest pairs of one signer in fifty aside;
-        anything closer looks like a copy.
+        Distance below which a questioned signature may be a copy: half the smallest distance between two genuine
+        signatures of one writer, without the 2 % of writers with the closest pairs.
     levels : tuple of float
-        Shares, increasing, in (0, 1), at which the curves' scores are given.
+        Levels of the quantiles of all curves, increasing, in (0, 1).
     parameters : tuple of Parameters
-        In the order of k.
+        Ordered by number of references.
     """
 
     format: Literal[1] = 1
@@ -195,13 +214,13 @@ class Calibration(_Frozen):
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
         if np.any(np.diff(self.levels) <= 0) or min(self.levels) <= 0 or max(self.levels) >= 1:
-            raise ValueError("levels have to increase within (0, 1)")
+            raise ValueError("levels must be strictly increasing and in (0, 1)")
         counts = [p.references for p in self.parameters]
         if counts != sorted(set(counts)):
-            raise ValueError("parameters have to be in the order of their number of references")
+            raise ValueError("parameters must be ordered by their number of references, without duplicates")
         for p in self.parameters:
             if not len(p.skilled) == len(p.random) == len(p.genuine) == len(self.levels):
-                raise ValueError("each curve needs one score for each level")
+                raise ValueError("each curve must have one score for each level")
         return self
 
     def __hash__(self) -> int:
@@ -209,20 +228,20 @@ class Calibration(_Frozen):
 
     @property
     def identifier(self) -> str:
-        """The first 12 digits of the SHA-256 of its JSON: what a verification on record refers to."""
+        """The first 12 digits of the SHA-256 of the JSON form. Stored verifications contain it."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
 
     @property
     def far_range(self) -> tuple[float, float]:
-        """The smallest and the largest ``target_far`` that can be asked for."""
+        """Minimum and maximum of ``target_far``."""
         return self.floor_skilled, LARGEST_FAR
 
     def at(self, references: int) -> Fitted:
-        """The calibration for ``references`` >= 1 references."""
+        """Return the calibration for a number of references >= 1."""
         return _fitted_at(self, references)
 
     def threshold(self, target_far: float, references: int) -> float:
-        """The score up to which a share ``target_far`` of skilled forgeries lies.
+        """Return the score up to which a share ``target_far`` of the skilled forgeries is accepted.
 
         Raises
         ------
@@ -232,14 +251,14 @@ class Calibration(_Frozen):
         low, high = self.far_range
         if not low <= target_far <= high:
             raise UnsupportedOperatingPoint(
-                f"A false acceptance rate of {target_far:g} cannot be asked for: the calibration knows "
-                f"{self.fitted_on.skilled_forgeries} skilled forgeries by {self.fitted_on.writers} writers, which "
-                f"supports rates from {low:.4f} to {high}."
+                f"A false acceptance rate of {target_far:g} is not supported: the calibration is based on "
+                f"{self.fitted_on.skilled_forgeries} skilled forgeries of {self.fitted_on.writers} writers, which "
+                f"allows rates from {low:.4f} to {high}."
             )
         return self.at(references).skilled.score(target_far)
 
     def operating_point(self, score: float, references: int) -> OperatingPoint:
-        """Error rates when scores up to ``score`` are accepted, none below its floor."""
+        """Return the error rates if scores up to ``score`` are accepted."""
         fitted = self.at(references)
         return OperatingPoint(
             far_skilled=fitted.skilled.share(score),
@@ -248,11 +267,11 @@ class Calibration(_Frozen):
         )
 
     def supports(self, score: float, references: int) -> bool:
-        """Whether the skilled FAR at ``score`` is above its floor, so that it is an estimate and not a bound."""
+        """Whether the FAR for skilled forgeries at ``score`` is above its floor; the floor is only an upper bound."""
         return self.at(references).skilled.share(score) > self.floor_skilled
 
     def log_likelihood_ratio(self, score: float, references: int) -> float:
-        """log10 P(score | genuine) / P(score | skilled forgery), within :attr:`llr_bounds`."""
+        """Return log10(P(score | genuine) / P(score | skilled forgery)), limited to :attr:`llr_bounds`."""
         fitted = self.at(references)
         low, high = self.llr_bounds
         return min(max(-(fitted.slope * score + fitted.intercept) / math.log(10.0), low), high)
@@ -270,34 +289,34 @@ class Calibration(_Frozen):
         Parameters
         ----------
         folder : Path
-            Holds ``calibration.json``.
+            Contains ``calibration.json``.
         weights_sha256 : str
-            Of the tensors that will be served.
+            SHA-256 of the tensors that the calibration is used with.
 
         Raises
         ------
         CalibrationMissing
-            There is none, or it cannot be read.
+            The file does not exist or cannot be read.
         CalibrationMismatched
-            It was fitted on the distances of other weights.
+            The calibration belongs to other weights.
         """
         path = folder / FILE
-        fit_one = f"run `python -m model calibrate {folder}`"
+        remedy = f"run `python -m model calibrate {folder}`"
         try:
             text = path.read_text(encoding="utf-8")
         except FileNotFoundError:
-            raise CalibrationMissing(f"There is no {path}; {fit_one}.") from None
+            raise CalibrationMissing(f"{path} does not exist; {remedy}.") from None
         except (OSError, UnicodeDecodeError) as error:
-            raise CalibrationMissing(f"{path} cannot be read ({error}); {fit_one}.") from error
+            raise CalibrationMissing(f"{path} cannot be read ({error}); {remedy}.") from error
         try:
             calibration = cls.model_validate(json.loads(text))
         except (ValueError, ValidationError) as error:
             reason = str(error).splitlines()[0]
-            raise CalibrationMissing(f"{path} is not a calibration ({reason}); {fit_one}.") from error
+            raise CalibrationMissing(f"{path} is not a valid calibration ({reason}); {remedy}.") from error
         if calibration.weights_sha256 != weights_sha256:
             raise CalibrationMismatched(
-                f"{path} was fitted on weights {calibration.weights_sha256[:12]}…, these are {weights_sha256[:12]}…; "
-                f"{fit_one}."
+                f"{path} belongs to the weights {calibration.weights_sha256[:12]}…, but the loaded weights are "
+                f"{weights_sha256[:12]}…; {remedy}."
             )
         return calibration
 
@@ -305,28 +324,28 @@ class Calibration(_Frozen):
 @lru_cache(maxsize=256)
 def _fitted_at(calibration: Calibration, references: int) -> Fitted:
     if references < 1:
-        raise ValueError("a signature is compared with at least one reference")
+        raise ValueError("at least one reference is required")
     fitted = calibration.parameters
     known = np.log([p.references for p in fitted])
     place = float(np.interp(math.log(references), known, np.arange(len(fitted))))
     low, high = fitted[math.floor(place)], fitted[math.ceil(place)]
     part = place - math.floor(place)
 
-    def between(a: float | tuple[float, ...], b: float | tuple[float, ...]) -> Floats:
+    def interpolate(a: float | tuple[float, ...], b: float | tuple[float, ...]) -> Floats:
         return np.asarray((1.0 - part) * np.asarray(a) + part * np.asarray(b), dtype=np.float64)
 
     probits = np.asarray(ndtri(calibration.levels), dtype=np.float64)
-    w0, w1, w2, w3 = between(low.weights, high.weights).tolist()
+    w0, w1, w2, w3 = interpolate(low.weights, high.weights).tolist()
     return Fitted(
         rule=SetRule(
             weights=(w0, w1, w2, w3),
-            spread_weight=float(between(low.spread_weight, high.spread_weight)),
+            spread_weight=float(interpolate(low.spread_weight, high.spread_weight)),
             spread_mean=calibration.spread_mean,
             spread_prior=calibration.spread_prior,
         ),
-        slope=float(between(low.slope, high.slope)),
-        intercept=float(between(low.intercept, high.intercept)),
-        skilled=Curve(between(low.skilled, high.skilled), probits, calibration.floor_skilled),
-        random=Curve(between(low.random, high.random), probits, calibration.floor_random),
-        genuine=Curve(between(low.genuine, high.genuine), probits, calibration.floor_genuine),
+        slope=float(interpolate(low.slope, high.slope)),
+        intercept=float(interpolate(low.intercept, high.intercept)),
+        skilled=Curve(interpolate(low.skilled, high.skilled), probits, calibration.floor_skilled),
+        random=Curve(interpolate(low.random, high.random), probits, calibration.floor_random),
+        genuine=Curve(interpolate(low.genuine, high.genuine), probits, calibration.floor_genuine),
     )

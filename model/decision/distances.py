@@ -1,4 +1,4 @@
-"""Distances between embeddings: Euclidean or cosine. Pure numpy."""
+"""Euclidean and cosine distances between embeddings, in NumPy."""
 
 from __future__ import annotations
 
@@ -13,18 +13,27 @@ Floats = NDArray[np.float64]
 def distances(
     questioned: NDArray[np.floating], references: NDArray[np.floating], metric: Metric = "euclidean"
 ) -> Floats:
-    """Distances between embeddings: (d,) and (k, d) to (k,), or (n, d) and (k, d) to (n, k).
+    """Compute the distances between questioned signatures and references.
 
-    Euclidean, or one minus the cosine, in [0, 2]. Both grow with difference.
+    Parameters
+    ----------
+    questioned : (d,) or (n, d)
+    references : (k, d)
+    metric : {"euclidean", "cosine"}
+        The cosine distance is one minus the cosine, in [0, 2].
+
+    Returns
+    -------
+    (k,) or (n, k) float64
 
     Raises
     ------
     ValueError
-        The dimensions differ, or the metric is ``local``, which needs the network:
-        :meth:`model.networks.embedder.Embedder.compare`.
+        The dimensions differ, or the metric is ``local``, which requires the network
+        (:meth:`model.networks.embedder.Embedder.compare`).
     """
     if metric == "local":
-        raise ValueError("local matching needs the network it was trained with")
+        raise ValueError("local matching requires the network")
     a = np.atleast_2d(np.asarray(questioned, dtype=np.float64))
     b = np.atleast_2d(np.asarray(references, dtype=np.float64))
     if a.shape[1] != b.shape[1]:
@@ -32,14 +41,14 @@ def distances(
     if metric == "cosine":
         table = 1.0 - np.clip(_unit(a) @ _unit(b).T, -1.0, 1.0)
     else:
-        # Differences, not the expanded square: that one loses half the digits where distances are small. One
-        # row at a time keeps the memory at (k, d).
+        # Expanding the square would lose half of the digits of small distances. Processing one row at a time limits
+        # the memory to (k, d).
         table = np.stack([np.sqrt(np.square(row - b).sum(axis=1)) for row in a])
     return np.asarray(table[0] if np.ndim(questioned) == 1 else table, dtype=np.float64)
 
 
 def pairwise(references: NDArray[np.floating], metric: Metric = "euclidean") -> Floats:
-    """Distances among references: (k, d) to (k, k), symmetric, zeros on the diagonal."""
+    """Compute the distances among references: (k, d) to (k, k) float64, symmetric, zeros on the diagonal."""
     table = distances(np.atleast_2d(references), references, metric)
     np.fill_diagonal(table, 0.0)
     return table

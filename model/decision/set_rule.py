@@ -1,13 +1,13 @@
-"""From the distances to k references to one score for each questioned signature. Pure numpy.
+"""Set rules combine the distances to k references into one score. In NumPy.
 
-A questioned signature has a distance to each of a signer's k references; the references have distances among
-themselves. :class:`SetRule` turns both into
+From the distances between a questioned signature and the k references, and the distances among the references,
+:class:`SetRule` computes
 
-- ``distance``, a weighted mean of order statistics of the k distances (weights >= 0, sum 1),
-- ``spread``, how far apart this signer's own genuine signatures are,
-- ``score = distance - spread_weight * spread``, comparable between signers.
+- ``distance``, a weighted mean of statistics of the k distances (weights >= 0, sum 1),
+- ``spread``, an estimate of the distance between two genuine signatures of this signer,
+- ``score = distance - spread_weight * spread``, which is comparable between signers.
 
-No weight is negative: a larger distance never lowers the score.
+Because no weight is negative, a larger distance never decreases the score.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ import numpy as np
 from model.decision.distances import Floats
 
 STATISTICS = ("minimum", "nearest_two", "mean", "median")
-"""What is taken of the distances to k references, in the order of :attr:`SetRule.weights`."""
+"""Statistics of the distances to k references, in the order of :attr:`SetRule.weights`."""
 
 
 @dataclass(frozen=True)
 class SetRule:
-    """How distances to k references become one number.
+    """Fitted rule that combines the distances to k references.
 
     Attributes
     ----------
     weights : tuple of four floats
         Weights of :data:`STATISTICS`, each >= 0, sum 1.
     spread_weight : float
-        How much of the signer's spread is subtracted, >= 0.
+        Weight of the signer's spread, >= 0.
     spread_mean : float
-        Mean distance between two genuine signatures of one person in the population.
+        Mean distance between two genuine signatures of one writer in the population.
     spread_prior : float
-        The population mean counts as much as this many references beyond the first, >= 0.
+        Weight of the population mean, in references beyond the first, >= 0.
     """
 
     weights: tuple[float, float, float, float]
@@ -44,14 +44,14 @@ class SetRule:
     spread_prior: float
 
     def distance(self, to_references: Floats) -> Floats:
-        """Distances to the references (..., k) to one distance for each questioned signature (...)."""
+        """Combine distances to the references (..., k) into one distance per questioned signature (...)."""
         return np.asarray(statistics(to_references) @ np.asarray(self.weights), dtype=np.float64)
 
     def spread(self, among_references: Floats) -> float:
-        """The signer's spread from the distances among the references (k, k), shrunk to the population's mean.
+        """Estimate the signer's spread from the distances among the references (k, k).
 
-        One reference says nothing of it: the population's mean stands in. With k references the mean distance among
-        them counts (k - 1) times, the population's mean ``spread_prior`` times.
+        The mean distance among the references, with weight k - 1, is averaged with the population mean, with weight
+        ``spread_prior``. For a single reference, the result is the population mean.
         """
         own = len(among_references) - 1
         if own < 1:
@@ -60,12 +60,12 @@ class SetRule:
         return (own * observed + self.spread_prior * self.spread_mean) / (own + self.spread_prior)
 
     def score(self, to_references: Floats, among_references: Floats) -> Floats:
-        """Distances (..., k) and (k, k) to scores (...): the smaller, the more like this signer."""
+        """Compute scores (...) from distances (..., k) and (k, k); smaller scores are more similar to the signer."""
         return self.distance(to_references) - self.spread_weight * self.spread(among_references)
 
 
 def statistics(to_references: Floats) -> Floats:
-    """Distances to k references (..., k) to their order :data:`STATISTICS` (..., 4)."""
+    """Compute the :data:`STATISTICS` (..., 4) of distances to k references (..., k)."""
     ordered = np.sort(np.asarray(to_references, dtype=np.float64), axis=-1)
     return np.stack(
         [ordered[..., 0], ordered[..., :2].mean(axis=-1), ordered.mean(axis=-1), np.median(ordered, axis=-1)],
@@ -74,6 +74,6 @@ def statistics(to_references: Floats) -> Floats:
 
 
 def mean_among(among_references: Floats) -> float:
-    """Mean of the off-diagonal distances (k, k), k >= 2."""
+    """Compute the mean of the off-diagonal distances (k, k), k >= 2."""
     count = len(among_references)
     return float(np.sum(among_references) - np.trace(among_references)) / (count * (count - 1))

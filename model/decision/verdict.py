@@ -1,9 +1,8 @@
-"""From distances to a decision: the signer's threshold, the decision and the strength of the evidence.
+"""The decision on a questioned signature, with the signer's threshold and the likelihood ratio.
 
-:func:`judge` turns the distances into a distance and a spread (:mod:`model.decision.set_rule`) and compares the
-distance with the signer's own threshold, ``t + spread_weight * spread``, where ``t`` is the score at which the
-requested share of skilled forgeries is accepted. Everything that was fitted is in
-:class:`model.decision.calibration.Calibration`. Pure numpy, no torch, no files.
+:func:`judge` computes one distance and the signer's spread (:mod:`model.decision.set_rule`) and compares the distance
+with the threshold of the signer, ``t + spread_weight * spread``, where ``t`` is the score at which the requested
+share of skilled forgeries is accepted. All fitted parameters are in :class:`model.decision.calibration.Calibration`.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from model.decision.set_rule import mean_among
 
 
 class Decision(StrEnum):
-    """What the service says about a questioned signature."""
+    """Decision on a questioned signature."""
 
     ACCEPT = "accept"
     REVIEW = "review"
@@ -29,27 +28,28 @@ class Decision(StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the distances say.
+    """Result of the comparison of a questioned signature with the references of a signer.
 
     Attributes
     ----------
     decision : Decision
-        ACCEPT when ``distance <= threshold``, REVIEW when at most ``review_threshold``, else REJECT.
+        ACCEPT if ``distance <= threshold``, REVIEW if ``distance <= review_threshold``, otherwise REJECT.
     distance, threshold : float
-        In the units of the embedding's metric; the threshold is this signer's.
+        In units of the embedding's metric. The threshold depends on the signer.
     review_threshold : float or None
-        None when there is no band for review.
+        None if no review band was requested.
     log_likelihood_ratio : float
-        log10 of P(distances | genuine) / P(distances | skilled forgery); positive speaks for genuine.
+        log10(P(distances | genuine) / P(distances | skilled forgery)); positive values support genuine.
     operating_point : OperatingPoint
-        At ``threshold`` and this number of references.
+        Error rates at ``threshold`` for this number of references.
     spread : float
-        The signer's shrunk spread that the threshold took into account.
+        The estimated spread of the signer, from which the threshold was computed.
     warnings : tuple of str
-        ``single-reference``: the signer's own variation is unknown; ``inconsistent-references``: they differ so much
-        among themselves that the threshold is wide; ``suspiciously-close``: closer to a reference than two signatures
-        by one hand were ever seen, as a copy or tracing would be; ``unsupported-operating-point``: the fixed
-        threshold lies where fewer errors were seen than the stated rates need.
+        ``single-reference``: the variation of the signer is unknown. ``inconsistent-references``: the references
+        differ so much that the threshold is unusually large. ``suspiciously-close``: the distance to a reference is
+        smaller than between genuine signatures, which suggests a copy or a tracing.
+        ``unsupported-operating-point``: at the fixed threshold, the calibration data are insufficient to estimate
+        the error rates.
     """
 
     decision: Decision
@@ -63,12 +63,12 @@ class Verdict:
 
 
 DISTANCE_DIGITS, LLR_DIGITS = 5, 3
-"""Decimals of the numbers in a verdict. Embeddings of half precision are worth no more.
+"""Decimals of the distances and of the likelihood ratio in a verdict; half-precision embeddings justify no more.
 
-They are rounded here, before they are compared, and nowhere else: what is stored, signed and answered is the same.
+Values are rounded here only, before the comparison, so that stored values, audit entries and responses agree.
 """
 
-INCONSISTENT_SPREAD = 2.0  # times the population's mean distance between two genuine signatures
+INCONSISTENT_SPREAD = 2.0  # multiple of the population mean of the distance between two genuine signatures
 
 
 def judge(
@@ -79,7 +79,7 @@ def judge(
     review_far: float | None = None,
     fixed_threshold: float | None = None,
 ) -> Verdict:
-    """Judge one questioned signature against the references of one signer.
+    """Decide on a questioned signature, given its distances to the references of a signer.
 
     Parameters
     ----------
@@ -88,21 +88,21 @@ def judge(
     among_references : (k, k) float64
         Distances among the references.
     calibration : Calibration
-        Fitted on the distances of the same weights.
+        Calibration of the same weights.
     target_far : float
-        Share of skilled forgeries that may be accepted; it chooses the threshold.
+        Share of skilled forgeries that is accepted; determines the threshold.
     review_far : float, optional
-        A larger share; up to its threshold the decision is REVIEW.
+        A larger share, whose threshold is the upper limit of the decision REVIEW.
     fixed_threshold : float, optional
-        A distance that replaces the threshold chosen by ``target_far``; the operating point is then the one that
-        this signer's references give it.
+        A distance that replaces the threshold determined by ``target_far``. The operating point is then computed
+        from this threshold and the spread of the signer.
 
     Raises
     ------
     UnsupportedOperatingPoint
-        ``target_far`` or ``review_far`` lies outside what the calibration's data support.
+        ``target_far`` or ``review_far`` is outside of :attr:`Calibration.far_range`.
     ValueError
-        No references, or tables that do not belong together.
+        There is no reference, or the shapes do not match.
     """
     to_references = np.asarray(to_references, dtype=np.float64)
     among_references = np.asarray(among_references, dtype=np.float64)
@@ -112,8 +112,8 @@ def judge(
             f"expected (k,) and (k, k) with k >= 1, got {to_references.shape} and {among_references.shape}"
         )
     fitted = calibration.at(count)
-    # Rounded before they are compared: whoever compares the numbers of a verdict comes to its decision. Thresholds
-    # are rounded down, or the share of forgeries accepted there would be more than was asked for.
+    # Values are rounded before the comparison, so that the rounded values in the verdict imply its decision.
+    # Thresholds are rounded down, because rounding up would accept more forgeries than requested.
     distance = round(float(fitted.rule.distance(to_references)), DISTANCE_DIGITS)
     spread = fitted.rule.spread(among_references)
     allowance = fitted.rule.spread_weight * spread
@@ -156,5 +156,5 @@ def judge(
 
 
 def round_down(value: float, digits: int) -> float:
-    """The largest number of so many decimals that is not above `value`, but for the last bit of a float."""
+    """Round down to a number of decimals; exact except for the last bit of the float."""
     return round(math.floor(value * 10.0**digits) / 10.0**digits, digits)

@@ -17,7 +17,7 @@ from model.decision.calibration import Calibration
 from model.evaluation.calibration_fit import fit_calibration
 from model.evaluation.error_rates import ServiceRule
 from model.evaluation.evaluate import run
-from model.evaluation.features import InkCache, WeightsFeatures, gallery
+from model.evaluation.features import InkCache, WeightsFeatures, embed_dataset
 from model.evaluation.reports import table
 from model.evaluation.trials import Gallery
 from model.networks.weights import load_card
@@ -65,7 +65,9 @@ def calibrate(
     """Fit the calibration of a weights folder, write it there, and print its quality."""
     card = load_card(weights)
     features = WeightsFeatures(weights, InkCache())
-    fitted_on = [gallery(features, open_dataset(name, root)) for name in dataset or VALIDATION[card.terms]]
+    fitted_on = [
+        embed_dataset(features, open_dataset(name, root)) for name in dataset or VALIDATION[card.terms]
+    ]
     calibration = fit_calibration(fitted_on, card.sha256, card.metric, draws=draws, seed=seed)
     calibration.save(weights)
     low, high = calibration.far_range
@@ -75,7 +77,7 @@ def calibrate(
         f"target_far from {100 * low:.2f} to {100 * high:.0f} %."
     )
     typer.echo(_weights_table(calibration))
-    checked = [gallery(features, open_dataset(name, root)) for name in check or ()]
+    checked = [embed_dataset(features, open_dataset(name, root)) for name in check or ()]
     typer.echo(_quality_table(features, calibration, [*fitted_on, *checked], target_far))
 
 

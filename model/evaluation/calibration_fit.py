@@ -143,7 +143,7 @@ def _population_spread(galleries: Sequence[Gallery]) -> tuple[float, float]:
             genuine = np.flatnonzero((gallery.signers == signer) & gallery.genuine)
             if len(genuine) < 3:
                 continue
-            pairs = gallery.between(genuine, genuine)[np.triu_indices(len(genuine), 1)]
+            pairs = gallery.distances(genuine, genuine)[np.triu_indices(len(genuine), 1)]
             means.append(float(pairs.mean()))
             variances.append(float(pairs.var(ddof=1)))
     if len(means) < 2:
@@ -163,7 +163,7 @@ def _nearest_genuine(galleries: Sequence[Gallery]) -> float:
         for signer in np.unique(gallery.signers):
             genuine = np.flatnonzero((gallery.signers == signer) & gallery.genuine)
             if len(genuine) > 1:
-                pairs = gallery.between(genuine, genuine)[np.triu_indices(len(genuine), 1)]
+                pairs = gallery.distances(genuine, genuine)[np.triu_indices(len(genuine), 1)]
                 smallest.append(float(pairs.min()))
     return float(np.quantile(smallest, 0.02))
 

@@ -29,7 +29,7 @@ from model.evaluation.error_rates import (
     score_cases,
     summarise,
 )
-from model.evaluation.features import Features, InkCache, WeightsFeatures, gallery
+from model.evaluation.features import Features, InkCache, WeightsFeatures, embed_dataset
 from model.evaluation.metrics import identification_rate
 from model.evaluation.reports import PROTOCOL, table, write_json
 from model.evaluation.trials import Gallery, Kind, draw_cases, one_shot
@@ -83,7 +83,7 @@ def evaluate(
     opened = open_dataset(dataset, root)
     evaluation = run(
         features,
-        gallery(features, opened),
+        embed_dataset(features, opened),
         rules_for(features, target_far),
         references or [1, 5, 10],
         draws,

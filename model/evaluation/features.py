@@ -1,6 +1,6 @@
 """Embedding specimens for evaluation, with HOG or with the network of a weights folder.
 
-A :class:`Features` object embeds specimens; :func:`gallery` embeds a whole data set for
+A :class:`Features` object embeds specimens; :func:`embed_dataset` embeds a whole data set for
 :mod:`model.evaluation.trials`. All features use the same isolated ink.
 """
 
@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from model.data.specimens import Dataset, Specimen
 from model.errors import DataError, UnusableSignature
-from model.evaluation.trials import Compare, Gallery, embedded
+from model.evaluation.trials import Compare, Gallery, gallery_from_embeddings
 from model.networks.embedder import Device, Embedder
 from model.preprocessing.ink import Ink, fit, isolate
 from model.types import Metric
@@ -90,7 +90,7 @@ class WeightsFeatures:
         return out
 
 
-def gallery(features: Features, dataset: Dataset) -> Gallery:
+def embed_dataset(features: Features, dataset: Dataset) -> Gallery:
     """Embed every specimen of a data set, with a progress bar on terminals.
 
     Raises
@@ -109,7 +109,7 @@ def gallery(features: Features, dataset: Dataset) -> Gallery:
     batches = [features.embed(specimens[start : start + BATCH]) for start in bar]
     if not any(np.isfinite(batch).all(axis=1).any() for batch in batches):
         raise DataError(f"No specimen of {dataset.name} contains a usable signature.")
-    return embedded(
+    return gallery_from_embeddings(
         name=dataset.name,
         keys=[specimen.key for specimen in specimens],
         signers=[specimen.signer for specimen in specimens],

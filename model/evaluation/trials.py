@@ -46,7 +46,7 @@ class Gallery:
     signers : (n,) array of str
         The signer, or the signer whose signature was forged.
     genuine : (n,) bool
-    between : callable
+    distances : callable
         Indices (a,) and (b,) to distances (a, b) float64.
     refused : tuple of str
         Keys of specimens without a usable signature. They are not in the arrays above.
@@ -58,7 +58,7 @@ class Gallery:
     keys: tuple[str, ...]
     signers: NDArray[np.str_]
     genuine: NDArray[np.bool_]
-    between: Callable[[Indices, Indices], Floats]
+    distances: Callable[[Indices, Indices], Floats]
     refused: tuple[str, ...] = ()
     terms: Terms = "research"
 
@@ -90,7 +90,7 @@ class Case:
     among_references: Floats
 
 
-def embedded(
+def gallery_from_embeddings(
     name: str,
     keys: Sequence[str],
     signers: Sequence[str],
@@ -115,7 +115,7 @@ def embedded(
     usable = np.isfinite(embeddings).all(axis=1)
     usable_embeddings = np.asarray(embeddings[usable], dtype=np.float64)
 
-    def between(a: Indices, b: Indices) -> Floats:
+    def distances_of(a: Indices, b: Indices) -> Floats:
         return distances(usable_embeddings[a], usable_embeddings[b], metric)
 
     return Gallery(
@@ -123,7 +123,7 @@ def embedded(
         keys=tuple(key for key, use in zip(keys, usable, strict=True) if use),
         signers=np.asarray(signers, dtype=np.str_)[usable],
         genuine=np.asarray(genuine, dtype=np.bool_)[usable],
-        between=between if compare is None else _cached_distances(usable_embeddings, compare),
+        distances=distances_of if compare is None else _cached_distances(usable_embeddings, compare),
         refused=tuple(key for key, use in zip(keys, usable, strict=True) if not use),
         terms=terms,
     )
@@ -136,7 +136,7 @@ def _cached_distances(
     # Zero means "not computed". Pages that are never written to use no memory.
     cache = np.zeros((len(embeddings), len(embeddings)), dtype=np.float32)
 
-    def between(a: Indices, b: Indices) -> Floats:
+    def distances_of(a: Indices, b: Indices) -> Floats:
         missing = cache[np.ix_(a, b)] == 0.0
         if missing.any():
             # One call computes a block of pairs, cached ones included: a call is slower than a few extra pairs.
@@ -146,7 +146,7 @@ def _cached_distances(
             cache[np.ix_(columns, rows)] = computed.T
         return np.asarray(cache[np.ix_(a, b)], dtype=np.float64)
 
-    return between
+    return distances_of
 
 
 def draw_cases(
@@ -195,8 +195,8 @@ def draw_cases(
                     references=chosen,
                     questioned=questioned,
                     kinds=kinds,
-                    to_references=gallery.between(questioned, chosen),
-                    among_references=gallery.between(chosen, chosen),
+                    to_references=gallery.distances(questioned, chosen),
+                    among_references=gallery.distances(chosen, chosen),
                 )
             )
     return cases
@@ -239,7 +239,7 @@ def one_shot(
             for i in rng.permutation(len(eligible))[:ways]
         ]
         questioned = np.array([indices[-1] for indices in chosen])
-        columns = [gallery.between(questioned, indices[:references]).mean(axis=1) for indices in chosen]
+        columns = [gallery.distances(questioned, indices[:references]).mean(axis=1) for indices in chosen]
         rows.append(np.stack(columns, axis=1))
     return np.concatenate(rows), np.tile(np.arange(ways), draws)
 

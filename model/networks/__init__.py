@@ -1,8 +1,9 @@
-"""The networks, by name: ``build("article")`` gives an ``nn.Module``.
+"""The networks by name: ``build("article")`` returns an ``nn.Module``.
 
-Each takes ``(batch, 1, height, width) float32 in [0, 1], ink = 1`` and returns ``(batch, dimension) float32``.
-A new network is a module in this folder and one line in the table below. A batch normalisation is registered
-straight after the layer whose output it takes, so that `model.networks.folding` finds the two.
+All networks map ``(batch, 1, height, width) float32 in [0, 1], ink = 1`` to ``(batch, dimension) float32``.
+
+To add a network, add a module to this package and an entry to :data:`NETWORKS`. Register each batch normalisation
+directly after the layer whose output it normalises; :mod:`model.networks.folding` relies on this order.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ NETWORKS: dict[str, str] = {
 
 
 class UnknownNetwork(ValueError):
-    """No network of that name is in the table."""
+    """There is no network with this name."""
 
 
 def build(name: str, **options: object) -> nn.Module:
-    """Build a network with fresh weights.
+    """Build a network with randomly initialised weights.
 
     Raises
     ------
     UnknownNetwork
-        ``name`` is not in :data:`NETWORKS`.
+        The name is not in :data:`NETWORKS`.
     TypeError
         The network has no such option.
     """
@@ -38,7 +39,7 @@ def build(name: str, **options: object) -> nn.Module:
         module, class_name = NETWORKS[name].split(":")
     except KeyError:
         known = ", ".join(sorted(NETWORKS))
-        raise UnknownNetwork(f"there is no network {name!r}; known are {known}") from None
+        raise UnknownNetwork(f"there is no network {name!r}; choose from {known}") from None
     network = getattr(import_module(module), class_name)(**options)
     if not isinstance(network, nn.Module):
         raise TypeError(f"{NETWORKS[name]} is not a torch module")

@@ -1,9 +1,9 @@
-"""Our network: a small residual network whose embedding keeps the layout of the writing.
+"""LayoutNetwork: a small residual network whose embedding preserves the layout of the signature.
 
-Between people never seen before, where a stroke lies says more than which strokes there are: an embedding pooled over
-the whole canvas generalises worse than HOG, one that keeps a grid of local descriptors better
-(``benchmarks/README.md`` has the figures). So the last feature map is projected to a few channels, averaged over a
-grid, and the cells stand side by side in one vector of unit length.
+For writers outside of the training data, the positions of strokes are more informative than their shapes: an
+embedding pooled over the whole canvas generalises worse than HOG features, an embedding of descriptors on a grid
+generalises better (results in ``benchmarks/README.md``). The last feature map is therefore projected to a few
+channels and averaged over the cells of a grid; the cells are concatenated and normalised to unit length.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.nn import functional
 
 
 class ResidualBlock(nn.Module):
-    """Two 3 x 3 convolutions and a short cut; He et al., CVPR 2016, with an average pool in the short cut."""
+    """Residual block of two 3 x 3 convolutions (He et al., CVPR 2016), with average pooling in the shortcut."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
         super().__init__()
@@ -33,27 +33,27 @@ class ResidualBlock(nn.Module):
             )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """``(n, inputs, h, w)`` to ``(n, outputs, h / stride, w / stride)``."""
+        """Map ``(n, inputs, h, w)`` to ``(n, outputs, h / stride, w / stride)``."""
         y = functional.relu(self.norm1(self.conv1(x)), inplace=True)
         return functional.relu(self.norm2(self.conv2(y)) + self.shortcut(x), inplace=True)
 
 
 class LayoutNetwork(nn.Module):
-    """``(n, 1, h, w)`` float32 in [0, 1], ink = 1, to ``(n, grid rows * grid columns * cell)``.
+    """Network from ``(n, 1, h, w) float32 in [0, 1], ink = 1`` to ``(n, rows * columns * cell) float32``.
 
     Parameters
     ----------
     widths : four ints
         Channels of the two stem convolutions and of the last two stages.
     grid : two ints
-        Rows and columns of the layout that is kept.
+        Rows and columns of the grid.
     cell : int
         Descriptor channels of each grid cell.
     yardstick : bool
-        Whether the length of an embedding varies, between 1/2 and 2: the network then says what a distance is worth.
-        Writing that its writer repeats exactly gets a long embedding, writing that varies by nature a short one, so
-        that one threshold fits both from the first reference on. Needs an objective that minds lengths
-        (``reference-set`` does, ``signature-similarity`` does not). Without, all are of unit length.
+        Whether the network predicts the length of each embedding, between 1/2 and 2; otherwise all have unit length.
+        Signatures that are repeated precisely should get long embeddings, variable signatures short ones, so that
+        one threshold suits both even with a single reference. The loss must depend on the lengths:
+        ``reference-set`` does, ``signature-similarity`` does not.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class LayoutNetwork(nn.Module):
             nn.init.zeros_(self.length.bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """``(n, 1, h, w)`` to ``(n, dimension)``."""
+        """Map ``(n, 1, h, w)`` to ``(n, dimension)``."""
         features = self.stages(self.stem(x))
         cells = self.pool(self.describe(features))
         unit = functional.normalize(self.norm(cells.flatten(1)), dim=1)

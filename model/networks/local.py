@@ -1,9 +1,9 @@
-"""Our network: descriptors on a fine grid, compared cell by cell with a tolerance to small shifts.
+"""LocalNetwork: descriptors on a fine grid, compared cell by cell with tolerance to small shifts.
 
-Two genuine signatures of one person never lie exactly on top of each other, so a cell is compared with the nearest
-cells of the other signature and the best match counts, at a learned price for the shift
-(:class:`~model.networks.matching.LocalMatching`). Descriptors join features at an eighth and at a sixteenth of the
-resolution, as in Lin et al., "Feature pyramid networks for object detection", CVPR 2017.
+Strokes of two genuine signatures of one writer never coincide exactly. Each cell is therefore compared with the
+neighbouring cells of the other signature, and the best match counts, plus a learned cost of its shift
+(:class:`~model.networks.matching.LocalMatching`). Descriptors combine features at 1/8 and 1/16 of the resolution, as
+in Lin et al., "Feature pyramid networks for object detection", CVPR 2017.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from model.networks.layout import ResidualBlock
 from model.networks.matching import LocalMatching
 
 STRIDE = 8
-"""Pixels of the canvas to a cell, in both directions."""
+"""Size of a cell in pixels of the canvas, in both directions."""
 
 
 class LocalNetwork(nn.Module):
-    """``(n, 1, h, w)`` float32 in [0, 1], ink = 1, to ``(n, rows * columns * cell + 1)``.
+    """Network from ``(n, 1, h, w) float32 in [0, 1], ink = 1`` to ``(n, rows * columns * cell + 1) float32``.
 
-    The first numbers are the cells' descriptors, row by row, each cell's side by side; together they are of unit
-    length. The last is the logarithm of the signature's scale: squared distances are multiplied by the scales of both
-    signatures, so that writing that varies by nature is judged with more tolerance than writing that its author
-    repeats exactly, already with one reference.
+    All but the last component are the descriptors of the cells, row by row; together they have unit length. The last
+    component is the logarithm of the scale of the signature. Squared distances are multiplied by the scales of both
+    signatures, so that variable signatures can be compared with more tolerance than precisely repeated ones, even
+    with a single reference.
 
     Parameters
     ----------
@@ -36,14 +36,19 @@ class LocalNetwork(nn.Module):
     canvas : two ints
         Height and width of the canvas in pixels, multiples of 16.
     cell : int
-        Numbers of a cell's descriptor.
+        Dimension of a cell's descriptor.
     depth : two ints
-        Residual blocks of the stages at an eighth and at a sixteenth of the resolution.
+        Number of residual blocks in the stages at 1/8 and 1/16 of the resolution.
     reach : two ints
-        How many cells a match may lie off, vertically and horizontally.
+        Maximum shift of a match in cells, vertically and horizontally.
     scale : bool
-        Whether a scale is learned; without it, the last number is 0. A scale that was learned on some data sets made
-        more errors on the others (``benchmarks/README.md``).
+        Whether the scale is learned; otherwise the last component is 0. A scale learned on some data sets increased
+        the error rates on others (``benchmarks/README.md``).
+
+    Raises
+    ------
+    ValueError
+        The sides of the canvas are not multiples of 16.
     """
 
     def __init__(
@@ -60,7 +65,7 @@ class LocalNetwork(nn.Module):
         height, width = canvas
         if height % (2 * STRIDE) or width % (2 * STRIDE):
             raise ValueError(
-                f"the sides of the canvas have to be multiples of {2 * STRIDE}, not {height} x {width}"
+                f"the sides of the canvas must be multiples of {2 * STRIDE}, got {height} x {width}"
             )
         first, second, third, fourth = widths
         self.stem = nn.Sequential(
@@ -83,7 +88,7 @@ class LocalNetwork(nn.Module):
         self.matching = LocalMatching((height // STRIDE, width // STRIDE), cell, reach)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """``(n, 1, h, w)`` to ``(n, dimension)``."""
+        """Map ``(n, 1, h, w)`` to ``(n, dimension)``."""
         fine = self.fine(self.stem(x))
         coarse = self.coarse(fine)
         cells = self.describe_fine(fine) + functional.interpolate(

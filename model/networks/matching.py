@@ -1,12 +1,12 @@
-"""The distance of two grids of descriptors, each cell against the best of its neighbours in the other grid.
+"""Local matching: the distance between two grids of descriptors, with tolerance to small shifts of the cells.
 
 For cells ``a[c]`` and ``b[c]`` (unit length over the whole grid) and shifts ``s`` of at most ``reach`` cells
 
     D(a to b) = sum over c of min over s of (|a[c] - b[c + s]|**2 + price[s]),
 
-cells beyond the edge being zero, and ``D = (D(a to b) + D(b to a)) / 2 * exp(scale_a + scale_b)``; the distance is
-its square root. It is elastic matching (Uchida and Sakoe, "A survey of elastic matching techniques for handwritten
-character recognition", IEICE Transactions E88-D, 2005) without its ordering constraints.
+where cells outside of the grid are zero, and ``D = (D(a to b) + D(b to a)) / 2 * exp(scale_a + scale_b)``. The
+distance is the square root of ``D``. This is elastic matching (Uchida and Sakoe, "A survey of elastic matching
+techniques for handwritten character recognition", IEICE Transactions E88-D, 2005) without its ordering constraints.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class LocalMatching(nn.Module):
     grid : two ints
         Rows and columns of cells.
     cell : int
-        Numbers of a descriptor.
+        Dimension of a descriptor.
     reach : two ints
-        The largest shift, in rows and in columns.
+        Maximum shift in rows and in columns.
     """
 
     def __init__(self, grid: Sequence[int], cell: int, reach: Sequence[int] = (1, 1)) -> None:
@@ -37,36 +37,53 @@ class LocalMatching(nn.Module):
         rows = torch.arange(-self.reach[0], self.reach[0] + 1)
         columns = torch.arange(-self.reach[1], self.reach[1] + 1)
         self.shifts = [(int(y), int(x)) for y in rows for x in columns]
-        # One price for each distance by rows and by columns; a match in place is free.
+        # One price per absolute shift in rows and columns. A match without shift costs nothing.
         self.log_price = nn.Parameter(torch.full(((self.reach[0] + 1) * (self.reach[1] + 1),), -8.0))
 
     def prices(self) -> torch.Tensor:
-        """The price of each of :attr:`shifts`: (shifts,) float32."""
+        """Return the price of each of :attr:`shifts`: (shifts,) float32."""
         table = self.log_price.exp().reshape(self.reach[0] + 1, self.reach[1] + 1)
         free = torch.zeros((), dtype=table.dtype, device=table.device)
         return torch.stack([table[abs(y), abs(x)] if (y or x) else free for y, x in self.shifts])
 
     def squared(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        """Squared distances of the rows of ``a`` to those of ``b``: twice ``(p, dimension)`` to ``(p,)``.
+        """Compute the squared distance between each row of ``a`` and the same row of ``b``.
 
-        The best shifts are sought without gradients, and in bfloat16 in training mode; gradients flow through the
-        matches that were found.
+        The best shifts are determined without gradients (in bfloat16 in training mode); gradients are computed for
+        the selected matches only.
+
+        Parameters
+        ----------
+        a, b : (p, dimension)
+
+        Returns
+        -------
+        (p,)
         """
         scale = torch.exp(a[:, -1] + b[:, -1])
         prices = self.prices()
-        one, other = self._cells(a), self._cells(b)
-        forth = self._directed(one, other, prices)
-        back = self._directed(other, one, prices)
-        return 0.5 * (forth + back) * scale
+        cells_a, cells_b = self._cells(a), self._cells(b)
+        a_to_b = self._directed(cells_a, cells_b, prices)
+        b_to_a = self._directed(cells_b, cells_a, prices)
+        return 0.5 * (a_to_b + b_to_a) * scale
 
     def table(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        """Squared distances of all rows of ``a`` to all of ``b``: ``(n, dimension), (k, dimension)`` to ``(n, k)``.
+        """Compute the squared distances between all rows of ``a`` and all rows of ``b``, for evaluation.
 
-        As :meth:`squared`, for evaluation, and some fifteen times as fast for many pairs: the cells' inner
-        products are matrix products.
+        About fifteen times as fast as :meth:`squared` for many pairs, because inner products are computed as matrix
+        products.
+
+        Parameters
+        ----------
+        a : (n, dimension)
+        b : (k, dimension)
+
+        Returns
+        -------
+        (n, k)
         """
-        one, other = self._cells(a), self._cells(b)
-        both = self._directed_table(one, other) + self._directed_table(other, one).T
+        cells_a, cells_b = self._cells(a), self._cells(b)
+        both = self._directed_table(cells_a, cells_b) + self._directed_table(cells_b, cells_a).T
         return 0.5 * both * torch.exp(a[:, None, -1] + b[None, :, -1])
 
     def _directed_table(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -74,15 +91,15 @@ class LocalMatching(nn.Module):
         down, right = self.reach
         padded = functional.pad(b, (0, 0, right, right, down, down))
         squares = padded.square().sum(dim=-1)
-        left = a.permute(1, 2, 0, 3).flatten(0, 1)  # (cells, n, numbers)
+        left = a.permute(1, 2, 0, 3).flatten(0, 1)  # (cells, n, cell)
         best: torch.Tensor | None = None
         for (dy, dx), price in zip(self.shifts, self.prices(), strict=True):
             rows, columns = slice(down + dy, down + dy + height), slice(right + dx, right + dx + width)
-            there = padded[:, rows, columns].permute(1, 2, 3, 0).flatten(0, 1)  # (cells, numbers, k)
+            shifted = padded[:, rows, columns].permute(1, 2, 3, 0).flatten(0, 1)  # (cells, cell, k)
             length = squares[:, rows, columns].permute(1, 2, 0).flatten(0, 1)[:, None] + price
-            cost = torch.baddbmm(length, left, there, alpha=-2.0)
+            cost = torch.baddbmm(length, left, shifted, alpha=-2.0)
             best = cost if best is None else torch.minimum(best, cost)
-        assert best is not None  # noqa: S101 - there is one shift at least  # nosec B101
+        assert best is not None  # noqa: S101 - there is at least one shift  # nosec B101
         return best.sum(dim=0) + a.square().sum(dim=(1, 2, 3))[:, None]
 
     def _cells(self, embeddings: torch.Tensor) -> torch.Tensor:
@@ -93,7 +110,7 @@ class LocalMatching(nn.Module):
         down, right = self.reach
         padded = functional.pad(b, (0, 0, right, right, down, down))
         with torch.no_grad():
-            # Half precision halves the time of a training step; a rare near tie that goes the other way does no harm.
+            # Half precision halves the time of a training step. Only choices between nearly equal costs change.
             x, y = a.detach(), padded.detach()
             if self.training:
                 x, y = x.bfloat16(), y.bfloat16()

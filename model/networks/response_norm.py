@@ -1,9 +1,9 @@
-"""Local response normalisation that is fast on a CPU.
+"""Local response normalisation, faster on a CPU than ``torch.nn.LocalResponseNorm`` with the same results.
 
-Krizhevsky, Sutskever and Hinton, "ImageNet classification with deep convolutional neural networks" (2012), 3.3:
-``y = x / (k + alpha / size * sum of x**2 over the ``size`` neighbouring channels) ** beta``. The same numbers as
-``torch.nn.LocalResponseNorm``, whose 3-D pooling takes 40 % of the article's training step: here the sum over
-neighbours is a 1 x 1 convolution with a band matrix, and the gradient is written out.
+Krizhevsky, Sutskever and Hinton, "ImageNet classification with deep convolutional neural networks", NIPS 2012,
+section 3.3: ``y = x / (k + alpha / size * sum(x**2)) ** beta``, summed over ``size`` neighbouring channels. The
+3-D pooling of torch takes 40 % of a training step of the article's network. Here the sum is a 1 x 1 convolution with
+a band matrix, and the gradient is implemented explicitly.
 """
 
 from __future__ import annotations
@@ -16,7 +16,16 @@ from torch.nn import functional
 
 
 class LocalResponseNorm(nn.Module):
-    """``(batch, channels, height, width)`` to the same; beta is 0.75 and no parameter, as everywhere in use."""
+    """Normalises ``(batch, channels, height, width)``; beta is fixed at 0.75.
+
+    Parameters
+    ----------
+    channels : int
+    size : int
+        Number of neighbouring channels in the sum, odd.
+    alpha, k : float
+        As in the formula.
+    """
 
     band: torch.Tensor
 
@@ -29,13 +38,13 @@ class LocalResponseNorm(nn.Module):
         self.k = k
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """``x / (k + band * x**2) ** 0.75``."""
+        """Compute ``x / (k + band * x**2) ** 0.75``."""
         y: torch.Tensor = _Normalise.apply(x, self.band.to(x.dtype), self.k)  # type: ignore[no-untyped-call]
         return y
 
 
 class _Normalise(torch.autograd.Function):
-    """d/dx of ``x s**-b`` with ``s = k + B x**2`` (B symmetric): ``g s**-b - 2 b x B(g x s**(-b-1))``."""
+    """Derivative of ``x s**-b`` with ``s = k + B x**2`` (B symmetric): ``g s**-b - 2 b x B(g x s**(-b-1))``."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, band: torch.Tensor, k: float) -> torch.Tensor:
@@ -47,5 +56,5 @@ class _Normalise(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         x, s, factor, band = ctx.saved_tensors
-        through = grads[0] * factor
-        return through - functional.conv2d((through * x).div_(s), band).mul_(x).mul_(1.5), None, None
+        scaled = grads[0] * factor
+        return scaled - functional.conv2d((scaled * x).div_(s), band).mul_(x).mul_(1.5), None, None

@@ -1,7 +1,8 @@
 """SigNet: Hafemann, Sabourin and Oliveira, "Learning features for offline handwritten signature verification
 using deep convolutional neural networks", Pattern Recognition 70 (2017).
 
-Table 3 there: 150 x 220 input, five convolutions with batch normalisation, two linear layers of 2,048.
+Architecture of table 3: input 150 x 220, five convolutions and two linear layers of 2,048, all with batch
+normalisation.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from torch import nn
 
 
 class SigNet(nn.Module):
-    """``(batch, 1, 150, 220) float32 in [0, 1]`` to ``(batch, 2048) float32``: 15.8 million parameters.
+    """Network from ``(batch, 1, 150, 220) float32 in [0, 1]`` to ``(batch, 2048) float32``, 15.8 million parameters.
 
     Parameters
     ----------
@@ -38,7 +39,7 @@ class SigNet(nn.Module):
         )
 
     def forward(self, ink: torch.Tensor) -> torch.Tensor:
-        """``(batch, 1, 150, 220)`` to ``(batch, dimension)``."""
+        """Map ``(batch, 1, 150, 220)`` to ``(batch, dimension)``."""
         embedding: torch.Tensor = self.head(self.features(ink))
         return embedding
 

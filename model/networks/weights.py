@@ -1,7 +1,7 @@
-"""A released model is a folder: ``model.safetensors``, its card, ``recipe.toml``, ``calibration.json``.
+"""Folders of released models: ``model.safetensors``, model card, ``recipe.toml`` and ``calibration.json``.
 
-The card names the network and carries the SHA-256 of the tensors; nothing is loaded that does not match it, and
-nothing is ever unpickled. The calibration is written later, by ``python -m model calibrate``.
+The card contains the name of the network and the SHA-256 of the tensor file. Files that do not match are refused.
+Pickle is not used, so loading a file cannot execute code. ``python -m model calibrate`` adds the calibration.
 """
 
 from __future__ import annotations
@@ -49,13 +49,14 @@ def save(folder: Path, network: nn.Module, card_fields: Mapping[str, Any], recip
     Parameters
     ----------
     folder : Path
-        Made when missing. Files of the same names are replaced, a calibration of other weights is removed.
+        Created if missing. Existing files are replaced, and the calibration is removed, because it belongs to other
+        weights.
     network : nn.Module
-        Whose ``state_dict`` is kept, as float32 on the CPU.
+        Its ``state_dict`` is saved.
     card_fields : mapping
-        Fields of :class:`Card`; hashes, time, number of parameters and the ink code's version are filled in here.
+        Fields of :class:`Card`. Hashes, time, number of parameters and the version of the ink isolation are added.
     recipe_text : str
-        The TOML recipe, byte for byte.
+        The TOML recipe, saved unchanged.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
@@ -77,7 +78,7 @@ def save(folder: Path, network: nn.Module, card_fields: Mapping[str, Any], recip
 
 
 def write_card(folder: Path, card: Card) -> None:
-    """Write ``card.json`` and ``card.md``, for instance after errors have been measured."""
+    """Write ``card.json`` and ``card.md``."""
     (folder / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
     (folder / CARD_PAGE).write_text(card.markdown(), encoding="utf-8")
 
@@ -88,9 +89,9 @@ def load_card(folder: Path) -> Card:
     Raises
     ------
     WeightsMissing
-        There is no such folder, or no card in it.
+        The folder or the card does not exist.
     WeightsDamaged
-        The card is not valid JSON, or lacks a field.
+        The card is not valid JSON or does not match :class:`Card`.
     """
     text = _read(folder, CARD)
     try:
@@ -103,54 +104,55 @@ def load_card(folder: Path) -> Card:
 
 
 def load_network(folder: Path, card: Card) -> nn.Module:
-    """Build the card's network and load its tensors, in evaluation mode on the CPU.
+    """Build the network of a card and load its tensors, on the CPU and in evaluation mode.
 
     Raises
     ------
     WeightsMissing
-        There is no tensor file.
+        The tensor file does not exist.
     WeightsDamaged
-        The tensor file's hash is not the card's.
+        The hash of the tensor file differs from the card.
     WeightsMismatched
-        The card names an unknown network, other options, another ink code, or tensors of other shapes.
+        The network, its options or the version of the ink isolation is unknown, or the shapes of the tensors do not
+        match.
     """
     blob = _read(folder, TENSORS)
     digest = hashlib.sha256(blob).hexdigest()
     if digest != card.sha256:
         raise WeightsDamaged(
-            f"{folder / TENSORS} is damaged or not the file its card was made for: its SHA-256 is {digest[:12]}…, "
-            f"the card says {card.sha256[:12]}…; restore the weights folder."
+            f"{folder / TENSORS} is damaged or does not belong to its card: its SHA-256 is {digest[:12]}…, the "
+            f"card states {card.sha256[:12]}…; restore the weights folder."
         )
     if card.ink_version != CODE_VERSION:
         raise WeightsMismatched(
-            f"The weights in {folder} were trained on version {card.ink_version} of the ink isolation, this is "
-            f"version {CODE_VERSION}; use the release they came with, or train them again."
+            f"The weights in {folder} were trained with version {card.ink_version} of the ink isolation; this "
+            f"release has version {CODE_VERSION}. Use the release of the weights, or train them again."
         )
     try:
         network = build(card.network, **card.network_options)
     except (UnknownNetwork, TypeError, ValueError) as error:
-        raise WeightsMismatched(
-            f"The card in {folder} names a network that cannot be built: {error}"
-        ) from error
+        raise WeightsMismatched(f"The network of the card in {folder} cannot be built: {error}") from error
     try:
         tensors: dict[str, torch.Tensor] = load_tensors(blob)
         network.load_state_dict(tensors)
     except (SafetensorError, RuntimeError) as error:
         raise WeightsMismatched(
-            f"The tensors in {folder / TENSORS} are not those of the network {card.network!r} that the card names; "
-            "restore the weights folder."
+            f"The tensors in {folder / TENSORS} do not match the network {card.network!r} of the card; restore the "
+            "weights folder."
         ) from error
     return network.eval()
 
 
 def _read(folder: Path, name: str) -> bytes:
     if not folder.is_dir():
-        raise WeightsMissing(f"There is no weights folder {folder}; name the folder of a released model.")
+        raise WeightsMissing(
+            f"The weights folder {folder} does not exist; give the folder of a released model."
+        )
     try:
         return (folder / name).read_bytes()
     except FileNotFoundError:
         raise WeightsMissing(
-            f"The weights folder {folder} has no {name}; restore it, or name another folder."
+            f"The weights folder {folder} has no {name}; restore it, or give another folder."
         ) from None
     except OSError as error:
         raise WeightsMissing(f"{folder / name} cannot be read: {error.strerror}.") from error

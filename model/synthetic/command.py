@@ -1,4 +1,4 @@
-"""``python -m model synth``: a folder of signatures by invented people, ``OUT/WRITER/{genuine,forged}/NN.png``."""
+"""``python -m model synth``: write signatures of synthetic writers, ``OUT/WRITER/{genuine,forged}/NN.png``."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ FORGERS = 3
 def write_folder(
     out: Path, writers: int, genuine: int, forged: int, seed: int, done: Callable[[str], None] | None = None
 ) -> None:
-    """Draw and write signatures; the same arguments give the same bytes.
+    """Generate and write signatures; the same arguments give identical files.
 
     Parameters
     ----------
     out : Path
-        Made when missing; must be empty, so that two runs never mix.
+        Created if missing; must be empty, so that the files of two runs are not mixed.
     done : callable, optional
-        Told each writer's name when his signatures are on disk.
+        Called with the name of each writer after all signatures of the writer have been written.
 
     Raises
     ------
     DataError
-        ``out`` is not an empty folder.
+        ``out`` is a file, or a folder that is not empty.
     """
-    from model.synthetic.writer import Writer  # noqa: PLC0415 - SciPy comes with it, which no other command waits for
+    from model.synthetic.writer import Writer  # noqa: PLC0415 - imports SciPy, which other commands do not need
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(f"{out} is not an empty folder; name another or empty it first.")
+        raise DataError(f"{out} is not an empty folder; give another folder or empty it first.")
     for index in range(writers):
         name = f"writer-{index + 1:0{max(3, len(str(writers)))}d}"
         writer = Writer(seed * 1_000_003 + index)
@@ -53,16 +53,16 @@ def write_folder(
 
 
 def synth(
-    out: Annotated[Path, typer.Argument(help="Folder to write, made when missing; must be empty.")],
-    writers: Annotated[int, typer.Option(min=1, help="Invented people.")] = 5,
-    genuine: Annotated[int, typer.Option(min=0, help="Genuine specimens of each.")] = 8,
+    out: Annotated[Path, typer.Argument(help="Output folder; created if missing, must be empty.")],
+    writers: Annotated[int, typer.Option(min=1, help="Number of synthetic writers.")] = 5,
+    genuine: Annotated[int, typer.Option(min=0, help="Genuine specimens per writer.")] = 8,
     forged: Annotated[
-        int, typer.Option(min=0, help="Skilled forgeries of each, by three forgers in turn.")
+        int, typer.Option(min=0, help="Skilled forgeries per writer, by three forgers in turn.")
     ] = 4,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed, other people.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed; other seeds give other writers.")] = 0,
 ) -> None:
-    """Draw signatures of invented people, and skilled forgeries of them, as PNG files."""
+    """Generate signatures of synthetic writers and skilled forgeries of them, as PNG files."""
     with Progress(transient=True) as progress:
-        task = progress.add_task("drawing", total=writers)
+        task = progress.add_task("generating", total=writers)
         write_folder(out, writers, genuine, forged, seed, lambda _: progress.advance(task))
     typer.echo(f"{writers} writers with {genuine} genuine signatures and {forged} forgeries each in {out}")

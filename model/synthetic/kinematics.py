@@ -1,10 +1,11 @@
 """The sigma-lognormal model of rapid hand movements.
 
-A movement is a vector sum of strokes. The speed of each is a lognormal pulse, the impulse response of the
-neuromuscular system, and its direction turns along an arc; fluent writers launch the next stroke before the last
-one has ended, which rounds the corners. R. Plamondon, "A kinematic theory of rapid human movements", Biological
-Cybernetics 72 (1995); C. O'Reilly and R. Plamondon, "Development of a Sigma-Lognormal representation for on-line
-signatures", Pattern Recognition 42 (2009).
+A movement is a vector sum of strokes. The speed of each stroke is a lognormal pulse, the impulse response of the
+neuromuscular system, and its direction changes along a circular arc. Fluent writers start a stroke before the
+previous one has ended, which rounds the corners.
+
+R. Plamondon, "A kinematic theory of rapid human movements", Biological Cybernetics 72 (1995); C. O'Reilly and
+R. Plamondon, "Development of a Sigma-Lognormal representation for on-line signatures", Pattern Recognition 42 (2009).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ Floats = NDArray[np.float64]
 
 
 MAX_TURN = 4.8
-"""Radians; towards a full circle the radius of an arc over a given chord grows without bound."""
+"""Maximum turn in radians. Close to a full circle, the radius of an arc over a given chord is unbounded."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,13 +30,13 @@ class MotorPlan:
     Attributes
     ----------
     chord : float64 (strokes, 2)
-        From target to target, x to the right, y downwards; the unit is the height of a small letter.
+        Vector from target to target, x to the right, y downwards, in units of the x-height.
     turn : float64 (strokes,)
-        Angle that the direction turns through, radians; 0 is straight, pi a half circle.
+        Change of direction in radians; 0 is a straight stroke, pi a half circle.
     onset : float64 (strokes,)
-        Time between this stroke's command and the one before, seconds.
+        Time between the commands of the previous stroke and of this one, in seconds.
     mu, sigma : float64 (strokes,)
-        Log time delay and log response time of the lognormal.
+        Parameters of the lognormal: log time delay and log response time.
     pen_down : bool (strokes,)
     force : float64 (strokes,)
         Pressure in [0, 1].
@@ -51,16 +52,16 @@ class MotorPlan:
 
 
 def execute(plan: MotorPlan, rate_hz: float = 90.0) -> tuple[Floats, Floats, Floats]:
-    """Carry out a plan.
+    """Compute the movement of a motor plan.
 
     Returns
     -------
     t : float64 (n,)
         Seconds, equidistant.
     xy : float64 (n, 2)
-        Positions from (0, 0).
+        Positions relative to the start, in units of the x-height.
     progress : float64 (n, strokes)
-        How much of each stroke is done, in [0, 1].
+        Completed share of each stroke, in [0, 1].
     """
     start = np.cumsum(plan.onset)
     end = start + np.exp(plan.mu + 2.5 * plan.sigma)
@@ -69,7 +70,7 @@ def execute(plan: MotorPlan, rate_hz: float = 90.0) -> tuple[Floats, Floats, Flo
     progress = ndtr((np.log(elapsed) - plan.mu) / plan.sigma)
     turn = np.where(np.abs(plan.turn) < 1e-3, 1e-3, np.clip(plan.turn, -MAX_TURN, MAX_TURN))
     heading = np.arctan2(plan.chord[:, 1], plan.chord[:, 0]) - turn / 2.0
-    radius = np.hypot(*plan.chord.T) / (2.0 * np.sin(turn / 2.0))  # of the arc with this turn over this chord
+    radius = np.hypot(*plan.chord.T) / (2.0 * np.sin(turn / 2.0))  # of the arc over the chord
     angle = heading + turn * progress
     xy = np.stack(
         [
@@ -82,14 +83,16 @@ def execute(plan: MotorPlan, rate_hz: float = 90.0) -> tuple[Floats, Floats, Flo
 
 
 def onsets(duration: Floats, overlap: float, pen_down: NDArray[np.bool_]) -> Floats:
-    """Times (strokes,) between commands: joined strokes overlap, before and after a lift the pen comes to rest.
+    """Compute the times (strokes,) between commands.
+
+    Strokes with the pen down overlap; before and after a movement with the pen up, the pen comes to rest.
 
     Parameters
     ----------
     duration : float64 (strokes,)
-        Seconds each stroke takes by itself.
+        Duration of each single stroke in seconds.
     overlap : float
-        Share of a stroke that is over when the next, joined one is launched; lower is more fluent.
+        Share of a stroke that is completed when the next one starts; smaller values are more fluent.
     """
     joined = pen_down[1:] & pen_down[:-1]
     return np.concatenate([[0.0], duration[:-1] * np.where(joined, overlap, 1.15)])

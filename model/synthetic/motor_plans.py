@@ -1,8 +1,7 @@
-"""Motor plans of invented signatures: many scripts and habits, so that the population is diverse.
+"""Random motor plans of synthetic signatures in several scripts and styles.
 
-:func:`random_motor_plan` strings together pieces (letter-like groups, initials, blocks of separate strokes,
-scribbles, a headline, a paraph), each a list of strokes between virtual targets. The unit is the height of a small
-letter.
+:func:`random_motor_plan` combines components (letters, initials, blocks of separate strokes, scribbles, letters on a
+headline, a paraph), each a sequence of strokes between virtual targets. Lengths are in units of the x-height.
 """
 
 from __future__ import annotations
@@ -17,7 +16,17 @@ from model.synthetic.kinematics import MotorPlan, onsets
 
 @dataclass
 class Sketch:
-    """Strokes collected piece by piece, with the absolute position of the pen's target."""
+    """The strokes of a signature under construction.
+
+    Attributes
+    ----------
+    chords, turns, down
+        Vector, change of direction (radians) and pen state of each stroke.
+    x, y : float
+        Position of the current target; y points downwards.
+    right : float
+        Maximum of x so far.
+    """
 
     chords: list[tuple[float, float]] = field(default_factory=list)
     turns: list[float] = field(default_factory=list)
@@ -27,7 +36,7 @@ class Sketch:
     right: float = 0.0
 
     def go(self, dx: float, dy: float, turn: float = 0.0, *, down: bool = True) -> None:
-        """One stroke by (dx, dy), y downwards, along an arc."""
+        """Append a stroke by the vector (dx, dy) along an arc with the given change of direction."""
         self.chords.append((dx, dy))
         self.turns.append(turn)
         self.down.append(down)
@@ -36,14 +45,30 @@ class Sketch:
         self.right = max(self.right, self.x)
 
     def lift_to(self, x: float, y: float) -> None:
-        """Move in the air to an absolute position."""
+        """Append a movement with the pen up to an absolute position."""
         if abs(x - self.x) + abs(y - self.y) > 0.05:
             self.go(x - self.x, y - self.y, 0.0, down=False)
 
 
 @dataclass(frozen=True)
 class Style:
-    """A person's habits of form."""
+    """Style parameters of a writer.
+
+    Attributes
+    ----------
+    slant : float
+        Horizontal shift per unit of height.
+    width : float
+        Factor on the width of letters.
+    roundness : float
+        Factor on changes of direction.
+    ascender : float
+        Height of capitals and ascenders.
+    connected : float
+        Probability that a letter is connected to the next one.
+    letters : tuple
+        The alphabet: the strokes (dx, dy, turn) of each letter.
+    """
 
     slant: float
     width: float
@@ -54,13 +79,7 @@ class Style:
 
 
 def random_motor_plan(rng: np.random.Generator) -> MotorPlan:
-    """Invent a signature.
-
-    Returns
-    -------
-    MotorPlan
-        Of 6 to some 90 strokes.
-    """
+    """Draw a random motor plan of a signature, with 6 to about 90 strokes."""
     style = _style(rng)
     sketch = Sketch()
     recipe = rng.choice(len(_RECIPES), p=_SHARES)
@@ -86,7 +105,7 @@ def _style(rng: np.random.Generator) -> Style:
 
 
 def _letter(rng: np.random.Generator, roundness: float) -> tuple[tuple[float, float, float], ...]:
-    """A small letter: up and down strokes (dx, dy, turn) that end near the base line."""
+    """Draw a random small letter: upward and downward strokes (dx, dy, turn) that end near the baseline."""
     kind = rng.integers(6)
 
     def r(scale: float = 1.0) -> float:
@@ -130,7 +149,7 @@ def _letter(rng: np.random.Generator, roundness: float) -> tuple[tuple[float, fl
 
 def _word(sketch: Sketch, style: Style, rng: np.random.Generator, letters: int) -> None:
     for _ in range(letters):
-        # Signatures decay: a letter may shrink to a wave.
+        # In signatures, letters are often reduced.
         size = float(np.clip(rng.normal(1.0, 0.15), 0.5, 1.5))
         for dx, dy, turn in style.letters[rng.integers(len(style.letters))]:
             sketch.go(dx * style.width * size, dy * size, turn)
@@ -141,7 +160,7 @@ def _word(sketch: Sketch, style: Style, rng: np.random.Generator, letters: int) 
 
 
 def _initial(sketch: Sketch, style: Style, rng: np.random.Generator) -> None:
-    """A capital: two to five large strokes."""
+    """Append a capital of two to five large strokes."""
     height = style.ascender * float(rng.uniform(0.9, 1.5))
     sketch.lift_to(sketch.x + 0.4, sketch.y - float(rng.uniform(0.0, height)))
     for _ in range(rng.integers(2, 6)):
@@ -174,7 +193,7 @@ def _initials(sketch: Sketch, style: Style, rng: np.random.Generator) -> None:
 
 
 def _wave(sketch: Sketch, style: Style, rng: np.random.Generator) -> None:
-    """Letters worn down to a wavy line."""
+    """Append a wavy line in place of letters."""
     height, step = float(rng.uniform(0.25, 1.0)), float(rng.uniform(0.2, 0.8))
     for index in range(int(rng.integers(3, 12))):
         fade = height * (1.0 - 0.05 * index) * float(rng.uniform(0.6, 1.3))
@@ -183,7 +202,7 @@ def _wave(sketch: Sketch, style: Style, rng: np.random.Generator) -> None:
 
 
 def _scribble(sketch: Sketch, _style: Style, rng: np.random.Generator) -> None:
-    """Loops and zigzags without letters."""
+    """Append loops and zigzags without letters."""
     size = float(rng.uniform(1.5, 3.5))
     for _ in range(rng.integers(5, 16)):
         angle = float(rng.uniform(0.0, 2.0 * np.pi))
@@ -194,7 +213,7 @@ def _scribble(sketch: Sketch, _style: Style, rng: np.random.Generator) -> None:
 
 
 def _blocks(sketch: Sketch, style: Style, rng: np.random.Generator) -> None:
-    """Characters of separate, mostly straight strokes on a square grid, as in Chinese."""
+    """Append characters of separate, mostly straight strokes in squares, as in Chinese."""
     for _ in range(rng.integers(2, 4)):
         left, size = sketch.right + 0.5, float(rng.uniform(2.4, 3.4))
         for _ in range(rng.integers(3, 10)):
@@ -210,7 +229,7 @@ def _blocks(sketch: Sketch, style: Style, rng: np.random.Generator) -> None:
                 sketch.go(-0.6 * reach, 0.8 * reach, 0.4 + bend)
             elif kind == 3:
                 sketch.go(0.7 * reach, 0.7 * reach, -0.4 + bend)
-            else:  # a fold: across, then down, sometimes with a hook
+            else:  # a turning stroke: across, then down, sometimes with a hook
                 sketch.go(0.8 * reach, -0.05 * reach, 0.0)
                 sketch.go(-0.1 * reach, 0.7 * reach, 0.2 + bend)
                 if rng.random() < 0.4:
@@ -218,7 +237,7 @@ def _blocks(sketch: Sketch, style: Style, rng: np.random.Generator) -> None:
 
 
 def _headline(sketch: Sketch, style: Style, rng: np.random.Generator) -> None:
-    """Letters hanging from a line, as in Devanagari and Bengali."""
+    """Append letters below a headline, as in Devanagari and Bengali."""
     for _ in range(rng.integers(1, 3)):
         left = sketch.right + 0.4
         sketch.lift_to(left, -1.6)
@@ -234,7 +253,7 @@ def _headline(sketch: Sketch, style: Style, rng: np.random.Generator) -> None:
 
 
 def _printed(sketch: Sketch, _style: Style, rng: np.random.Generator) -> None:
-    """Unjoined capitals of straight strokes and bows."""
+    """Append unconnected capitals of straight and curved strokes."""
     for _ in range(rng.integers(3, 8)):
         left, height = sketch.right + float(rng.uniform(0.3, 0.6)), float(rng.uniform(1.5, 2.2))
         sketch.lift_to(left, -height)
@@ -261,7 +280,7 @@ _SCRIBBLE = 2
 
 
 def _paraph(sketch: Sketch, rng: np.random.Generator) -> None:
-    """What ends a signature: an underline, a stroke through, a loop round it, a zigzag below."""
+    """Append a final flourish: an underline, a strike-through, a loop around the signature or a zigzag below it."""
     width = max(2.0, sketch.right)
     kind = rng.integers(4)
     if kind == 0:
@@ -302,13 +321,13 @@ def _dots(sketch: Sketch, rng: np.random.Generator) -> None:
 
 
 def _timed(sketch: Sketch, style: Style, rng: np.random.Generator) -> MotorPlan:
-    """Give the strokes their slant, times and force."""
+    """Apply the slant and draw the times and the pressure of the strokes."""
     chord = np.array(sketch.chords, dtype=np.float64)
     chord = np.stack([chord[:, 0] - style.slant * chord[:, 1], chord[:, 1]], axis=1)
     strokes = len(chord)
-    # Isochrony: longer strokes are faster, their duration grows with a small power of their length.
+    # Isochrony principle: longer strokes are faster, so the duration grows slowly with the length.
     duration = 0.10 + 0.03 * np.sqrt(np.hypot(*chord.T))
-    fluency = float(rng.uniform(0.45, 0.8))  # share of a stroke that is over when the next one starts
+    fluency = float(rng.uniform(0.45, 0.8))  # share of a stroke that is completed when the next one starts
     return MotorPlan(
         chord=chord,
         turn=np.clip(np.array(sketch.turns), -4.6, 4.6),

@@ -1,7 +1,7 @@
-"""Pen trajectories: what they are, how they vary, and how they become ink.
+"""Pen trajectories, their variation and their rendering.
 
-:func:`render` draws a trajectory as a scan (grey on paper); :func:`draw` draws it straight onto a network's canvas,
-which is what training does, anew in every epoch with another :class:`Pen`. Width and darkness follow the pressure.
+:func:`render` renders a trajectory as a scan on paper. :func:`draw` renders it directly on the canvas of a network;
+training does so in every epoch, each time with a different :class:`Pen`. Width and darkness depend on the pressure.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from model.preprocessing.ink import Canvas
 Floats = NDArray[np.float64]
 
 OVERSAMPLING = 3
-"""Lines are drawn at this multiple of the resolution and averaged down: thickness in thirds of a pixel."""
+"""Factor of the resolution at which lines are drawn before downsampling; widths are multiples of 1/3 pixel."""
 
 _SHIFT = 4  # fractional bits of cv2.line's coordinates
 
 
 @dataclass(frozen=True, eq=False)
 class Trajectory:
-    """The path of a pen's tip.
+    """The trajectory of a pen tip.
 
     Attributes
     ----------
     xy : float64 (n, 2)
-        Position, x to the right, y downwards, in any unit.
+        Positions, x to the right, y downwards, in any unit.
     t : float64 (n,)
-        Seconds, increasing.
+        Times in seconds, increasing.
     pressure : float64 (n,)
-        In [0, 1].
+        Pressure in [0, 1].
     pen_down : bool (n,)
         Whether the tip is on the paper.
     """
@@ -47,16 +47,16 @@ class Trajectory:
 
 @dataclass(frozen=True)
 class Pen:
-    """What a pen makes of a movement.
+    """Rendering parameters of a pen.
 
     Attributes
     ----------
     width : float
-        Stroke width at medium pressure, in hundredths of the drawing's height.
+        Stroke width at medium pressure, in per cent of the height of the image.
     width_gain, darkness_gain : float
-        How much width and darkness follow the pressure: 0 not at all, 1 as a ballpoint on soft paper, 2 as a nib.
+        Dependence of width and darkness on the pressure: 0 = none, 1 = ballpoint on soft paper, 2 = nib.
     blur : float
-        Softness of the stroke's edge as a share of its width, from scanner and paper.
+        Blur of the edges by scanner and paper, as a share of the width.
     """
 
     width: float = 2.0
@@ -69,7 +69,7 @@ BALLPOINT = Pen()
 
 
 def random_pen(rng: np.random.Generator) -> Pen:
-    """Draw a pen: ballpoint, fibre tip, fountain pen or stylus, of any width that people sign with."""
+    """Draw a random pen: ballpoint, fibre tip, fountain pen or stylus, in common widths."""
     kind = rng.integers(4)
     width = float(np.exp(rng.uniform(np.log(0.9), np.log(3.6))))
     if kind == 0:
@@ -86,11 +86,12 @@ def random_pen(rng: np.random.Generator) -> Pen:
 
 
 def centred(trajectory: Trajectory, canvas: Canvas) -> Floats:
-    """Positions in canvas pixels, centred and scaled as :func:`model.preprocessing.ink.fit` does for ink.
+    """Scale and centre positions in the same way as :func:`model.preprocessing.ink.fit`.
 
     Returns
     -------
     float64 (n, 2)
+        Pixels of the canvas relative to its centre.
     """
     xy = trajectory.xy
     if canvas.method == "moments":
@@ -116,12 +117,12 @@ def pen_moments(trajectory: Trajectory) -> tuple[Floats, Floats]:
 
 
 def draw(trajectory: Trajectory, pen: Pen, canvas: Canvas, affine: Floats | None = None) -> NDArray[np.uint8]:
-    """Draw a trajectory straight onto a canvas, as :func:`model.preprocessing.ink.fit` would place its scan.
+    """Render a trajectory on a canvas, at the position that :func:`model.preprocessing.ink.fit` gives to its scan.
 
     Parameters
     ----------
     affine : float64 (2, 3), optional
-        Applied round the centre of the canvas, in its pixels: the geometric augmentation.
+        Geometric augmentation about the centre of the canvas, in pixels.
 
     Returns
     -------
@@ -141,14 +142,14 @@ def render(
     height_px: int = 160,
     rng: np.random.Generator | None = None,
 ) -> NDArray[np.uint8]:
-    """Draw a trajectory as a scan: uint8 (height, width) grey, paper near 255, cropped with a margin.
+    """Render a trajectory as a cropped scan with a margin: uint8 (height, width), paper near 255.
 
     Parameters
     ----------
     height_px : int
-        Height of the writing without its margin; very wide writing is limited to four times this.
+        Height of the signature without the margin. The width is limited to four times this value.
     rng : numpy Generator, optional
-        Adds the grain of paper and scanner; clean white without.
+        If given, adds the noise of paper and scanner.
     """
     down = _segments_down(trajectory)
     inked = np.concatenate([trajectory.xy[:-1][down], trajectory.xy[1:][down]])
@@ -167,13 +168,13 @@ def render(
 
 
 def perturb(trajectory: Trajectory, rng: np.random.Generator, strength: float = 1.0) -> Trajectory:
-    """Vary a recorded trajectory as the same hand might: smooth drift of the path, its proportions and its pressure.
+    """Vary a recorded trajectory slightly: smooth random displacement and change of pressure.
 
     Parameters
     ----------
     strength : float
-        1.0 moves points by some 0.6 % of the signature's size, well below the variation between two genuine
-        specimens, so that a genuine one stays genuine and a forgery a forgery.
+        1.0 moves points by about 0.6 % of the size of the signature. This is far less than the variation between two
+        genuine specimens, so that forgeries can still be distinguished from them.
     """
     n = len(trajectory.xy)
     size = float(np.ptp(trajectory.xy, axis=0).mean())
@@ -185,22 +186,22 @@ def perturb(trajectory: Trajectory, rng: np.random.Generator, strength: float = 
 
 
 def smooth_noise(rng: np.random.Generator, n: int, knots: int) -> Floats:
-    """Unit-variance noise at ``knots`` equidistant knots, interpolated to (n,) float64."""
+    """Draw noise of unit variance at equidistant knots and interpolate it linearly: (n,) float64."""
     return np.interp(np.linspace(0.0, knots - 1.0, n), np.arange(knots), rng.normal(0.0, 1.0, knots))
 
 
 def evenly_spaced(trajectory: Trajectory, parts: int = 150) -> Trajectory:
-    """The same path with points at even distances, so that nothing depends on how densely a slow hand laid them.
+    """Resample a path with equidistant points, so that the result does not depend on the speed of writing.
 
     Parameters
     ----------
     parts : int
-        Points to a length of the signature's diagonal.
+        Number of points per length of the diagonal of the signature.
 
     Returns
     -------
     Trajectory
-        Times and pressures are interpolated; after each stroke there is a point with the pen lifted.
+        With interpolated times and pressures, and a point with the pen up after each stroke.
     """
     down = trajectory.pen_down
     inked = trajectory.xy[down] if down.any() else trajectory.xy
@@ -229,7 +230,7 @@ def _segments_down(trajectory: Trajectory) -> NDArray[np.bool_]:
 def _stroke(
     points: Floats, trajectory: Trajectory, pen: Pen, width: int, height: int, width_px: float
 ) -> NDArray[np.uint8]:
-    """Ink (height, width) uint8 of lines through ``points`` (pixels) where the pen is down."""
+    """Draw lines between ``points`` (pixels) where the pen is down: uint8 (height, width), ink = 255."""
     s = OVERSAMPLING
     down = _segments_down(trajectory)
     pressed = trajectory.pressure[1:][down]

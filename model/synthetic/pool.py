@@ -1,8 +1,9 @@
-"""Invented movements kept on disk: the synthetic writer runs once, training draws its movements in every epoch.
+"""Cache of the trajectories of synthetic writers, which training renders in every epoch.
 
-Inventing a forgery takes ten times as long as drawing it, so the movements of all writers of a recipe are made once,
-by all processors, and mapped into memory. The cache lies under ``.cache/synthetic``, keyed by its parameters and by
-the source code that made it; it may be deleted at any time.
+Generating a forgery takes ten times as long as rendering it. The trajectories of all writers of a recipe are
+therefore generated once, in parallel processes, and memory-mapped afterwards. The cache is a folder under
+``.cache/synthetic``, named by a hash of the parameters and of the source code of the generator. It can be deleted
+at any time.
 """
 
 from __future__ import annotations
@@ -29,14 +30,25 @@ from model.synthetic.pen import Trajectory
 from model.synthetic.writer import Habits, Writer
 
 DEFAULT_POOL = Path(".cache/synthetic")
-_BATCH = 32  # writers to a task
+_BATCH = 32  # writers per task
 
 
 @dataclass(frozen=True)
 class Population:
-    """Who is invented: ``writers`` people from ``seed`` on, each with ``genuine`` specimens and ``forgeries``.
+    """Parameters of a population of synthetic writers.
 
-    The forgeries of a writer are shared out among ``forgers`` people. ``habits`` is what all of them have in common.
+    Attributes
+    ----------
+    writers : int
+    genuine : int
+        Genuine specimens per writer.
+    forgeries : int
+        Skilled forgeries per writer.
+    forgers : int
+        Forgers per writer, who make the forgeries in turn.
+    seed : int
+        Seed of the first writer; each further writer has the next integer.
+    habits : Habits
     """
 
     writers: int
@@ -47,7 +59,7 @@ class Population:
     habits: Habits = field(default_factory=Habits)
 
     def specimens(self, writer: Writer) -> Iterator[Trajectory]:
-        """All of one writer's: the genuine ones, then the forgeries, in their order."""
+        """Yield all specimens of a writer: first the genuine ones, then the forgeries."""
         for number in range(self.genuine):
             yield writer.genuine(number)
         for number in range(self.forgeries):
@@ -55,14 +67,14 @@ class Population:
 
 
 class Pool:
-    """The movements of a population.
+    """The trajectories of a population.
 
     Parameters
     ----------
     samples : float32 (n, 4)
-        x, y, pressure, pen down (0 or 1) of all movements, one after the other.
+        x, y, pressure and pen down (0 or 1) of all trajectories, concatenated.
     ends : int64 (writers * (genuine + forgeries),)
-        Where each movement ends.
+        End index of each trajectory in ``samples``.
     """
 
     def __init__(self, population: Population, samples: NDArray[np.float32], ends: NDArray[np.int64]) -> None:
@@ -73,14 +85,14 @@ class Pool:
         self._ends = ends
 
     def trajectory(self, identity: int, number: int, *, forged: bool) -> Trajectory:
-        """A specimen of the ``identity``-th writer; times are equidistant, at no particular rate."""
+        """Return a specimen of writer number ``identity``; times are equidistant, in arbitrary units."""
         index = identity * self._each + number + (self._genuine if forged else 0)
         part = np.asarray(self._samples[self._starts[index] : self._ends[index]], dtype=np.float64)
         return Trajectory(part[:, :2], np.arange(float(len(part))), part[:, 2], part[:, 3] > 0.5)
 
 
 def open_pool(population: Population, folder: Path = DEFAULT_POOL) -> Pool:
-    """Read a population's movements from the cache, or invent them."""
+    """Read the trajectories of a population from the cache, or generate them."""
     target = folder / _key(population)
     if not target.is_dir():
         _write(target, population)
@@ -90,26 +102,26 @@ def open_pool(population: Population, folder: Path = DEFAULT_POOL) -> Pool:
 
 def _write(target: Path, population: Population) -> None:
     firsts = range(0, population.writers, _BATCH)
-    bar = tqdm(total=population.writers, desc="inventing writers", unit="writer", leave=False)
+    bar = tqdm(total=population.writers, desc="generating writers", unit="writer", leave=False)
     parts, lengths = [], []
     with ProcessPoolExecutor() as processes:
-        for samples, counts in processes.map(_invent, repeat(population), firsts):
+        for samples, counts in processes.map(_generate, repeat(population), firsts):
             parts.append(samples)
             lengths.append(counts)
             bar.update(_BATCH)
     bar.close()
-    # Written beside and renamed: a killed run leaves no half cache behind.
-    beside = target.with_name(f"{target.name}.{os.getpid()}.part")
-    beside.mkdir(parents=True)
-    np.save(beside / "samples.npy", np.concatenate(parts))
-    np.save(beside / "ends.npy", np.cumsum(np.concatenate(lengths)))
+    # Renamed when complete, so that an interrupted run does not leave an incomplete cache.
+    partial = target.with_name(f"{target.name}.{os.getpid()}.part")
+    partial.mkdir(parents=True)
+    np.save(partial / "samples.npy", np.concatenate(parts))
+    np.save(partial / "ends.npy", np.cumsum(np.concatenate(lengths)))
     try:
-        beside.rename(target)
-    except OSError:  # another process was quicker
-        shutil.rmtree(beside)
+        partial.rename(target)
+    except OSError:  # another process has written it
+        shutil.rmtree(partial)
 
 
-def _invent(population: Population, first: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def _generate(population: Population, first: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     columns, lengths = [], []
     for identity in range(first, min(first + _BATCH, population.writers)):
         for t in population.specimens(Writer(population.seed + identity, population.habits)):
@@ -119,10 +131,10 @@ def _invent(population: Population, first: int) -> tuple[NDArray[np.float32], ND
 
 
 def _key(population: Population) -> str:
-    return hashlib.sha256(f"{_code()}{sorted(asdict(population).items())}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"{_source_code()}{sorted(asdict(population).items())}".encode()).hexdigest()[:16]
 
 
 @cache
-def _code() -> str:
+def _source_code() -> str:
     modules = (model.synthetic.kinematics, model.synthetic.motor_plans, model.synthetic.writer)
     return "".join(inspect.getsource(module) for module in modules)

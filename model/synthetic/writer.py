@@ -1,13 +1,13 @@
-"""The synthetic writer: signatures of people who do not exist, and skilled forgeries of them.
+"""Synthetic writers: genuine signatures and skilled forgeries, generated without data of real persons.
 
-A :class:`Writer` is a seed. From it come a style, a motor plan (:mod:`model.synthetic.kinematics`) and a way of
-varying it: ``genuine(n)`` executes the plan as one hand does from day to day, ``forgery(forger, n)`` copies the
-visible shape with another hand: traced targets, slower, with more and less overlapping strokes, tremor, other
-pressure, the forger's own slant leaking in. The same seed gives the same bytes. No fonts, no images, no data of real
-people.
+A :class:`Writer` is determined by a seed, from which a motor plan (:mod:`model.synthetic.kinematics`) and the
+variability of its execution are drawn. ``genuine(n)`` executes the plan with this variability. ``forgery(forger, n)``
+simulates a copy of the visible shape: targets are estimated from a genuine specimen, and strokes are slower, more
+numerous and overlap less; tremor, other pressure and the forger's own slant are added. The results are reproducible.
 
-After J. Galbally et al., "Synthetic on-line signature generation", Pattern Recognition 45 (2012), and M. A. Ferrer,
-M. Diaz et al., "Static signature synthesis", IEEE TPAMI 37 (2015); both generate genuine specimens from a motor plan.
+The generation of genuine specimens from a motor plan follows J. Galbally et al., "Synthetic on-line signature
+generation", Pattern Recognition 45 (2012), and M. A. Ferrer, M. Diaz et al., "Static signature synthesis", IEEE
+TPAMI 37 (2015).
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ from model.synthetic.pen import Pen, Trajectory, random_pen, render, smooth_nois
 
 RATE_HZ = 90.0
 CARRY = 0.6
-"""Share of a target's position error that the next target inherits."""
+"""Share of the position error of a target that is carried over to the next one."""
 
 
 @dataclass(frozen=True)
 class Hand:
-    """How a person's movements vary from one execution to the next, and how fast they are.
+    """Variability and speed of a writer's movements.
 
     Attributes
     ----------
     shape, timing : float
-        Standard deviation of stroke amplitudes (relative) and directions (radians), and of times (relative).
+        Standard deviations of stroke lengths (relative) and directions (radians), and of times (relative).
     drift : float
-        Slow distortion along the signature, in heights of a small letter.
+        Slow distortion along the signature, in units of the x-height.
     posture : float
-        Scale of rotation, size and aspect changes between executions.
+        Scale of changes of rotation, size and aspect ratio between executions.
     tempo : float
         Factor on all times.
     pressure : float
         Mean pressure in [0, 1].
     down_accent : float
-        How much more down-strokes are pressed than up-strokes.
+        Additional pressure of downward strokes.
     """
 
     shape: float
@@ -59,16 +59,16 @@ class Hand:
 
 @dataclass(frozen=True)
 class Habits:
-    """What the people of a population have in common.
+    """Parameters of a population of writers and forgers.
 
     Attributes
     ----------
     variation : float
-        How much the median hand varies between executions, 1 = little.
+        Variability of the median writer; 1 is small.
     diversity : float
-        Standard deviation of the logarithm of that between people: some are steady, others are not.
+        Standard deviation of the logarithm of the variability between writers.
     error : float
-        Error of the median forger; below 1 he is an expert.
+        Error of the median forger; values below 1 simulate experts.
     """
 
     variation: float = 1.0
@@ -90,8 +90,8 @@ def _random_hand(rng: np.random.Generator, habits: Habits) -> Hand:
 
 
 @dataclass(frozen=True, eq=False)
-class _Copyist:
-    """A forger of one writer: what he believes the movement to be, his hand, and how much it trembles."""
+class _Forger:
+    """A forger of one writer: the estimated motor plan, the hand and the amplitude of the tremor."""
 
     plan: MotorPlan
     hand: Hand
@@ -99,66 +99,71 @@ class _Copyist:
 
 
 class Writer:
-    """An invented person who signs, and whom others forge.
+    """A synthetic writer and the forgers of the writer's signature.
 
     Parameters
     ----------
     seed : int
-        Non-negative; everything follows from it.
+        Non-negative; determines the writer, the forgers and all specimens.
     habits : Habits
-        Of the population that the writer and the forgers belong to.
+        Parameters of the population that the writer and the forgers belong to.
+
+    Raises
+    ------
+    ValueError
+        The seed is negative.
     """
 
     def __init__(self, seed: int, habits: Habits = Habits()) -> None:
         if seed < 0:
-            raise ValueError(f"a writer's seed is not negative, got {seed}")
+            raise ValueError(f"the seed must not be negative, got {seed}")
         self.seed = seed
         self.habits = habits
         rng = np.random.default_rng((seed, 0))
         self.hand = _random_hand(rng, habits)
         self.plan = random_motor_plan(rng)
         self.pen = random_pen(rng)
-        self._copyists: dict[int, _Copyist] = {}
+        self._forgers: dict[int, _Forger] = {}
 
     def genuine(self, n: int) -> Trajectory:
-        """The ``n``-th genuine specimen."""
+        """Generate genuine specimen number ``n``."""
         rng = np.random.default_rng((self.seed, 1, n))
         return _sign(self.plan, self.hand, rng, tremor=0.0)
 
     def forgery(self, forger: int, n: int) -> Trajectory:
-        """The ``n``-th skilled forgery by a forger, who has studied a few genuine specimens."""
-        copyist = self._copyist(forger)
+        """Generate skilled forgery number ``n`` by a forger, who has seen one genuine specimen."""
+        imitator = self._forger(forger)
         rng = np.random.default_rng((self.seed, 3, forger, n))
-        return _sign(copyist.plan, copyist.hand, rng, tremor=copyist.tremor)
+        return _sign(imitator.plan, imitator.hand, rng, tremor=imitator.tremor)
 
-    def _copyist(self, forger: int) -> _Copyist:
-        if forger not in self._copyists:
-            rng = np.random.default_rng((self.seed, 2, forger))
+    def _forger(self, number: int) -> _Forger:
+        if number not in self._forgers:
+            rng = np.random.default_rng((self.seed, 2, number))
             hand = _random_hand(rng, self.habits)
             error = float(np.exp(rng.normal(np.log(self.habits.error), 0.35)))
-            model = self.genuine(int(rng.integers(1_000_000, 2_000_000)))
-            plan = _trace(model, hand, error, rng)
+            seen = self.genuine(int(rng.integers(1_000_000, 2_000_000)))  # in no data set
+            plan = _copy_plan(seen, hand, error, rng)
             hand = replace(hand, shape=0.7 * hand.shape * error, tempo=1.0)
-            self._copyists[forger] = _Copyist(plan, hand, float(rng.uniform(0.0, 0.035)) * error)
-        return self._copyists[forger]
+            self._forgers[number] = _Forger(plan, hand, float(rng.uniform(0.0, 0.035)) * error)
+        return self._forgers[number]
 
     def genuine_image(self, n: int, height_px: int = 160) -> NDArray[np.uint8]:
-        """The ``n``-th genuine specimen as a scan, with the writer's habitual pen."""
+        """Render genuine specimen number ``n`` as a scan with the writer's pen: uint8 (h, w), white = 255."""
         rng = np.random.default_rng((self.seed, 4, n))
-        return render(self.genuine(n), _todays_pen(self.pen, rng), height_px, rng)
+        return render(self.genuine(n), _vary_width(self.pen, rng), height_px, rng)
 
     def forgery_image(self, forger: int, n: int, height_px: int = 160) -> NDArray[np.uint8]:
-        """A forgery as a scan, with a pen much like the victim's: what pen it was must not give it away."""
+        """Render a forgery as a scan with a similar pen, so that the pen does not reveal it: uint8 (h, w)."""
         rng = np.random.default_rng((self.seed, 5, forger, n))
-        return render(self.forgery(forger, n), _todays_pen(self.pen, rng), height_px, rng)
+        return render(self.forgery(forger, n), _vary_width(self.pen, rng), height_px, rng)
 
 
-def _todays_pen(pen: Pen, rng: np.random.Generator) -> Pen:
+def _vary_width(pen: Pen, rng: np.random.Generator) -> Pen:
     return replace(pen, width=pen.width * float(np.exp(rng.normal(0.0, 0.12))))
 
 
 def _sign(plan: MotorPlan, hand: Hand, rng: np.random.Generator, tremor: float) -> Trajectory:
-    """Execute a plan once: motor noise on its parameters, then posture, pressure and tremor on the path."""
+    """Execute a plan with noise on its parameters, then add drift, tremor, posture and pressure."""
     strokes = len(plan.turn)
     noise = rng.normal(0.0, 1.0, (5, strokes))
     length = 1.0 + hand.shape * noise[0]
@@ -168,7 +173,7 @@ def _sign(plan: MotorPlan, hand: Hand, rng: np.random.Generator, tremor: float) 
         [cos * plan.chord[:, 0] - sin * plan.chord[:, 1], sin * plan.chord[:, 0] + cos * plan.chord[:, 1]],
         axis=1,
     )
-    # The eye corrects the hand: an error at one target is mostly gone two targets later, it does not add up.
+    # Visual feedback: position errors decay over the next targets and do not accumulate.
     error = lfilter([1.0], [1.0, -CARRY], moved - plan.chord, axis=0)
     chord = plan.chord + np.diff(error, axis=0, prepend=0.0)
     varied = replace(
@@ -182,7 +187,7 @@ def _sign(plan: MotorPlan, hand: Hand, rng: np.random.Generator, tremor: float) 
     n = len(t)
     knots = max(4, strokes // 4)
     xy = xy + hand.drift * np.stack([smooth_noise(rng, n, knots), smooth_noise(rng, n, knots)], axis=1)
-    if tremor > 0.0:  # 8 to 12 Hz, physiological tremor under strain
+    if tremor > 0.0:  # physiological tremor has 8 to 12 Hz
         shakes = max(8, int(t[-1] * rng.uniform(8.0, 12.0) * 2))
         xy = xy + tremor * np.stack([smooth_noise(rng, n, shakes), smooth_noise(rng, n, shakes)], axis=1)
     xy = _posture(xy, hand.posture, rng)
@@ -190,7 +195,7 @@ def _sign(plan: MotorPlan, hand: Hand, rng: np.random.Generator, tremor: float) 
 
 
 def _posture(xy: Floats, scale: float, rng: np.random.Generator) -> Floats:
-    """Rotation, slant, size and aspect of this execution."""
+    """Apply a random rotation, slant, size and aspect ratio."""
     angle, slant = rng.normal(0.0, np.deg2rad(2.5) * scale), rng.normal(0.0, 0.035 * scale)
     size, aspect = np.exp(rng.normal(0.0, 0.06 * scale)), np.exp(rng.normal(0.0, 0.035 * scale))
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -198,7 +203,7 @@ def _posture(xy: Floats, scale: float, rng: np.random.Generator) -> Floats:
 
 
 def _active(progress: Floats) -> NDArray[np.int64]:
-    """Index (n,) of the stroke that dominates at each sample: the last one that has begun."""
+    """Return the index (n,) of the active stroke at each sample: the last one that has started."""
     return np.asarray(np.maximum((progress > 0.04).sum(axis=1) - 1, 0), dtype=np.int64)
 
 
@@ -224,13 +229,13 @@ def _pressure(
     return np.clip(smooth, 0.02, 1.0)
 
 
-def _trace(model: Trajectory, hand: Hand, error: float, rng: np.random.Generator) -> MotorPlan:
-    """The plan of somebody who copies what he sees: targets on the visible path, joined by arcs of its bend."""
-    stations = _stations(model, rng)
-    points = model.xy[stations]
+def _copy_plan(model: Trajectory, hand: Hand, error: float, rng: np.random.Generator) -> MotorPlan:
+    """Estimate a motor plan from the visible path of a specimen: targets on the path, connected by arcs."""
+    targets = _choose_targets(model, rng)
+    points = model.xy[targets]
     n = len(points)
     size = float(np.ptp(model.xy, axis=0).mean())
-    # Errors of the eye: slow ones in proportion and position, quick ones at each target; and the forger's own slant.
+    # Perception errors: slow ones in proportion and position, independent ones at each target, and the own slant.
     slow = np.stack([smooth_noise(rng, n, max(4, n // 6)), smooth_noise(rng, n, max(4, n // 6))], axis=1)
     seen = points + error * (0.028 * size * slow + 0.10 * rng.normal(0.0, 1.0, (n, 2)))
     lean = rng.normal(0.0, 0.09 * error)
@@ -238,10 +243,10 @@ def _trace(model: Trajectory, hand: Hand, error: float, rng: np.random.Generator
     seen = seen * np.exp(rng.normal(0.0, 0.06 * error, 2))
     chord = np.diff(seen, axis=0)
     strokes = n - 1
-    down = model.pen_down[(stations[:-1] + stations[1:]) // 2]
-    bend = np.array([_bend(model.xy[a : b + 1]) for a, b in pairwise(stations)])
+    down = model.pen_down[(targets[:-1] + targets[1:]) // 2]
+    bend = np.array([_bend(model.xy[a : b + 1]) for a, b in pairwise(targets)])
     slower = float(np.exp(rng.uniform(np.log(1.0), np.log(1.9))))
-    # Length takes time; what is drawn rather than written overlaps less, so corners come out sharper.
+    # Copied strokes take longer and overlap less than fluent ones, so that corners are sharper.
     duration = slower * (0.10 + 0.05 * np.sqrt(np.hypot(*chord.T)))
     overlap = float(rng.uniform(0.65, 1.0))
     sigma = np.clip(rng.normal(0.26, 0.04, strokes), 0.15, 0.4)
@@ -254,7 +259,7 @@ def _trace(model: Trajectory, hand: Hand, error: float, rng: np.random.Generator
         pen_down=down,
         force=np.clip(
             0.5
-            + 0.4 * (model.pressure[(stations[:-1] + stations[1:]) // 2] - hand.pressure)
+            + 0.4 * (model.pressure[(targets[:-1] + targets[1:]) // 2] - hand.pressure)
             + 0.12 * rng.normal(0.0, 1.0, strokes),
             0.15,
             1.0,
@@ -262,23 +267,23 @@ def _trace(model: Trajectory, hand: Hand, error: float, rng: np.random.Generator
     )
 
 
-def _stations(model: Trajectory, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Where a copyist rests his eyes: ends of pen-downs, corners and slow points, and some points between."""
+def _choose_targets(model: Trajectory, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Choose the targets of a forger: ends of strokes, points of minimum speed, and some points between them."""
     step = np.hypot(*np.gradient(model.xy, axis=0).T)
     corners = np.flatnonzero((step[1:-1] <= step[:-2]) & (step[1:-1] < step[2:])) + 1
     lifts = np.flatnonzero(np.diff(model.pen_down.astype(np.int8))) + 1
     ends = np.array([0, len(step) - 1])
-    stations = np.unique(np.concatenate([ends, corners, lifts]))
-    gaps = np.diff(stations)
+    targets = np.unique(np.concatenate([ends, corners, lifts]))
+    gaps = np.diff(targets)
     wide = np.flatnonzero((gaps >= 8) & (rng.random(len(gaps)) < 0.6))
-    between = stations[wide] + (gaps[wide] * rng.uniform(0.4, 0.6, len(wide))).astype(np.int64)
-    stations = np.unique(np.concatenate([stations, between]))
-    keep = np.concatenate([[True], np.diff(stations) >= 3])
-    return np.asarray(stations[keep])
+    between = targets[wide] + (gaps[wide] * rng.uniform(0.4, 0.6, len(wide))).astype(np.int64)
+    targets = np.unique(np.concatenate([targets, between]))
+    keep = np.concatenate([[True], np.diff(targets) >= 3])
+    return np.asarray(targets[keep])
 
 
 def _bend(path: Floats) -> float:
-    """Angle (radians) an arc over this piece of path turns through, from how far its middle is off the chord."""
+    """Estimate the change of direction (radians) of an arc along a path, from the sagitta at its middle point."""
     chord = path[-1] - path[0]
     length = float(np.hypot(*chord))
     if length < 1e-6:

@@ -657,8 +657,8 @@ def test_upkeep_compares_everything_with_the_tombstones_only_when_a_backup_may_b
     settings: Settings, draw: Draw, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compared = []
-    returned = tombstones.returned
-    monkeypatch.setattr(tombstones, "returned", lambda *args: compared.append(1) or returned(*args))
+    find_restored = tombstones.find_restored
+    monkeypatch.setattr(tombstones, "find_restored", lambda *args: compared.append(1) or find_restored(*args))
 
     async def scenario() -> None:
         async with enrolled(settings, draw) as (app, client):
@@ -735,7 +735,7 @@ def test_readiness_that_is_asked_for_often_looks_once(
             cipher = app.state.core.store.cipher
             place = Place("template", "default", "a", "r", "m")
             cipher._unreadable[place] = "damaged"
-            monkeypatch.setattr(reencryption, "opens", lambda *_: False)
+            monkeypatch.setattr(reencryption, "is_readable", lambda *_: False)
             assert (await ask(), len(looks)) == ({503}, 2), "what is damaged is told at once"
             cipher.forget(place)
             assert (await ask(), len(looks)) == ({200}, 2)
@@ -754,12 +754,12 @@ def test_a_probe_of_readiness_decrypts_a_few_rows_and_gets_to_all(
             for number in range(95):
                 cipher._unreadable[Place("template", "default", "a", f"r{number:02d}", "m")] = "damaged"
             tried: list[Place] = []
-            monkeypatch.setattr(reencryption, "opens", lambda _, place: tried.append(place))
+            monkeypatch.setattr(reencryption, "is_readable", lambda _, place: tried.append(place))
             for probe in range(1, 11):
                 assert (await client.get("/readyz")).status_code == 503
                 assert len(tried) == min(10 * probe, 100)
             assert len(set(tried)) == 95
-            monkeypatch.setattr(reencryption, "opens", lambda _, place: True)
+            monkeypatch.setattr(reencryption, "is_readable", lambda _, place: True)
             for _ in range(10):
                 answer = await client.get("/readyz")
             assert answer.status_code == 200

@@ -19,7 +19,7 @@ from app.domain.callers import Caller
 from app.domain.records import now
 from app.domain.request_context import caller, request_id
 from app.store import audit
-from app.store.erasure.tombstones import Returned
+from app.store.erasure.tombstones import RestoredRecord
 
 Action = Literal[
     "enrol",
@@ -88,7 +88,7 @@ class Trail:
         """Append an entry, as the last step of a transaction; `subject` is the key of its signer."""
         audit.append(session, replace(entry, subject=subject), self.keys)
 
-    def erased_again(self, session: Session, returned: Returned) -> None:
+    def erased_again(self, session: Session, returned: RestoredRecord) -> None:
         """Append an entry for a signer or reference that a backup restored and that was erased again."""
         actor = Caller("service", returned.tenant_id, frozenset())
         action: Action = "erase-signer" if returned.kind == "signer" else "erase-reference"

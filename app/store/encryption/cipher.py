@@ -115,10 +115,6 @@ class Cipher:
                 "from another row. Restore it from a backup, or delete it and enrol again."
             ) from None
 
-    def digests(self, *parts: str) -> dict[str, str]:
-        """Return the keyed digests (hex) of some texts by key id; they identify no one without the key."""
-        return {key.key_id: digest(key, *parts) for key in self.keys.all}
-
     @property
     def unreadable(self) -> dict[Place, str]:
         """The places whose values failed to decrypt when last read, with the reason."""

@@ -35,7 +35,7 @@ class Erasure:
 
 
 @dataclass(frozen=True)
-class Returned:
+class RestoredRecord:
     """A record that was erased and is in the database again."""
 
     kind: Kind
@@ -79,7 +79,7 @@ def count(session: Session) -> int:
     return session.scalar(select(func.count()).select_from(TombstoneRow)) or 0
 
 
-def everything(session: Session) -> list[Erasure]:
+def all_tombstones(session: Session) -> list[Erasure]:
     """Return all tombstones in the table, in the order of the erasures."""
     rows = session.scalars(select(TombstoneRow).order_by(TombstoneRow.erased_at))
     return [Erasure(row.kind, row.digest, row.key_id, row.erased_at) for row in rows]
@@ -95,9 +95,9 @@ def unknown_keys(session: Session) -> list[str]:
     return sorted(key_id for key_id in used if keys.get(key_id) is None)
 
 
-def returned(session: Session, logged: Iterable[Erasure] = ()) -> list[Returned]:
+def find_restored(session: Session, logged: Iterable[Erasure] = ()) -> list[RestoredRecord]:
     """Return the records that have a tombstone, in the table or among `logged`, and are in the database."""
-    tombstones = [*everything(session), *logged]
+    tombstones = [*all_tombstones(session), *logged]
     if not tombstones:
         return []
     digests = {(tombstone.kind, tombstone.digest) for tombstone in tombstones}
@@ -108,7 +108,7 @@ def returned(session: Session, logged: Iterable[Erasure] = ()) -> list[Returned]
         return any((kind, digest(key, kind, internal_key)) in digests for key in keys)
 
     signers = [
-        Returned("signer", signer.tenant_id, signer.signer_id, signer.key, None)
+        RestoredRecord("signer", signer.tenant_id, signer.signer_id, signer.key, None)
         for signer in session.execute(select(SignerRow.key, SignerRow.tenant_id, SignerRow.signer_id))
         if is_erased("signer", signer.key)
     ]
@@ -117,13 +117,13 @@ def returned(session: Session, logged: Iterable[Erasure] = ()) -> list[Returned]
         ReferenceRow.reference_id, SignerRow.key, SignerRow.tenant_id, SignerRow.signer_id
     ).join(SignerRow, SignerRow.key == ReferenceRow.signer_key)
     return signers + [
-        Returned("reference", row.tenant_id, row.signer_id, row.key, row.reference_id)
+        RestoredRecord("reference", row.tenant_id, row.signer_id, row.key, row.reference_id)
         for row in session.execute(references)
         if row.key not in erased_signer_keys and is_erased("reference", row.reference_id)
     ]
 
 
-def erase_again(session: Session, record: Returned) -> bool:
+def erase_again(session: Session, record: RestoredRecord) -> bool:
     """Erase a restored record with everything that belongs to it; False if another process has erased it already."""
     if record.kind == "signer":
         deletion = delete(SignerRow).where(SignerRow.key == record.signer_key).returning(SignerRow.key)

@@ -1,6 +1,6 @@
 """Reader for BHSig260: Bengali (100 writers) and Hindi (160), ``ROOT/**/{B,H}-S-W-{G,F}-N.tif`` (or ``.png``).
 
-The corpus circulates with a thousand files that repeat another of the same writer; they are left out.
+Common copies of the corpus contain about a thousand duplicates of files of the same writer, which are skipped.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ Script = Literal["Bengali", "Hindi"]
 
 
 class BHSig260(NumberedDataset):
-    """Up to 24 genuine signatures and 30 forgeries of each writer; signers are named ``B-001`` and ``H-001``.
+    """Up to 24 genuine signatures and 30 skilled forgeries per writer; signer names are ``B-001``, ``H-001``, etc.
 
     Parameters
     ----------
     root : Path
-        Files are looked for in it and in all folders below.
+        Searched recursively.
     script : {"Bengali", "Hindi"}, optional
-        Only the writers of one script; both by default. The data set's name then carries it.
+        Read only the writers of one script, which is then part of the name of the data set. Default: both.
     """
 
     name = "bhsig260"

@@ -1,7 +1,7 @@
 """Reader for CEDAR: ``full_org/original_W_N.png`` and ``full_forg/forgeries_W_N.png``, 55 writers.
 
-Trap: genuine and forged pages were scanned on backgrounds of different grey; the median grey alone separates them
-(AUC 1.00). Only figures on isolated ink mean anything.
+Genuine signatures and forgeries have backgrounds of different grey, which alone separates them (AUC of the median
+grey: 1.00). Results are meaningful on isolated ink only.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from model.types import Terms
 
 
 class Cedar(NumberedDataset):
-    """55 writers with 24 genuine signatures and 24 forgeries each."""
+    """55 writers with 24 genuine signatures and 24 skilled forgeries each."""
 
     name = "cedar"
     terms: Terms = "research"

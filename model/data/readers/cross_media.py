@@ -1,8 +1,9 @@
-"""Reader for the cross-media Chinese names: ``ROOT/WRITER/nameNN-MEDIUM.jpg``.
+"""Reader for the cross-media data set of Chinese names: ``ROOT/WRITER/nameNN-MEDIUM.jpg``.
 
-98 people wrote the same ten names, once on each of four media. An identity is (writer, name), ``012/name03``: a
-person writes ten different names here, and only the same name by the same hand counts as the same signature. There
-are no forgeries, but the same name by another writer is an unskilled one: samplers may put them in one batch.
+98 writers wrote the same ten names, once on each of four media. A signer is a pair of writer and name,
+``012/name03``, because only specimens of the same name by the same writer are specimens of one signature. There are
+no skilled forgeries, but the same name by another writer is a more difficult random forgery than another name, so
+samplers can combine writers of the same name in one batch.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ MEDIA = ("ipad", "paper", "phone-hand", "phone-table")
 
 
 class CrossMediaChinese(NumberedDataset):
-    """980 identities with one specimen on each of :data:`MEDIA`."""
+    """980 signers with one genuine specimen on each of :data:`MEDIA`."""
 
     name = "cross-media-chinese"
     terms: Terms = "permissive"

@@ -1,4 +1,4 @@
-"""Reader for a plain folder ``ROOT/WRITER/{genuine,forged}/*``: the form to bring own data in."""
+"""Reader for a folder ``ROOT/WRITER/{genuine,forged}/*``, the format for user data."""
 
 from __future__ import annotations
 
@@ -11,14 +11,21 @@ from model.types import Terms
 
 
 class FolderDataset:
-    """Signatures in ``ROOT/WRITER/genuine`` and, where there are any, ``ROOT/WRITER/forged``.
+    """Genuine signatures in ``ROOT/WRITER/genuine`` and optional skilled forgeries in ``ROOT/WRITER/forged``.
 
-    A file that repeats another of the same writer byte for byte is left out.
+    Files that are identical to another file of the same writer are skipped.
+
+    Parameters
+    ----------
+    root : Path
+    name : str
+    terms : {"research", "permissive"}
+    citation : str
 
     Raises
     ------
     DataError
-        No such folder, or no writer with a genuine specimen in it.
+        The folder does not exist or contains no writer with genuine specimens.
     """
 
     def __init__(
@@ -31,19 +38,19 @@ class FolderDataset:
         self._folders = self._find_writers(root)
         if not self._folders:
             raise DataError(
-                f"{root} has no folder WRITER/genuine with images in it; WRITER/forged is optional."
+                f"{root} contains no folder WRITER/genuine with images (WRITER/forged is optional)."
             )
 
     def signers(self) -> Sequence[str]:
-        """Names of the writers' folders, sorted."""
+        """Return the names of the writers' folders, sorted."""
         return tuple(sorted(self._folders))
 
     def genuine(self, signer: str) -> Sequence[Specimen]:
-        """The images of ``WRITER/genuine``."""
+        """Return the images in ``WRITER/genuine``, sorted by name."""
         return self._specimens(signer, "genuine")
 
     def forgeries(self, signer: str) -> Sequence[Specimen]:
-        """The images of ``WRITER/forged``."""
+        """Return the images in ``WRITER/forged``, sorted by name."""
         return self._specimens(signer, "forged")
 
     def _find_writers(self, root: Path) -> dict[str, Path]:

@@ -1,4 +1,4 @@
-"""Base of readers for corpora that say it all in file names: which file is whose, and genuine or forged."""
+"""Base class of readers for corpora whose file names contain the signer, a number, and genuine or forged."""
 
 from __future__ import annotations
 
@@ -11,19 +11,25 @@ from model.types import Terms
 
 
 class NumberedDataset:
-    """Files with (signer, number, genuine) read off their names; specimens are sorted by number.
+    """Files whose names contain signer, number and genuine or forged; specimens are sorted by number.
+
+    Files that are identical to another file of the same signer are skipped.
+
+    Parameters
+    ----------
+    root : Path
 
     Raises
     ------
     DataError
-        No such folder, or nothing in it that looks as the corpus should.
+        The folder does not exist, contains no file of the corpus, or has forgeries of a signer without genuine files.
     """
 
     name: str
     terms: Terms
     citation: str
     expected: str
-    """What a path looks like, for the error message."""
+    """Pattern of the file names, for error messages."""
 
     def __init__(self, root: Path) -> None:
         require_folder(root, self.name)
@@ -37,25 +43,27 @@ class NumberedDataset:
             )
             self._files[signer] = [file for file in files if file[2] in kept]
         if not self._files:
-            raise DataError(f"{root} has no files {self.expected}.")
+            raise DataError(f"{root} contains no files {self.expected}.")
         orphans = sorted(s for s, files in self._files.items() if not any(genuine for genuine, _, _ in files))
         if orphans:
-            raise DataError(f"{root} has forgeries but no genuine signatures of {', '.join(orphans[:5])}.")
+            raise DataError(
+                f"{root} contains forgeries but no genuine signatures of {', '.join(orphans[:5])}."
+            )
 
     def _scan(self, root: Path) -> Iterable[tuple[Path, str, int, bool]]:
         """Yield (path, signer, number, genuine) for each file of the corpus."""
         raise NotImplementedError
 
     def signers(self) -> Sequence[str]:
-        """All signers, sorted."""
+        """Return all signers, sorted."""
         return tuple(sorted(self._files))
 
     def genuine(self, signer: str) -> Sequence[Specimen]:
-        """Genuine specimens in the order of their numbers."""
+        """Return the genuine specimens, sorted by number."""
         return self._specimens(signer, genuine=True)
 
     def forgeries(self, signer: str) -> Sequence[Specimen]:
-        """Skilled forgeries in the order of their numbers."""
+        """Return the skilled forgeries, sorted by number."""
         return self._specimens(signer, genuine=False)
 
     def _specimens(self, signer: str, *, genuine: bool) -> tuple[Specimen, ...]:

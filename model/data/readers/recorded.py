@@ -1,7 +1,8 @@
-"""Base of readers for corpora of pen recordings: one file for each signature, drawn as a scan with a seeded pen.
+"""Base class of readers for corpora of pen recordings with one file per signature.
 
-As scans (``grey``) every recording has one pen, drawn from its file name: genuine signatures and forgeries from the
-same population of pens, so that the pen gives nothing away. Training takes ``trajectory`` and draws anew each time.
+``grey`` renders a recording as a scan, always with the same pen, which is chosen at random with the file name as the
+seed. The pens of genuine signatures and forgeries have the same distribution, so they do not reveal a forgery.
+Training uses ``trajectory`` and renders it with a different pen each time.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ HEIGHT_PX = 200
 
 
 class RecordedDataset(NumberedDataset):
-    """Signatures recorded on a tablet; a subclass says how a file is read."""
+    """Signatures recorded on a tablet. Subclasses implement :meth:`read`."""
 
     def read(self, path: Path) -> Trajectory:
-        """Read one recording. Raises DataError."""
+        """Read one recording. Raises DataError if the file is not valid."""
         raise NotImplementedError
 
     def _specimen(self, path: Path, signer: str, *, genuine: bool) -> Specimen:

@@ -1,6 +1,7 @@
 """Reader for SigComp2009, offline part: ``ROOT/{nfi,nisdcc}NNN/{genuine,forged}/*``.
 
-NFI's scans are two-tone, NISDCC's grey. Of NFI 19 people were forged, of NISDCC all twelve, by some 31 forgers each.
+The scans of NFI are bi-level, those of NISDCC grey. There are skilled forgeries of 19 signers of NFI and of all
+twelve of NISDCC, by about 31 forgers each.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ CITATION = (
 
 
 class SigComp2009(FolderDataset):
-    """91 people; 5 to 12 genuine signatures, and up to 155 skilled forgeries, each."""
+    """91 signers with 5 to 12 genuine signatures and up to 155 skilled forgeries each."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root, name="sigcomp2009", terms="research", citation=CITATION)

@@ -1,11 +1,10 @@
-"""Reader for the Dutch part of SigComp2011, as packaged for machine learning, and for its CSV lists of pairs.
+"""Readers for the Dutch part of SigComp2011, as commonly packaged for machine learning, and for its CSV lists.
 
-Two traps in the common package:
+The common package has two pitfalls:
 
-- Its ready-made ``test`` folder is a copy of a part of its ``train`` folder. Here the split is by writer.
-- In its CSV files **label 1 means a forged pair** and 0 a genuine pair, against every habit; and both images of a
-  pair always bear the same writer's name, so that there are no random forgeries in it. :func:`read_pairs` turns the
-  label round into :attr:`Pair.genuine`.
+- Its ``test`` folder is a copy of a part of its ``train`` folder. Here, the split is by writer.
+- In its CSV files, **label 1 means a forged pair** and 0 a genuine pair. Both images of a pair always have the same
+  signer, so there are no random forgeries. :func:`read_pairs` converts the label to :attr:`Pair.genuine`.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ CITATION = (
 
 
 class SigComp2011(FolderDataset):
-    """``ROOT/{train,test}/WRITER/{genuine,forged}/*`` (or the writers directly in ROOT)."""
+    """Signatures in ``ROOT/{train,test}/WRITER/{genuine,forged}/*`` or ``ROOT/WRITER/{genuine,forged}/*``."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root, name="sigcomp2011-dutch", terms="research", citation=CITATION)
@@ -49,7 +48,7 @@ class SigComp2011(FolderDataset):
 
 @dataclass(frozen=True)
 class Pair:
-    """Two images of one writer's name: ``genuine`` tells whether the second is by the writer too."""
+    """A reference and a questioned signature of the same signer; ``genuine`` is False for a skilled forgery."""
 
     reference: Path
     questioned: Path
@@ -59,17 +58,23 @@ class Pair:
 def read_pairs(table: Path, images: Path) -> list[Pair]:
     """Read a CSV list ``reference,questioned,label`` without a header; label 1 = forged, 0 = genuine.
 
+    Parameters
+    ----------
+    table : Path
+    images : Path
+        The folder that the paths in the list are relative to.
+
     Raises
     ------
     DataError
-        No such file, another number of columns, a label that is neither 0 nor 1, or an image that is not there.
+        The file cannot be read, a line does not have three columns, a label is not 0 or 1, or an image is missing.
     """
     try:
         text = table.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise DataError(f"The list of pairs {table} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
-        raise DataError(f"The list of pairs {table} is not text in UTF-8.") from error
+        raise DataError(f"The list of pairs {table} is not UTF-8 text.") from error
     pairs = []
     for line, row in enumerate(csv.reader(text.splitlines()), start=1):
         if not row:
@@ -79,16 +84,19 @@ def read_pairs(table: Path, images: Path) -> list[Pair]:
         paths = [images / cell.strip() for cell in row[:2]]
         for path in paths:
             if not path.is_file():
-                raise DataError(f"{table}, line {line}: there is no image {path}.")
+                raise DataError(f"{table}, line {line}: the image {path} does not exist.")
         pairs.append(Pair(paths[0], paths[1], genuine=row[2].strip() == "0"))
     return pairs
 
 
 class SigComp2011Pairs:
-    """The package's folders ``NNN`` (genuine) and ``NNN_forg`` as the CSV lists name them, read as a data set.
+    """The images of a CSV list, in folders ``NNN`` (genuine) and ``NNN_forg`` (forged), as a data set.
 
-    Only images that a list names belong to it. The folder's name, not the label, says what an image is; a label that
-    contradicts it is an error, because that is what a list read the wrong way round looks like.
+    Raises
+    ------
+    DataError
+        As :func:`read_pairs`; or a label contradicts the folder of its image, which indicates that the labels have
+        the opposite meaning; or the list is empty.
     """
 
     name = "sigcomp2011-dutch"
@@ -106,24 +114,24 @@ class SigComp2011Pairs:
                 found.setdefault(parts[1], {})[path] = parts[2] is None
             if pair.genuine == pair.questioned.parent.name.endswith("_forg"):
                 raise DataError(
-                    f"{table} labels {pair.questioned} as {'genuine' if pair.genuine else 'forged'}, its folder says "
-                    "otherwise; label 1 has to mean a forged pair."
+                    f"{table} labels {pair.questioned} as {'genuine' if pair.genuine else 'forged'}, but its folder "
+                    "contradicts this; label 1 must mean a forged pair."
                 )
         if not found:
-            raise DataError(f"{table} lists no pairs.")
+            raise DataError(f"{table} contains no pairs.")
         self._images = images
         self._found = found
 
     def signers(self) -> Sequence[str]:
-        """Writers' numbers, sorted."""
+        """Return the numbers of the writers, sorted."""
         return tuple(sorted(self._found))
 
     def genuine(self, signer: str) -> Sequence[Specimen]:
-        """The listed images in ``NNN``."""
+        """Return the listed images in ``NNN``, sorted by path."""
         return self._specimens(signer, genuine=True)
 
     def forgeries(self, signer: str) -> Sequence[Specimen]:
-        """The listed images in ``NNN_forg``."""
+        """Return the listed images in ``NNN_forg``, sorted by path."""
         return self._specimens(signer, genuine=False)
 
     def _specimens(self, signer: str, *, genuine: bool) -> tuple[Specimen, ...]:

@@ -1,9 +1,9 @@
-"""Reader of SUSIG pen recordings: ``{visual,blind}/NNN_{g,f}_MM.sig``.
+"""Reader for SUSIG pen recordings: ``{visual,blind}/NNN_{g,f}_MM.sig``.
 
-Two header lines, then x, y, time in milliseconds, pressure, and 1 at the last point of a stroke; movements in the air
-are not recorded. In ``visual`` y points upwards and the pressure goes to 255, in ``blind`` y points downwards and the
-pressure goes to 1023. A. Kholmatov and B. Yanikoglu, "SUSIG: an on-line signature database, associated protocols and
-benchmark results", Pattern Analysis and Applications 12 (2009).
+After two header lines, each line contains x, y, time in milliseconds, pressure, and 1 for the last point of a stroke.
+Movements with the pen up are not recorded. In ``visual``, y points upwards and the maximum pressure is 255; in
+``blind``, y points downwards and the maximum pressure is 1023. A. Kholmatov and B. Yanikoglu, "SUSIG: an on-line
+signature database, associated protocols and benchmark results", Pattern Analysis and Applications 12 (2009).
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ PRESSURE_LEVELS = {"visual": 255.0, "blind": 1023.0}
 def read_trajectory(path: Path, *, upwards: bool, pressure_levels: float) -> Trajectory:
     """Read one recording.
 
-    Points that repeat the one before are dropped, and a point with the pen lifted is put after each stroke, so that
-    no line is drawn from one stroke to the next.
+    Repeated points are dropped. A point with the pen up is inserted after each stroke, so that strokes are not
+    connected.
 
     Parameters
     ----------
     path : Path
     upwards : bool
-        Whether y grows upwards in the file; it grows downwards in a :class:`Trajectory`.
+        Whether y points upwards in the file; in a :class:`Trajectory` it points downwards.
     pressure_levels : float
-        The largest pressure that the tablet reports.
+        The maximum pressure of the tablet.
 
     Raises
     ------
     DataError
-        Not such a file, or fewer than two points in it.
+        The file is not a valid recording or contains fewer than two points.
     """
     try:
         lines = path.read_text(encoding="ascii").splitlines()[HEADER_LINES:]
@@ -49,7 +49,7 @@ def read_trajectory(path: Path, *, upwards: bool, pressure_levels: float) -> Tra
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as a SUSIG recording: {error}.") from error
     if len(rows) < 2 or any(len(row) != COLUMNS for row in rows):
-        raise DataError(f"{path} is not a SUSIG recording: it needs lines of {COLUMNS} numbers.")
+        raise DataError(f"{path} is not a SUSIG recording: lines must contain {COLUMNS} numbers.")
     points = np.array(rows, dtype=np.float64)
     ends = np.flatnonzero(points[:, 4] > 0)
     kept = np.concatenate([[True], np.any(np.diff(points[:, :2], axis=0) != 0.0, axis=1)])
@@ -60,7 +60,7 @@ def read_trajectory(path: Path, *, upwards: bool, pressure_levels: float) -> Tra
     order = np.argsort(at, kind="stable")
     points, down = np.concatenate([points[kept], lifted])[order], down[order]
     if int(down.sum()) < 2:
-        raise DataError(f"{path} holds a single point, not a signature.")
+        raise DataError(f"{path} contains fewer than two points.")
     seconds = np.maximum(np.diff(points[:, 2]) / 1000.0, 0.001)
     return Trajectory(
         xy=np.stack([points[:, 0], -points[:, 1] if upwards else points[:, 1]], axis=1),
@@ -71,10 +71,10 @@ def read_trajectory(path: Path, *, upwards: bool, pressure_levels: float) -> Tra
 
 
 class SUSIG(RecordedDataset):
-    """104 and 90 people, 8 to 20 genuine signatures and 10 skilled forgeries each.
+    """104 (visual) and 90 (blind) signers with 8 to 20 genuine signatures and 10 skilled forgeries each.
 
-    Signers are named ``NNN/visual`` and ``NNN/blind``: equal numbers may be one person, and nobody is compared with
-    themselves as a stranger.
+    Signer names are ``NNN/visual`` and ``NNN/blind``. The same number may be the same person in both parts. Names
+    therefore begin with the number, so that these are not used as random forgeries of each other.
     """
 
     name = "susig"
@@ -86,7 +86,7 @@ class SUSIG(RecordedDataset):
     expected = "{visual,blind}/NNN_{g,f}_MM.sig"
 
     def read(self, path: Path) -> Trajectory:
-        """As :func:`read_trajectory`, by the part that the file lies in."""
+        """Read one recording of either part. Raises DataError."""
         part = path.parent.name
         return read_trajectory(path, upwards=part == "visual", pressure_levels=PRESSURE_LEVELS[part])
 

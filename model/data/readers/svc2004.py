@@ -1,8 +1,8 @@
-"""Reader of SVC2004 (task 2) pen recordings: ``U<person>S<n>.TXT``, S1 to S20 genuine, S21 to S40 skilled forgeries.
+"""Reader for SVC2004 (task 2) pen recordings: ``U<writer>S<n>.TXT``, S1 to S20 genuine, S21 to S40 skilled forgeries.
 
-The first line holds the number of points; each further line x, y, time, pen down, azimuth, altitude, pressure. The
-tablet's y axis points upwards and is turned round here. D.-Y. Yeung et al., "SVC2004: First International Signature
-Verification Competition", ICBA 2004.
+The first line contains the number of points, each further line x, y, time in milliseconds, pen down, azimuth,
+altitude and pressure. The y axis of the tablet points upwards and is inverted. D.-Y. Yeung et al., "SVC2004: First
+International Signature Verification Competition", ICBA 2004.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ FIRST_FORGERY = 21
 def read_trajectory(path: Path) -> Trajectory:
     """Read one recording.
 
-    Points that repeat the last one are dropped, and time runs on where the clock jumped back.
+    Repeated points are dropped. Where the recorded time decreases, it is replaced by a step of 1 ms.
 
     Raises
     ------
     DataError
-        Not such a file, or fewer than two points in it.
+        The file is not a valid recording, contains fewer than two points, or no point with the pen down.
     """
     try:
         lines = path.read_text(encoding="ascii").splitlines()
@@ -40,16 +40,16 @@ def read_trajectory(path: Path) -> Trajectory:
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as an SVC2004 recording: {error}.") from error
     if len(rows) < 2 or any(len(row) != COLUMNS for row in rows):
-        raise DataError(f"{path} is not an SVC2004 recording: it needs lines of {COLUMNS} numbers.")
+        raise DataError(f"{path} is not an SVC2004 recording: lines must contain {COLUMNS} numbers.")
     points = np.array(rows, dtype=np.float64)
     moved = np.any(np.diff(points[:, [0, 1, 3]], axis=0) != 0.0, axis=1)
     points = points[np.concatenate([[True], moved])]
     if len(points) < 2:
-        raise DataError(f"{path} holds a single point, not a signature.")
+        raise DataError(f"{path} contains fewer than two points.")
     seconds = np.maximum(np.diff(points[:, 2]) / 1000.0, 0.001)
     pen_down = points[:, 3] > 0
     if not pen_down.any():
-        raise DataError(f"{path} holds no point with the pen down.")
+        raise DataError(f"{path} contains no point with the pen down.")
     return Trajectory(
         xy=np.stack([points[:, 0], -points[:, 1]], axis=1),
         t=np.concatenate([[0.0], np.cumsum(seconds)]),
@@ -59,7 +59,7 @@ def read_trajectory(path: Path) -> Trajectory:
 
 
 class SVC2004(RecordedDataset):
-    """40 people, 20 genuine signatures and 20 skilled forgeries each; signers are named ``01`` to ``40``."""
+    """40 signers, ``01`` to ``40``, with 20 genuine signatures and 20 skilled forgeries each."""
 
     name = "svc2004"
     terms: Terms = "research"
@@ -67,7 +67,7 @@ class SVC2004(RecordedDataset):
     expected = "U<person>S<n>.TXT"
 
     def read(self, path: Path) -> Trajectory:
-        """As :func:`read_trajectory`."""
+        """Read one recording. Raises DataError."""
         return read_trajectory(path)
 
     def _scan(self, root: Path) -> Iterable[tuple[Path, str, int, bool]]:

@@ -1,7 +1,7 @@
-"""Invented people as a data set of scans: held-out writers to calibrate on, where only free data may be used.
+"""Synthetic writers as a data set of scans, used to calibrate weights where only permissive data are allowed.
 
-They are other people than :class:`model.training.sources.SyntheticSource` trains on, and their scans go through the
-whole of :mod:`model.preprocessing.ink`, which training's canvases do not.
+These writers differ from those that :class:`model.training.sources.SyntheticSource` trains on. Their ink is isolated
+from rendered scans, whereas training renders trajectories directly on the canvas.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ FORGERS = 6
 FIRST_SEED = 3_000_000
 HEIGHT_PX = 160
 HABITS = Habits(variation=1.25, diversity=0.24, error=0.9)
-"""Those of real people, as far as distances tell: ``python -m benchmarks.likeness``.
+"""Parameters chosen so that the distances resemble those of real writers (``python -m benchmarks.likeness``).
 
-The people to learn from are steadier and their forgers clumsier, which is easier to learn from; a calibration on such
-people would promise more than real ones keep.
+The synthetic writers for training vary less and their forgers are less skilled, because this is easier to learn. A
+calibration on such writers would underestimate the error rates.
 """
 
 
-def _grey(writer: Writer, forger: int | None, number: int) -> NDArray[np.uint8]:
+def _render(writer: Writer, forger: int | None, number: int) -> NDArray[np.uint8]:
     if forger is None:
         return writer.genuine_image(number, HEIGHT_PX)
     return writer.forgery_image(forger, number, HEIGHT_PX)
 
 
 class SyntheticDataset:
-    """120 invented people, 14 genuine signatures and 12 skilled forgeries by 6 forgers each; no files."""
+    """120 synthetic writers with 14 genuine signatures and 12 skilled forgeries by 6 forgers each; not stored."""
 
     name = "synthetic"
     terms: Terms = "permissive"
@@ -52,31 +52,31 @@ class SyntheticDataset:
         }
 
     def signers(self) -> Sequence[str]:
-        """All invented people, sorted."""
+        """Return the names of all synthetic writers, sorted."""
         return sorted(self._writers)
 
     def genuine(self, signer: str) -> Sequence[Specimen]:
-        """Each drawn with the writer's habitual pen."""
-        writer = self._of(signer)
+        """Return the genuine specimens, all with the pen of the writer."""
+        writer = self._writer(signer)
         return [
-            Specimen(f"synthetic/{signer}/genuine-{n:02d}", signer, True, partial(_grey, writer, None, n))
+            Specimen(f"synthetic/{signer}/genuine-{n:02d}", signer, True, partial(_render, writer, None, n))
             for n in range(GENUINE)
         ]
 
     def forgeries(self, signer: str) -> Sequence[Specimen]:
-        """By six forgers in turn, with pens like the victim's."""
-        writer = self._of(signer)
+        """Return the skilled forgeries, by six forgers in turn, with pens similar to that of the writer."""
+        writer = self._writer(signer)
         return [
             Specimen(
                 f"synthetic/{signer}/forged-{n:02d}",
                 signer,
                 False,
-                partial(_grey, writer, n % FORGERS, n // FORGERS),
+                partial(_render, writer, n % FORGERS, n // FORGERS),
             )
             for n in range(FORGERIES)
         ]
 
-    def _of(self, signer: str) -> Writer:
+    def _writer(self, signer: str) -> Writer:
         if signer not in self._writers:
-            raise DataError(f"There is no person {signer!r} among the invented ones.")
+            raise DataError(f"There is no synthetic writer {signer!r}.")
         return self._writers[signer]

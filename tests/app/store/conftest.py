@@ -1,4 +1,4 @@
-"""What the tests of the store share: rows and files as an intruder or an operator would see and change them."""
+"""Fixtures of the store tests: direct access to rows and files, the service as a process, and the commands."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def verify(client: Any, signer: str, image: bytes, **more: Any) -> Any:
 
 @pytest.fixture
 def sql(database: Database) -> Iterator[Sql]:
-    """``sql(statement, **values)``: run a statement behind the service's back; the rows it gives."""
+    """``sql(statement, **values)``: execute a statement directly in the database and return the rows."""
     url = make_url(database.url)
     if not database.is_sqlite:
         url = url.set(drivername="postgresql+psycopg")
@@ -52,7 +52,7 @@ def sql(database: Database) -> Iterator[Sql]:
 
 @pytest.fixture
 def files_of(database: Database, request: pytest.FixtureRequest) -> Callable[[], bytes]:
-    """All bytes that the database has on disk, its write-ahead log included."""
+    """Return the contents of all database files, including the write-ahead log."""
 
     def sqlite() -> bytes:
         folder = Path(database.name).parent
@@ -71,21 +71,21 @@ def files_of(database: Database, request: pytest.FixtureRequest) -> Callable[[],
 
 @pytest.fixture
 def opened(settings: Settings) -> Iterator[Callable[..., Store]]:
-    """Open the store as the service does, with changes to the settings."""
-    made: list[Store] = []
+    """Open the store in the same way as the service, with changed settings."""
+    stores: list[Store] = []
 
     def open_it(**changes: object) -> Store:
-        made.append(open_store(settings.model_copy(update=changes)))
-        return made[-1]
+        stores.append(open_store(settings.model_copy(update=changes)))
+        return stores[-1]
 
     yield open_it
-    for store in made:
+    for store in stores:
         store.close()
 
 
 @pytest.fixture
 def environment(settings: Settings, tmp_path: Path) -> dict[str, str]:
-    """The settings as a process of its own reads them."""
+    """The settings as environment variables, for a separate process."""
     return {
         "COUNTERSIGN_WEIGHTS": str(settings.weights),
         "COUNTERSIGN_DATABASE_URL": settings.database_url,
@@ -98,30 +98,30 @@ def environment(settings: Settings, tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def start(environment: dict[str, str]) -> Iterator[Callable[..., Service]]:
-    """Start ``python -m app serve``, with changes to its environment."""
-    made: list[Service] = []
+    """Start ``python -m app serve`` with changed settings."""
+    services: list[Service] = []
 
-    def service(**changes: str) -> Service:
-        made.append(Service(environment | {f"COUNTERSIGN_{k.upper()}": v for k, v in changes.items()}))
-        return made[-1]
+    def start_service(**changes: str) -> Service:
+        services.append(Service(environment | {f"COUNTERSIGN_{k.upper()}": v for k, v in changes.items()}))
+        return services[-1]
 
-    yield service
-    for one in made:
-        if one.process.poll() is None:
-            one.process.kill()
-            one.finish()
+    yield start_service
+    for service in services:
+        if service.process.poll() is None:
+            service.process.kill()
+            service.finish()
 
 
 @pytest.fixture
 def command(environment: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run ``python -m app`` with some words, and with changes to its environment."""
+    """Run ``python -m app`` with arguments and changed settings; the value ``-`` removes a setting."""
 
-    def run(*words: str, **changes: str) -> subprocess.CompletedProcess[str]:
-        more = {f"COUNTERSIGN_{k.upper()}": v for k, v in changes.items()}
-        kept = {key: value for key, value in (environment | more).items() if value != "-"}
+    def run(*arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
+        changed = {f"COUNTERSIGN_{k.upper()}": v for k, v in changes.items()}
+        variables = {key: value for key, value in (environment | changed).items() if value != "-"}
         return subprocess.run(
-            [sys.executable, "-m", "app", *words],
-            env={**os.environ, **kept},
+            [sys.executable, "-m", "app", *arguments],
+            env={**os.environ, **variables},
             capture_output=True,
             text=True,
             timeout=280,
@@ -133,7 +133,7 @@ def command(environment: dict[str, str]) -> Callable[..., subprocess.CompletedPr
 
 @pytest.fixture
 def enrolled(client: TestClient, draw: Draw) -> TestClient:
-    """A service with two signers of two references each."""
+    """A service with two signers, each with two references."""
     for writer in (1, 2):
         assert enrol(client, f"writer-{writer}", *(draw(writer, n) for n in range(2))).status_code == 201
     return client

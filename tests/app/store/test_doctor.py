@@ -1,4 +1,4 @@
-"""``python -m app doctor``: finds each fault that is made here, and names the command that fixes it."""
+"""``python -m app doctor`` detects each fault and names the command that fixes it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def findings(ran: subprocess.CompletedProcess[str]) -> dict[str, dict[str, str]]
 
 
 @pytest.mark.both_databases
-def test_a_sound_service_is_found_sound(enrolled: TestClient, command: Command) -> None:
+def test_doctor_reports_no_fault_of_an_intact_service(enrolled: TestClient, command: Command) -> None:
     ran = command("doctor", "--json")
     assert ran.returncode == 0, (ran.stdout, ran.stderr)
     found = findings(ran)
@@ -32,7 +32,7 @@ def test_a_sound_service_is_found_sound(enrolled: TestClient, command: Command) 
 
 
 @pytest.mark.both_databases
-def test_values_that_do_not_decrypt_are_found_and_templates_are_fixed_by_the_named_command(
+def test_values_that_do_not_decrypt_are_reported_and_the_named_command_repairs_templates(
     enrolled: TestClient, command: Command, sql: Sql
 ) -> None:
     sql("UPDATE templates SET vector = :junk", junk=b"\x00" * 64)
@@ -49,7 +49,7 @@ def test_values_that_do_not_decrypt_are_found_and_templates_are_fixed_by_the_nam
 
 
 @pytest.mark.both_databases
-def test_a_store_of_an_older_or_a_newer_release_is_found_and_not_touched(
+def test_a_store_of_an_older_or_newer_release_is_reported_and_not_changed(
     enrolled: TestClient, command: Command, sql: Sql
 ) -> None:
     ((head,),) = sql("SELECT version_num FROM alembic_version")
@@ -63,7 +63,7 @@ def test_a_store_of_an_older_or_a_newer_release_is_found_and_not_touched(
     assert command("doctor").returncode == 0
 
 
-def test_looking_for_a_store_that_is_not_there_makes_none(command: Command, tmp_path: Path) -> None:
+def test_doctor_does_not_create_a_missing_store(command: Command, tmp_path: Path) -> None:
     folder = tmp_path / "new"
     url = f"sqlite:///{folder}/test.db"
     ran = command("doctor", "--json", database_url=url, encryption_keys="-", erasure_log="-")
@@ -76,13 +76,13 @@ def test_looking_for_a_store_that_is_not_there_makes_none(command: Command, tmp_
 
 
 @pytest.mark.both_databases
-def test_plain_values_are_found(enrolled: TestClient, command: Command, sql: Sql) -> None:
+def test_plaintext_values_are_reported(enrolled: TestClient, command: Command, sql: Sql) -> None:
     sql("UPDATE reference_images SET key_id = NULL")
     assert findings(command("doctor", "--json"))["encryption"]["fix"] == "python -m app migrate"
     assert sql("SELECT key_id FROM reference_images LIMIT 1") == [(None,)]
 
 
-def test_references_of_another_model_are_found(
+def test_references_of_another_model_are_reported(
     enrolled: TestClient, command: Command, other_model_folder: Path
 ) -> None:
     ran = command("doctor", "--json", weights=str(other_model_folder))
@@ -90,7 +90,7 @@ def test_references_of_another_model_are_found(
     assert findings(ran)["model of the templates"]["fix"] == "python -m app reembed"
 
 
-def test_damaged_weights_and_a_missing_calibration_are_found(
+def test_damaged_weights_and_a_missing_calibration_are_reported(
     command: Command, settings: Settings, tmp_path: Path
 ) -> None:
     folder = tmp_path / "weights"
@@ -103,7 +103,7 @@ def test_damaged_weights_and_a_missing_calibration_are_found(
     assert findings(command("doctor", "--json", weights=str(folder)))["weights"]["fix"]
 
 
-def test_a_key_file_that_others_can_read_is_found(command: Command, tmp_path: Path) -> None:
+def test_a_key_file_readable_by_others_is_reported(command: Command, tmp_path: Path) -> None:
     secret = tmp_path / "audit-secret"
     secret.write_text("a secret of more than thirty-two characters, certainly\n")
     secret.chmod(0o644)
@@ -111,7 +111,7 @@ def test_a_key_file_that_others_can_read_is_found(command: Command, tmp_path: Pa
     assert found["audit key"]["fix"] == f"chmod 600 {secret}"
 
 
-def test_a_changed_audit_is_found(enrolled: TestClient, command: Command, sql: Sql) -> None:
+def test_a_modified_audit_is_reported(enrolled: TestClient, command: Command, sql: Sql) -> None:
     for trigger in [row[0] for row in sql("SELECT name FROM sqlite_master WHERE type = 'trigger'")]:
         sql(f"DROP TRIGGER {trigger}")
     sql("UPDATE audit SET action = 'verify' WHERE sequence = 1")
@@ -120,7 +120,7 @@ def test_a_changed_audit_is_found(enrolled: TestClient, command: Command, sql: S
     assert "audit verify" in findings(ran)["audit"]["fix"]
 
 
-def test_settings_that_are_unknown_are_found(command: Command) -> None:
+def test_unknown_settings_are_reported(command: Command) -> None:
     ran = command("doctor", "--json", no_such_thing="1")
     assert ran.returncode == 1
     assert "config" in findings(ran)["settings"]["fix"]

@@ -1,4 +1,4 @@
-"""What lies on disk is encrypted, bound to its row, and moves to a new key while the service runs."""
+"""Encryption: stored values are encrypted and bound to their rows; keys are rotated while the service runs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def problem(response: Any, status: int, code: str) -> str:
     return str(body["detail"])
 
 
-def test_nothing_plain_is_on_disk(
+def test_no_plaintext_is_on_disk(
     serve: Callable[..., TestClient], draw: Draw, sql: Sql, files_of: Callable[[], bytes]
 ) -> None:
     client = serve(keep_questioned_days=1)
@@ -54,11 +54,11 @@ def test_nothing_plain_is_on_disk(
     for n in range(3):
         assert draw(1, n)[40:200] not in kept
         assert draw(1, n)[-120:-20] not in kept
-    assert b'"reference_distances"' not in kept, "an answer kept for repetitions"
-    assert sql("SELECT vector FROM templates")[0][0] in kept, "and this is where it would have been found"
+    assert b'"reference_distances"' not in kept, "a stored answer"
+    assert sql("SELECT vector FROM templates")[0][0] in kept, "the search covers the stored values"
 
 
-def test_images_come_back_as_they_were(enrolled: TestClient, draw: Draw) -> None:
+def test_images_are_returned_as_uploaded(enrolled: TestClient, draw: Draw) -> None:
     references = enrolled.get("/signers/writer-1/references").json()["references"]
     fetched = {
         enrolled.get(f"/signers/writer-1/references/{r['reference_id']}/image").content for r in references
@@ -84,7 +84,7 @@ def test_a_value_moved_to_another_row_is_refused(
     assert theirs[0] in problem(response, 500, "stored-data-damaged")
 
 
-def test_a_reference_given_to_another_signer_is_refused(enrolled: TestClient, draw: Draw, sql: Sql) -> None:
+def test_a_reference_moved_to_another_signer_is_refused(enrolled: TestClient, draw: Draw, sql: Sql) -> None:
     sql(
         "UPDATE \"references\" SET signer_key = (SELECT key FROM signers WHERE signer_id = 'writer-2') "
         "WHERE signer_key = (SELECT key FROM signers WHERE signer_id = 'writer-1')"
@@ -92,13 +92,13 @@ def test_a_reference_given_to_another_signer_is_refused(enrolled: TestClient, dr
     problem(verify(enrolled, "writer-2", draw(1, 5)), 500, "stored-data-damaged")
 
 
-def test_a_signer_given_to_another_tenant_is_refused(enrolled: TestClient, draw: Draw, sql: Sql) -> None:
+def test_a_signer_moved_to_another_tenant_is_refused(enrolled: TestClient, draw: Draw, sql: Sql) -> None:
     sql("UPDATE signers SET tenant_id = 'other' WHERE signer_id = 'writer-1'")
     sql("UPDATE signers SET signer_id = 'w' WHERE signer_id = 'writer-2'")
     assert verify(enrolled, "writer-1", draw(1, 5)).status_code == 404
     sql("UPDATE signers SET tenant_id = 'default', signer_id = 'w2' WHERE signer_id = 'writer-1'")
     assert verify(enrolled, "w2", draw(1, 5)).status_code == 200, (
-        "ids of the caller's are not bound, keys are"
+        "values are bound to internal keys, not to the ids of callers"
     )
     sql(
         "UPDATE templates SET model_version = 'other' WHERE reference_id IN (SELECT reference_id FROM templates)"
@@ -106,7 +106,7 @@ def test_a_signer_given_to_another_tenant_is_refused(enrolled: TestClient, draw:
     assert verify(enrolled, "w2", draw(1, 5)).status_code == 409
 
 
-def test_a_damaged_row_is_told_readiness_drops_and_both_recover(
+def test_a_damaged_row_makes_the_service_unready_until_it_is_restored(
     enrolled: TestClient, draw: Draw, sql: Sql
 ) -> None:
     reference = enrolled.get("/signers/writer-1/references").json()["references"][0]["reference_id"]
@@ -114,9 +114,9 @@ def test_a_damaged_row_is_told_readiness_drops_and_both_recover(
     ((whole,),) = sql(f"SELECT vector FROM templates {where}", id=reference)
     damaged = bytes(whole[:-1]) + bytes([whole[-1] ^ 1])
     sql(f"UPDATE templates SET vector = :data {where}", data=damaged, id=reference)
-    assert enrolled.get("/readyz").status_code == 200, "nobody has looked yet"
+    assert enrolled.get("/readyz").status_code == 200, "the row has not been read yet"
     problem(verify(enrolled, "writer-1", draw(1, 5)), 500, "stored-data-damaged")
-    assert verify(enrolled, "writer-2", draw(2, 5)).status_code == 200, "the others are served"
+    assert verify(enrolled, "writer-2", draw(2, 5)).status_code == 200, "other signers are not affected"
     assert f"template {reference}" in problem(enrolled.get("/readyz"), 503, "store-unavailable")
     found = enrolled.post("/identify", files={"signature": draw(1, 5)}).json()
     assert [c["signer_id"] for c in found["candidates"]] == ["writer-2"]
@@ -128,7 +128,9 @@ def test_a_damaged_row_is_told_readiness_drops_and_both_recover(
     assert {c["signer_id"] for c in found["candidates"]} == {"writer-1", "writer-2"}
 
 
-def test_erasing_the_damaged_reference_mends_it_too(enrolled: TestClient, draw: Draw, sql: Sql) -> None:
+def test_erasing_the_damaged_reference_makes_the_service_ready_again(
+    enrolled: TestClient, draw: Draw, sql: Sql
+) -> None:
     reference = enrolled.get("/signers/writer-1/references").json()["references"][0]["reference_id"]
     sql("UPDATE templates SET vector = :data WHERE reference_id = :id", data=b"\x01nonsense", id=reference)
     problem(verify(enrolled, "writer-1", draw(1, 5)), 500, "stored-data-damaged")
@@ -138,7 +140,7 @@ def test_erasing_the_damaged_reference_mends_it_too(enrolled: TestClient, draw: 
     assert verify(enrolled, "writer-1", draw(1, 5)).status_code == 200
 
 
-def test_a_key_that_is_missing_is_told_and_added_without_a_restart(
+def test_a_missing_key_is_reported_and_can_be_added_without_a_restart(
     serve: Callable[..., TestClient], draw: Draw, tmp_path: Path
 ) -> None:
     file = tmp_path / "keys"
@@ -158,14 +160,14 @@ def test_a_key_that_is_missing_is_told_and_added_without_a_restart(
     assert late.get("/readyz").status_code == 200
 
 
-def test_a_store_of_other_keys_altogether_is_not_opened(
+def test_a_store_is_not_opened_without_its_keys(
     serve: Callable[..., TestClient], opened: Callable[..., Any], draw: Draw
 ) -> None:
     enrol(serve(), "a", draw(1, 0))
     with pytest.raises(StartRefused, match="encrypted with key test, which is not configured"):
         opened(encryption_keys=SecretStr(new_key_text()))
     renamed = TEST_KEY.replace("test:", "test:" + "A", 1)[:-2] + "="
-    opened(encryption_keys=SecretStr(renamed))  # the right name, the wrong key: found when it is read
+    opened(encryption_keys=SecretStr(renamed))  # the right id but a wrong key: detected when a value is read
 
 
 @pytest.mark.timeout(900)  # several processes start one after the other
@@ -210,26 +212,26 @@ def test_rotation_while_the_service_enrols_and_verifies(
     assert file.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_rotation_that_was_stopped_goes_on(
+def test_an_interrupted_rotation_is_continued(
     client: TestClient, opened: Callable[..., Any], draw: Draw, sql: Sql
 ) -> None:
     enrol(client, "a", *(draw(n % 6, n) for n in range(20)))
     enrol(client, "b", *(draw(n % 6, n) for n in range(20, 40)))
     store = opened(encryption_keys=SecretStr(f"{TEST_KEY},{new_key_text()}"))
     column = SEALED_COLUMNS[1]
-    waiting = store.read_now(reencryption.outdated, column)
+    waiting = store.read_now(reencryption.find_outdated, column)
     assert len(waiting) == 40
-    steps = reencryption.renew(store, column, waiting)
+    steps = reencryption.reencrypt(store, column, waiting)
     next(steps)
-    steps.close()  # as if it had been killed between two transactions
-    left = store.read_now(reencryption.outdated, column)
+    steps.close()  # as if the process had been killed between two transactions
+    left = store.read_now(reencryption.find_outdated, column)
     assert len(left) == 40 - reencryption.BATCH
-    done = sum(step.done for step in reencryption.renew(store, column, left))
-    assert (done, store.read_now(reencryption.outdated, column)) == (len(left), [])
+    done = sum(step.done for step in reencryption.reencrypt(store, column, left))
+    assert (done, store.read_now(reencryption.find_outdated, column)) == (len(left), [])
     assert len(sql("SELECT 1 FROM templates WHERE key_id <> 'test'")) == 40
 
 
-def test_check_lists_what_does_not_open(enrolled: TestClient, command: Command, sql: Sql) -> None:
+def test_check_lists_values_that_do_not_decrypt(enrolled: TestClient, command: Command, sql: Sql) -> None:
     reference = enrolled.get("/signers/writer-2/references").json()["references"][0]["reference_id"]
     sql("UPDATE reference_images SET data = :data WHERE reference_id = :id", data=b"\x01", id=reference)
     checked = command("encryption", "check")
@@ -240,11 +242,11 @@ def test_check_lists_what_does_not_open(enrolled: TestClient, command: Command, 
     assert status.stdout.split() == ["test", "8", "values", "encrypts"]
 
 
-def test_only_the_holder_of_the_key_can_make_a_value(draw: Draw) -> None:
+def test_modified_values_do_not_decrypt(draw: Draw) -> None:
     place = Place("template", "t", "s", "r", "m")
     cipher = Cipher(DataKeys([TEST_KEY]))
     one, two = cipher.seal(place, b"value"), cipher.seal(place, b"value")
-    assert one.data != two.data, "a fresh nonce each time"
+    assert one.data != two.data, "each value has its own nonce"
     assert cipher.open(place, "test", one.data) == b"value"
     for part in range(len(one.data)):
         changed = bytearray(one.data)
@@ -254,16 +256,16 @@ def test_only_the_holder_of_the_key_can_make_a_value(draw: Draw) -> None:
 
 
 class TestConfiguration:
-    """Where keys come from. Nothing here depends on the database."""
+    """Sources of keys; independent of the database."""
 
-    def test_on_this_machine_a_key_is_made_beside_the_file(self, tmp_path: Path) -> None:
+    def test_on_a_loopback_address_a_key_file_is_created_next_to_the_database(self, tmp_path: Path) -> None:
         settings = Settings(_env_file=None, database_url=f"sqlite:///{tmp_path}/new/store.db")
         first = load_data_keys(settings).active
         file = tmp_path / "new" / "store.db.key"
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
         assert load_data_keys(settings).active.digest_key == first.digest_key
 
-    def test_two_processes_at_once_agree_on_that_key(self, tmp_path: Path) -> None:
+    def test_concurrent_starts_use_the_same_new_key(self, tmp_path: Path) -> None:
         settings = Settings(_env_file=None, database_url=f"sqlite:///{tmp_path}/store.db")
         made: list[DataKey] = []
         threads = [
@@ -287,7 +289,7 @@ class TestConfiguration:
             ({"encryption_key_file": Path("/nowhere/keys")}, "/nowhere/keys"),
         ],
     )
-    def test_what_cannot_be_used_is_refused_in_one_line(
+    def test_invalid_configurations_are_refused_in_one_line(
         self, tmp_path: Path, changes: dict[str, Any], word: str
     ) -> None:
         settings = Settings(_env_file=None, database_url=f"sqlite:///{tmp_path}/store.db")
@@ -298,7 +300,7 @@ class TestConfiguration:
         assert "c2hvcnQ" not in str(refusal.value)
         assert "nonsense" not in str(refusal.value)
 
-    def test_a_new_key_can_be_known_before_it_is_used(self) -> None:
+    def test_a_new_key_can_be_distributed_before_it_is_active(self) -> None:
         other = new_key_text()
         keys = DataKeys([TEST_KEY, other], active_id="test")
         assert keys.active.key_id == "test"
@@ -306,9 +308,7 @@ class TestConfiguration:
         assert DataKeys([TEST_KEY, other]).active.key_id != "test"
 
 
-def test_templates_survive_the_way_through_the_store(
-    enrolled: TestClient, opened: Callable[..., Any]
-) -> None:
+def test_templates_are_read_back_from_the_store(enrolled: TestClient, opened: Callable[..., Any]) -> None:
     from app.store import references  # noqa: PLC0415
 
     core = enrolled.app.state.core  # type: ignore[attr-defined]

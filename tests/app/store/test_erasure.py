@@ -1,4 +1,4 @@
-"""What is erased stays erased: out of the files, out of restored backups, and known by a digest that names nobody."""
+"""Erasure: erased data are removed from the files, and erased again after a backup has been restored."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Backup = Callable[[], Callable[[], None]]
 
 @pytest.fixture
 def backup(database: Database, request: pytest.FixtureRequest) -> Iterator[Backup]:
-    """``restore = backup()`` of the whole database; ``restore()`` puts it back. The service must be down for both."""
+    """``restore = backup()`` copies the database, ``restore()`` restores it; the service must be stopped for both."""
     dropped: list[str] = []
 
     def sqlite() -> Callable[[], None]:
@@ -57,24 +57,24 @@ def backup(database: Database, request: pytest.FixtureRequest) -> Iterator[Backu
         request.getfixturevalue("postgres").execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-class Lives:
-    """One service after the other on the same store."""
+class Restarts:
+    """Runs one service after another on the same store."""
 
     def __init__(self, serve: Callable[..., Any]) -> None:
         self._serve = serve
         self.client: TestClient | None = None
 
-    def begin(self, **changes: object) -> TestClient:
+    def start(self, **changes: object) -> TestClient:
         self.client = self._serve(**changes)
         return self.client
 
-    def end(self) -> None:
+    def stop(self) -> None:
         assert self.client is not None
         self.client.__exit__(None, None, None)
 
 
 @pytest.fixture
-def lives(settings: Any) -> Iterator[Lives]:
+def restarts(settings: Any) -> Iterator[Restarts]:
     from app.main import create_app  # noqa: PLC0415
 
     def serve(**changes: object) -> TestClient:
@@ -82,33 +82,35 @@ def lives(settings: Any) -> Iterator[Lives]:
         made.__enter__()
         return made
 
-    one = Lives(serve)
-    yield one
-    if one.client is not None:
-        one.end()
+    restarts = Restarts(serve)
+    yield restarts
+    if restarts.client is not None:
+        restarts.stop()
 
 
-def test_a_restored_backup_does_not_bring_back_who_was_erased(
-    lives: Lives, backup: Backup, draw: Draw, tmp_path: Path, sql: Sql
+def test_erased_signers_are_erased_again_after_a_backup_is_restored(
+    restarts: Restarts, backup: Backup, draw: Draw, tmp_path: Path, sql: Sql
 ) -> None:
     days = {"keep_questioned_days": 30}
-    client = lives.begin(**days)
+    client = restarts.start(**days)
     for name in ("alice", "bob"):
         enrol(client, name, draw(1, 0), draw(1, 1), headers={"Idempotency-Key": name})
         verify(client, name, draw(1, 3))
     kept = client.get("/signers/bob/references").json()["references"][0]["reference_id"]
-    lives.end()
+    restarts.stop()
     restore = backup()
 
-    client = lives.begin(**days)
+    client = restarts.start(**days)
     assert client.delete("/signers/alice").status_code == 204
     assert client.delete(f"/signers/bob/references/{kept}").status_code == 204
-    lives.end()
+    restarts.stop()
     restore()
-    assert {row[0] for row in sql("SELECT signer_id FROM signers")} == {"alice", "bob"}, "the backup has them"
-    assert sql("SELECT * FROM tombstones") == [], "and knows nothing of the erasures"
+    assert {row[0] for row in sql("SELECT signer_id FROM signers")} == {"alice", "bob"}, (
+        "the backup contains them"
+    )
+    assert sql("SELECT * FROM tombstones") == [], "the backup is older than the erasures"
 
-    client = lives.begin(**days)
+    client = restarts.start(**days)
     assert client.get("/signers/alice").status_code == 404
     assert client.get("/signers/bob").json()["references"] == 1
     found = client.post("/identify", files={"signature": draw(1, 2)}).json()
@@ -116,63 +118,63 @@ def test_a_restored_backup_does_not_bring_back_who_was_erased(
     assert len(sql("SELECT 1 FROM reference_images")) == len(sql("SELECT 1 FROM templates")) == 1
     assert len(sql("SELECT 1 FROM questioned_images")) == 1
     repeated = enrol(client, "alice", draw(1, 0), draw(1, 1), headers={"Idempotency-Key": "alice"})
-    assert repeated.json()["code"] == "idempotency-conflict", "a late repetition does not enrol her again"
+    assert repeated.json()["code"] == "idempotency-conflict", "a late retry does not enrol the signer again"
     log = (tmp_path / "erasures").read_text()
     assert len(log.splitlines()) == 2
     assert "alice" not in log
     assert kept not in log
 
 
-def test_doctor_sees_what_a_restored_backup_brought_back_and_leaves_it_to_the_command_that_it_names(
-    lives: Lives, backup: Backup, command: Callable[..., Any], draw: Draw, sql: Sql
+def test_doctor_reports_erased_data_in_a_restored_backup_and_the_named_command_erases_them(
+    restarts: Restarts, backup: Backup, command: Callable[..., Any], draw: Draw, sql: Sql
 ) -> None:
-    client = lives.begin()
+    client = restarts.start()
     enrol(client, "alice", draw(1, 0))
-    lives.end()
+    restarts.stop()
     restore = backup()
-    client = lives.begin()
+    client = restarts.start()
     client.delete("/signers/alice")
-    lives.end()
+    restarts.stop()
     restore()
 
     ran = command("doctor", "--json")
     assert ran.returncode == 1
     (fault,) = [found for found in map(json.loads, ran.stdout.splitlines()) if found["fix"]]
     assert "1 erased" in fault["what"]
-    assert sql("SELECT signer_id FROM signers") == [("alice",)], "doctor only looks"
+    assert sql("SELECT signer_id FROM signers") == [("alice",)], "doctor changes nothing"
     assert command(*fault["fix"].removeprefix("python -m app ").split()).returncode == 0
     assert sql("SELECT signer_id FROM signers") == []
     assert command("doctor").returncode == 0
 
 
-def test_who_is_enrolled_anew_after_the_erasure_is_left_alone(
-    lives: Lives, command: Callable[..., Any], draw: Draw
+def test_a_signer_enrolled_again_after_the_erasure_is_not_affected(
+    restarts: Restarts, command: Callable[..., Any], draw: Draw
 ) -> None:
-    client = lives.begin()
+    client = restarts.start()
     enrol(client, "alice", draw(1, 0))
     client.delete("/signers/alice")
     enrol(client, "alice", draw(1, 0))
-    lives.end()
-    client = lives.begin()
+    restarts.stop()
+    client = restarts.start()
     assert client.get("/signers/alice").json()["references"] == 1
     applied = command("erasures", "apply")
     assert applied.stdout.startswith("1 erasures are on record; 0 "), applied.stderr
     assert client.get("/signers/alice").json()["references"] == 1
 
 
-def test_a_log_kept_elsewhere_is_applied_by_command(
-    lives: Lives, backup: Backup, command: Callable[..., Any], draw: Draw, tmp_path: Path
+def test_a_log_in_another_place_is_applied_by_command(
+    restarts: Restarts, backup: Backup, command: Callable[..., Any], draw: Draw, tmp_path: Path
 ) -> None:
-    client = lives.begin()
+    client = restarts.start()
     enrol(client, "alice", draw(1, 0))
-    lives.end()
+    restarts.stop()
     restore = backup()
-    lives.begin().delete("/signers/alice")
-    lives.end()
+    restarts.start().delete("/signers/alice")
+    restarts.stop()
     restore()
     elsewhere = tmp_path / "elsewhere"
-    shutil.move(tmp_path / "erasures", elsewhere)  # the log was restored, too, or lost
-    client = lives.begin()
+    shutil.move(tmp_path / "erasures", elsewhere)  # as if the log had been lost, or restored as well
+    client = restarts.start()
     assert client.get("/signers/alice").status_code == 200
     applied = command("erasures", "apply", "--log", str(elsewhere))
     assert "1 erasures are on record; 1 " in applied.stdout, applied.stderr
@@ -180,18 +182,18 @@ def test_a_log_kept_elsewhere_is_applied_by_command(
     assert len(ErasureLog(tmp_path / "erasures").read()) == 1
 
 
-def test_tombstones_outlast_a_rotation_and_say_when_their_key_is_gone(
-    lives: Lives, backup: Backup, command: Callable[..., Any], draw: Draw
+def test_tombstones_survive_a_rotation_and_a_missing_key_is_reported(
+    restarts: Restarts, backup: Backup, command: Callable[..., Any], draw: Draw
 ) -> None:
-    client = lives.begin()
+    client = restarts.start()
     enrol(client, "alice", draw(1, 0))
     enrol(client, "bob", draw(2, 0))
-    lives.end()
+    restarts.stop()
     restore = backup()
-    lives.begin().delete("/signers/alice")
-    lives.end()
+    restarts.start().delete("/signers/alice")
+    restarts.stop()
     restore()
-    client = lives.begin(encryption_keys=SecretStr(f"{TEST_KEY},{new_key_text()}"))
+    client = restarts.start(encryption_keys=SecretStr(f"{TEST_KEY},{new_key_text()}"))
     assert client.get("/signers/alice").status_code == 404
     client.delete("/signers/bob")
     applied = command("erasures", "apply")
@@ -199,10 +201,10 @@ def test_tombstones_outlast_a_rotation_and_say_when_their_key_is_gone(
     assert "cannot be applied: add the key" in applied.stderr
 
 
-def test_an_erasure_that_cannot_be_logged_is_told_and_made_up_for(
-    lives: Lives, draw: Draw, tmp_path: Path
+def test_an_erasure_that_could_not_be_logged_is_reported_and_logged_later(
+    restarts: Restarts, draw: Draw, tmp_path: Path
 ) -> None:
-    client = lives.begin()
+    client = restarts.start()
     enrol(client, "alice", draw(1, 0))
     log = tmp_path / "erasures"
     log.mkdir()
@@ -210,22 +212,24 @@ def test_an_erasure_that_cannot_be_logged_is_told_and_made_up_for(
     assert (response.status_code, response.json()["code"]) == (500, "erasure-not-logged")
     assert "erased" in response.json()["detail"]
     assert client.get("/signers/alice").status_code == 404
-    lives.end()
+    restarts.stop()
     log.rmdir()
-    lives.begin()
+    restarts.start()
     assert len(ErasureLog(log).read()) == 1
 
 
-def test_a_line_that_broke_off_spoils_no_other(tmp_path: Path, lives: Lives, draw: Draw) -> None:
+def test_an_incomplete_line_of_the_log_does_not_affect_others(
+    tmp_path: Path, restarts: Restarts, draw: Draw
+) -> None:
     log = tmp_path / "erasures"
     log.write_text('{"kind": "signer", "dige')
-    client = lives.begin()
+    client = restarts.start()
     enrol(client, "alice", draw(1, 0))
     assert client.delete("/signers/alice").status_code == 204
     assert len(ErasureLog(log).read()) == 1
 
 
-def test_an_erasure_that_is_noted_twice_stands_in_the_log_once(tmp_path: Path) -> None:
+def test_an_erasure_that_is_appended_twice_is_logged_once(tmp_path: Path) -> None:
     log = ErasureLog(tmp_path / "erasures")
     tombstone = Erasure("signer", "digest", "key", now())
     for _ in range(2):
@@ -234,15 +238,15 @@ def test_an_erasure_that_is_noted_twice_stands_in_the_log_once(tmp_path: Path) -
     assert log.read() == [tombstone]
 
 
-def test_the_bytes_are_out_of_the_files(
-    lives: Lives,
+def test_erased_bytes_are_removed_from_the_files(
+    restarts: Restarts,
     draw: Draw,
     sql: Sql,
     files_of: Callable[[], bytes],
     database: Database,
     command: Callable[..., Any],
 ) -> None:
-    client = lives.begin(keep_questioned_days=30)
+    client = restarts.start(keep_questioned_days=30)
     for name, writer in (("alice", 1), ("bob", 2)):
         enrol(client, name, draw(writer, 0), draw(writer, 1), headers={"Idempotency-Key": name})
         verify(client, name, draw(writer, 3))
@@ -272,7 +276,7 @@ def test_the_bytes_are_out_of_the_files(
     assert client.delete("/signers/alice").status_code == 204
     if database.is_sqlite:
         after = files_of()
-    else:  # PostgreSQL writes tables anew on command only; its log keeps pages until they are recycled
+    else:  # PostgreSQL rewrites tables only on command; its write-ahead log keeps pages until it is recycled
         assert command("erasures", "compact").returncode == 0
         after = files_of_tables(files_of, sql)
     assert not any(needle in after for needle in needles)
@@ -281,7 +285,7 @@ def test_the_bytes_are_out_of_the_files(
 
 
 def files_of_tables(files_of: Callable[[], bytes], sql: Sql) -> bytes:
-    """What PostgreSQL's tables hold, without its write-ahead log."""
+    """Return the contents of the PostgreSQL tables, without the write-ahead log."""
     tables = ("reference_images", "templates", "questioned_images", "idempotency")
     found = b""
     for table in tables:
@@ -297,7 +301,7 @@ def files_of_tables(files_of: Callable[[], bytes], sql: Sql) -> bytes:
     return found
 
 
-def test_a_busy_log_is_swept_later(
+def test_a_write_ahead_log_in_use_is_truncated_later(
     client: TestClient, draw: Draw, monkeypatch: pytest.MonkeyPatch, opened: Callable[..., Any]
 ) -> None:
     tried: list[bool] = []

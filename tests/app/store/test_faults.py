@@ -1,6 +1,7 @@
-"""Killed, full, gone, locked: nothing acknowledged is lost, nothing is half there, and no restart is needed after.
+"""Faults: killed processes, a full disk, a stopped or locked database.
 
-``CS_TEST_KILLS=20`` kills more often than the twice that a usual run has time for.
+No acknowledged write is lost, no write is stored partially, and the service recovers without a restart.
+``CS_TEST_KILLS=20`` kills the service more often than the default of 2.
 """
 
 from __future__ import annotations
@@ -48,25 +49,25 @@ def problem(response: Any, status: int, code: str) -> str:
 
 
 class Clerk:
-    """Enrols 200 signers with two references each, by four hands; repeats what was not acknowledged."""
+    """Enrols 200 signers with two references each, in four threads; repeats unacknowledged requests."""
 
     def __init__(self, images: list[bytes]) -> None:
         self.images = images
         self.acknowledged: dict[str, dict[str, Any]] = {}
         self.refused: list[str] = []
-        self._told = threading.Condition()
+        self._changed = threading.Condition()
 
-    def wait_for(self, count: int, hands: list[threading.Thread]) -> None:
-        """Wait until `count` are acknowledged, or no hand is at work any more."""
-        with self._told:
-            while len(self.acknowledged) < count and any(hand.is_alive() for hand in hands):
-                self._told.wait(0.5)
+    def wait_for(self, count: int, threads: list[threading.Thread]) -> None:
+        """Wait until `count` enrolments have been acknowledged or all threads have ended."""
+        with self._changed:
+            while len(self.acknowledged) < count and any(thread.is_alive() for thread in threads):
+                self._changed.wait(0.5)
 
     def pair(self, n: int) -> tuple[bytes, bytes]:
         return self.images[n % len(self.images)], self.images[(n + 1) % len(self.images)]
 
     def work(self, url: str) -> list[threading.Thread]:
-        def hand(first: int) -> None:
+        def enrol_every_fourth(first: int) -> None:
             with httpx.Client(base_url=url, timeout=30) as client:
                 for n in range(first, ENROLMENTS, 4):
                     name = f"s{n:03}"
@@ -78,20 +79,20 @@ class Clerk:
                         return
                     if answer.status_code == 201:
                         self.acknowledged[name] = answer.json()
-                        with self._told:
-                            self._told.notify_all()
+                        with self._changed:
+                            self._changed.notify_all()
                     else:
                         self.refused.append(answer.text)
 
-        hands = [threading.Thread(target=hand, args=(n,)) for n in range(4)]
-        for thread in hands:
+        threads = [threading.Thread(target=enrol_every_fourth, args=(n,)) for n in range(4)]
+        for thread in threads:
             thread.start()
-        return hands
+        return threads
 
 
 @both
 @pytest.mark.timeout(900)
-def test_kill_9_amid_200_enrolments_loses_nothing_and_leaves_nothing_half(
+def test_sigkill_during_200_enrolments_loses_no_acknowledged_write_and_leaves_no_partial_one(
     start: Start, draw: Draw, sql: Sql, opened: Callable[..., Any]
 ) -> None:
     chance = random.Random(seed := random.randrange(1 << 32))
@@ -100,21 +101,21 @@ def test_kill_9_amid_200_enrolments_loses_nothing_and_leaves_nothing_half(
     marks = sorted(chance.sample(range(5, ENROLMENTS - 5), KILLS))
     for mark in marks:
         service = start().ready()
-        hands = clerk.work(service.url)
-        clerk.wait_for(mark, hands)
+        threads = clerk.work(service.url)
+        clerk.wait_for(mark, threads)
         time.sleep(chance.uniform(0, 0.05))
         service.process.kill()
         service.finish()
-        for hand in hands:
-            hand.join()
-        check_whole(sql, clerk)
+        for thread in threads:
+            thread.join()
+        check_consistency(sql, clerk)
     service = start().ready()
-    for hand in clerk.work(service.url):
-        hand.join()
+    for thread in clerk.work(service.url):
+        thread.join()
     assert clerk.refused == []
     assert len(clerk.acknowledged) == ENROLMENTS
-    check_whole(sql, clerk)
-    assert len(sql('SELECT 1 FROM "references"')) == 2 * ENROLMENTS, "a repetition doubles nothing"
+    check_consistency(sql, clerk)
+    assert len(sql('SELECT 1 FROM "references"')) == 2 * ENROLMENTS, "repeated requests add no duplicates"
     with httpx.Client(base_url=service.url, timeout=60) as client:
         for name, told in list(clerk.acknowledged.items())[::10]:
             kept = client.get(f"/signers/{name}/references").json()["references"]
@@ -127,12 +128,12 @@ def test_kill_9_amid_200_enrolments_loses_nothing_and_leaves_nothing_half(
         assert verify(client, "s000", clerk.images[2]).status_code == 200
     store = opened()
     for column in reencryption.SEALED_COLUMNS:
-        for outcome in reencryption.check(store, column, store.read_now(reencryption.every, column)):
+        for outcome in reencryption.check(store, column, store.read_now(reencryption.find_all, column)):
             assert outcome.failed == {}
 
 
-def check_whole(sql: Sql, clerk: Clerk) -> None:
-    """What is acknowledged is there, and whatever is there is whole."""
+def check_consistency(sql: Sql, clerk: Clerk) -> None:
+    """Check that all acknowledged enrolments are stored and that no enrolment is stored partially."""
     rows = sql(
         "SELECT s.signer_id, r.reference_id, i.reference_id, t.reference_id FROM signers s "
         'LEFT JOIN "references" r ON r.signer_key = s.key '
@@ -154,7 +155,7 @@ def check_whole(sql: Sql, clerk: Clerk) -> None:
 
 
 def small(image: bytes) -> bytes:
-    """The same signature in fewer pixels: what is tested here is the store."""
+    """Reduce the size of an image, because only the store is tested here."""
     out = io.BytesIO()
     shown = Image.open(io.BytesIO(image)).convert("L")
     shown.thumbnail((260, 260))
@@ -163,7 +164,7 @@ def small(image: bytes) -> bytes:
 
 
 def bulky(image: bytes) -> bytes:
-    """The same signature in half a megabyte."""
+    """Enlarge an image to half a megabyte."""
     out = io.BytesIO()
     Image.open(io.BytesIO(image)).convert("L").resize((1000, 500)).save(out, "BMP")
     return out.getvalue()
@@ -173,9 +174,9 @@ def bulky(image: bytes) -> bytes:
 def fill_disk(
     database: Database, request: pytest.FixtureRequest
 ) -> Iterator[Callable[[Service], Callable[[], None]]]:
-    """``relieve = fill_disk(service)``: no file of the database may grow any more, until ``relieve()``.
+    """``relieve = fill_disk(service)``: the files of the database cannot grow until ``relieve()`` is called.
 
-    A limit on the size of files stands in for a disk without room: it needs no root, and comes and goes.
+    A limit on the file size simulates a full disk. It does not require root privileges and can be removed.
     """
     if database.is_sqlite:
 
@@ -198,7 +199,7 @@ def fill_disk(
 
 
 @both
-def test_a_full_disk_is_told_readiness_drops_and_room_is_enough_to_recover(
+def test_a_full_disk_is_reported_and_the_service_recovers_when_space_is_freed(
     start: Start, draw: Draw, sql: Sql, fill_disk: Callable[[Service], Callable[[], None]]
 ) -> None:
     service = start().ready()
@@ -207,7 +208,7 @@ def test_a_full_disk_is_told_readiness_drops_and_room_is_enough_to_recover(
         assert enrol(client, "a", draw(1, 0), draw(1, 1)).status_code == 201
         relieve = fill_disk(service)
         kept = 0
-        for n, image in enumerate(images):  # some may still fit
+        for n, image in enumerate(images):  # the first ones may still fit
             response = enrol(client, f"b{n}", image)
             if response.status_code != 201:
                 break
@@ -215,8 +216,10 @@ def test_a_full_disk_is_told_readiness_drops_and_room_is_enough_to_recover(
         assert "disk is full or failing" in problem(response, 503, "store-unavailable")
         assert int(response.headers["Retry-After"]) > 0
         problem(client.get("/readyz"), 503, "store-unavailable")
-        assert client.get("/livez").status_code == 200, "a restart would not help"
-        assert client.get("/signers/a").json()["references"] == 2, "what is there can be read"
+        assert client.get("/livez").status_code == 200, (
+            "the process is alive, because a restart would not help"
+        )
+        assert client.get("/signers/a").json()["references"] == 2, "stored data can be read"
         relieve()
         assert client.get("/readyz").status_code == 200
         assert enrol(client, f"b{kept}", images[kept]).status_code == 201
@@ -228,25 +231,27 @@ def test_a_full_disk_is_told_readiness_drops_and_room_is_enough_to_recover(
 
 @pytest.fixture
 def own_server() -> Iterator[Postgres]:
-    """A PostgreSQL that may be stopped."""
+    """A PostgreSQL server that a test may stop."""
     server = Postgres().start()
     yield server
     server.close()
 
 
-def test_a_database_that_goes_and_comes_back_needs_no_restart(
+def test_the_service_recovers_when_the_database_returns(
     serve: Callable[..., TestClient], own_server: Postgres, draw: Draw
 ) -> None:
     client = serve(database_url=own_server.url(own_server.new_database()))
     assert enrol(client, "a", draw(1, 0), draw(1, 1)).status_code == 201
-    for how in (signal.SIGINT, signal.SIGQUIT):  # shut down, and crashed
-        own_server.stop(how)
+    for stop_signal in (signal.SIGINT, signal.SIGQUIT):  # shutdown, crash
+        own_server.stop(stop_signal)
         begin = time.monotonic()
         problem(client.get("/signers"), 503, "store-unavailable")
         problem(verify(client, "a", draw(1, 2)), 503, "store-unavailable")
         detail = problem(enrol(client, "b", draw(2, 0)), 503, "store-unavailable")
         assert "connection" in detail or "cannot be reached" in detail
-        assert str(own_server.folder) not in detail, "where the database lies is for the log"
+        assert str(own_server.folder) not in detail, (
+            "the location of the database must appear in the log only"
+        )
         problem(client.get("/readyz"), 503, "store-unavailable")
         assert client.get("/livez").status_code == 200
         assert time.monotonic() - begin < 5
@@ -256,7 +261,7 @@ def test_a_database_that_goes_and_comes_back_needs_no_restart(
     assert enrol(client, "b", draw(2, 0)).status_code == 201
 
 
-def test_a_database_that_crashes_amid_enrolments_keeps_what_was_acknowledged(
+def test_acknowledged_enrolments_survive_a_crash_of_the_database(
     serve: Callable[..., TestClient], own_server: Postgres, draw: Draw
 ) -> None:
     name = own_server.new_database()
@@ -291,7 +296,7 @@ def test_a_database_that_crashes_amid_enrolments_keeps_what_was_acknowledged(
     assert len(rows) == own_server.execute("SELECT count(*) FROM signers", name)[0][0]
 
 
-def test_connections_that_were_cut_are_made_anew(
+def test_terminated_connections_are_replaced(
     serve: Callable[..., TestClient], own_server: Postgres, draw: Draw
 ) -> None:
     client = serve(database_url=own_server.url(own_server.new_database()))
@@ -304,13 +309,13 @@ def test_connections_that_were_cut_are_made_anew(
 
 
 @both
-def test_a_value_that_no_database_takes_is_the_caller_s_fault(enrolled: TestClient) -> None:
+def test_a_value_that_the_database_cannot_store_is_a_client_error(enrolled: TestClient) -> None:
     response = enrolled.get("/signers/writer-1/references/%00")
     assert response.status_code in {400, 404}
     assert enrolled.get("/verifications/%00").status_code in {400, 404}
 
 
-def test_a_file_that_another_program_locks_is_busy(
+def test_a_database_file_locked_by_another_program_is_reported_as_busy(
     settings: Settings,
     serve: Callable[..., TestClient],
     draw: Draw,
@@ -333,13 +338,13 @@ def test_a_file_that_another_program_locks_is_busy(
 
 
 @both
-def test_a_shutdown_answers_what_is_being_written_and_nothing_else(
+def test_a_shutdown_completes_or_rolls_back_a_write_in_progress(
     start: Start, draw: Draw, sql: Sql, database: Database
 ) -> None:
-    """Another program keeps the write waiting until the service's patience at shutdown is over.
+    """Another program holds a lock until the grace period of the shutdown is over.
 
-    On PostgreSQL it keeps a row that the transaction needs: the write has begun, and is carried out as a whole or not
-    at all. On SQLite it keeps the whole database: the write has not begun, and never does.
+    On PostgreSQL, it locks a row that the transaction needs: the write has begun, and is committed or rolled back. On
+    SQLite, it locks the database: the write has not begun, and must not begin.
     """
     service = start(shutdown_grace_s="4", deadline_s="4").ready()
     with httpx.Client(base_url=service.url, timeout=60) as client:
@@ -369,12 +374,12 @@ def test_a_shutdown_answers_what_is_being_written_and_nothing_else(
     if database.is_sqlite:
         assert told is not None, output
         assert (told.status_code, kept) == (503, 0), (told.text, output)
-    else:  # the connection may break, which promises everything or nothing
+    else:  # the connection may break; then the write is stored completely or not at all
         assert told is None or (told.status_code, kept) == (200, 1), (told and told.text, output)
         assert kept == len(sql("SELECT 1 FROM audit WHERE action = 'verify'")) <= 1, output
 
 
-def test_writers_of_one_process_wait_their_turn_instead_of_giving_up(
+def test_writers_of_one_process_wait_for_each_other_without_a_timeout(
     opened: Callable[..., Store], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store_engine, "BUSY_TIMEOUT_S", 0.1)

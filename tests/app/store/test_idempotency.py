@@ -1,4 +1,4 @@
-"""A retry after a lost answer gets the first one: across replicas, restarts and at the same moment."""
+"""Retries get the answer of the first request: at other replicas, after restarts and concurrently."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Serve = Callable[..., TestClient]
 KEY = {"Idempotency-Key": "card-4711"}
 
 
-def test_another_replica_gives_the_first_answer(serve: Serve, draw: Draw, sql: Sql) -> None:
+def test_another_replica_returns_the_first_answer(serve: Serve, draw: Draw, sql: Sql) -> None:
     one, two = serve(), serve()
     first = enrol(one, "a", draw(1, 0), draw(1, 1), headers=KEY)
     again = enrol(two, "a", draw(1, 0), draw(1, 1), headers=KEY)
@@ -49,7 +49,7 @@ def test_a_changed_request_under_the_same_key_is_a_conflict(
 
 
 @pytest.mark.parametrize("call", ["enrol", "verify"])
-def test_the_same_request_at_two_replicas_at_once_is_done_once(
+def test_concurrent_identical_requests_at_two_replicas_are_carried_out_once(
     serve: Serve, draw: Draw, sql: Sql, call: str
 ) -> None:
     replicas = [serve(), serve()]
@@ -80,7 +80,7 @@ def test_the_same_request_at_two_replicas_at_once_is_done_once(
         assert len(sql("SELECT 1 FROM verifications")) == rounds
 
 
-def test_two_different_requests_at_once_under_one_key_do_one_and_refuse_the_other(
+def test_of_two_concurrent_requests_with_the_same_key_one_is_refused(
     serve: Serve, draw: Draw, sql: Sql
 ) -> None:
     replicas = [serve(), serve()]
@@ -95,13 +95,13 @@ def test_two_different_requests_at_once_under_one_key_do_one_and_refuse_the_othe
     assert len(sql('SELECT 1 FROM "references"')) == 1
 
 
-def test_a_restart_forgets_no_answer(start: Callable[..., Any], draw: Draw) -> None:
+def test_answers_survive_a_restart(start: Callable[..., Any], draw: Draw) -> None:
     import httpx  # noqa: PLC0415
 
     first = start().ready()
     with httpx.Client(base_url=first.url) as client:
         told = enrol(client, "a", draw(1, 0), headers=KEY)
-    first.process.kill()  # the answer is on its way, or lost
+    first.process.kill()  # the client may not have received the answer
     first.finish()
     with httpx.Client(base_url=start().ready().url) as client:
         again = enrol(client, "a", draw(1, 0), headers=KEY)
@@ -109,12 +109,12 @@ def test_a_restart_forgets_no_answer(start: Callable[..., Any], draw: Draw) -> N
         assert client.get("/signers/a").json()["references"] == 1
 
 
-def test_a_request_that_failed_leaves_its_key_free(enrolled: TestClient, draw: Draw) -> None:
+def test_the_key_of_a_failed_request_can_be_used_again(enrolled: TestClient, draw: Draw) -> None:
     assert enrol(enrolled, "writer-1", draw(1, 0), headers=KEY).json()["code"] == "duplicate-reference"
     assert enrol(enrolled, "writer-1", draw(1, 6), headers=KEY).status_code == 201
 
 
-def test_a_damaged_answer_is_told_and_nothing_is_done_twice(
+def test_a_damaged_answer_is_reported_and_the_request_is_not_repeated(
     enrolled: TestClient, draw: Draw, sql: Sql
 ) -> None:
     verify(enrolled, "writer-1", draw(1, 5), headers=KEY)

@@ -1,4 +1,4 @@
-"""Questioned images and kept answers live as long as the settings say, and no longer."""
+"""Retention: images of questioned signatures and stored answers are deleted after the configured period."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from app.services import maintenance as service_upkeep
+from app.services import maintenance as service_maintenance
 from app.store import maintenance
 from tests.app.store.conftest import Draw, Sql, enrol, verify
 
@@ -23,7 +23,7 @@ def test_by_default_no_questioned_image_is_kept(enrolled: TestClient, draw: Draw
     assert sql("SELECT * FROM questioned_images") == []
 
 
-def test_a_kept_image_is_given_back_until_its_time_is_over(
+def test_a_kept_image_is_available_until_its_retention_period_ends(
     serve: Callable[..., TestClient], draw: Draw, sql: Sql, opened: Callable[..., Any]
 ) -> None:
     client = serve(keep_questioned_days=30)
@@ -34,17 +34,17 @@ def test_a_kept_image_is_given_back_until_its_time_is_over(
     store = opened()
     assert maintenance.purge(store, 30, 24).questioned_images == 1
     assert client.get(f"/verifications/{old}/image").json()["code"] == "image-not-kept"
-    assert client.get(f"/verifications/{old}").status_code == 200, "the verification stays on record"
+    assert client.get(f"/verifications/{old}").status_code == 200, "the verification is kept"
     assert client.get(f"/verifications/{young}/image").content == draw(1, 5)
-    assert maintenance.purge(store, 0, 24).questioned_images == 1, "none is kept any more"
+    assert maintenance.purge(store, 0, 24).questioned_images == 1, "all images have expired"
 
 
-def test_the_purge_happens_by_itself(
+def test_the_service_purges_periodically(
     serve: Callable[..., TestClient], draw: Draw, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import time  # noqa: PLC0415
 
-    monkeypatch.setattr(service_upkeep, "EVERY_S", 0.05)
+    monkeypatch.setattr(service_maintenance, "EVERY_S", 0.05)
     client = serve(keep_questioned_days=30)
     enrol(client, "a", draw(1, 0))
     verify(client, "a", draw(1, 4))
@@ -56,7 +56,7 @@ def test_the_purge_happens_by_itself(
     assert sql("SELECT 1 FROM questioned_images") == []
 
 
-def test_an_answer_is_forgotten_in_time_and_the_key_is_free_again(
+def test_an_expired_answer_is_deleted_and_its_key_can_be_used_again(
     enrolled: TestClient, draw: Draw, sql: Sql, opened: Callable[..., Any]
 ) -> None:
     key = {"Idempotency-Key": "cheque"}

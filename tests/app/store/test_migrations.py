@@ -1,4 +1,4 @@
-"""The tables are what the migrations make, and a store of the first release comes over without loss."""
+"""The migrations create the schema of the code, and a store of the first release is migrated without loss."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def upgrade(engine: Engine, revision: str) -> None:
         command.upgrade(config, revision)
 
 
-def test_the_migrations_make_the_tables_that_the_code_uses(empty: Database) -> None:
+def test_migrations_create_the_schema_of_the_code(empty: Database) -> None:
     engine = open_engine(empty.url, 1)
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []

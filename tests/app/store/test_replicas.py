@@ -1,4 +1,4 @@
-"""Several processes on one database: nothing is lost or doubled, and each sees what the others did."""
+"""Replicas on one database: no write is lost or duplicated, and every replica sees the changes of the others."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ pytestmark = pytest.mark.both_databases
 Serve = Callable[..., TestClient]
 
 
-def test_enrolments_of_one_new_signer_at_two_replicas_all_count(serve: Serve, draw: Draw, sql: Sql) -> None:
+def test_concurrent_enrolments_of_one_new_signer_at_two_replicas_are_all_stored(
+    serve: Serve, draw: Draw, sql: Sql
+) -> None:
     replicas = [serve(), serve()]
     images = [draw(n % 6, n) for n in range(12)]
     with ThreadPoolExecutor(6) as pool:
@@ -35,10 +37,10 @@ def test_enrolments_of_one_new_signer_at_two_replicas_all_count(serve: Serve, dr
         assert replica.get("/signers/new").json()["references"] == len(images)
         assert len(verify(replica, "new", draw(1, 1)).json()["references"]) == len(images)
     ((sequence,),) = sql("SELECT sequence FROM tenants WHERE tenant_id = 'default'")
-    assert sequence == len(images), "each change has a number of its own"
+    assert sequence == len(images), "each change has its own number"
 
 
-def test_the_same_image_at_two_replicas_is_one_reference(serve: Serve, draw: Draw, sql: Sql) -> None:
+def test_the_same_image_enrolled_at_two_replicas_is_one_reference(serve: Serve, draw: Draw, sql: Sql) -> None:
     replicas = [serve(), serve()]
     for n in range(4):
         with ThreadPoolExecutor(4) as pool:
@@ -49,7 +51,7 @@ def test_the_same_image_at_two_replicas_is_one_reference(serve: Serve, draw: Dra
     assert len(sql('SELECT 1 FROM "references"')) == 4
 
 
-def test_an_erasure_and_an_enrolment_at_once_leave_nothing_half(serve: Serve, draw: Draw, sql: Sql) -> None:
+def test_concurrent_erasure_and_enrolment_leave_no_partial_data(serve: Serve, draw: Draw, sql: Sql) -> None:
     replicas = [serve(), serve()]
     for n in range(6):
         enrol(replicas[0], "a", draw(1, n))
@@ -57,7 +59,7 @@ def test_an_erasure_and_an_enrolment_at_once_leave_nothing_half(serve: Serve, dr
             erased = pool.submit(replicas[0].delete, "/signers/a")
             added = pool.submit(enrol, replicas[1], "a", draw(2, n))
             assert erased.result().status_code == 204
-            # 409 signer-erased: the enrolment had seen the signer whom the erasure took.
+            # 409 signer-erased: the enrolment had found the signer before the erasure.
             assert added.result().status_code in {201, 409}, added.result().text
         shown = replicas[1].get("/signers/a")
         if shown.status_code == 200:
@@ -67,7 +69,7 @@ def test_an_erasure_and_an_enrolment_at_once_leave_nothing_half(serve: Serve, dr
     assert sql('SELECT 1 FROM "references"') == sql("SELECT 1 FROM reference_images") == []
 
 
-def test_every_index_follows_every_change(serve: Serve, draw: Draw) -> None:
+def test_the_index_of_every_replica_follows_all_changes(serve: Serve, draw: Draw) -> None:
     replicas = [serve(), serve(), serve()]
 
     def seen(replica: TestClient) -> set[str]:
@@ -96,8 +98,8 @@ def test_every_index_follows_every_change(serve: Serve, draw: Draw) -> None:
         looking.join()
 
 
-def test_a_change_is_numbered_only_when_all_before_it_are_there(opened: Callable[..., Any]) -> None:
-    """A reader that sees number n sees every change up to n: numbers are taken behind a lock, not from a sequence."""
+def test_a_change_number_is_visible_only_after_all_smaller_ones(opened: Callable[..., Any]) -> None:
+    """A reader that sees number n sees all changes up to n, because numbers are assigned under a lock."""
     one, two = opened(), opened()
     order: list[int] = []
     entered, may_go = threading.Event(), threading.Event()
@@ -121,7 +123,7 @@ def test_a_change_is_numbered_only_when_all_before_it_are_there(opened: Callable
         second = pool.submit(two.write_now, quick)
         second.add_done_callback(lambda _: order.append(2))
         first.add_done_callback(lambda _: order.append(1))
-        assert two.read_now(change_counters.sequence, "t") == 1, "what is not committed is not counted"
+        assert two.read_now(change_counters.sequence, "t") == 1, "uncommitted changes are not counted"
         assert not second.done()
         may_go.set()
         assert (first.result(20), second.result(20)) == (2, 3)
@@ -129,7 +131,7 @@ def test_a_change_is_numbered_only_when_all_before_it_are_there(opened: Callable
     assert len(two.read_now(change_counters.changed_since, "t", 1)) == 2
 
 
-def test_replicas_that_start_at_once_migrate_once(
+def test_replicas_that_start_concurrently_migrate_once(
     database: Database, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     if database.is_sqlite:

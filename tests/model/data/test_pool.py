@@ -1,4 +1,4 @@
-"""Invented movements kept on disk: the same as the writer makes them, and made once."""
+"""Cache of synthetic trajectories: equal to those of the writers, and generated once."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from model.synthetic.writer import Habits, Writer
 PEOPLE = Population(writers=3, genuine=2, forgeries=3, forgers=2, seed=77)
 
 
-def test_the_pool_holds_what_the_writers_write(tmp_path: Path) -> None:
+def test_the_pool_contains_the_trajectories_of_its_writers(tmp_path: Path) -> None:
     pool = open_pool(PEOPLE, tmp_path)
     genuine, kept = Writer(78).genuine(1), pool.trajectory(1, 1, forged=False)
     assert np.allclose(kept.xy, genuine.xy, atol=1e-4)
     assert np.array_equal(kept.pen_down, genuine.pen_down)
-    forged = Writer(79).forgery(0, 1)  # the third of them is the first forger's second
+    forged = Writer(79).forgery(0, 1)  # number 2 is the second forgery of the first forger
     assert np.allclose(pool.trajectory(2, 2, forged=True).xy, forged.xy, atol=1e-4)
 
 
@@ -33,14 +33,14 @@ def test_a_population_has_its_own_habits(tmp_path: Path) -> None:
     assert not np.array_equal(kept.xy, open_pool(PEOPLE, tmp_path).trajectory(1, 1, forged=False).xy)
 
 
-def test_writers_are_invented_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trajectories_are_generated_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = open_pool(PEOPLE, tmp_path)
-    monkeypatch.setattr("model.synthetic.pool._write", lambda *_: pytest.fail("invented again"))
+    monkeypatch.setattr("model.synthetic.pool._write", lambda *_: pytest.fail("generated again"))
     again = open_pool(PEOPLE, tmp_path)
     assert np.array_equal(first.trajectory(0, 0, forged=True).xy, again.trajectory(0, 0, forged=True).xy)
 
 
-def test_invented_people_to_calibrate_on_are_not_those_that_train() -> None:
+def test_the_synthetic_data_set_has_its_own_writers() -> None:
     dataset = open_dataset("synthetic/validation")
     assert dataset.terms == "permissive"
     assert len(dataset.signers()) == 120

@@ -1,4 +1,4 @@
-"""DecoderPool of corpora: who signed what, recordings drawn upright, repeats left out, splits by person."""
+"""Readers of corpora: signers, orientation of recordings, duplicates, splits by writer, stroke widths."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def image(path: Path, shade: int) -> None:
     cv2.imwrite(str(path), np.full((20, 40), shade, np.uint8))
 
 
-def test_susig_recordings_are_read_upright_with_the_pen_lifted_between_strokes(tmp_path: Path) -> None:
+def test_susig_recordings_are_upright_with_the_pen_up_between_strokes(tmp_path: Path) -> None:
     for part in ("visual", "blind"):
         (tmp_path / part).mkdir()
         for kind, number in (("g", 1), ("g", 2), ("f", 1)):
@@ -43,7 +43,7 @@ def test_susig_recordings_are_read_upright_with_the_pen_lifted_between_strokes(t
     assert visual is not None
     upright = visual()
     assert upright.xy[:, 1].tolist()[:3] == [-100.0, -50.0, 0.0]  # downwards in a trajectory
-    # Three points, the pen lifted, then the second stroke without its repeated point, and lifted again.
+    # Three points, pen up, the second stroke without its repeated point, pen up.
     assert upright.pen_down.tolist() == [True, True, True, False, True, True, False]
     assert upright.pressure.max() == 1.0
     grey = dataset.genuine("003/visual")[0].grey()
@@ -54,14 +54,14 @@ def test_susig_recordings_are_read_upright_with_the_pen_lifted_between_strokes(t
 @pytest.mark.parametrize(
     "text", ["", HEADER + "1 2 3\n4 5 6\n", HEADER + "1 2 3 4 1\n", HEADER + "a b c d e\n"]
 )
-def test_a_file_that_is_no_recording_is_refused(tmp_path: Path, text: str) -> None:
+def test_an_invalid_recording_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "001_g_01.sig"
     path.write_text(text)
     with pytest.raises(DataError, match="SUSIG recording"):
         read_trajectory(path, upwards=True, pressure_levels=255.0)
 
 
-def test_bhsig260_is_read_by_script_and_without_repeats(tmp_path: Path) -> None:
+def test_bhsig260_is_read_by_script_and_without_duplicates(tmp_path: Path) -> None:
     for script, initial in (("Hindi", "H"), ("Bengali", "B")):
         for number in (1, 2, 3):
             image(tmp_path / "bhsig260" / script / "007" / f"{initial}-S-007-G-{number:02d}.png", 60 * number)
@@ -75,7 +75,7 @@ def test_bhsig260_is_read_by_script_and_without_repeats(tmp_path: Path) -> None:
     assert len(hindi.forgeries("H-007")) == 1
 
 
-def test_a_folder_s_repeats_are_left_out_across_genuine_and_forged(tmp_path: Path) -> None:
+def test_duplicates_are_skipped_across_genuine_and_forged(tmp_path: Path) -> None:
     image(tmp_path / "nfi001" / "genuine" / "a.png", 60)
     image(tmp_path / "nfi001" / "genuine" / "b.png", 120)
     image(tmp_path / "nfi001" / "forged" / "c.png", 60)
@@ -85,7 +85,7 @@ def test_a_folder_s_repeats_are_left_out_across_genuine_and_forged(tmp_path: Pat
     assert [Path(s.key).name for s in dataset.forgeries("nfi001")] == ["d.png"]
 
 
-def test_people_are_split_by_number_the_same_in_both_parts_of_a_corpus(tmp_path: Path) -> None:
+def test_writers_are_split_by_number_in_the_same_way_in_all_parts_of_a_corpus(tmp_path: Path) -> None:
     for script, initial in (("Hindi", "H"), ("Bengali", "B")):
         for person in range(1, 13):
             for number in (1, 2):
@@ -98,7 +98,7 @@ def test_people_are_split_by_number_the_same_in_both_parts_of_a_corpus(tmp_path:
     assert len(split(hindi, "train").signers()) == 8
 
 
-def test_evenly_spaced_points_do_not_depend_on_how_slowly_a_hand_moved() -> None:
+def test_equidistant_points_do_not_depend_on_the_speed_of_writing() -> None:
     def corner(points: int) -> Trajectory:
         leg = np.linspace(0.0, 1.0, points)
         xy = np.concatenate([np.stack([leg, 0 * leg], 1), np.stack([1 + 0 * leg, leg], 1)[1:]])
@@ -113,7 +113,7 @@ def test_evenly_spaced_points_do_not_depend_on_how_slowly_a_hand_moved() -> None
 
 
 @pytest.mark.parametrize("width", [3.0, 5.0, 8.0, 12.0])
-def test_strokes_are_brought_to_a_width_whatever_pen_wrote_them(width: float) -> None:
+def test_stroke_width_is_changed_regardless_of_the_pen(width: float) -> None:
     for pen in (4, 9):
         scan = np.zeros((120, 240), np.uint8)
         cv2.polylines(
@@ -126,7 +126,7 @@ def test_strokes_are_brought_to_a_width_whatever_pen_wrote_them(width: float) ->
         assert stroke_width(bring_to_width(scan, width)) == pytest.approx(width, abs=1.3)
 
 
-def test_thinned_strokes_stay_in_one_piece() -> None:
+def test_thinned_strokes_stay_connected() -> None:
     scan = np.zeros((120, 240), np.uint8)
     cv2.polylines(
         scan, [np.array([[20, 90], [80, 30], [140, 90], [220, 40]])], isClosed=False, color=255, thickness=3
@@ -135,7 +135,7 @@ def test_thinned_strokes_stay_in_one_piece() -> None:
     assert cv2.connectedComponents((thin > 96).astype(np.uint8))[0] == 2  # paper and one stroke
 
 
-def test_widths_hide_which_of_two_pens_wrote() -> None:
+def test_random_widths_hide_the_difference_between_two_pens() -> None:
     canvas = Canvas(112, 224)
     ranges = NONE.model_copy(update={"widths": (1.5, 4.0)})
     assert isinstance(ranges, Augmentation)
@@ -156,11 +156,11 @@ def test_widths_hide_which_of_two_pens_wrote() -> None:
     assert np.std(drawn[3]) > 0.4
 
 
-def test_a_plain_folder_is_opened_by_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_is_opened_by_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     image(tmp_path / "mine" / "anna" / "genuine" / "a.png", 60)
     monkeypatch.chdir(tmp_path)
     for name in (str(tmp_path / "mine"), "./mine", "../" + tmp_path.name + "/mine"):
         dataset = open_dataset(name)
         assert (dataset.name, tuple(dataset.signers())) == ("mine", ("anna",))
-    with pytest.raises(DataError, match="no folder"):
+    with pytest.raises(DataError, match="does not exist"):
         open_dataset(str(tmp_path / "absent"))

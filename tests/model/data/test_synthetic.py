@@ -1,4 +1,4 @@
-"""The synthetic writer: seeded, varied as a hand is, forged by another hand, fast."""
+"""Synthetic writers: reproducible, variable, forged by others, fast to render."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def blurred(trajectory: Trajectory) -> NDArray[np.float64]:
     return image.reshape(16, 2, 32, 2).mean(axis=(1, 3)).ravel()
 
 
-def test_the_same_seed_gives_the_same_bytes() -> None:
+def test_the_same_seed_gives_identical_images() -> None:
     assert np.array_equal(Writer(3).genuine_image(2), Writer(3).genuine_image(2))
     assert np.array_equal(Writer(3).forgery_image(1, 0), Writer(3).forgery_image(1, 0))
     assert not np.array_equal(Writer(3).genuine(0).xy, Writer(3).genuine(1).xy)
 
 
-def test_habits_set_how_far_hands_vary_and_how_close_forgers_come() -> None:
+def test_habits_determine_the_variability_of_writers_and_the_error_of_forgers() -> None:
     def mean_distance(habits: Habits, *, forged: bool) -> float:
         distances = []
         for seed in range(60, 90):
@@ -46,16 +46,16 @@ def test_habits_set_how_far_hands_vary_and_how_close_forgers_come() -> None:
     assert np.array_equal(Writer(3, Habits()).genuine(0).xy, Writer(3).genuine(0).xy)
 
 
-def test_specimens_of_a_writer_are_closer_than_forgeries_and_those_closer_than_strangers() -> None:
-    own, forged, strange = [], [], []
+def test_genuine_specimens_are_closer_than_skilled_forgeries_and_those_closer_than_random_forgeries() -> None:
+    own, forged, random = [], [], []
     for seed in range(60, 90):
         writer, other = Writer(seed), Writer(seed + 1000)
         reference = blurred(writer.genuine(0))
         own += [np.linalg.norm(reference - blurred(writer.genuine(n))) for n in (1, 2, 3)]
         forged += [np.linalg.norm(reference - blurred(writer.forgery(f, 0))) for f in (0, 1, 2)]
-        strange.append(np.linalg.norm(reference - blurred(other.genuine(0))))
+        random.append(np.linalg.norm(reference - blurred(other.genuine(0))))
     assert np.mean(own) < 0.95 * np.mean(forged)
-    assert np.mean(forged) < 0.9 * np.mean(strange)
+    assert np.mean(forged) < 0.9 * np.mean(random)
 
 
 def test_a_forger_is_slower_and_needs_more_strokes() -> None:
@@ -80,7 +80,7 @@ def test_every_specimen_is_a_usable_signature() -> None:
 
 
 def test_drawing_on_the_canvas_agrees_with_isolating_the_scan() -> None:
-    """Training draws straight onto the canvas; the service sees scans. Both must show the same writing."""
+    """Training renders directly on the canvas, the service gets scans. Both must give similar canvases."""
     canvas, errors, ink = Canvas(64, 128, "moments", 0.8), [], []
     for seed in range(12):
         trajectory = Writer(seed).genuine(0)
@@ -94,7 +94,7 @@ def test_drawing_on_the_canvas_agrees_with_isolating_the_scan() -> None:
     assert np.mean(errors) < 0.6 * np.mean(ink)
 
 
-def test_perturbation_stays_below_the_hand_s_own_variation() -> None:
+def test_perturbation_is_small_compared_with_the_size_of_the_signature() -> None:
     rng = np.random.default_rng(0)
     for seed in range(10):
         trajectory = Writer(seed).genuine(0)
@@ -103,15 +103,15 @@ def test_perturbation_stays_below_the_hand_s_own_variation() -> None:
         assert 0.0 < np.abs(moved.xy - trajectory.xy).mean() < 0.03 * size
 
 
-def test_pens_are_varied() -> None:
+def test_random_pens_differ_in_width() -> None:
     rng = np.random.default_rng(0)
     widths = [random_pen(rng).width for _ in range(50)]
     assert max(widths) > 2.0 * min(widths)
 
 
 @pytest.mark.alone
-def test_drawing_is_fast_beside_inverting_a_matrix() -> None:
-    """Hundreds a second: a specimen with its scan costs less than twenty inversions of a 200 x 200 matrix."""
+def test_rendering_is_fast_compared_with_inverting_a_matrix() -> None:
+    """A specimen with its scan takes less time than twenty inversions of a 200 x 200 matrix."""
     matrix = np.random.default_rng(0).normal(size=(200, 200))
 
     def seconds(action, times: int) -> float:  # type: ignore[no-untyped-def]
@@ -127,7 +127,7 @@ def test_drawing_is_fast_beside_inverting_a_matrix() -> None:
     assert seconds(writer.genuine_image, 20) < 20 * seconds(lambda _: np.linalg.inv(matrix), 20)
 
 
-def test_synth_writes_the_plain_folder_layout(tmp_path: Path) -> None:
+def test_synth_writes_the_folder_layout(tmp_path: Path) -> None:
     write_folder(tmp_path / "out", writers=2, genuine=3, forged=2, seed=1)
     files = sorted(p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*.png"))
     assert files[0] == "writer-001/forged/01.png"
@@ -136,7 +136,7 @@ def test_synth_writes_the_plain_folder_layout(tmp_path: Path) -> None:
         write_folder(tmp_path / "out", writers=1, genuine=1, forged=0, seed=1)
 
 
-def test_svc2004_recordings_are_read_upright_and_cleaned(tmp_path: Path) -> None:
+def test_svc2004_recordings_are_upright_and_without_repeated_points(tmp_path: Path) -> None:
     path = tmp_path / "U1S1.TXT"
     path.write_text("4\n0 0 100 1 0 0 512\n0 0 110 1 0 0 512\n10 5 120 1 0 0 1023\n20 0 90 0 0 0 0\n")
     trajectory = read_trajectory(path)

@@ -1,4 +1,4 @@
-"""Fitting, keeping and refusing calibrations; trials have known distributions."""
+"""Calibrations: fitting on trials with known distributions, saving, loading and refusing."""
 
 import json
 from pathlib import Path
@@ -11,20 +11,20 @@ from model.errors import CalibrationMismatched, CalibrationMissing, DataError, W
 from model.evaluation import metrics
 from model.evaluation.calibration_fit import fit_calibration
 from model.evaluation.error_rates import ServiceRule, measure
-from model.evaluation.trials import Gallery, Kind, draw_cases, embedded
+from model.evaluation.trials import Gallery, Kind, draw_cases, gallery_from_embeddings
 
 SHA = "0" * 64
 
 
-def people(
+def make_gallery(
     seed: int,
     writers: int = 25,
     genuine: int = 14,
     forged: int = 12,
     shift: float = 2.2,
-    name: str = "made up",
+    name: str = "points",
 ) -> Gallery:
-    """Writers as points in 8 dimensions, each with a spread of their own; forgeries lie ``shift`` spreads further."""
+    """Writers as clusters in 8 dimensions with different spreads; forgeries are about ``shift`` times as far out."""
     rng = np.random.default_rng(seed)
     rows, signers, flags = [], [], []
     for writer in range(writers):
@@ -34,15 +34,15 @@ def people(
         signers += [f"w{writer:02d}"] * (genuine + forged)
         flags += [True] * genuine + [False] * forged
     keys = [f"{name}-{i}" for i in range(len(rows))]
-    return embedded(name, keys, signers, flags, np.array(rows))
+    return gallery_from_embeddings(name, keys, signers, flags, np.array(rows))
 
 
 @pytest.fixture(scope="module")
 def calibration() -> Calibration:
-    return fit_calibration([people(0, writers=60)], SHA, draws=3)
+    return fit_calibration([make_gallery(0, writers=60)], SHA, draws=3)
 
 
-def test_fitted_rules_never_reward_distance(calibration: Calibration) -> None:
+def test_fitted_rules_are_monotone_in_the_distances(calibration: Calibration) -> None:
     assert [p.references for p in calibration.parameters] == [1, 2, 3, 5, 10]
     for parameters in calibration.parameters:
         assert min(parameters.weights) >= 0
@@ -51,13 +51,13 @@ def test_fitted_rules_never_reward_distance(calibration: Calibration) -> None:
         assert parameters.spread_weight >= 0
 
 
-def test_signers_own_spread_is_used_once_it_is_known(calibration: Calibration) -> None:
-    # Spreads differ by a factor of nearly three here, so ignoring them would be a mistake.
+def test_the_spread_of_the_signer_is_used_with_enough_references(calibration: Calibration) -> None:
+    # The spreads differ by a factor of almost three, so ignoring them would increase the error rates.
     assert calibration.at(10).rule.spread_weight > 0.3
 
 
 def test_stated_rates_hold_for_other_writers(calibration: Calibration) -> None:
-    other = people(1, writers=80)
+    other = make_gallery(1, writers=80)
     for k in (1, 4, 10):
         result = measure(other, "points", ServiceRule(calibration, target_far=0.05), k, draws=3, samples=20)
         assert result.far_skilled is not None
@@ -68,7 +68,7 @@ def test_stated_rates_hold_for_other_writers(calibration: Calibration) -> None:
 
 
 def test_stated_likelihood_ratios_hold_for_other_writers(calibration: Calibration) -> None:
-    other = people(2, writers=80)
+    other = make_gallery(2, writers=80)
     for k in (1, 2, 4, 10):
         result = measure(other, "points", ServiceRule(calibration), k, draws=3, samples=20)
         assert result.cllr is not None
@@ -77,7 +77,7 @@ def test_stated_likelihood_ratios_hold_for_other_writers(calibration: Calibratio
 
 
 def test_more_references_give_fewer_errors(calibration: Calibration) -> None:
-    other = people(3, writers=60)
+    other = make_gallery(3, writers=60)
     rates = []
     for k in (1, 5, 10):
         estimate = measure(other, "points", ServiceRule(calibration), k, draws=3, samples=20).eer_skilled
@@ -99,44 +99,46 @@ def test_empirical_far_at_a_fitted_threshold_is_the_stated_one(calibration: Cali
         scores = np.concatenate(
             [
                 rule.score(case.to_references, case.among_references)[case.kinds == Kind.SKILLED]
-                for case in draw_cases(people(0, writers=60), k, 3)
+                for case in draw_cases(make_gallery(0, writers=60), k, 3)
             ]
         )
         assert metrics.far(scores, calibration.threshold(0.1, k)) == pytest.approx(0.1, abs=0.025)
 
 
-def test_rates_are_never_stated_below_what_was_seen(calibration: Calibration) -> None:
+def test_stated_rates_are_limited_by_the_number_of_signatures(calibration: Calibration) -> None:
     seen = calibration.fitted_on.skilled_forgeries
     assert seen == 60 * 12
     point = calibration.operating_point(-1e6, 5)
     assert point.far_skilled == pytest.approx(1 / seen)
-    assert point.far_random == pytest.approx(calibration.levels[0])  # the curve's end, above 1 / (60 * 59)
+    assert point.far_random == pytest.approx(
+        calibration.levels[0]
+    )  # the end of the curve, above 1 / (60 * 59)
     assert calibration.far_range[0] == pytest.approx(1 / seen)
 
 
-def test_evidence_is_never_stated_beyond_what_was_seen(calibration: Calibration) -> None:
+def test_stated_likelihood_ratios_are_limited_by_the_number_of_signatures(calibration: Calibration) -> None:
     assert calibration.log_likelihood_ratio(-1e6, 5) == pytest.approx(np.log10(60 * 12))
     assert calibration.log_likelihood_ratio(1e6, 5) == pytest.approx(-np.log10(60 * 14))
 
 
-def test_beyond_ten_references_ten_stand(calibration: Calibration) -> None:
+def test_more_than_ten_references_use_the_values_of_ten(calibration: Calibration) -> None:
     assert calibration.at(50).rule == calibration.at(10).rule
     assert calibration.threshold(0.05, 50) == calibration.threshold(0.05, 10)
 
 
 def test_fitting_twice_gives_the_same() -> None:
-    one, other = (fit_calibration([people(5, writers=8)], SHA, draws=2) for _ in range(2))
+    one, other = (fit_calibration([make_gallery(5, writers=8)], SHA, draws=2) for _ in range(2))
     assert one.model_copy(update={"created": other.created}) == other
 
 
-def test_number_of_references_nobody_has_is_left_out() -> None:
-    fitted = fit_calibration([people(6, writers=8, genuine=5)], SHA, draws=2)
+def test_numbers_of_references_that_no_writer_has_are_skipped() -> None:
+    fitted = fit_calibration([make_gallery(6, writers=8, genuine=5)], SHA, draws=2)
     assert [p.references for p in fitted.parameters] == [1, 2, 3]
 
 
 def test_fitting_without_forgeries_or_on_noise_is_refused() -> None:
     with pytest.raises(DataError, match="forgeries"):
-        fit_calibration([people(7, forged=0)], SHA)
+        fit_calibration([make_gallery(7, forged=0)], SHA)
     rng = np.random.default_rng(0)
     signers = np.repeat([f"w{i}" for i in range(6)], 16)
     flags = np.tile([True] * 8 + [False] * 8, 6)
@@ -165,7 +167,7 @@ def test_missing_calibration_is_refused(tmp_path: Path) -> None:
 
 def test_calibration_of_other_weights_is_refused(calibration: Calibration, tmp_path: Path) -> None:
     calibration.save(tmp_path)
-    with pytest.raises(CalibrationMismatched, match="fitted on weights 000000000000"):
+    with pytest.raises(CalibrationMismatched, match="belongs to the weights 000000000000"):
         Calibration.load(tmp_path, "1" * 64)
 
 

@@ -1,4 +1,4 @@
-"""The set rule and the verdict: by hand, and as properties that no input may break."""
+"""The set rule and the verdict: hand-computed values, and properties that hold for all inputs."""
 
 import json
 from dataclasses import asdict
@@ -20,19 +20,19 @@ LEVELS = tuple(ndtr(np.linspace(-3, 3, 13)).tolist())
 
 
 def line(mean: float, deviation: float) -> tuple[float, ...]:
-    """A normal distribution's scores at LEVELS."""
+    """Quantiles of a normal distribution at LEVELS."""
     return tuple((mean + deviation * np.linspace(-3, 3, 13)).tolist())
 
 
 def calibration() -> Calibration:
-    """One and four references: skilled N(2, 0.5), random N(4, 0.5), genuine N(1, 0.5); spread counts from k = 4."""
+    """One and four references: skilled N(2, 0.5), random N(4, 0.5), genuine N(1, 0.5); spread at k = 4."""
     common = {"skilled": line(2, 0.5), "random": line(4, 0.5), "genuine": line(1, 0.5)}
     return Calibration(
         weights_sha256="a" * 64,
         metric="euclidean",
         created=datetime(2025, 1, 1, tzinfo=UTC),
         fitted_on=FittedOn(
-            datasets=("made up",),
+            datasets=("normal",),
             writers=10,
             genuine=200,
             skilled_forgeries=200,
@@ -93,7 +93,7 @@ def test_statistics_by_hand() -> None:
     assert statistics(np.array([7.0])).tolist() == [7.0] * 4
 
 
-def test_spread_is_drawn_to_the_population_when_references_are_few() -> None:
+def test_spread_is_shrunk_to_the_population_mean_if_references_are_few() -> None:
     rule = SetRule((0.0, 0.0, 1.0, 0.0), 1.0, spread_mean=2.0, spread_prior=2.0)
     assert rule.spread(np.zeros((1, 1))) == 2.0
     assert rule.spread(among(2, 5.0)) == pytest.approx((1 * 5 + 2 * 2) / 3)
@@ -113,7 +113,7 @@ def test_verdict_with_one_reference_by_hand() -> None:
     assert verdict.warnings == ("single-reference",)
 
 
-def test_threshold_is_the_signers_own() -> None:
+def test_the_threshold_depends_on_the_signer() -> None:
     tight = judge(np.full(4, 1.5), among(4, 0.5), CALIBRATION, target_far=0.05)
     loose = judge(np.full(4, 1.5), among(4, 1.5), CALIBRATION, target_far=0.05)
     # k = 4: spread (3 s + 1) / 4, so 0.625 against 1.375.
@@ -122,7 +122,7 @@ def test_threshold_is_the_signers_own() -> None:
     assert loose.operating_point == tight.operating_point
 
 
-def test_between_two_thresholds_lies_review() -> None:
+def test_a_distance_between_the_thresholds_is_for_review() -> None:
     strict = judge(np.array([9.0]), np.zeros((1, 1)), CALIBRATION, 0.01, review_far=0.1)
     assert strict.decision == Decision.REJECT
     assert strict.review_threshold is not None
@@ -138,11 +138,11 @@ def test_between_two_thresholds_lies_review() -> None:
 def test_distance_at_the_threshold_is_accepted() -> None:
     threshold = judge(np.array([1.0]), np.zeros((1, 1)), CALIBRATION, 0.05).threshold
     assert judge(np.array([threshold]), np.zeros((1, 1)), CALIBRATION, 0.05).decision == Decision.ACCEPT
-    beyond = threshold + 1e-5  # the next number of so many digits
+    beyond = threshold + 1e-5  # the next number with this many decimals
     assert judge(np.array([beyond]), np.zeros((1, 1)), CALIBRATION, 0.05).decision == Decision.REJECT
 
 
-def test_fixed_threshold_states_the_rates_it_has() -> None:
+def test_a_fixed_threshold_determines_the_operating_point() -> None:
     verdict = judge(np.array([1.9]), np.zeros((1, 1)), CALIBRATION, 0.05, fixed_threshold=2.0)
     assert verdict.decision == Decision.ACCEPT
     assert verdict.operating_point.far_skilled == pytest.approx(0.5)
@@ -156,14 +156,14 @@ def test_rates_that_the_data_cannot_support_are_refused() -> None:
         judge(np.array([1.0]), np.zeros((1, 1)), CALIBRATION, target_far=0.001)
 
 
-def test_what_should_be_looked_at_is_warned_of() -> None:
+def test_suspicious_distances_cause_warnings() -> None:
     copied = judge(np.array([0.01, 1, 1, 1]), among(4, 1.0), CALIBRATION, 0.05)
     assert copied.warnings == ("suspiciously-close",)
     scattered = judge(np.ones(4), among(4, 2.5), CALIBRATION, 0.05)
     assert scattered.warnings == ("inconsistent-references",)
 
 
-def test_tables_that_do_not_belong_together_are_refused() -> None:
+def test_tables_of_different_sizes_are_refused() -> None:
     with pytest.raises(ValueError, match="expected"):
         judge(np.ones(3), np.zeros((2, 2)), CALIBRATION, 0.05)
     with pytest.raises(ValueError, match="expected"):
@@ -209,10 +209,10 @@ def test_the_order_of_references_changes_nothing(
 
 @settings(deadline=None)
 @given(st.data(), st.integers(-30, 30), st.sampled_from([0.05, 0.2]))
-def test_the_numbers_of_a_verdict_are_short_and_agree_with_its_decision(
+def test_the_rounded_numbers_of_a_verdict_imply_its_decision(
     data: st.DataObject, off: int, review: float
 ) -> None:
-    """Also where the distance lies within a digit of a threshold, and after the numbers went over the wire."""
+    """Even if the distance is very close to a threshold, and after serialisation to JSON."""
     threshold = CALIBRATION.threshold(data.draw(st.sampled_from([0.05, review])), 1)
     to_references = np.array([threshold + off * 3e-7])
     verdict = judge(to_references, np.zeros((1, 1)), CALIBRATION, 0.05, review if review > 0.05 else None)
@@ -234,10 +234,10 @@ def test_the_numbers_of_a_verdict_are_short_and_agree_with_its_decision(
     st.sampled_from([1, 4]),
     st.floats(0.01, 3.0),
 )
-def test_the_stated_rate_is_never_above_the_one_asked_for(
+def test_the_stated_rate_is_never_above_the_requested_one(
     thousandths: int, references: int, apart: float
 ) -> None:
-    """Rounding a threshold must not accept more forgeries than the policy shown beside it allows."""
+    """Rounding a threshold must not accept more forgeries than the policy allows."""
     among = np.full((references, references), apart)
     np.fill_diagonal(among, 0.0)
     target = thousandths / 1000
@@ -247,7 +247,7 @@ def test_the_stated_rate_is_never_above_the_one_asked_for(
 
 @settings(deadline=None)
 @given(st.floats(-1e3, 1e3), st.integers(0, 6))
-def test_rounding_down_never_rounds_up_and_takes_less_than_one_digit(value: float, digits: int) -> None:
+def test_rounding_down_decreases_a_value_by_less_than_one_decimal(value: float, digits: int) -> None:
     rounded = round_down(value, digits)
     assert value - 1.001 * 10.0**-digits <= rounded <= value + 1e-12
     assert rounded == round(rounded, digits)

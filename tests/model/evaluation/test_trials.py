@@ -5,7 +5,7 @@ import pytest
 
 from model.evaluation.error_rates import NearestThree, measure, score_cases
 from model.evaluation.metrics import identification_rate
-from model.evaluation.trials import Gallery, Kind, draw_cases, embedded, one_shot
+from model.evaluation.trials import Gallery, Kind, draw_cases, gallery_from_embeddings, one_shot
 
 
 def gallery(
@@ -18,7 +18,7 @@ def gallery(
         rows += [[writer * apart + i / genuine, forgery] for i in range(forged)]
         signers += [f"w{writer}"] * (genuine + forged)
         flags += [True] * genuine + [False] * forged
-    return embedded("line", [str(i) for i in range(len(rows))], signers, flags, np.array(rows))
+    return gallery_from_embeddings("line", [str(i) for i in range(len(rows))], signers, flags, np.array(rows))
 
 
 def test_each_remaining_genuine_signature_and_forgery_is_questioned_once() -> None:
@@ -35,7 +35,7 @@ def test_each_remaining_genuine_signature_and_forgery_is_questioned_once() -> No
         assert len(set(random)) == 20
         assert points.genuine[random].all()
         assert not of_signer[random].any()
-        assert case.to_references == pytest.approx(points.between(case.questioned, case.references))
+        assert case.to_references == pytest.approx(points.distances(case.questioned, case.references))
 
 
 def test_draws_depend_on_the_seed_only() -> None:
@@ -56,7 +56,7 @@ def test_signer_without_remaining_signature_is_left_out() -> None:
 def test_two_names_of_one_writer_are_not_random_forgeries_of_each_other() -> None:
     rows = np.arange(12.0)[:, None]
     signers = ["a/one"] * 4 + ["a/two"] * 4 + ["b/one"] * 4
-    points = embedded("names", [str(i) for i in range(12)], signers, [True] * 12, rows)
+    points = gallery_from_embeddings("names", [str(i) for i in range(12)], signers, [True] * 12, rows)
     for case in draw_cases(points, 1, 1):
         if case.writer.startswith("names:a"):
             assert set(points.signers[case.questioned[case.kinds == Kind.RANDOM]]) == {"b/one"}
@@ -65,7 +65,7 @@ def test_two_names_of_one_writer_are_not_random_forgeries_of_each_other() -> Non
 def test_images_without_signature_are_left_out_and_counted() -> None:
     rows = np.arange(8.0)[:, None]
     rows[2] = np.nan
-    points = embedded("gap", list("abcdefgh"), ["x"] * 4 + ["y"] * 4, [True] * 8, rows)
+    points = gallery_from_embeddings("gap", list("abcdefgh"), ["x"] * 4 + ["y"] * 4, [True] * 8, rows)
     assert points.refused == ("c",)
     assert len(points.keys) == 7
     assert measure(points, "f", NearestThree(), 1, draws=1, samples=10).refused == 1
@@ -99,7 +99,9 @@ def test_subtracting_the_spread_makes_scores_of_signers_comparable() -> None:
         rows += [centre + 2.4 * width * rng.normal(0, 1, 8) for _ in range(8)]
         signers += [f"w{writer:02d}"] * 24
         flags += [True] * 16 + [False] * 8
-    points = embedded("widths", [str(i) for i in range(len(rows))], signers, flags, np.array(rows))
+    points = gallery_from_embeddings(
+        "widths", [str(i) for i in range(len(rows))], signers, flags, np.array(rows)
+    )
     plain, normalised = (
         measure(points, "points", NearestThree(w), 10, draws=2, samples=20) for w in (0.0, 1.0)
     )
@@ -118,7 +120,9 @@ def test_interval_contains_the_value_and_narrows_with_more_writers() -> None:
         flags = np.tile([True] * 7 + [False] * 5, writers)
         rows = np.repeat(rng.normal(0, 20, (writers, 4)), 12, axis=0) + rng.normal(0, 1, (writers * 12, 4))
         rows[~flags] += rng.normal(0, 1.5, (int((~flags).sum()), 4))
-        points = embedded("many", [str(i) for i in range(len(rows))], signers.tolist(), flags.tolist(), rows)
+        points = gallery_from_embeddings(
+            "many", [str(i) for i in range(len(rows))], signers.tolist(), flags.tolist(), rows
+        )
         estimate = measure(points, "points", NearestThree(), 2, draws=1, samples=200).eer_skilled
         assert estimate is not None
         assert estimate.low <= estimate.value <= estimate.high

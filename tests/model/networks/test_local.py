@@ -1,4 +1,4 @@
-"""Local matching: the distance against a plain loop, its invariances, and a network that learns through it."""
+"""Local matching: the distance compared with a loop over cells, its invariances, and training with it."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ training = { epochs = 1, steps_per_epoch = 2 }
 """
 
 
-def plain(matching: LocalMatching, a: torch.Tensor, b: torch.Tensor) -> float:
-    """The formula of the module's docstring, cell by cell."""
+def reference_distance(matching: LocalMatching, a: torch.Tensor, b: torch.Tensor) -> float:
+    """Compute the formula of the module docstring cell by cell."""
     rows, columns = matching.grid
     prices = matching.prices()
     total = 0.0
@@ -42,13 +42,13 @@ def plain(matching: LocalMatching, a: torch.Tensor, b: torch.Tensor) -> float:
                 costs = []
                 for (dy, dx), price in zip(matching.shifts, prices, strict=True):
                     inside = 0 <= r + dy < rows and 0 <= c + dx < columns
-                    there = y[r + dy, c + dx] if inside else torch.zeros(matching.cell)
-                    costs.append(float((x[r, c] - there).square().sum() + price))
+                    shifted = y[r + dy, c + dx] if inside else torch.zeros(matching.cell)
+                    costs.append(float((x[r, c] - shifted).square().sum() + price))
                 total += min(costs)
     return 0.5 * total * float(torch.exp(a[-1] + b[-1]))
 
 
-def test_the_distance_is_the_formula_s() -> None:
+def test_the_distance_agrees_with_the_formula() -> None:
     torch.manual_seed(0)
     matching = LocalMatching((3, 4), 5).eval()
     rows = torch.randn(6, 61)
@@ -56,7 +56,7 @@ def test_the_distance_is_the_formula_s() -> None:
     with torch.inference_mode():
         found = matching.squared(rows[:3], rows[3:])
         assert found.tolist() == pytest.approx(
-            [plain(matching, a, b) for a, b in zip(rows[:3], rows[3:], strict=True)], rel=1e-5
+            [reference_distance(matching, a, b) for a, b in zip(rows[:3], rows[3:], strict=True)], rel=1e-5
         )
         assert torch.allclose(found, matching.squared(rows[3:], rows[:3]), rtol=1e-5)
         assert matching.squared(rows, rows).abs().max() < 1e-5
@@ -66,14 +66,14 @@ def test_the_distance_is_the_formula_s() -> None:
         assert torch.allclose(table.flatten(), matching.squared(one, other), rtol=1e-4, atol=1e-4)
 
 
-def test_writing_that_lies_one_cell_off_costs_the_price_alone() -> None:
+def test_ink_that_is_shifted_by_one_cell_costs_the_price_only() -> None:
     matching = LocalMatching((3, 4), 2)
     a, b = torch.zeros(3, 4, 2), torch.zeros(3, 4, 2)
     a[1, 1], b[1, 2] = torch.tensor([1.0, 0.0]), torch.tensor([1.0, 0.0])
     scale = torch.zeros(1)
     with torch.inference_mode():
         off = matching.squared(torch.cat([a.flatten(), scale])[None], torch.cat([b.flatten(), scale])[None])
-    # The blank cell that faces the writing finds another blank one: nothing but prices is paid.
+    # The blank cell opposite the ink matches another blank one, so only prices are added.
     assert 0.0 < float(off) < 3.0 * float(matching.prices().detach().max())
 
 
@@ -82,34 +82,36 @@ def test_a_signature_s_scale_multiplies_its_squared_distances() -> None:
     rows = TINY.eval()(torch.rand(2, 1, 32, 64)).detach()
     assert rows.shape == (2, 4 * 8 * 4 + 1)
     assert rows[:, :-1].norm(dim=1).tolist() == pytest.approx([1.0, 1.0], abs=1e-5)
-    assert rows[:, -1].tolist() == [0.0, 0.0]  # untrained: every signature alike
+    assert rows[:, -1].tolist() == [0.0, 0.0]  # before training, all signatures have the same scale
     wide = rows.clone()
     wide[:, -1] = 0.5
     plain_square, scaled = (TINY.matching.squared(r[:1], r[1:]).detach() for r in (rows, wide))
     assert float(scaled) == pytest.approx(float(plain_square) * np.e, rel=1e-5)
 
 
-def test_the_objective_prefers_genuine_signatures_near_and_forgeries_far() -> None:
+def test_the_objective_is_lower_for_close_genuine_signatures_and_distant_forgeries() -> None:
     objective = MatchedSimilarity(hardest=2)
     objective.distance = LocalMatching((1, 1), 2, (0, 0)).squared
-    labels = torch.tensor([0, 0, 1, 2, 2])  # two genuine of one person, a forgery of them, two of another
+    labels = torch.tensor(
+        [0, 0, 1, 2, 2]
+    )  # two genuine signatures of one writer, a forgery of it, two of another writer
 
     def loss(angles: list[float]) -> float:
         angle = torch.tensor(angles)
         return float(objective(torch.stack([angle.cos(), angle.sin(), torch.zeros(5)], dim=1), labels))
 
     apart = loss([0.0, 0.0, 1.5, 3.0, 3.0])
-    assert apart < loss([0.0, 0.0, 0.2, 3.0, 3.0])  # the forgery too near
-    assert apart < loss([0.0, 1.0, 1.5, 3.0, 3.0])  # the genuine too far
-    assert apart < loss([0.0, 0.0, 1.5, 0.2, 0.2])  # another person too near
+    assert apart < loss([0.0, 0.0, 0.2, 3.0, 3.0])  # the forgery is too close
+    assert apart < loss([0.0, 1.0, 1.5, 3.0, 3.0])  # the genuine signatures are too far apart
+    assert apart < loss([0.0, 0.0, 1.5, 0.2, 0.2])  # another writer is too close
 
 
-def test_sides_that_are_no_multiples_of_sixteen_are_refused() -> None:
+def test_sides_must_be_multiples_of_sixteen() -> None:
     with pytest.raises(ValueError, match="multiples of 16"):
         LocalNetwork(canvas=(100, 224))
 
 
-def test_what_was_trained_is_compared_as_in_training(tmp_path: Path) -> None:
+def test_the_embedder_computes_the_same_distances_as_training(tmp_path: Path) -> None:
     card = train(parse_recipe(RECIPE), RECIPE, tmp_path)
     weights = tmp_path / "weights"
     embedder = Embedder.load_uncalibrated(weights)

@@ -1,4 +1,4 @@
-"""The networks and the objectives: shapes of the article's layer by layer, losses against hand-computed values."""
+"""The networks and objectives: shapes of the article's network, losses compared with hand-computed values."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_the_article_s_network_layer_by_layer() -> None:
     assert kernels == [11, 5, 3, 3]
 
 
-def test_our_network_keeps_layout_and_length() -> None:
+def test_the_layout_network_returns_embeddings_of_unit_length() -> None:
     network = build("layout", **TINY).eval()
     embedding = network(torch.rand(3, 1, 64, 128))
     assert embedding.shape == (3, 128)
@@ -53,7 +53,7 @@ FOLDED = {
 
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))
-def test_folded_a_network_gives_the_same_embeddings_without_a_norm_after_a_convolution(name: str) -> None:
+def test_folding_normalisations_does_not_change_the_embeddings(name: str) -> None:
     torch.manual_seed(3)
     options, size = FOLDED[name]
     network = build(name, **options).eval()
@@ -109,7 +109,7 @@ def test_cross_entropy_of_pairs() -> None:
 
 
 @pytest.mark.parametrize("name", ["signature-similarity", "reference-set"])
-def test_forgeries_of_one_victim_need_not_resemble_each_other(name: str) -> None:
+def test_forgeries_of_one_signer_need_not_be_similar_to_each_other(name: str) -> None:
     torch.manual_seed(0)
     objective = build_objective(name, {}, 2, 2)
     identities, forged = torch.tensor([0, 0, 0, 0, 1, 1]), torch.tensor([0, 0, 1, 1, 0, 0]) > 0
@@ -120,12 +120,12 @@ def test_forgeries_of_one_victim_need_not_resemble_each_other(name: str) -> None
         torch.manual_seed(1)
         return float(objective(torch.stack([angles.cos(), angles.sin()], dim=1), labels))
 
-    # Both forgeries are as far from the victim, on one side or on both: the loss is the same.
+    # The loss does not depend on whether both forgeries are on the same side of the signer.
     assert loss((-0.75, -0.75)) == pytest.approx(loss((-0.75, 0.85)), rel=0.35)
-    assert loss((-2.5, -2.5)) < loss((-0.2, -0.2)), "a forgery close to its victim costs more"
+    assert loss((-2.5, -2.5)) < loss((-0.2, -0.2)), "a forgery close to the signer costs more"
 
 
-def test_a_forgery_that_is_only_a_negative_has_a_label_of_its_own() -> None:
+def test_a_forgery_used_only_as_a_negative_has_its_own_label() -> None:
     labels = label_rows(torch.tensor([4, 4, 4]), torch.tensor([False, True, True]), "negatives")
     assert labels[0] == 8
     assert len(set(labels.tolist())) == 3

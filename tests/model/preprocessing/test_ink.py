@@ -1,4 +1,4 @@
-"""The one preprocessing: what it takes away, what it keeps, what it refuses."""
+"""Ink isolation: what it removes, what it preserves, and which images it refuses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Grey = NDArray[np.uint8]
 
 @pytest.fixture(scope="module")
 def page() -> Grey:
-    """A signature in the middle of a larger sheet."""
+    """A signature on a larger sheet of paper."""
     signature = Writer(4).genuine_image(0, height_px=150)
     sheet = np.full((600, 900), 250, np.uint8)
     height, width = signature.shape
@@ -28,13 +28,13 @@ def page() -> Grey:
 
 
 def difference(a: Ink, b: Ink) -> float:
-    """Mean absolute difference on the canvas over the mean ink of ``a``."""
+    """Return the mean absolute difference on the canvas, relative to the mean ink of ``a``."""
     one, two = (fit(ink.density, CANVAS).astype(float) for ink in (a, b))
     return float(np.abs(one - two).mean() / one.mean())
 
 
-def strangers(page: Grey) -> float:
-    """How far another person's signature is, by the same measure."""
+def random_forgery(page: Grey) -> float:
+    """Return the difference to the signature of another writer."""
     return difference(isolate(page), isolate(Writer(9).genuine_image(0)))
 
 
@@ -55,34 +55,34 @@ def strangers(page: Grey) -> float:
         pytest.param(lambda g: np.pad(g, 150, constant_values=250), id="larger sheet"),
     ],
 )
-def test_paper_and_light_leave_no_trace(page: Grey, spoil) -> None:  # type: ignore[no-untyped-def]
-    assert difference(isolate(page), isolate(np.asarray(spoil(page), dtype=np.uint8))) < 0.35 * strangers(
-        page
-    )
+def test_paper_and_lighting_do_not_affect_the_ink(page: Grey, spoil) -> None:  # type: ignore[no-untyped-def]
+    assert difference(
+        isolate(page), isolate(np.asarray(spoil(page), dtype=np.uint8))
+    ) < 0.35 * random_forgery(page)
 
 
 @pytest.mark.parametrize("scale", [0.6, 0.8, 1.25, 1.6])
-def test_the_same_signature_scanned_at_another_resolution_is_the_same(page: Grey, scale: float) -> None:
+def test_the_resolution_of_the_scan_does_not_affect_the_ink(page: Grey, scale: float) -> None:
     other = cv2.resize(page, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    assert difference(isolate(page), isolate(np.asarray(other))) < 0.35 * strangers(page)
+    assert difference(isolate(page), isolate(np.asarray(other))) < 0.35 * random_forgery(page)
 
 
 @pytest.mark.parametrize("slant", [0.0, 0.012, -0.02])
-def test_a_ruled_line_is_taken_out_and_said_so(page: Grey, slant: float) -> None:
+def test_a_ruled_line_is_removed_with_a_warning(page: Grey, slant: float) -> None:
     ruled = page.copy()
     cv2.line(ruled, (0, 330), (899, round(330 + 899 * slant)), 90, 2)
     ink = isolate(ruled)
     assert "ruled-line-removed" in ink.quality.warnings
-    assert difference(isolate(page), ink) < 0.5 * strangers(page)
+    assert difference(isolate(page), ink) < 0.5 * random_forgery(page)
 
 
-def test_a_printed_box_is_taken_out(page: Grey) -> None:
+def test_a_printed_box_is_removed(page: Grey) -> None:
     boxed = page.copy()
     cv2.rectangle(boxed, (20, 60), (880, 560), 60, 3)
-    assert difference(isolate(page), isolate(boxed)) < 0.35 * strangers(page)
+    assert difference(isolate(page), isolate(boxed)) < 0.35 * random_forgery(page)
 
 
-def test_a_straight_stroke_in_a_tight_crop_is_no_ruling() -> None:
+def test_a_straight_stroke_in_a_tight_crop_is_not_removed() -> None:
     crop = np.full((80, 300), 255, np.uint8)
     cv2.line(crop, (2, 60), (297, 58), 0, 3)
     cv2.line(crop, (5, 10), (280, 50), 0, 3)
@@ -99,7 +99,7 @@ def test_ink_is_cropped_and_normalised(page: Grey) -> None:
     assert ink.quality.height_px == pytest.approx(150, abs=12)
 
 
-def test_quality_warns_of_what_hurts(page: Grey) -> None:
+def test_quality_warnings(page: Grey) -> None:
     tiny = cv2.resize(page[180:400, 130:900], None, fx=0.1, fy=0.1, interpolation=cv2.INTER_AREA)
     assert "low-resolution" in isolate(np.asarray(tiny)).quality.warnings
     assert "inverted" in isolate(255 - page).quality.warnings
@@ -131,7 +131,7 @@ def line(a: tuple[int, int], b: tuple[int, int]) -> Grey:
         pytest.param(np.full((8, 200), 255, np.uint8), TooSmall, id="eight rows"),
     ],
 )
-def test_each_unusable_image_has_its_own_refusal(grey: Grey, error: type[UnusableSignature]) -> None:
+def test_each_kind_of_unusable_image_has_its_own_error(grey: Grey, error: type[UnusableSignature]) -> None:
     with pytest.raises(error) as caught:
         isolate(grey)
     assert caught.value.code == error.code
@@ -157,5 +157,5 @@ def test_fit_keeps_the_aspect_and_centres(method: str) -> None:
     assert columns.mean() == pytest.approx(63.5, abs=1.5)
 
 
-def test_the_same_bytes_give_the_same_bytes(page: Grey) -> None:
+def test_isolation_is_deterministic(page: Grey) -> None:
     assert np.array_equal(isolate(page).density, isolate(page.copy()).density)

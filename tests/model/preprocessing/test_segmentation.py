@@ -1,4 +1,4 @@
-"""The shortcuts of `model.preprocessing.segmentation` against the plain way of doing the same."""
+"""Optimised functions of `model.preprocessing.segmentation`, compared with simple implementations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def rng() -> Rng:
     return np.random.default_rng(7)
 
 
-def test_percentiles_are_numpy_s_to_the_bit(rng: Rng) -> None:
+def test_percentiles_equal_those_of_numpy_exactly(rng: Rng) -> None:
     for _ in range(300):
         pixels = rng.integers(0, rng.integers(1, 257), rng.integers(1, 400)).astype(np.uint8)
         for percent in (2, 50, 90, 99.5):
@@ -24,7 +24,7 @@ def test_percentiles_are_numpy_s_to_the_bit(rng: Rng) -> None:
         assert percentiles(pixels, 50)[0] == float(np.median(pixels))
 
 
-def test_what_is_true_of_the_median_is(rng: Rng) -> None:
+def test_true_of_median_agrees_with_the_median(rng: Rng) -> None:
     for _ in range(300):
         pixels = rng.integers(0, 9, rng.integers(1, 40)).astype(np.uint8)
         for level in range(9):
@@ -33,7 +33,7 @@ def test_what_is_true_of_the_median_is(rng: Rng) -> None:
         assert true_of_median(pixels < 9) or pixels.size == 1
 
 
-def test_sheared_rows_are_counted_right(rng: Rng) -> None:
+def test_sheared_rows_equal_those_of_a_simple_implementation(rng: Rng) -> None:
     for n in range(200):
         height, width = (int(side) for side in rng.integers(16, 300, 2))
         mask = (rng.random((height, width)) < rng.random() ** 2).astype(np.uint8)
@@ -49,7 +49,7 @@ def test_sheared_rows_are_counted_right(rng: Rng) -> None:
             assert not quick[-1]
 
 
-def test_parts_left_out_leave_the_mask_and_nothing_else_does(rng: Rng) -> None:
+def test_selecting_parts_removes_only_the_other_parts_from_the_mask(rng: Rng) -> None:
     mask = (rng.random((90, 120)) < 0.2).astype(np.uint8)
     parts = Parts.of(mask)
     assert parts.only(parts.left) is parts
