@@ -30,6 +30,7 @@ from model.data.registry import open_dataset
 from model.decision.verdict import Decision, Verdict, judge
 from model.documents.elements import Drawer
 from model.documents.material import SignatureSource, Typefaces
+from model.documents.sheet import Sheet
 from model.errors import SeveralSignatures, UnusableSignature
 from model.evaluation.metrics import eer
 from model.networks.embedder import Embedder
@@ -72,10 +73,9 @@ class Benchmark:
         self.faces = Typefaces("test")
         self.target_far = target_far
 
-    def drawer(self, *key: str) -> Drawer:
-        """Make a drawer whose pages depend on ``key`` only."""
-        rng = np.random.default_rng([zlib.crc32(part.encode()) for part in key])
-        return Drawer(self.faces, _NoSignatures(), rng)
+    def drawer(self, *design: str, hand: str = "") -> Drawer:
+        """Make a drawer whose pages depend on ``design`` and, for what is filled in by hand, on ``hand`` only."""
+        return _Filling(self.faces, _NoSignatures(), _generator(*design), hand=_generator(*design, hand))
 
     def judge(self, questioned: Vector, references: Vector) -> Verdict:
         """Judge a questioned signature as the service does."""
@@ -93,6 +93,24 @@ class Benchmark:
     def embed(self, canvases: Sequence[Pixels]) -> Vector:
         """Embed canvases."""
         return self.embedder.embed(np.stack(canvases))
+
+
+def _generator(*key: str) -> np.random.Generator:
+    return np.random.default_rng([zlib.crc32(part.encode()) for part in key])
+
+
+@dataclass
+class _Filling(Drawer):
+    """A drawer that fills in fields with a random generator of its own: another person, on the same form."""
+
+    hand: np.random.Generator
+
+    def handwriting(self, sheet: Sheet, x: float, y: float, line: str = "", height: float = 0.0) -> float:
+        design, self.rng = self.rng, self.hand
+        try:
+            return super().handwriting(sheet, x, y, line, height)
+        finally:
+            self.rng = design
 
 
 class _NoSignatures(SignatureSource):
@@ -201,8 +219,8 @@ def measure(run: Benchmark, name: str, kind: Kind, people: Sequence[Person]) -> 
 def references_on_pages(run: Benchmark, name: str, kind: Kind, person: Person) -> Vector:
     """Place the references on pages of the same design, and embed those that are extracted."""
     canvases = []
-    for ink in person.reference_ink:
-        page = compose(kind, run.drawer(name, "shared design"), ink)
+    for number, ink in enumerate(person.reference_ink):
+        page = compose(kind, run.drawer(name, "shared design", hand=f"{person.name} {number}"), ink)
         try:
             canvases.append(run.extracted(page.grey))
         except UnusableSignature:

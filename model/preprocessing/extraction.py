@@ -65,8 +65,12 @@ LIKELY = 90
 MIN_CONFIDENCE = 0.5
 """Mean probability over the ink of a region from which it counts as a signature."""
 
-UNLIKELY, UNSIGNED_SHARE = 40, 0.9
-"""Without a region that counts, a page is refused if so much of its ink has at most this probability, of 255."""
+UNLIKELY, UNSIGNED_SHARE = 40, 0.6
+"""Without a region that counts, a page is refused if so much of its ink has at most this probability, of 255.
+
+With less, it is compared as a whole. A page of print must not be: two people's signatures on the same form would be
+accepted for what is printed on it.
+"""
 
 MAX_SIGNATURES = 20
 """Most signatures that are cut out of one page."""
@@ -220,7 +224,7 @@ class SignatureFinder:
                 return Extracted(grey, None, None, is_located=False)
             raise NoSignature(
                 "There is ink on the image, but no handwritten signature was found in it; upload the page or the "
-                "crop that shows the signature, or set `region` to where it is."
+                "crop that shows the signature, or set `region` to where it is (`whole` for all ink of the image)."
             )
         rivals = [
             f for f in found[1:] if f.ink >= RIVAL_SHARE * found[0].ink and f.confidence >= RIVAL_CONFIDENCE
