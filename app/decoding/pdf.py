@@ -1,8 +1,8 @@
 """Rendering of one page of a PDF document to grey, by PDFium.
 
 PDFium reads the table of objects and then loads no more than the requested page. Errors of PDFium are raised as
-`pypdfium2.PdfiumError`. PDFium ends the process by SIGABRT when it cannot allocate memory; `app.decoding.pool`
-handles that, as it handles a page that takes too much processor time.
+`pypdfium2.PdfiumError`. PDFium ends the process when it cannot allocate memory; `app.decoding.pool` handles that, as
+it handles a page that takes too much processor time.
 """
 
 from __future__ import annotations

@@ -55,6 +55,8 @@ _PIPE_ERRORS = (OSError, EOFError)
 """Exceptions that mean that the worker process has ended."""
 _INVALID_ANSWER_ERRORS = (ValueError, KeyError, TypeError)
 """Exceptions that mean that the answer of a worker process is malformed."""
+_ABORTING_FORMATS = frozenset({Format.PDF, Format.HEIC})
+"""Formats whose decoders (PDFium, libde265) end the process by SIGABRT when they cannot allocate memory."""
 _REFUSALS: dict[str, type[UploadRefused] | type[UnusableSignature]] = {
     kind.code: kind for base in (UploadRefused, UnusableSignature) for kind in (base, *base.__subclasses__())
 }
@@ -183,7 +185,7 @@ class DecoderPool:
         ------
         UploadRefused, UnusableSignature
             The subclass states the reason; `TooExpensive` when the upload exceeded the limit of processor time, or
-            the memory limit of a new worker process. PDFium does not report the latter: it ends the process.
+            the memory limit of a new worker process.
         DecoderFault
             The decoder raised an unexpected exception, two worker processes died, or an answer was malformed.
         Busy
@@ -244,11 +246,11 @@ class DecoderPool:
                 except _PIPE_ERRORS as error:
                     status = self._handle_death(process)
                     # The first process may have been killed by the system for lack of memory.
-                    is_out_of_memory = status == -signal.SIGABRT and detect_format(data) is Format.PDF
+                    is_out_of_memory = status == -signal.SIGABRT and detect_format(data) in _ABORTING_FORMATS
                     if is_out_of_memory and (is_new or is_last):
                         raise TooExpensive(
-                            "Rendering the page of the PDF document takes more memory than the limit for one file; "
-                            "print or scan the page to a new file."
+                            "Decoding the file takes more memory than the limit for one file; send it with fewer "
+                            "pixels, or save, print or scan it again."
                         ) from error
                     if is_last:
                         raise DecoderFault(
