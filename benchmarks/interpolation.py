@@ -32,7 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("weights", type=Path, nargs="?", default=Path("weights/countersign-3"))
+    parser.add_argument("weights", type=Path, nargs="?", default=Path("weights/countersign-4"))
     parser.add_argument("--data", type=Path, default=None, help="folder of the data sets (SIGNATURE_DATA)")
     parser.add_argument("--draws", type=int, default=3)
     args = parser.parse_args()

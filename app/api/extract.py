@@ -33,7 +33,7 @@ async def post_extract(
         bool, Form(description="Whether to return each signature as an image, alone on white paper.")
     ] = False,
 ) -> ExtractionOut:
-    """Find the handwritten signatures on a page, the one with the most ink first.
+    """Find the handwritten signatures on a page, the most prominent one first.
 
     A `region` of the response can be sent to `/verify`, `/identify`, `/compare` and to the enrolment of references.
     A page without a signature has an empty list. Nothing is stored but an audit entry. Requires the scope `verify`.

@@ -131,7 +131,7 @@ class VerdictOut(_Out):
     )
     warnings: list[WarningOut]
     model_version: str = Field(
-        description="Name and hash of the weights.", examples=["countersign-3@0a1b2c3d4e5f"]
+        description="Name and hash of the weights.", examples=["countersign-4@0a1b2c3d4e5f"]
     )
     created_at: datetime = Field(description="Time of the decision, in UTC.", examples=[_EXAMPLE_TIME])
 
@@ -223,7 +223,7 @@ class ExtractionOut(_Out):
 
     width: int = Field(description="Width of the page in pixels.", examples=[1654])
     height: int = Field(description="Height of the page in pixels.", examples=[709])
-    signatures: list[FoundSignatureOut] = Field(description="The signature with the most ink first.")
+    signatures: list[FoundSignatureOut] = Field(description="The most prominent signature first.")
 
     @classmethod
     def of(cls, reading: PageReading, *, crops: bool) -> ExtractionOut:
@@ -309,7 +309,7 @@ class ReferenceOut(_Out):
     warnings: list[WarningOut]
     model_version: str = Field(
         description="Name and hash of the weights of its latest template.",
-        examples=["countersign-3@0a1b2c3d4e5f"],
+        examples=["countersign-4@0a1b2c3d4e5f"],
     )
     created_at: datetime = Field(description="Time of enrolment, in UTC.", examples=[_EXAMPLE_TIME])
 
@@ -355,7 +355,7 @@ class IdentificationOut(_Out):
     candidates: list[CandidateOut] = Field(description="Closest first.")
     compared: int = Field(description="Number of signers that were compared.", examples=[5])
     warnings: list[WarningOut]
-    model_version: str = Field(examples=["countersign-3@0a1b2c3d4e5f"])
+    model_version: str = Field(examples=["countersign-4@0a1b2c3d4e5f"])
 
     @classmethod
     def of(cls, found: Identification) -> IdentificationOut:
@@ -393,7 +393,7 @@ class VerificationsPage(_Out):
 class ModelOut(_Out):
     """The weights in use, with their card, their calibration and its operating points."""
 
-    version: str = Field(description="Name and hash of the weights.", examples=["countersign-3@0a1b2c3d4e5f"])
+    version: str = Field(description="Name and hash of the weights.", examples=["countersign-4@0a1b2c3d4e5f"])
     device: str = Field(description="Device that the network runs on.", examples=["cpu"])
     precision: str = Field(description="Floating-point type of the network.", examples=["float32"])
     terms: Literal["research", "permissive"] = Field(

@@ -14,8 +14,8 @@ _DETAILS = {
     "inverted": "The image shows light ink on a dark background and was inverted.",
     "other-marks-removed": "Print, lines, stamps or other marks around the signature were left out; `region` is the "
     "part of the page that was compared.",
-    "other-signatures": "There are smaller signatures on the page, too; the largest was compared. Set `region` to "
-    "compare another one.",
+    "other-signatures": "There may be other signatures on the page; the most prominent one was compared. Set "
+    "`region` to compare another one.",
     "signature-not-located": "The signature could not be told from print or other marks, so all ink of the image was "
     "compared. Send a crop of the signature, or set `region`.",
     "sheet-rectified": "The image shows a sheet on a darker ground; the sheet was cut out and put right.",

@@ -75,8 +75,8 @@ accepted for what is printed on it.
 MAX_SIGNATURES = 20
 """Most signatures that are cut out of one page."""
 
-RIVAL_SHARE, RIVAL_CONFIDENCE = 0.35, 0.7
-"""A second signature of this confidence, with this share of the ink of the first, makes the choice a guess."""
+RIVAL_SHARE, RIVAL_CONFIDENCE = 0.5, 0.7
+"""A second signature of this confidence, this share as prominent as the first, makes the choice a guess."""
 
 _INK = 38
 """Darkness from which a pixel of the page counts as ink."""
@@ -101,6 +101,11 @@ class Found:
     box: Box
     confidence: float
     ink: float
+
+    @property
+    def prominence(self) -> float:
+        """By which signatures are ranked: what else is written by hand on a form is lower than a signature."""
+        return self.confidence**4 * self.box.height
 
 
 @dataclass(frozen=True)
@@ -149,7 +154,7 @@ class SignatureFinder:
         return np.asarray(np.rint(self._network.forward()[0, 0, :height, :width] * 255), np.uint8)
 
     def find(self, grey: Grey) -> tuple[Found, ...]:
-        """Find the signatures of a page, the one with the most ink first.
+        """Find the signatures of a page, the most prominent one first.
 
         Parameters
         ----------
@@ -184,7 +189,7 @@ class SignatureFinder:
                 box = view.on_image(cluster.box.grown(1)).clipped(grey.shape)
                 found.append(Found(box, round(confidence, 3), cluster.ink * confidence))
         unlikely = float((probability[dark] <= UNLIKELY).mean()) if dark.any() else 1.0
-        return tuple(sorted(found, key=lambda signature: -signature.ink)), unlikely
+        return tuple(sorted(found, key=lambda signature: -signature.prominence)), unlikely
 
     def extract(self, grey: Grey, region: Region | Box = "auto") -> Extracted:
         """Cut the signature out of a page.
@@ -226,9 +231,8 @@ class SignatureFinder:
                 "There is ink on the image, but no handwritten signature was found in it; upload the page or the "
                 "crop that shows the signature, or set `region` to where it is (`whole` for all ink of the image)."
             )
-        rivals = [
-            f for f in found[1:] if f.ink >= RIVAL_SHARE * found[0].ink and f.confidence >= RIVAL_CONFIDENCE
-        ]
+        least = RIVAL_SHARE * found[0].prominence
+        rivals = [f for f in found[1:] if f.prominence >= least and f.confidence >= RIVAL_CONFIDENCE]
         if rivals and found[0].confidence >= RIVAL_CONFIDENCE:
             raise SeveralSignatures(
                 f"There are {1 + len(rivals)} signatures on the image, at "

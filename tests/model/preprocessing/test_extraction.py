@@ -128,11 +128,6 @@ def unsigned_pages() -> dict[str, Callable[[], Grey]]:
         typed(page, 45, 98, "Signature of account holder", 18)
         return page
 
-    def name() -> Grey:
-        page = sheet(420, 120)
-        typed(page, 20, 30, "Jonathan Appleby", 44)
-        return page
-
     def bars() -> Grey:
         page = sheet(420, 160)
         widths = np.random.default_rng(0).integers(2, 9, 60)
@@ -146,7 +141,7 @@ def unsigned_pages() -> dict[str, Callable[[], Grey]]:
         page[40:120, 60:300] = 15
         return page
 
-    return {"text": text, "line": line, "name": name, "bars": bars, "block": block}
+    return {"text": text, "line": line, "bars": bars, "block": block}
 
 
 @pytest.mark.parametrize("kind", list(unsigned_pages()))
