@@ -18,7 +18,7 @@ LIMITATIONS = (
     "signatures of one or two strokes: their shape is easy to copy",
     "forgers who have watched the signature being written (SVC2004): the FAR is higher than stated",
     "signers with two forms of signature, if the references contain only one of them",
-    "signatures over guilloche or print: neither the training nor the test data contain any",
+    "signatures over stamps, squared paper or print: what lies across a signature may be compared with it",
 )
 
 

@@ -34,7 +34,7 @@ def release_page_network(
         "parameters": sum(p.numel() for p in network.parameters()),
         "sha256": hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest(),
     }
-    (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+    (folder / "page.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
     (folder / "recipe.toml").write_text(recipe, encoding="utf-8")
 
 
