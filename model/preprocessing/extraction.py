@@ -41,6 +41,9 @@ from model.preprocessing.sheet import find_sheet
 STRIDE = 16
 """The network's input is padded to a multiple of this."""
 
+LARGE_PIXELS = 100_000
+"""Pixels of an input of the network after which its memory is freed."""
+
 LOOKS = (256, 400)
 """Long sides of the ink at which an image is looked at first, in pixels.
 
@@ -143,7 +146,8 @@ class SignatureFinder:
     """
 
     def __init__(self, model: Path) -> None:
-        self._network = cv2.dnn.readNetFromONNX(str(model))
+        self._model = str(model)
+        self._network = cv2.dnn.readNetFromONNX(self._model)
 
     def probability(self, darkness: Grey) -> Grey:
         """Compute the probability that a pixel belongs to a signature: (h, w) uint8 to (h, w) uint8, 255 = 1."""
@@ -151,7 +155,11 @@ class SignatureFinder:
         padded = np.zeros((1, 1, -(-height // STRIDE) * STRIDE, -(-width // STRIDE) * STRIDE), np.float32)
         np.multiply(darkness, np.float32(1 / 255), out=padded[0, 0, :height, :width])
         self._network.setInput(padded)
-        return np.asarray(np.rint(self._network.forward()[0, 0, :height, :width] * 255), np.uint8)
+        probability = np.asarray(np.rint(self._network.forward()[0, 0, :height, :width] * 255), np.uint8)
+        if padded.size > LARGE_PIXELS:
+            # It keeps some 200 bytes for each pixel of its largest input; loading it again takes 3 ms.
+            self._network = cv2.dnn.readNetFromONNX(self._model)
+        return probability
 
     def find(self, grey: Grey) -> tuple[Found, ...]:
         """Find the signatures of a page, the most prominent one first.

@@ -24,6 +24,7 @@ SCOPE_OF = {
     ("POST", "/verify"): "verify",
     ("POST", "/compare"): "verify",
     ("POST", "/identify"): "verify",
+    ("POST", "/extract"): "verify",
     ("POST", "/signers/{signer_id}/references"): "enrol",
     ("GET", "/signers"): "read",
     ("GET", "/signers/{signer_id}"): "read",
@@ -60,6 +61,7 @@ def body_of(method: str, path: str, draw: Draw) -> dict[str, Any]:
         "POST /compare": {"files": [("references", ("r.png", draw(1, 0))), ("signature", image)]},
         "POST /verify": {"data": {"signer_id": "a"}, "files": {"signature": image}},
         "POST /identify": {"data": {"signer_id": "a"}, "files": {"signature": image}},
+        "POST /extract": {"files": {"document": image}},
         "POST /accounts/{account_id}/verify": {"data": {"amount": "1"}, "files": {"signatures": image}},
         "PUT /accounts/{account_id}": {
             "json": {"signatories": [{"signer_id": "a"}], "bands": [{"rules": [{"signatures": 1}]}]}

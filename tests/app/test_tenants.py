@@ -106,6 +106,7 @@ NAMELESS = {
     ("GET", "/model"),
     ("GET", "/metrics"),
     ("POST", "/compare"),
+    ("POST", "/extract"),
     ("POST", "/signers/{signer_id}/references"),
     ("GET", "/livez"),
     ("GET", "/readyz"),
