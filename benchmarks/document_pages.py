@@ -5,18 +5,16 @@ Pages are drawn in millimetres at the resolution of a scanner, with one signatur
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from model.documents.capture import Captured, photograph, scan
 from model.documents.elements import Drawer
-from model.documents.material import number, words
+from model.documents.material import SignatureSource, number, words
 from model.documents.sheet import Sheet
 
 Pixels = NDArray[np.uint8]
@@ -255,7 +253,7 @@ def name_only(drawer: Drawer) -> Sheet:
     """A printed name, large, without a signature."""
     sheet = Sheet(80, 24, CHEQUE_SCALE)
     face = drawer.face()
-    sheet.text(5, 6, words(drawer.rng, face, 2).title()[: math.floor(16)], face, drawer.between(16, 26))
+    sheet.text(5, 6, words(drawer.rng, face, 2).title()[:16], face, drawer.between(16, 26))
     return sheet
 
 
@@ -267,7 +265,9 @@ UNSIGNED: dict[str, Callable[[Drawer], Sheet]] = {
 """Pages that are never signed, beside the unsigned ones of :data:`KINDS`."""
 
 
-def box_of(signature: Pixels) -> tuple[int, int, int, int]:
-    """Compute left, top, right and bottom of a mask of signature coverage."""
-    x, y, width, height = cv2.boundingRect((signature > 100).astype(np.uint8))
-    return x, y, x + width, y + height
+class NoSignatures(SignatureSource):
+    """The source of a drawer whose layouts are given their signatures."""
+
+    def draw(self, rng: np.random.Generator) -> Pixels:
+        """Raise NotImplementedError."""
+        raise NotImplementedError

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.settings import PAGE_NETWORK
-from benchmarks.document_pages import KINDS, compose
+from benchmarks.document_pages import KINDS, NoSignatures, compose
 from model.documents.elements import Drawer
-from model.documents.material import SignatureSource, Typefaces, cropped
+from model.documents.material import Typefaces, cropped
 from model.preprocessing.extraction import SignatureFinder
 from model.preprocessing.ink import Canvas, fit
 from model.synthetic.writer import Writer
@@ -34,12 +34,6 @@ WIDTH, GAP = 520, 14
 Pixels = NDArray[np.uint8]
 
 
-class _None(SignatureSource):
-    def draw(self, rng: np.random.Generator) -> Pixels:
-        """Raise: the layouts are given their signatures."""
-        raise NotImplementedError
-
-
 def main() -> None:
     """Draw the picture."""
     parser = argparse.ArgumentParser(
@@ -52,7 +46,7 @@ def main() -> None:
     finder, faces = SignatureFinder(args.page_network), Typefaces("test")
     rows = []
     for number, name in enumerate(SHOWN):
-        drawer = Drawer(faces, _None(), np.random.default_rng(number + 3))
+        drawer = Drawer(faces, NoSignatures(), np.random.default_rng(number + 3))
         ink = cropped(255 - Writer(number + 20).genuine_image(0, height_px=160))
         rows.append(row(compose(KINDS[name], drawer, ink).grey, finder))
     columns = [np.vstack(rows[start::2]) for start in (0, 1)]

@@ -25,11 +25,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from app.settings import PAGE_NETWORK, RELEASED_WEIGHTS
-from benchmarks.document_pages import KINDS, UNSIGNED, Kind, box_of, compose
+from benchmarks.document_pages import KINDS, UNSIGNED, Kind, NoSignatures, compose
 from model.data.registry import open_dataset
 from model.decision.verdict import Decision, Verdict, judge
 from model.documents.elements import Drawer
-from model.documents.material import SignatureSource, Typefaces
+from model.documents.material import Typefaces
 from model.documents.sheet import Sheet
 from model.errors import SeveralSignatures, UnusableSignature
 from model.evaluation.metrics import eer
@@ -75,7 +75,7 @@ class Benchmark:
 
     def drawer(self, *design: str, hand: str = "") -> Drawer:
         """Make a drawer whose pages depend on ``design`` and, for what is filled in by hand, on ``hand`` only."""
-        return _Filling(self.faces, _NoSignatures(), _generator(*design), hand=_generator(*design, hand))
+        return _Filling(self.faces, NoSignatures(), _generator(*design), hand=_generator(*design, hand))
 
     def judge(self, questioned: Vector, references: Vector) -> Verdict:
         """Judge a questioned signature as the service does."""
@@ -111,12 +111,6 @@ class _Filling(Drawer):
             return super().handwriting(sheet, x, y, line, height)
         finally:
             self.rng = design
-
-
-class _NoSignatures(SignatureSource):
-    def draw(self, rng: np.random.Generator) -> Pixels:
-        """Raise: the layouts of the benchmark are given their signatures."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -232,8 +226,8 @@ def detect(run: Benchmark, grey: Pixels, signature: Pixels, counts: Counts) -> N
     """Count the signatures that were found, and whether the true one is among them (overlap of half the union)."""
     found = run.finder.find(grey)
     counts.found += len(found)
-    truth = Box(*box_of(signature))
-    counts.matched += any(_overlap(truth, one.box) >= 0.5 for one in found)
+    truth = Box.bounding((signature > 100).astype(np.uint8))
+    counts.matched += any(truth.overlap(one.box) >= 0.5 for one in found)
 
 
 def attempt(run: Benchmark, grey: Pixels, counts: Counts) -> Pixels | None:
@@ -295,15 +289,6 @@ def _eer(llr: tuple[list[float], list[float]]) -> float | None:
     if not llr[0] or not llr[1]:
         return None
     return eer(-np.array(llr[0]), -np.array(llr[1]))
-
-
-def _overlap(a: Box, b: Box) -> float:
-    wide = min(a.right, b.right) - max(a.left, b.left)
-    high = min(a.bottom, b.bottom) - max(a.top, b.top)
-    if wide <= 0 or high <= 0:
-        return 0.0
-    both = wide * high
-    return both / (a.width * a.height + b.width * b.height - both)
 
 
 def _percent(part: int, whole: int) -> str:

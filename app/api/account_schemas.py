@@ -5,30 +5,23 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from app.api.schemas import VerificationOut
+from app.api.schemas import EXAMPLE_ID, EXAMPLE_TIME, Out, VerificationOut
 from app.domain.accounts import AccountSummary, AccountVerification, AccountVersion
 from app.domain.mandate_form import IsoDate, Mandate, Signatory, amount_text
 
-_EXAMPLE_ID = "019ab3c4-5d6e-7f80-9a1b-2c3d4e5f6071"
-_EXAMPLE_TIME = "2026-01-15T09:30:00Z"
 
-
-class _Out(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class AccountOut(_Out):
+class AccountOut(Out):
     """A version of an account."""
 
     account_id: str = Field(examples=["acme"])
     version: int = Field(description="Number of the version, counted from 1.", examples=[1])
     version_id: str = Field(
         description="Id of the version; in quotation marks, it is the `ETag` of the account.",
-        examples=[_EXAMPLE_ID],
+        examples=[EXAMPLE_ID],
     )
-    created_at: datetime = Field(description="Time of the change, in UTC.", examples=[_EXAMPLE_TIME])
+    created_at: datetime = Field(description="Time of the change, in UTC.", examples=[EXAMPLE_TIME])
     mandate: Mandate
     erased: list[str] = Field(
         description="Signatories who have been erased since; they do not count, and the next version has to leave "
@@ -48,13 +41,13 @@ class AccountOut(_Out):
         )
 
 
-class AccountSummaryOut(_Out):
+class AccountSummaryOut(Out):
     """An account in a listing."""
 
     account_id: str = Field(examples=["acme"])
     version: int = Field(description="Number of the latest version.", examples=[1])
-    version_id: str = Field(examples=[_EXAMPLE_ID])
-    created_at: datetime = Field(description="Time of the latest change, in UTC.", examples=[_EXAMPLE_TIME])
+    version_id: str = Field(examples=[EXAMPLE_ID])
+    created_at: datetime = Field(description="Time of the latest change, in UTC.", examples=[EXAMPLE_TIME])
     signatories: int = Field(description="Number of signatories.", examples=[2])
 
     @classmethod
@@ -63,21 +56,21 @@ class AccountSummaryOut(_Out):
         return cls(**vars(account))
 
 
-class AccountsPage(_Out):
+class AccountsPage(Out):
     """One page of accounts. Send `next_cursor` as `cursor` to get the next page; null means this is the last."""
 
     accounts: list[AccountSummaryOut]
     next_cursor: str | None
 
 
-class VersionsPage(_Out):
+class VersionsPage(Out):
     """One page of versions. Send `next_cursor` as `cursor` to get the next page; null means this is the last."""
 
     versions: list[AccountOut]
     next_cursor: str | None
 
 
-class ReasonOut(_Out):
+class ReasonOut(Out):
     """A part of the reason of a decision."""
 
     code: Literal[
@@ -95,7 +88,7 @@ class ReasonOut(_Out):
     detail: str
 
 
-class BandOut(_Out):
+class BandOut(Out):
     """The band that was applied."""
 
     number: int = Field(description="Number of the band in the mandate, counted from 1.", examples=[1])
@@ -106,7 +99,7 @@ class BandOut(_Out):
     )
 
 
-class RequirementOut(_Out):
+class RequirementOut(Out):
     """A number of signatories whom a rule asks for."""
 
     panel: str | None = Field(description="null: of whatever panel.", examples=["A"])
@@ -117,7 +110,7 @@ class RequirementOut(_Out):
     )
 
 
-class RuleOut(_Out):
+class RuleOut(Out):
     """A rule of the band, and whether it holds."""
 
     number: int = Field(description="Number of the rule in the band, counted from 1.", examples=[1])
@@ -134,7 +127,7 @@ class SignatoryOut(Signatory):
     compared: bool = Field(description="False: there are too few references of this signer.")
 
 
-class EvidenceOut(_Out):
+class EvidenceOut(Out):
     """Comparison of a questioned signature with one signatory."""
 
     signer_id: str = Field(examples=["writer-001"])
@@ -150,7 +143,7 @@ class EvidenceOut(_Out):
     fixed_threshold: float | None = Field(examples=[None])
 
 
-class QuestionedOut(_Out):
+class QuestionedOut(Out):
     """A questioned signature of the document."""
 
     position: int = Field(description="Number of the file in `signatures`, counted from 1.", examples=[1])
@@ -171,13 +164,13 @@ class QuestionedOut(_Out):
     )
 
 
-class AccountVerificationOut(_Out):
+class AccountVerificationOut(Out):
     """A stored decision on a document."""
 
-    account_verification_id: str = Field(examples=[_EXAMPLE_ID])
+    account_verification_id: str = Field(examples=[EXAMPLE_ID])
     account_id: str = Field(examples=["acme"])
     version: int = Field(description="Version of the account that was applied.", examples=[1])
-    version_id: str = Field(examples=[_EXAMPLE_ID])
+    version_id: str = Field(examples=[EXAMPLE_ID])
     date: IsoDate = Field(description="Day of the signatures.")
     amount: str = Field(examples=["2500"])
     currency: str | None = Field(examples=["EUR"])
@@ -197,7 +190,7 @@ class AccountVerificationOut(_Out):
     )
     instruction: str | None = Field(description="Instruction for the clerk, from the mandate.")
     model_version: str = Field(examples=["countersign-4@0a1b2c3d4e5f"])
-    created_at: datetime = Field(description="Time of the decision, in UTC.", examples=[_EXAMPLE_TIME])
+    created_at: datetime = Field(description="Time of the decision, in UTC.", examples=[EXAMPLE_TIME])
 
     @classmethod
     def of(cls, verified: AccountVerification) -> AccountVerificationOut:
@@ -227,7 +220,7 @@ class AccountVerificationOut(_Out):
         )
 
 
-class AccountVerificationsPage(_Out):
+class AccountVerificationsPage(Out):
     """One page of decisions. Send `next_cursor` as `cursor` to get the next page; null means this is the last."""
 
     verifications: list[AccountVerificationOut]

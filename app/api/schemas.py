@@ -52,15 +52,17 @@ def _rounded(value: Any) -> Any:
 # stored distance or threshold again could contradict the decision.
 Rounded = Annotated[dict[str, Any], AfterValidator(_rounded)]
 Outcome = Literal["genuine", "forged", "undetermined"]
-_EXAMPLE_ID = "019ab3c4-5d6e-7f80-9a1b-2c3d4e5f6071"
-_EXAMPLE_TIME = "2026-01-15T09:30:00Z"
+EXAMPLE_ID = "019ab3c4-5d6e-7f80-9a1b-2c3d4e5f6071"
+EXAMPLE_TIME = "2026-01-15T09:30:00Z"
 
 
-class _Out(BaseModel):
+class Out(BaseModel):
+    """Base of the schemas of responses."""
+
     model_config = ConfigDict(extra="forbid")
 
 
-class WarningOut(_Out):
+class WarningOut(Out):
     """A warning about a result or a reference."""
 
     code: str = Field(description="Stable identifier of the warning.", examples=["single-reference"])
@@ -72,7 +74,7 @@ class WarningOut(_Out):
         return [cls(code=warning.code, detail=warning.detail) for warning in dict.fromkeys(warnings)]
 
 
-class OperatingPointOut(_Out):
+class OperatingPointOut(Out):
     """Error rates in [0, 1] at the applied threshold, measured on signers the model was not trained on."""
 
     far_skilled: float | None = Field(
@@ -87,14 +89,14 @@ class OperatingPointOut(_Out):
     )
 
 
-class ReferenceDistanceOut(_Out):
+class ReferenceDistanceOut(Out):
     """Distance of the questioned signature to one reference."""
 
-    reference_id: str = Field(examples=[_EXAMPLE_ID])
+    reference_id: str = Field(examples=[EXAMPLE_ID])
     distance: float = Field(examples=[0.61])
 
 
-class VerdictOut(_Out):
+class VerdictOut(Out):
     """Result of comparing a questioned signature with a set of references."""
 
     decision: Literal["accept", "review", "reject"] = Field(
@@ -133,13 +135,13 @@ class VerdictOut(_Out):
     model_version: str = Field(
         description="Name and hash of the weights.", examples=["countersign-4@0a1b2c3d4e5f"]
     )
-    created_at: datetime = Field(description="Time of the decision, in UTC.", examples=[_EXAMPLE_TIME])
+    created_at: datetime = Field(description="Time of the decision, in UTC.", examples=[EXAMPLE_TIME])
 
 
 class VerificationOut(VerdictOut):
     """A stored verdict."""
 
-    verification_id: str = Field(examples=[_EXAMPLE_ID])
+    verification_id: str = Field(examples=[EXAMPLE_ID])
     signer_id: str = Field(examples=["writer-001"])
 
     @classmethod
@@ -202,7 +204,7 @@ class OutcomeIn(BaseModel):
     )
 
 
-class FoundSignatureOut(_Out):
+class FoundSignatureOut(Out):
     """A handwritten signature on a page."""
 
     region: list[int] = Field(
@@ -218,7 +220,7 @@ class FoundSignatureOut(_Out):
     )
 
 
-class ExtractionOut(_Out):
+class ExtractionOut(Out):
     """The handwritten signatures on a page."""
 
     width: int = Field(description="Width of the page in pixels.", examples=[1654])
@@ -242,7 +244,7 @@ class ExtractionOut(_Out):
         )
 
 
-class SignerOut(_Out):
+class SignerOut(Out):
     """An enrolled signer."""
 
     signer_id: str = Field(examples=["writer-001"])
@@ -257,7 +259,7 @@ class SignerOut(_Out):
         "for this signer.",
         examples=[None],
     )
-    created_at: datetime = Field(description="Time of the first enrolment, in UTC.", examples=[_EXAMPLE_TIME])
+    created_at: datetime = Field(description="Time of the first enrolment, in UTC.", examples=[EXAMPLE_TIME])
 
     @classmethod
     def of(cls, signer: Signer) -> SignerOut:
@@ -294,10 +296,10 @@ class SignerPolicyIn(BaseModel):
     )
 
 
-class ReferenceOut(_Out):
+class ReferenceOut(Out):
     """A reference: a genuine signature of a signer."""
 
-    reference_id: str = Field(examples=[_EXAMPLE_ID])
+    reference_id: str = Field(examples=[EXAMPLE_ID])
     signer_id: str = Field(examples=["writer-001"])
     media_type: str = Field(description="Media type of the uploaded image.", examples=["image/png"])
     size: int = Field(description="Size of the uploaded image in bytes.", examples=[18233])
@@ -311,7 +313,7 @@ class ReferenceOut(_Out):
         description="Name and hash of the weights of its latest template.",
         examples=["countersign-4@0a1b2c3d4e5f"],
     )
-    created_at: datetime = Field(description="Time of enrolment, in UTC.", examples=[_EXAMPLE_TIME])
+    created_at: datetime = Field(description="Time of enrolment, in UTC.", examples=[EXAMPLE_TIME])
 
     @classmethod
     def of(cls, reference: Reference) -> ReferenceOut:
@@ -330,14 +332,14 @@ class ReferenceOut(_Out):
         )
 
 
-class EnrolledOut(_Out):
+class EnrolledOut(Out):
     """The references that a request added."""
 
     signer_id: str = Field(examples=["writer-001"])
     references: list[ReferenceOut]
 
 
-class CandidateOut(_Out):
+class CandidateOut(Out):
     """A signer, and the verdict that a verification against this signer would give."""
 
     signer_id: str = Field(examples=["writer-001"])
@@ -348,7 +350,7 @@ class CandidateOut(_Out):
     references: int = Field(description="Number of references of the signer.", examples=[3])
 
 
-class IdentificationOut(_Out):
+class IdentificationOut(Out):
     """The closest signers."""
 
     accepted: bool = Field(description="Whether the decision of the first candidate is `accept`.")
@@ -369,28 +371,28 @@ class IdentificationOut(_Out):
         )
 
 
-class SignersPage(_Out):
+class SignersPage(Out):
     """One page of signers. Send `next_cursor` as `cursor` to get the next page; null means this is the last."""
 
     signers: list[SignerOut]
     next_cursor: str | None
 
 
-class ReferencesPage(_Out):
+class ReferencesPage(Out):
     """One page of references. Send `next_cursor` as `cursor` to get the next page; null means this is the last."""
 
     references: list[ReferenceOut]
     next_cursor: str | None
 
 
-class VerificationsPage(_Out):
+class VerificationsPage(Out):
     """One page of verifications. Send `next_cursor` as `cursor` to get the next page; null means this is the last."""
 
     verifications: list[VerificationRecord]
     next_cursor: str | None
 
 
-class ModelOut(_Out):
+class ModelOut(Out):
     """The weights in use, with their card, their calibration and its operating points."""
 
     version: str = Field(description="Name and hash of the weights.", examples=["countersign-4@0a1b2c3d4e5f"])
@@ -408,7 +410,7 @@ class ModelOut(_Out):
     card: Rounded = Field(description="Model card of the weights.")
 
 
-class HealthOut(_Out):
+class HealthOut(Out):
     """Status of the process."""
 
     status: Literal["alive", "ready"]

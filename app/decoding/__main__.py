@@ -10,7 +10,6 @@ needs its last uploads decoded.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import io
 import math
 import os
@@ -72,14 +71,6 @@ def main() -> None:
                 is_pdf = detect_format(data) is Format.PDF
                 _limit_processor_time(min(processor_s, PDF_PROCESSOR_S) if is_pdf else processor_s)
             write_frame(answers, *answer(request, data, finder))
-            del data
-            release_memory()
-
-
-def release_memory() -> None:
-    """Return freed memory to the system, where the C library is glibc: pages leave a hundred megabytes otherwise."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _limit_processor_time(processor_s: int) -> None:

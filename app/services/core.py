@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from app.decoding.formats import UploadLimits
 from app.decoding.pool import DecoderPool
 from app.inference.batching import InferenceQueue
 from app.observability.metrics import Metrics
@@ -34,3 +35,8 @@ class Core:
     def model_version(self) -> str:
         """Name and hash of the loaded weights."""
         return self.embedder.version
+
+    @property
+    def upload_limits(self) -> UploadLimits:
+        """Limits on the size of an upload."""
+        return UploadLimits(max_bytes=self.settings.max_upload_bytes, max_pixels=self.settings.max_pixels)

@@ -10,11 +10,11 @@ from sqlalchemy.orm import Session
 
 from app.decoding.formats import detect_media_type
 from app.domain.errors import DuplicateReference, SignerNotFound
-from app.domain.records import NewReference, Reference, ResultWarning, Upload, UploadRegion, new_id, now
+from app.domain.records import NewReference, Reference, ResultWarning, Upload, new_id, now
 from app.services.core import Core
 from app.services.decision import SpecimenCheck, check_specimens
 from app.services.idempotency import IdempotentRequest
-from app.services.preparation import Signature, read_signatures
+from app.services.preparation import Signature, find_repetition, read_signatures
 from app.services.warnings import make_warning
 from app.store import references, signer_locks, signers
 
@@ -99,15 +99,12 @@ def _specimen_warnings(check: SpecimenCheck) -> tuple[ResultWarning, ...]:
 
 
 def _refuse_identical_files(signatures: Sequence[Signature]) -> None:
-    first_numbers: dict[tuple[str, int, UploadRegion], int] = {}
-    for number, signature in enumerate(signatures, 1):
-        specimen = signature.sha256, signature.upload.page, signature.upload.region
-        first = first_numbers.setdefault(specimen, number)
-        if first != number:
-            raise DuplicateReference(
-                f"Files {first} and {number} of `files` are byte for byte the same; nothing was stored. "
-                "Send each specimen once."
-            )
+    repetition = find_repetition((s.sha256, s.upload.page, s.upload.region) for s in signatures)
+    if repetition is not None:
+        raise DuplicateReference(
+            f"Files {repetition[0]} and {repetition[1]} of `files` are byte for byte the same; nothing was stored. "
+            "Send each specimen once."
+        )
 
 
 def _new_reference(core: Core, signature: Signature, warnings: tuple[ResultWarning, ...]) -> NewReference:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextvars import copy_context
-
-from app.decoding.formats import UploadLimits
 from app.decoding.pool import PageReading
-from app.domain.errors import CountersignError, FileRefused
 from app.domain.records import Upload
 from app.services.core import Core
+from app.services.preparation import start_reading
 
 
 async def extract(core: Core, upload: Upload) -> PageReading:
@@ -22,15 +18,10 @@ async def extract(core: Core, upload: Upload) -> PageReading:
 
 async def find_signatures(core: Core, upload: Upload) -> PageReading:
     """Find the signatures on a page. Raises FileRefused."""
-    limits = UploadLimits(max_bytes=core.settings.max_upload_bytes, max_pixels=core.settings.max_pixels)
 
     def read() -> PageReading:
-        try:
-            return core.readers.extract(upload.data, upload.name, upload.page, limits)
-        except CountersignError as error:
-            raise FileRefused(error, upload.field, upload.position, upload.name) from error
+        return core.readers.extract(upload.data, upload.name, upload.page, core.upload_limits)
 
-    loop = asyncio.get_running_loop()
-    reading = await loop.run_in_executor(core.readers.threads, copy_context().run, read)
+    reading = await start_reading(core, upload, read)
     core.metrics.stages_elsewhere(reading.seconds)
     return reading

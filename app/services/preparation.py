@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from contextvars import copy_context
 from dataclasses import asdict, dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
-from app.decoding.formats import UploadLimits
 from app.domain.errors import CountersignError, FileRefused, TooManyFiles
 from app.domain.records import ResultWarning, Upload, UploadRegion, Vector
 from app.observability.tracing import span
@@ -17,6 +17,8 @@ from app.services.core import Core
 from app.services.warnings import quality_warnings
 from model.errors import UnusableSignature
 from model.preprocessing.ink import Prepared, Quality
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -44,13 +46,7 @@ async def read_signatures(core: Core, uploads: Sequence[Upload]) -> list[Signatu
         raise TooManyFiles(
             f"The request has {len(uploads)} files; the maximum is {core.settings.max_files} per request."
         )
-    loop = asyncio.get_running_loop()
-    queued_at = time.perf_counter()
-    # Each runs in a copy of the request's context, so that its log lines and spans carry the request's ids.
-    tasks = [
-        loop.run_in_executor(core.readers.threads, copy_context().run, _decode, core, upload, queued_at)
-        for upload in uploads
-    ]
+    tasks = [start_reading(core, upload, partial(_decode, core, upload)) for upload in uploads]
     try:
         prepared = await asyncio.gather(*tasks)
     except BaseException:
@@ -84,17 +80,39 @@ def _resolve_region(upload: Upload, quality: Quality) -> UploadRegion:
     return quality.region or "whole"
 
 
-def _decode(core: Core, upload: Upload, queued_at: float) -> Prepared:
-    """Decode a file and isolate its ink; runs on a thread of the decoder pool."""
-    settings = core.settings
-    limits = UploadLimits(max_bytes=settings.max_upload_bytes, max_pixels=settings.max_pixels)
-    core.metrics.stages.labels("wait").observe(time.perf_counter() - queued_at)
-    try:
-        reading = core.readers.read(
-            upload.data, upload.name, upload.page, limits, core.embedder.canvas, upload.region
-        )
-    except (CountersignError, UnusableSignature) as error:
-        raise FileRefused(error, upload.field, upload.position, upload.name) from error
+def start_reading(core: Core, upload: Upload, read: Callable[[], T]) -> asyncio.Future[T]:
+    """Start reading an upload on a thread of the decoder pool.
+
+    It runs in a copy of the request's context, so that its log lines and spans carry the request's ids. The future
+    raises FileRefused where `read` raises CountersignError or UnusableSignature.
+    """
+    queued_at = time.perf_counter()
+
+    def run() -> T:
+        core.metrics.stages.labels("wait").observe(time.perf_counter() - queued_at)
+        try:
+            return read()
+        except (CountersignError, UnusableSignature) as error:
+            raise FileRefused(error, upload.field, upload.position, upload.name) from error
+
+    loop = asyncio.get_running_loop()
+    return loop.run_in_executor(core.readers.threads, copy_context().run, run)
+
+
+def find_repetition(keys: Iterable[Hashable]) -> tuple[int, int] | None:
+    """Find the first key that repeats an earlier one; return the numbers of both, counted from 1."""
+    first_numbers: dict[Hashable, int] = {}
+    for number, key in enumerate(keys, 1):
+        if (first := first_numbers.setdefault(key, number)) != number:
+            return first, number
+    return None
+
+
+def _decode(core: Core, upload: Upload) -> Prepared:
+    """Decode a file and isolate its ink."""
+    reading = core.readers.read(
+        upload.data, upload.name, upload.page, core.upload_limits, core.embedder.canvas, upload.region
+    )
     core.metrics.stages_elsewhere(reading.seconds)
     _ = upload.sha256  # a cached property: hash here rather than on the event loop
     return reading.prepared

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from app.domain.errors import DuplicateSignature
-from app.domain.records import Upload, UploadRegion
+from app.domain.records import Upload
 from app.services.core import Core
 from app.services.extract import find_signatures
-from app.services.preparation import Signature, read_signatures
+from app.services.preparation import Signature, find_repetition, read_signatures
 
 
 async def read_questioned_signatures(core: Core, uploads: Sequence[Upload]) -> list[Signature]:
@@ -31,11 +31,10 @@ async def read_questioned_signatures(core: Core, uploads: Sequence[Upload]) -> l
 
 
 def _refuse_identical_files(uploads: Sequence[Upload]) -> None:
-    first_numbers: dict[tuple[bytes, int, UploadRegion], int] = {}
-    for number, upload in enumerate(uploads, 1):
-        first = first_numbers.setdefault((upload.data, upload.page, upload.region), number)
-        if first != number:
-            raise DuplicateSignature(
-                f"Files {first} and {number} of `{upload.field}` are byte for byte the same; nothing was "
-                "stored. Send each signature once."
-            )
+    repetition = find_repetition((upload.data, upload.page, upload.region) for upload in uploads)
+    if repetition is not None:
+        first, second = repetition
+        raise DuplicateSignature(
+            f"Files {first} and {second} of `{uploads[second - 1].field}` are byte for byte the same; nothing was "
+            "stored. Send each signature once."
+        )

@@ -9,16 +9,15 @@ gains less is reported only: genuine signatures vary in slant, and trying severa
 from __future__ import annotations
 
 import asyncio
-from contextvars import copy_context
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.decoding.formats import UploadLimits
 from app.domain.records import ResultWarning, Upload, Vector
 from app.services.core import Core
-from app.services.decision import Comparison, Policy, compare_questioned
+from app.services.decision import Comparison, Policy, compute_comparisons
+from app.services.preparation import start_reading
 from model.decision.verdict import Decision
 
 SMALL_TURNS = (-16, -12, -8, 8, 12, 16)
@@ -70,17 +69,20 @@ async def find_turn(
     if upright.verdict.decision is not Decision.REJECT:
         return None
     angles = SMALL_TURNS + QUARTER_TURNS
-    limits = UploadLimits(max_bytes=core.settings.max_upload_bytes, max_pixels=core.settings.max_pixels)
 
     def read() -> list[NDArray[np.uint8]]:
         return core.readers.read_turned(
-            upload.data, upload.name, upload.page, limits, core.embedder.canvas, upload.region, angles
+            upload.data,
+            upload.name,
+            upload.page,
+            core.upload_limits,
+            core.embedder.canvas,
+            upload.region,
+            angles,
         )
 
-    loop = asyncio.get_running_loop()
-    canvases = await loop.run_in_executor(core.readers.threads, copy_context().run, read)
-    embeddings = await core.queue.embed(canvases)
-    comparisons = [await compare_questioned(core, embedding, templates, policy) for embedding in embeddings]
+    embeddings = await core.queue.embed(await start_reading(core, upload, read))
+    comparisons = await asyncio.to_thread(compute_comparisons, core, embeddings, templates, policy)
     nearest = min(range(len(angles)), key=lambda index: comparisons[index].verdict.distance)
     comparison, degrees = comparisons[nearest], angles[nearest]
     if comparison.verdict.decision is not Decision.ACCEPT:

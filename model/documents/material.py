@@ -22,6 +22,7 @@ from skimage.morphology import skeletonize
 from model.data.packing import Packed, pack
 from model.data.registry import open_dataset
 from model.data.specimens import Dataset
+from model.preprocessing.box import Box
 from model.synthetic.pen import random_pen, render
 from model.synthetic.pool import Pool, Population, open_pool
 from model.synthetic.writer import Habits
@@ -141,11 +142,10 @@ class Typefaces:
             if path.suffix.lower() in {".ttf", ".otf", ".ttc"}
         )
         files = [path for path in files if (zlib.crc32(path.name.encode()) % 4 == 0) == (part == "test")]
-        latin = ()
         self.by_script: dict[str, list[Typeface]] = {}
         for script, ranges, names in _SCRIPTS:
             faces = [
-                Typeface(path, script, ranges or latin)
+                Typeface(path, script, ranges)
                 for path in files
                 if any(name in str(path).lower() for name in names) and not _is_handwriting(path)
             ]
@@ -311,5 +311,4 @@ def training_signatures(
 
 def cropped(density: Pixels, level: int = 40) -> Pixels:
     """Crop to the pixels above ``level``."""
-    x, y, width, height = cv2.boundingRect((density > level).astype(np.uint8))
-    return density[y : y + height, x : x + width]
+    return Box.bounding((density > level).astype(np.uint8)).of(density)

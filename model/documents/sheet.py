@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -11,20 +10,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageDraw
 
 from model.documents.material import Typeface
+from model.preprocessing.box import Box
 
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 POINT = 0.3528  # mm
-
-
-@dataclass(frozen=True)
-class Box:
-    """A rectangle in pixels; right and bottom are the first pixels outside."""
-
-    left: int
-    top: int
-    right: int
-    bottom: int
 
 
 class Sheet:

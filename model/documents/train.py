@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import math
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -25,9 +24,11 @@ from model.documents.material import Typefaces, training_signatures
 from model.documents.patches import FULL, Patches
 from model.documents.release import release_page_network
 from model.networks.page import PageNetwork
-from model.training.optimisers import update_average
+from model.training.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
+from model.training.optimisers import rate_factor, update_average
+from model.training.recipes import ScheduleSpec
 
-CHECKPOINT = "checkpoint.pt"
+SCHEDULE = ScheduleSpec(name="cosine", warmup_steps=100, final=0.01)
 
 
 class PageRecipe(BaseModel):
@@ -90,8 +91,8 @@ def train(
     )
     out.mkdir(parents=True, exist_ok=True)
     state: dict[str, Any] = {"step": 0}
-    if (out / CHECKPOINT).is_file():
-        state = torch.load(out / CHECKPOINT, weights_only=True)
+    if has_checkpoint(out):
+        state = load_checkpoint(out, text)
         network.load_state_dict(state["network"])
         average.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])
@@ -107,10 +108,7 @@ def train(
             break
         completed = step / (recipe.schedule_steps or recipe.steps)
         for group in optimiser.param_groups:
-            warm_up = min(1.0, (step + 1) / 100)
-            group["lr"] = (
-                recipe.learning_rate * warm_up * (0.01 + 0.99 * (1 + math.cos(math.pi * completed)) / 2)
-            )
+            group["lr"] = recipe.learning_rate * rate_factor(SCHEDULE, step, 0, completed)
         network.train()
         logits = network(darkness.to(device).float() / 255.0)
         target = (signature.to(device) >= FULL).float()
@@ -126,17 +124,16 @@ def train(
         bar.update()
         bar.set_postfix(loss=f"{running:.4f}", refresh=False)
         if (step + 1) % recipe.checkpoint_steps == 0 or step + 1 == recipe.steps:
-            part = out / f"{CHECKPOINT}.part"
-            torch.save(
+            save_checkpoint(
+                out,
+                text,
                 {
                     "step": step + 1,
                     "network": network.state_dict(),
                     "average": average.state_dict(),
                     "optimiser": optimiser.state_dict(),
                 },
-                part,
             )
-            part.replace(out / CHECKPOINT)
     bar.close()
     if bar.n >= recipe.steps:
         release_page_network(average.cpu(), recipe.name, text, list(recipe.datasets), out / "weights")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import cv2
@@ -25,6 +26,18 @@ class Box:
     def around(cls, image: Grey) -> Box:
         """Return the box of a whole image."""
         return cls(0, 0, image.shape[1], image.shape[0])
+
+    @classmethod
+    def bounding(cls, mask: NDArray[np.uint8]) -> Box:
+        """Return the smallest box around the pixels of a mask that are not 0; empty if there are none."""
+        x, y, width, height = cv2.boundingRect(mask)
+        return cls(x, y, x + width, y + height)
+
+    @classmethod
+    def enclosing(cls, boxes: Iterable[Box]) -> Box:
+        """Return the smallest box around others; there is one at least."""
+        lefts, tops, rights, bottoms = zip(*(box.as_tuple() for box in boxes), strict=True)
+        return cls(min(lefts), min(tops), max(rights), max(bottoms))
 
     def moved(self, right: int, down: int) -> Box:
         """Return the box moved by so many pixels."""
@@ -60,6 +73,13 @@ class Box:
         moved = cv2.perspectiveTransform(np.array([corners], np.float64), matrix)[0]
         (left, top), (right, bottom) = np.floor(moved.min(axis=0)), np.ceil(moved.max(axis=0))
         return Box(int(left), int(top), int(right), int(bottom))
+
+    def overlap(self, other: Box) -> float:
+        """Return the area that two boxes have in common over the area that they cover together, in [0, 1]."""
+        wide = min(self.right, other.right) - max(self.left, other.left)
+        high = min(self.bottom, other.bottom) - max(self.top, other.top)
+        common = max(0, wide) * max(0, high)
+        return common / (self.width * self.height + other.width * other.height - common)
 
     def of(self, image: Grey) -> Grey:
         """Cut the box out of an image."""

@@ -22,21 +22,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from model.errors import BadRegion, NoSignature, SeveralSignatures, TooSmall, UnusableSignature
+from model.errors import BadRegion, NoSignature, SeveralSignatures, UnusableSignature
 from model.preprocessing.box import Box
-from model.preprocessing.ink import LOCATE_SIDE, MIN_SIDE, Canvas, Ink, Prepared, fit, isolate
-from model.preprocessing.segmentation import (
-    Grey,
-    Parts,
-    is_light_on_dark,
-    locate,
-    paper,
-    relative_darkness,
-    shrink,
-    without_rulings,
-    without_specks,
-)
+from model.preprocessing.clusters import find_clusters
+from model.preprocessing.ink import MIN_SIDE, Canvas, Ink, Prepared, fit, isolate
+from model.preprocessing.segmentation import Grey, Parts
 from model.preprocessing.sheet import find_sheet
+from model.preprocessing.views import ink_box, ink_mask, look
 
 STRIDE = 16
 """The network's input is padded to a multiple of this."""
@@ -55,9 +47,6 @@ PAGE_PIXELS, PAGE_SIDE = 300_000, 1024
 
 CROP_SIDE = 440
 """Long side of the crop on which strokes are told from what lies across them."""
-
-MAX_ENLARGEMENT = 1.6
-"""Small images are enlarged by this factor at most."""
 
 CLEAN_PARTS, CLEAN_INK = 0.97, 0.75
 """Shares of the ink that must lie in parts of a signature, and be likely itself, for an image to be used as it is."""
@@ -169,19 +158,18 @@ class SignatureFinder:
         grey : uint8 (h, w)
             255 = white.
         """
-        return self._search(grey)[0]
+        return self._search(grey, ink_box(grey))[0]
 
-    def _search(self, grey: Grey) -> tuple[tuple[Found, ...], float]:
-        """Find the signatures of a page; return them and the share of the ink that is unlikely to be one."""
-        around = _ink_box(grey)
+    def _search(self, grey: Grey, around: Box | None) -> tuple[tuple[Found, ...], float]:
+        """Find signatures in the box of the ink; return them and the share of the ink that is unlikely to be one."""
         box = Box.around(grey) if around is None else around
         longest = min(
             PAGE_SIDE, math.sqrt(PAGE_PIXELS * max(box.width, box.height) / min(box.width, box.height))
         )
-        view = _look(grey, box, longest)
+        view = look(grey, box, longest)
         probability = self.probability(view.darkness)
         dark = view.darkness > _INK
-        clusters = _clusters((dark & (probability > LIKELY)).astype(np.uint8))
+        clusters = find_clusters((dark & (probability > LIKELY)).astype(np.uint8))
         largest = max((cluster.ink for cluster in clusters), default=0)
         found = []
         for cluster in clusters:
@@ -228,13 +216,14 @@ class SignatureFinder:
                     f"{MIN_SIDE} pixels of the image, which has {grey.shape[1]} x {grey.shape[0]}."
                 )
             return self._cleaned(inside.of(grey), inside, ())
-        if self._is_clean(grey):
+        around = ink_box(grey)
+        if self._is_clean(grey, around):
             return Extracted(grey, None, None)
-        found, unlikely = self._search(grey)
+        found, unlikely = self._search(grey, around)
         if not found:
-            isolate(grey)  # raises what is more to the point: nothing is written, there is only a line
             if unlikely < UNSIGNED_SHARE:
                 return Extracted(grey, None, None, is_located=False)
+            isolate(grey)  # raises what is more to the point: nothing is written, there is only a line
             raise NoSignature(
                 "There is ink on the image, but no handwritten signature was found in it; upload the page or the "
                 "crop that shows the signature, or set `region` to where it is (`whole` for all ink of the image)."
@@ -259,8 +248,9 @@ class SignatureFinder:
             return []
         sheet = find_sheet(grey)
         page = grey if sheet is None else sheet.grey
-        found, extracted = self.find(page), []
-        if len(found) > 1 and self._is_clean(page):
+        around, extracted = ink_box(page), []
+        found, _ = self._search(page, around)
+        if len(found) > 1 and self._is_clean(page, around):
             found = (_joined(found),)
         for signature in found[:MAX_SIGNATURES]:
             with suppress(UnusableSignature):
@@ -278,25 +268,18 @@ class SignatureFinder:
         others = [other.box for other in found if other is not signature]
         return self._cleaned(box.of(grey), box, found, others)
 
-    def _is_clean(self, grey: Grey) -> bool:
-        """Whether all ink of the image belongs to a signature, but for what isolation takes out anyway."""
-        box = _ink_box(grey)
-        return box is not None and any(self._is_clean_at(grey, box, side) for side in LOOKS)
+    def _is_clean(self, grey: Grey, around: Box | None) -> bool:
+        """Whether all ink, which lies in a box, belongs to a signature, but for what isolation takes out anyway."""
+        return around is not None and any(self._is_clean_at(grey, around, side) for side in LOOKS)
 
     def _is_clean_at(self, grey: Grey, box: Box, side: int) -> bool:
-        view = _look(grey, box, side)
-        ink = _ink_mask(view.darkness)
+        view = look(grey, box, side)
+        ink = ink_mask(view.darkness)
         if ink is None:
             return False
-        likely = (
-            cv2.dilate((self.probability(view.darkness) > 90).view(np.uint8), np.ones((5, 5), np.uint8)) > 0
-        )
+        probable = (self.probability(view.darkness) > LIKELY).view(np.uint8)
         parts = Parts.of(ink)
-        areas = np.bincount(parts.labels.ravel(), minlength=len(parts.left)).astype(np.float64)
-        shares = np.bincount(parts.labels.ravel(), likely.ravel(), minlength=len(parts.left)) / np.maximum(
-            areas, 1
-        )
-        areas[0] = 0.0
+        areas, shares = _shares(parts, cv2.dilate(probable, np.ones((5, 5), np.uint8)) > 0)
         in_parts = float(areas[shares >= 0.35].sum() / areas.sum())
         itself = float((areas * shares).sum() / areas.sum())
         return in_parts >= CLEAN_PARTS and itself >= CLEAN_INK
@@ -305,13 +288,10 @@ class SignatureFinder:
         self, crop: Grey, box: Box, found: tuple[Found, ...], others: list[Box] | None = None
     ) -> Extracted:
         """Mask everything but the signature in a crop."""
-        view = _look(crop, Box.around(crop), CROP_SIDE)
+        view = look(crop, Box.around(crop), CROP_SIDE)
         probability = self.probability(view.darkness)
         for other in others or []:
-            moved = Box(
-                other.left - box.left, other.top - box.top, other.right - box.left, other.bottom - box.top
-            )
-            inside = view.from_image(moved).clipped(probability.shape)
+            inside = view.from_image(other.moved(-box.left, -box.top)).clipped(probability.shape)
             if inside.width > 0 and inside.height > 0:
                 inside.of(probability)[:] = 0
         keep = view.without_margin(_keep(view.darkness, probability))
@@ -340,11 +320,6 @@ def isolate_signature(grey: Grey, finder: SignatureFinder, region: Region | Box 
     UnusableSignature
         As :meth:`SignatureFinder.extract` and :func:`model.preprocessing.ink.isolate`.
     """
-    if min(grey.shape) < MIN_SIDE:
-        raise TooSmall(
-            f"The image is {grey.shape[1]} x {grey.shape[0]} pixels; a signature needs at least "
-            f"{MIN_SIDE} in each direction and is best scanned at 300 dpi."
-        )
     sheet = None if region == "whole" else find_sheet(grey)
     page = grey
     if sheet is not None:
@@ -369,138 +344,18 @@ def isolate_signature(grey: Grey, finder: SignatureFinder, region: Region | Box 
 
 def _joined(parts: tuple[Found, ...]) -> Found:
     """Join the parts of one signature."""
-    box = Box(
-        min(part.box.left for part in parts),
-        min(part.box.top for part in parts),
-        max(part.box.right for part in parts),
-        max(part.box.bottom for part in parts),
-    )
+    box = Box.enclosing(part.box for part in parts)
     ink = sum(part.ink for part in parts)
     return Found(box, round(sum(part.confidence * part.ink for part in parts) / ink, 3), ink)
 
 
-@dataclass(frozen=True)
-class _View:
-    """A part of an image at another scale, with a margin of paper.
-
-    Attributes
-    ----------
-    darkness : uint8 (h, w)
-    scale : float
-        Its pixels to a pixel of the image.
-    box : Box
-        The part, in pixels of the image.
-    margin : tuple of two ints
-        Columns at the left and right, rows at the top and bottom.
-    """
-
-    darkness: Grey
-    scale: float
-    box: Box
-    margin: tuple[int, int]
-
-    def on_image(self, box: Box) -> Box:
-        """Map a box of the view to the image."""
-        across, down = self.margin
-        moved = box.moved(-across, -down).scaled(1.0 / self.scale)
-        return moved.moved(self.box.left, self.box.top)
-
-    def from_image(self, box: Box) -> Box:
-        """Map a box of the image to the view."""
-        across, down = self.margin
-        return box.moved(-self.box.left, -self.box.top).scaled(self.scale).moved(across, down)
-
-    def without_margin(self, layer: Grey) -> Grey:
-        """Cut the margin off an image of the size of the view."""
-        across, down = self.margin
-        return layer[down : layer.shape[0] - down, across : layer.shape[1] - across]
-
-
-def _look(grey: Grey, box: Box, side: float) -> _View:
-    """Look at a part of an image at a scale at which its long side has ``side`` pixels.
-
-    Signatures in the training pages have paper around them, hence the margin.
-    """
-    part = box.of(grey)
-    scale = min(MAX_ENLARGEMENT, side / max(part.shape))
-    size = (max(8, round(part.shape[1] * scale)), max(8, round(part.shape[0] * scale)))
-    method = cv2.INTER_AREA if scale < 1.0 else cv2.INTER_LINEAR
-    page = np.asarray(cv2.resize(part, size, interpolation=method), np.uint8)
-    page = 255 - page if is_light_on_dark(page) else page
-    across, down = round(0.12 * max(size)), max(14, round(0.2 * size[1]))
-    if max(size) > 1.5 * CROP_SIDE:
-        across = down = 14
-    darkness = cv2.copyMakeBorder(
-        relative_darkness(page, paper(page)), down, down, across, across, cv2.BORDER_CONSTANT, value=0
-    )
-    return _View(np.asarray(darkness, np.uint8), scale, box, (across, down))
-
-
-def _ink_mask(darkness: Grey) -> NDArray[np.uint8] | None:
-    """Mask of the ink without rulings, frames and specks; None if there is none or it cannot be told from paper."""
-    try:
-        parts, _ = locate(darkness)
-    except UnusableSignature:
-        return None
-    mask = without_specks(without_rulings(parts)[0]).mask
-    return mask if mask.any() else None
-
-
-def _ink_box(grey: Grey) -> Box | None:
-    """Box of the ink of an image, in its pixels; None if there is none or it cannot be told from paper."""
-    page, scale = shrink(grey, LOCATE_SIDE)
-    page = 255 - page if is_light_on_dark(page) else page
-    mask = _ink_mask(relative_darkness(page, paper(page)))
-    if mask is None:
-        return None
-    x, y, width, height = cv2.boundingRect(mask)
-    return Box(x, y, x + width, y + height).grown(4).scaled(1.0 / scale).clipped(grey.shape)
-
-
-@dataclass(frozen=True)
-class _Cluster:
-    box: Box
-    ink: int
-
-
-def _clusters(ink: NDArray[np.uint8]) -> list[_Cluster]:
-    """Group parts of ink that lie as near to each other as the strokes of one signature do."""
-    joined = cv2.dilate(ink, np.ones((3, 5), np.uint8))
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
-    counts = np.bincount(labels[ink > 0], minlength=len(stats))
-    clusters = [
-        _Cluster(Box(int(x), int(y), int(x + w), int(y + h)), int(count))
-        for (x, y, w, h, _), count in zip(stats[1:].tolist(), counts[1:].tolist(), strict=True)
-        if count >= 6
-    ]
-    clusters = sorted(clusters, key=lambda cluster: -cluster.ink)[:200]
-    merged = True
-    while merged:
-        merged = False
-        for index, first in enumerate(clusters):
-            near = [other for other in clusters[index + 1 :] if _belong_together(first.box, other.box)]
-            if near:
-                group = [first, *near]
-                box = Box(
-                    min(c.box.left for c in group),
-                    min(c.box.top for c in group),
-                    max(c.box.right for c in group),
-                    max(c.box.bottom for c in group),
-                )
-                rest = [cluster for cluster in clusters if cluster not in group]
-                clusters = [*rest[:index], _Cluster(box, sum(c.ink for c in group)), *rest[index:]]
-                merged = True
-                break
-    return clusters
-
-
-def _belong_together(a: Box, b: Box) -> bool:
-    tall = max(a.height, b.height)
-    across = max(a.left, b.left) - min(a.right, b.right)
-    down = max(a.top, b.top) - min(a.bottom, b.bottom)
-    if down < -0.4 * min(a.height, b.height):  # side by side, as first and last name
-        return across <= 0.8 * tall
-    return across <= 0.4 * tall and down <= 0.25 * tall
+def _shares(parts: Parts, flags: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Count the pixels of each connected part, and the share of them that has a flag; 0 for what is no ink."""
+    labels, count = parts.labels.ravel(), len(parts.left)
+    areas = np.bincount(labels, minlength=count).astype(np.float64)
+    shares = np.bincount(labels, flags.ravel(), minlength=count) / np.maximum(areas, 1)
+    areas[0] = shares[0] = 0.0
+    return areas, shares
 
 
 def _keep(darkness: Grey, probability: Grey) -> Grey:
@@ -510,10 +365,7 @@ def _keep(darkness: Grey, probability: Grey) -> Grey:
     pixels decide.
     """
     parts = Parts.of((darkness > _INK // 2).view(np.uint8))
-    signature = (probability > 127).astype(np.float64)
-    areas = np.bincount(parts.labels.ravel(), minlength=len(parts.left)).astype(np.float64)
-    shares = np.bincount(parts.labels.ravel(), signature.ravel(), minlength=len(parts.left)) / areas
-    shares[0] = 0.0
+    _, shares = _shares(parts, probability > 127)
     share = shares[parts.labels]
     sure = cv2.dilate((probability > 100).astype(np.uint8), np.ones((3, 3), np.uint8))
     whole = (share > 0.8) & (probability > 12)

@@ -66,13 +66,6 @@ def letter(*, signed: bool, writer: int = 4) -> Grey:
     return page
 
 
-def overlap(a: Box, b: Box) -> float:
-    wide = min(a.right, b.right) - max(a.left, b.left)
-    high = min(a.bottom, b.bottom) - max(a.top, b.top)
-    both = max(0, wide) * max(0, high)
-    return both / (a.width * a.height + b.width * b.height - both)
-
-
 def likeness(a: Grey, b: Grey) -> float:
     """Correlation of two canvases."""
     return float(np.corrcoef(a.ravel(), b.ravel())[0, 1])
@@ -90,7 +83,7 @@ def test_the_signature_of_a_letter_is_found_where_it_is(finder: SignatureFinder)
     page = letter(signed=True)
     found = finder.find(page)
     assert len(found) == 1
-    assert overlap(found[0].box, Box(115, 335, 100 + signature().shape[1] - 15, 320 + 110 + 20)) > 0.4
+    assert found[0].box.overlap(Box(115, 335, 100 + signature().shape[1] - 15, 320 + 110 + 20)) > 0.4
     assert found[0].confidence > 0.6
 
 
@@ -197,4 +190,4 @@ def test_a_large_page_is_searched_on_a_small_copy(finder: SignatureFinder) -> No
     page = cv2.resize(letter(signed=True), None, fx=5, fy=5, interpolation=cv2.INTER_CUBIC)
     found = finder.find(page)
     assert len(found) == 1
-    assert overlap(found[0].box, finder.find(letter(signed=True))[0].box.scaled(5)) > 0.7
+    assert found[0].box.overlap(finder.find(letter(signed=True))[0].box.scaled(5)) > 0.7
