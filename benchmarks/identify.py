@@ -37,7 +37,16 @@ def enrol(store: Store, count: int) -> None:
             for n in range(first, min(first + BATCH, count)):
                 new = [
                     NewReference(
-                        new_id(), b"x", f"{n:032d}{k:032d}", "image/png", 0, {}, (), VERSION, template
+                        new_id(),
+                        b"x",
+                        f"{n:032d}{k:032d}",
+                        "image/png",
+                        0,
+                        "whole",
+                        {},
+                        (),
+                        VERSION,
+                        template,
                     )
                     for k, template in enumerate(rng.normal(size=(REFERENCES, DIMENSION)).astype(np.float32))
                 ]

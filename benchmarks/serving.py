@@ -21,7 +21,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from app.decoding.uploads import UploadLimits, read_upload
+from app.decoding.formats import UploadLimits
+from app.decoding.uploads import read_upload
 from app.domain.records import NewReference, new_id, now
 from app.main import create_app
 from app.settings import RELEASED_WEIGHTS, Settings
@@ -60,8 +61,17 @@ async def fill(core: object, signers: int, dimension: int) -> None:
                 vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
                 new = [
                     NewReference(
-                        new_id(), b"x", f"{n:032d}{k:032d}", "image/png", 0, {}, (), core.model_version, v
-                    )  # type: ignore[attr-defined]
+                        new_id(),
+                        b"x",
+                        f"{n:032d}{k:032d}",
+                        "image/png",
+                        0,
+                        "whole",
+                        {},
+                        (),
+                        core.model_version,  # type: ignore[attr-defined]
+                        v,
+                    )
                     for k, v in enumerate(vectors)
                 ]
                 signer = signer_locks.lock_or_create(session, "default", f"s{n}", None, now())  # type: ignore[arg-type]

@@ -11,7 +11,8 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from app.decoding.uploads import UploadLimits, read_upload
+from app.decoding.formats import UploadLimits
+from app.decoding.uploads import read_upload
 from app.domain.errors import UnsupportedImage
 from tests.app.test_api import enrol, verify
 

@@ -19,8 +19,9 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from app.decoding import pool, uploads
+from app.decoding.formats import UploadLimits
 from app.decoding.pool import DecoderFault, DecoderPool, Reading
-from app.decoding.uploads import UploadLimits, read_upload
+from app.decoding.uploads import read_upload
 from app.domain.errors import Busy, DamagedImage, NoSuchPage, StartRefused, TooExpensive, UploadTooLarge
 from app.settings import PAGE_NETWORK
 from model.errors import BlankImage
