@@ -40,6 +40,9 @@ def train(
     data: Annotated[
         Path | None, typer.Option(help="Folder of the data sets; SIGNATURE_DATA by default.")
     ] = None,
+    masters: Annotated[
+        Path, typer.Option(help='Folder of the master images, for recipes with rendering = "device".')
+    ] = Path(".cache/masters"),
     max_minutes: Annotated[
         float | None,
         typer.Option(min=0, help="Maximum training time in minutes; a cosine schedule ends with it."),
@@ -52,8 +55,25 @@ def train(
 
     parsed, text = read_recipe(recipe)
     folder = out or Path("runs") / parsed.name
-    card = run(parsed, text, folder, data=data, resume=resume, max_minutes=max_minutes)
+    card = run(parsed, text, folder, data=data, masters=masters, resume=resume, max_minutes=max_minutes)
     typer.echo(f"{folder / 'weights'}: {card.version}, {card.parameters:,} parameters, terms: {card.terms}")
+
+
+@cli.command()
+def pack(
+    recipe: Annotated[Path, typer.Argument(help='A recipe with rendering = "device".')],
+    out: Annotated[Path, typer.Option(help="Folder of the master images.")] = Path(".cache/masters"),
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of the data sets; SIGNATURE_DATA by default.")
+    ] = None,
+) -> None:
+    """Write the master images of a recipe's data sets, from which training on a GPU renders its batches."""
+    require_training_packages()
+    from model.training.data import pack_masters  # noqa: PLC0415
+    from model.training.recipes import read_recipe  # noqa: PLC0415
+
+    for path in pack_masters(read_recipe(recipe)[0], out, data):
+        typer.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
 
 
 @cli.command()

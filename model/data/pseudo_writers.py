@@ -6,6 +6,8 @@ differ from a genuine signature, and genuine signatures from each other, is kept
 few-shot learning a mirrored or turned class serves as a new class in the same way (Gidaris et al., "Boosting few-shot
 visual learning with self-supervision", ICCV 2019; Zhu et al., "Prototype augmentation", CVPR 2021).
 
+A pseudo-writer can also be made of two writers (:class:`Joint`): the first on the left, the second on the right.
+
 Positions are relative to the centroid of the ink and in units of its spread, so that the deformation acts on the same
 part of each specimen.
 """
@@ -33,6 +35,21 @@ GRID = 24
 """Columns and rows at which the deformation of an image is computed; it is interpolated between them."""
 
 
+@dataclass(frozen=True)
+class Joint:
+    """Joins the signatures of two writers: each is scaled by ``scale`` and its centroid moved to its offset.
+
+    Attributes
+    ----------
+    scale : float
+    offsets : two pairs of float
+        x and y of the first and of the second signature, in units of their spread.
+    """
+
+    scale: float
+    offsets: tuple[tuple[float, float], tuple[float, float]]
+
+
 @dataclass(frozen=True, eq=False)
 class Deformation:
     """Maps positions u (n, 2), relative to the centroid in units of the spread, to ``linear @ (u + bend(u))``.
@@ -45,12 +62,15 @@ class Deformation:
         Wave vectors of the bend.
     phases : float64 (waves,)
     amplitudes : float64 (waves, 2)
+    joint : Joint or None
+        Two signatures are joined before they are deformed.
     """
 
     linear: Floats
     waves: Floats
     phases: Floats
     amplitudes: Floats
+    joint: Joint | None = None
 
     def bend(self, positions: Floats) -> Floats:
         """Compute the displacement at each position: (n, 2) to (n, 2)."""
@@ -74,6 +94,12 @@ def random_deformation(rng: np.random.Generator) -> Deformation:
         phases=rng.uniform(0.0, 2.0 * math.pi, size=WAVES),
         amplitudes=strength[:, None] * rng.normal(size=(WAVES, 2)),
     )
+
+
+def random_joint(rng: np.random.Generator) -> Joint:
+    """Draw a joint: two signatures beside each other, from overlapping to just apart."""
+    reach, drop = rng.uniform(1.2, 2.1), rng.uniform(-0.4, 0.4)
+    return Joint(scale=float(rng.uniform(0.5, 0.7)), offsets=((-reach, -drop), (reach, drop)))
 
 
 def deform_trajectory(trajectory: Trajectory, deformation: Deformation) -> Trajectory:

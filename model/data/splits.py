@@ -79,36 +79,53 @@ def split(dataset: Dataset, part: Split) -> Subset:
     DataError
         The split is unknown or contains no signer.
     """
+    return Subset(dataset, signers_of_split(dataset.name, dataset.signers(), part), part)
+
+
+def signers_of_split(name: str, signers: Sequence[str], part: Split) -> list[str]:
+    """Select the signers of one split.
+
+    Parameters
+    ----------
+    name : str
+        Name of the data set.
+    signers : sequence of str
+        All its signers, or at least all training and validation signers; repeats are ignored.
+
+    Raises
+    ------
+    DataError
+        The split is unknown or contains no signer.
+    """
     if part not in get_args(Split):
         raise DataError(f"Unknown split {part!r}; choose from {', '.join(get_args(Split))}.")
-    assigned = {signer: _part_of(dataset, signer) for signer in dataset.signers()}
+    everyone = sorted(set(signers))
     wanted = {"full": {"train", "validation"}, "all": {"train", "validation", "test"}}.get(part, {part})
-    signers = [signer for signer, assigned_part in assigned.items() if assigned_part in wanted]
-    if not signers:
-        raise DataError(f"The split {part!r} of {dataset.name} contains no signer.")
-    return Subset(dataset, signers, part)
+    selected = [signer for signer in everyone if _part_of(name, everyone, signer) in wanted]
+    if not selected:
+        raise DataError(f"The split {part!r} of {name} contains no signer.")
+    return selected
 
 
-def _part_of(dataset: Dataset, signer: str) -> str:
+def _part_of(name: str, everyone: list[str], signer: str) -> str:
     number = _number(signer)
-    if dataset.name == "sigcomp2011-dutch":
+    if name == "sigcomp2011-dutch":
         if number >= DUTCH_FIRST_TEST_WRITER:
             return "test"
-        others = [name for name in dataset.signers() if _number(name) < DUTCH_FIRST_TEST_WRITER]
+        others = [other for other in everyone if _number(other) < DUTCH_FIRST_TEST_WRITER]
         return _last_are_validation(others, signer, 9)
-    if dataset.name == "svc2004":
+    if name == "svc2004":
         return "train" if number <= 24 else "validation" if number <= 30 else "test"
-    if dataset.name.partition("-")[0] in SIXTHS:
+    if name.partition("-")[0] in SIXTHS:
         return {0: "test", 3: "validation"}.get(number % 6, "train")
     validation = {
         "cross-media-chinese": number % 10 == 0,
         "self-30": number > 25,
         "synthetic": True,
     }
-    if dataset.name in validation:
-        return "validation" if validation[dataset.name] else "train"
-    signers = list(dataset.signers())
-    return _last_are_validation(signers, signer, max(1, len(signers) // 6))
+    if name in validation:
+        return "validation" if validation[name] else "train"
+    return _last_are_validation(everyone, signer, max(1, len(everyone) // 6))
 
 
 def _last_are_validation(signers: list[str], signer: str, count: int) -> str:

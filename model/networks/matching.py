@@ -129,4 +129,6 @@ class LocalMatching(nn.Module):
         flat = (at_y * (width + 2 * right) + at_x).flatten(1)
         matched = padded.flatten(1, 2).gather(1, flat[:, :, None].expand(-1, -1, self.cell))
         difference = a.flatten(1, 2) - matched
-        return difference.square().sum(dim=(1, 2)) + prices[choice].sum(dim=(1, 2))
+        # Counted, because the gradient of prices[choice] would add millions of numbers to few addresses.
+        counts = torch.stack([(choice == index).sum(dim=(1, 2)) for index in range(len(self.shifts))], dim=1)
+        return difference.square().sum(dim=(1, 2)) + counts.to(prices.dtype) @ prices

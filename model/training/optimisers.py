@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from itertools import chain
 
 import torch
 from torch import nn
@@ -67,11 +68,17 @@ def update_average(average: nn.Module, network: nn.Module, decay: float) -> None
 
     Running statistics are averaged too; integer buffers (counters) are copied.
     """
+    floats: tuple[list[torch.Tensor], list[torch.Tensor]] = ([], [])
     with torch.no_grad():
         for averaged, current in zip(
-            average.state_dict().values(), network.state_dict().values(), strict=True
+            chain(average.parameters(), average.buffers()),
+            chain(network.parameters(), network.buffers()),
+            strict=True,
         ):
             if averaged.is_floating_point():
-                averaged.lerp_(current, 1.0 - decay)
+                floats[0].append(averaged)
+                floats[1].append(current)
             else:
                 averaged.copy_(current)
+        # One kernel for all tensors, as torch.optim.swa_utils does it.
+        torch._foreach_lerp_(floats[0], floats[1], 1.0 - decay)  # noqa: SLF001

@@ -83,7 +83,8 @@ class SamplerSpec(_Strict):
     ``together`` is the probability that all signers of a data set in a batch are drawn from one group. It applies to
     data sets with groups: the same name written by several writers. ``pseudo_writers`` is the probability that a
     signer is replaced by a pseudo-writer (:mod:`model.data.pseudo_writers`); it requires objectives that tell the
-    identities of one batch apart, not classes that last from batch to batch.
+    identities of one batch apart, not classes that last from batch to batch. ``joined`` is the share of the
+    pseudo-writers that are made of two signers; it requires rendering on the device.
     """
 
     identities: int = Field(default=8, ge=1)
@@ -91,10 +92,15 @@ class SamplerSpec(_Strict):
     forgeries: int = Field(default=2, ge=0)
     together: float = Field(default=0.0, ge=0, le=1)
     pseudo_writers: float = Field(default=0.0, ge=0, le=1)
+    joined: float = Field(default=0.0, ge=0, le=1)
 
 
 class TrainingSpec(_Strict):
     """Duration, hardware and the choice of the released weights.
+
+    ``rendering`` is where training canvases are made: ``workers`` renders them on the CPU, in the loader's processes;
+    ``device`` renders whole batches from master images (:mod:`model.data.masters`) where the network is trained,
+    which a GPU needs in order not to wait for the CPU.
 
     Validation runs after every epoch. ``average`` is the decay of the moving average of the weights that is validated
     and saved; 0 for none. ``start`` is a weights folder to start from instead of random weights, relative to the
@@ -110,6 +116,7 @@ class TrainingSpec(_Strict):
     workers: int = Field(default=0, ge=0)
     threads: int = Field(default=1, ge=1)
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    rendering: Literal["workers", "device"] = "workers"
     precision: Literal["float32", "bfloat16"] = "float32"
     average: float = Field(default=0.0, ge=0, lt=1)
     start: str = ""
@@ -153,6 +160,20 @@ class Recipe(_Strict):
     augmentation: Augmentation = Augmentation()
     training: TrainingSpec = TrainingSpec()
     refinement: RefinementSpec | None = None
+
+    @model_validator(mode="after")
+    def _renders_on_the_device(self) -> Self:
+        if self.training.rendering == "device":
+            unknown = [n for n in ("stroke", "jpeg", "erase") if getattr(self.augmentation, n)]
+            if unknown:
+                raise ValueError(
+                    f"rendering on the device has no augmentation {', '.join(unknown)}: set it to 0"
+                )
+            if self.augmentation.widths is None:
+                raise ValueError("rendering on the device needs augmentation.widths")
+        elif self.sampler.joined:
+            raise ValueError('sampler.joined needs training.rendering = "device"')
+        return self
 
     @model_validator(mode="after")
     def _reject_test_writers(self) -> Recipe:

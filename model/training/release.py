@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess  # fixed arguments only, below  # nosec B404
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from model.networks.weights import save
 from model.training.checkpoint import BEST_FILE
 from model.training.initial_network import build_network, load_start_weights
 from model.training.recipes import Recipe, RefinementSpec
-from model.training.samplers import Batches
+from model.training.samplers import Batch
 
 
 def release(
@@ -28,7 +28,7 @@ def release(
     recipe_text: str,
     *,
     dimension: int,
-    batches: Batches,
+    batch_after: Callable[[int], Batch],
     datasets: Sequence[TrainingData],
     validation: Mapping[str, float],
 ) -> Card:
@@ -40,8 +40,8 @@ def release(
         The folder of the run.
     dimension : int
         Length of an embedding.
-    batches : Batches
-        The batches of the run; a refinement is fitted on the batches that follow the last training step.
+    batch_after : callable
+        Returns the batches that follow the last training step, numbered from 0; a refinement is fitted on them.
     datasets : sequence of TrainingData
         All data that the weights were trained on, for the card and its terms.
     validation : mapping
@@ -55,7 +55,7 @@ def release(
         interpolate(network, start, recipe.training.interpolation)
     name, options = recipe.network.name, dict(recipe.network.options)
     if recipe.refinement is not None:
-        network, options = _refine(network, recipe, recipe.refinement, dimension, batches)
+        network, options = _refine(network, recipe, recipe.refinement, dimension, batch_after)
         name = "refined"
     fields = {
         "name": recipe.name,
@@ -85,7 +85,11 @@ def interpolate(network: nn.Module, start: nn.Module, share: float) -> None:
 
 
 def _refine(
-    trained: nn.Module, recipe: Recipe, spec: RefinementSpec, dimension: int, batches: Batches
+    trained: nn.Module,
+    recipe: Recipe,
+    spec: RefinementSpec,
+    dimension: int,
+    batch_after: Callable[[int], Batch],
 ) -> tuple[Refined, dict[str, Any]]:
     """Wrap the trained network in a fitted refinement; return it with its options.
 
@@ -102,11 +106,11 @@ def _refine(
     network.eval()
     rows, identities = [], []
     with torch.inference_mode():
-        for step in range(len(batches), len(batches) + spec.batches):
-            batch = batches[step]
+        for number in range(spec.batches):
+            batch = batch_after(number)
             genuine = ~batch.forged
-            rows.append(network.averaged(to_tensor(batch.canvases[genuine].numpy())))
-            identities.append(batch.identities[genuine])
+            rows.append(network.averaged(to_tensor(batch.canvases[genuine].cpu().numpy())))
+            identities.append(batch.identities[genuine].cpu())
     centre, matrix = whitening(torch.cat(rows), torch.cat(identities), spec.shrinkage)
     network.centre.copy_(centre)
     network.whitening.copy_(matrix)

@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset as TorchDataset
 
-from model.data.pseudo_writers import Deformation, random_deformation
+from model.data.pseudo_writers import Deformation, random_deformation, random_joint
 from model.errors import DataError
 from model.training.recipes import SamplerSpec
-from model.training.sources import Source
+from model.training.sources import Identities, Source
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ class BatchRow:
     forged : bool
     deformation : Deformation or None
         The deformation that makes the identity a pseudo-writer, the same object in all its rows.
+    second : tuple of int or None
+        Identity and number of the specimen that is joined to this one; genuine or forged as this one is.
     """
 
     source: int
@@ -44,6 +46,7 @@ class BatchRow:
     number: int
     forged: bool
     deformation: Deformation | None = None
+    second: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class IdentitySampler:
 
     Parameters
     ----------
-    sources : sequence of Source
+    sources : sequence of Identities
     weights : sequence of float
         Share of each source in the identities of a batch.
     spec : SamplerSpec
@@ -73,7 +76,7 @@ class IdentitySampler:
     """
 
     def __init__(
-        self, sources: Sequence[Source], weights: Sequence[float], spec: SamplerSpec, seed: int
+        self, sources: Sequence[Identities], weights: Sequence[float], spec: SamplerSpec, seed: int
     ) -> None:
         self._sources, self._spec, self._seed = sources, spec, seed
         self._sizes = [len(source.groups) for source in sources]
@@ -128,7 +131,33 @@ class IdentitySampler:
             label: random_deformation(rng) if rng.random() < self._spec.pseudo_writers else None
             for label in dict.fromkeys(row.label for row in rows)
         }
-        return [replace(row, deformation=deformations[row.label]) for row in rows]
+        rows = [replace(row, deformation=deformations[row.label]) for row in rows]
+        return self._joined(rows, rng) if self._spec.joined else rows
+
+    def _joined(self, rows: list[BatchRow], rng: np.random.Generator) -> list[BatchRow]:
+        """Join a second signer of the same source to some of the pseudo-writers."""
+        by_label: dict[int, list[BatchRow]] = {}
+        for row in rows:
+            by_label.setdefault(row.label, []).append(row)
+        joined: list[BatchRow] = []
+        for group in by_label.values():
+            first = group[0]
+            if first.deformation is None or rng.random() >= self._spec.joined:
+                joined += group
+                continue
+            other = int(rng.integers(self._sizes[first.source]))
+            deformation = replace(first.deformation, joint=random_joint(rng))
+            for forged in (False, True):
+                part = [row for row in group if row.forged == forged]
+                available = self._sources[first.source].count(other, forged=forged)
+                if not available:
+                    continue
+                numbers = rng.choice(available, size=len(part), replace=len(part) > available)
+                joined += [
+                    replace(row, deformation=deformation, second=(other, int(number)))
+                    for row, number in zip(part, numbers, strict=True)
+                ]
+        return joined
 
 
 class Batches(TorchDataset[Batch]):

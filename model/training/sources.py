@@ -28,8 +28,8 @@ from model.types import Terms
 Pixels = NDArray[np.uint8]
 
 
-class Source(Protocol):
-    """Identities whose specimens can be rendered."""
+class Identities(Protocol):
+    """Identities with their specimens, numbered from 0."""
 
     @property
     def about(self) -> TrainingData:
@@ -41,6 +41,10 @@ class Source(Protocol):
 
     def count(self, identity: int, *, forged: bool) -> int:
         """Return the number of genuine specimens or of forgeries of an identity."""
+
+
+class Source(Identities, Protocol):
+    """Identities whose specimens can be rendered."""
 
     def draw(
         self,

@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from model.data.masters import DEFAULT_MASTERS
 from model.data.packing import DEFAULT_CACHE
 from model.errors import DataError
 from model.networks.card import Card, TrainingData
@@ -36,15 +38,20 @@ from model.training.checkpoint import (
     save_checkpoint,
     write_atomically,
 )
-from model.training.data import batch_loader, open_source, open_split
+from model.training.data import batch_loader, open_masters, open_source, open_split
 from model.training.initial_network import build_network, embedding_dimension, load_start_weights
 from model.training.objectives import build_objective, label_rows
 from model.training.optimisers import build_optimiser, l2_penalty, rate_factor, update_average
 from model.training.recipes import Recipe
 from model.training.release import release
+from model.training.rendering import MasterSource, Plan, Plans, Renderer
 from model.training.samplers import Batch, Batches, IdentitySampler
+from model.training.sources import Identities
 from model.training.set_objectives import MatchedSimilarity
-from model.training.validation import Rates, ValidationSet
+from model.training.validation import Rates, validation_set, validation_set_of_masters
+
+PADDED_TO = 32
+"""On a GPU, batches are padded to a multiple of this number of rows by repeating the first ones."""
 
 _log = logging.getLogger(__name__)
 
@@ -87,11 +94,13 @@ class Trainer:
         The folder of the data sets; None is :func:`model.data.registry.data_root`.
     cache : Path
         Where isolated ink is cached.
+    masters : Path
+        The folder of the master images, for recipes with ``rendering = "device"``.
 
     Raises
     ------
     DataError
-        A data set, the network or an objective of the recipe is missing or invalid.
+        A data set, its masters, the network or an objective of the recipe is missing or invalid.
     """
 
     def __init__(
@@ -101,18 +110,38 @@ class Trainer:
         out: Path,
         data: Path | None = None,
         cache: Path = DEFAULT_CACHE,
+        masters: Path = DEFAULT_MASTERS,
     ) -> None:
         self.recipe, self.recipe_text, self.out = recipe, recipe_text, out
         self.device = choose_device(recipe.training.device)
         torch.set_num_threads(recipe.training.threads)
         cv2.setNumThreads(1)
         canvas = recipe.canvas.canvas()
-        self.sources = [open_source(spec, recipe, data, cache) for spec in recipe.datasets]
-        weights = [spec.weight for spec in recipe.datasets]
-        sampler = IdentitySampler(self.sources, weights, recipe.sampler, recipe.seed)
         self.total_steps = recipe.training.epochs * recipe.training.steps_per_epoch
-        self.batches = Batches(sampler, self.sources, recipe.seed, self.total_steps)
-        self.validation = [ValidationSet(open_split(spec, data), canvas, cache) for spec in recipe.validation]
+        weights = [spec.weight for spec in recipe.datasets]
+        self.renderer: Renderer | None = None
+        self.batches: Batches | Plans
+        self.sources: Sequence[Identities]
+        if recipe.training.rendering == "device":
+            sets = [open_masters(spec, canvas, masters) for spec in recipe.datasets]
+            self.renderer = Renderer(sets, canvas, recipe.augmentation, recipe.seed, self.device)
+            firsts = np.cumsum([0, *(len(part.images) for part in sets[:-1])])
+            self.sources = rendered = [
+                MasterSource(part, int(first)) for part, first in zip(sets, firsts, strict=True)
+            ]
+            sampler = IdentitySampler(rendered, weights, recipe.sampler, recipe.seed)
+            self.batches = Plans(sampler, rendered, recipe.seed, self.total_steps)
+            self.validation = [
+                validation_set_of_masters(open_masters(spec, canvas, masters), recipe)
+                for spec in recipe.validation
+            ]
+        else:
+            self.sources = drawn = [open_source(spec, recipe, data, cache) for spec in recipe.datasets]
+            sampler = IdentitySampler(drawn, weights, recipe.sampler, recipe.seed)
+            self.batches = Batches(sampler, drawn, recipe.seed, self.total_steps)
+            self.validation = [
+                validation_set(open_split(spec, data), canvas, cache) for spec in recipe.validation
+            ]
         torch.manual_seed(recipe.seed)
         self.network = build_network(recipe)
         self.parent = load_start_weights(self.network, recipe)
@@ -167,8 +196,9 @@ class Trainer:
         steps_per_epoch = self.recipe.training.steps_per_epoch
         started, seconds_before = time.monotonic(), self.progress.seconds
         bar = tqdm(total=self.total_steps, initial=self.progress.step, desc=self.recipe.name, unit="step")
-        for batch in batch_loader(self.batches, self.recipe, self.progress.step):
+        for loaded in batch_loader(self.batches, self.recipe, self.progress.step):
             step = self.progress.step
+            batch = self._batch(loaded)
             completed = max(step / self.total_steps, self.progress.seconds / budget_s)
             loss = self._step(
                 batch, rate_factor(self.recipe.schedule, step, step // steps_per_epoch, completed)
@@ -191,6 +221,13 @@ class Trainer:
         log.close()
         return self._release()
 
+    def _batch(self, loaded: Batch | Plan) -> Batch:
+        """Render a batch if the loader only planned it."""
+        if isinstance(loaded, Batch):
+            return loaded
+        assert self.renderer is not None  # noqa: S101 - only its recipes have plans  # nosec B101
+        return self.renderer.render(loaded)
+
     def _step(self, batch: Batch, factor: float) -> float:
         """Take one optimiser step at ``factor`` times the learning rate; return the loss without L2 term."""
         spec = self.recipe.optimiser
@@ -199,10 +236,13 @@ class Trainer:
         self.network.train()
         ink = batch.canvases.to(self.device, non_blocking=True).unsqueeze(1).float().div_(255.0)
         identities, forged = batch.identities.to(self.device), batch.forged.to(self.device)
+        if self.device == "cuda":
+            # cuDNN plans its kernels anew for every batch size, and signers have different numbers of specimens.
+            ink = torch.cat([ink, ink[: -len(ink) % PADDED_TO]])
         use_bfloat16 = self.recipe.training.precision == "bfloat16"
         with torch.autocast(self.device, dtype=torch.bfloat16, enabled=use_bfloat16):
             embeddings = self.network(ink.contiguous(memory_format=torch.channels_last))
-        embeddings = embeddings.float()
+        embeddings = embeddings[: len(identities)].float()
         loss = embeddings.new_zeros(())
         for objective, part in zip(self.objectives, self.recipe.objectives, strict=True):
             loss = loss + part.weight * objective(embeddings, label_rows(identities, forged, part.forgeries))
@@ -264,7 +304,7 @@ class Trainer:
             self.recipe,
             self.recipe_text,
             dimension=self.dimension,
-            batches=self.batches,
+            batch_after=lambda number: self._batch(self.batches[self.total_steps + number]),
             datasets=self._training_data(),
             validation={
                 **(self.progress.best_rates or {}),
@@ -289,6 +329,7 @@ def train(
     *,
     data: Path | None = None,
     cache: Path = DEFAULT_CACHE,
+    masters: Path = DEFAULT_MASTERS,
     resume: bool = False,
     max_minutes: float | None = None,
 ) -> Card:
@@ -303,7 +344,7 @@ def train(
         raise DataError(
             f"{out} already contains a training run: pass --resume to continue it, or another --out."
         )
-    trainer = Trainer(recipe, recipe_text, out, data, cache)
+    trainer = Trainer(recipe, recipe_text, out, data, cache, masters)
     if has_checkpoint(out):
         trainer.resume()
         _log.info("resumed %s at step %d", recipe.name, trainer.progress.step)
