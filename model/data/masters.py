@@ -76,9 +76,10 @@ class Masters:
 
 
 def master_canvas(canvas: Canvas) -> Canvas:
-    """Return the canvas of the masters for the canvas of a network."""
-    height, width = (round(side * MARGIN) for side in (canvas.height, canvas.width))
-    return Canvas(height, width, canvas.method, RESOLUTION * canvas.fill / MARGIN)
+    """Return the canvas of the masters for the canvas of a network; its sides are multiples of four."""
+    height, width = (4 * round(side * MARGIN / 4) for side in (canvas.height, canvas.width))
+    fill = RESOLUTION * canvas.fill * min(canvas.height / height, canvas.width / width)
+    return Canvas(height, width, canvas.method, fill)
 
 
 def make_masters(dataset: Dataset, canvas: Canvas, cache: Path = DEFAULT_CACHE, drawings: int = 2) -> Masters:
@@ -210,13 +211,13 @@ def load_masters(path: Path, canvas: Canvas) -> Masters:
         meta = json.loads(zlib.decompress(content["meta"].tobytes()))
         genuine, drawings, ends, coded = (content[name] for name in ("genuine", "drawings", "ends", "coded"))
     size = master_canvas(canvas)
-    if meta["canvas"] != [size.height, size.width, size.fill] or canvas.method != "moments":
+    if canvas.method != "moments" or not np.allclose(meta["canvas"], [size.height, size.width, size.fill]):
         raise DataError(f"The masters in {path} were made for another canvas than the recipe's.")
     starts = np.concatenate([[0], ends[:-1]])
     images = np.empty((len(ends), size.height, size.width), dtype=np.uint8)
 
     def decode(index: int) -> None:
-        images[index] = cv2.imdecode(coded[starts[index] : ends[index]], cv2.IMREAD_GRAYSCALE)
+        images[index] = np.asarray(cv2.imdecode(coded[starts[index] : ends[index]], cv2.IMREAD_GRAYSCALE))
 
     in_threads(decode, len(ends))
     return Masters(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import torch
@@ -17,9 +18,9 @@ from model.data.masters import (
     save_masters,
     synthetic_masters,
 )
+from model.data.packing import DEFAULT_CACHE
 from model.data.registry import open_dataset
 from model.data.specimens import Dataset
-from model.data.packing import DEFAULT_CACHE
 from model.data.splits import Subset, signers_of_split, split
 from model.errors import DataError
 from model.preprocessing.ink import Canvas
@@ -97,7 +98,7 @@ def batch_loader(
     batches: Batches | Plans, recipe: Recipe, first_step: int
 ) -> DataLoader[Batch] | DataLoader[Plan]:
     """Load the batches from ``first_step`` to the last, in the number of workers that the recipe asks for."""
-    return DataLoader(  # type: ignore[arg-type]  # both are data sets by step
+    loader: DataLoader[Any] = DataLoader(
         batches,
         batch_size=None,
         sampler=range(first_step, len(batches)),
@@ -107,6 +108,7 @@ def batch_loader(
         # a resumed run would then use other random numbers than an uninterrupted one.
         generator=torch.Generator().manual_seed(recipe.seed),
     )
+    return loader
 
 
 def _limit_threads(worker: int) -> None:

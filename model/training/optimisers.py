@@ -81,4 +81,4 @@ def update_average(average: nn.Module, network: nn.Module, decay: float) -> None
             else:
                 averaged.copy_(current)
         # One kernel for all tensors, as torch.optim.swa_utils does it.
-        torch._foreach_lerp_(floats[0], floats[1], 1.0 - decay)  # noqa: SLF001
+        torch._foreach_lerp_(floats[0], floats[1], 1.0 - decay)

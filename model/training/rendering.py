@@ -45,6 +45,9 @@ NATURAL = 0.15
 COARSE = (44, 88)
 """Rows and columns at which a deformation is computed; it is interpolated between them."""
 
+MEASURED = (96, 192)
+"""Rows and columns at which the moments of deformed ink are measured."""
+
 REACH = (4.5, 7.0)
 """Half of the height and of the width of the area in which the moments of deformed ink are measured, in units."""
 
@@ -117,10 +120,8 @@ class Plan:
 
     def to(self, device: str) -> Plan:
         """Return the plan with its tensors on a device."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return Plan(
-            **{k: v.to(device, non_blocking=True) if torch.is_tensor(v) else v for k, v in values.items()}
-        )
+        tensors = (getattr(self, field.name) for field in fields(self)[1:])
+        return Plan(self.step, *(tensor.to(device, non_blocking=True) for tensor in tensors))
 
 
 class Plans(TorchDataset[Plan]):
@@ -200,12 +201,13 @@ class Renderer:
             self._widths[rows] = torch.from_numpy(widths).to(device)
             first = rows.stop
         parts = [
-            _moments(part[:, 0].float(), self._pixel_grid(height, width)) for part in self._images.split(512)
+            _moments(part[:, 0].float(), self._pixel_grid(height, width))
+            for part in torch.split(self._images, 512)
         ]
         self._centres = torch.cat([centre for centre, _ in parts])
         self._units = torch.cat([sigma.clamp_min(1.0).prod(dim=1).sqrt() for _, sigma in parts])
         self._small = torch.cat(
-            [functional.avg_pool2d(part[:, :1].float(), 4) for part in self._images.split(512)]
+            [functional.avg_pool2d(part[:, :1].float(), 4) for part in torch.split(self._images, 512)]
         ).to(torch.uint8)
 
     def render(self, plan: Plan) -> Batch:
@@ -291,7 +293,7 @@ class Renderer:
         """
         rows, columns = (
             torch.linspace(-reach, reach, size, device=self._device)
-            for reach, size in zip(REACH, COARSE, strict=True)
+            for reach, size in zip(REACH, MEASURED, strict=True)
         )
         grid = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)
         sources = self._sources(grid.expand(len(plan.images), *grid.shape), plan)
@@ -314,7 +316,7 @@ class Renderer:
     def _sample(self, images: torch.Tensor, plan: Plan, sources: torch.Tensor) -> list[torch.Tensor]:
         """Sample both masters of each row at positions in units: twice ``(n, channels, h, w)`` in [0, 1]."""
         height, width = self._images.shape[2:]
-        half = 0.5 * torch.tensor([width - 1, height - 1], device=self._device, dtype=torch.float32)
+        half = 0.5 * torch.tensor([width, height], device=self._device, dtype=torch.float32)
         sampled = []
         for side in (0, 1):
             offset = plan.joint[:, None, None, 1 + 2 * side : 3 + 2 * side]
@@ -323,7 +325,7 @@ class Renderer:
             grid = local * self._units[chosen][:, None, None, None] + self._centres[chosen][:, None, None]
             sampled.append(
                 functional.grid_sample(
-                    images[chosen].float().div_(255.0), grid / half, align_corners=True, padding_mode="zeros"
+                    images[chosen].float().div_(255.0), grid / half, align_corners=False, padding_mode="zeros"
                 )
             )
         return sampled
@@ -401,7 +403,7 @@ def distance_maps(images: Pixels) -> tuple[Pixels, NDArray[np.float32]]:
             cv2.distanceTransform(mask, cv2.DIST_L2, 3), cv2.distanceTransform(1 - mask, cv2.DIST_L2, 3)
         )
         small = cv2.resize(signed, images.shape[:0:-1], interpolation=cv2.INTER_AREA)
-        maps[index] = cv2.convertScaleAbs(cv2.max(small * (0.5 * STEPS) + OUTLINE, 0))
+        maps[index] = np.clip(np.rint(small * (0.5 * STEPS) + OUTLINE), 0, 255)
         widths[index] = 0.5 * stroke_width(large)
 
     in_threads(compute, len(images))

@@ -46,8 +46,8 @@ from model.training.recipes import Recipe
 from model.training.release import release
 from model.training.rendering import MasterSource, Plan, Plans, Renderer
 from model.training.samplers import Batch, Batches, IdentitySampler
-from model.training.sources import Identities
 from model.training.set_objectives import MatchedSimilarity
+from model.training.sources import Identities
 from model.training.validation import Rates, validation_set, validation_set_of_masters
 
 PADDED_TO = 32
@@ -269,13 +269,13 @@ class Trainer:
         """Measure the error rates on all validation sets and keep the weights if they are the ones to release."""
         step, rates = self.progress.step, {}
         selection_figures = []
-        for validation_set in self.validation:
-            measured: Rates = validation_set.rates(self.validated_network, self.recipe.metric, self.device)
+        for part in self.validation:
+            measured: Rates = part.rates(self.validated_network, self.recipe.metric, self.device)
             selection_figures.append(measured.selection_figure)
             for name, value in asdict(measured).items():
                 if not np.isnan(value):
-                    rates[f"{validation_set.name} {name}"] = value
-                    log.add_scalar(f"EER {validation_set.name}/{name}", value, step)
+                    rates[f"{part.name} {name}"] = value
+                    log.add_scalar(f"EER {part.name}/{name}", value, step)
         # Without validation sets the latest weights count as the best.
         figure = float(np.mean(selection_figures)) if selection_figures else -float(step)
         tqdm.write(f"step {step}: " + ", ".join(f"{name} {value:.3f}" for name, value in rates.items()))

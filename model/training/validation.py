@@ -150,7 +150,7 @@ def validation_set_of_masters(masters: Masters, recipe: Recipe) -> ValidationSet
     first = np.concatenate([[0], np.cumsum(masters.drawings)[:-1]])
     chosen = replace(masters, drawings=np.ones(len(first), dtype=np.int64), images=masters.images[first])
     renderer = Renderer([chosen], recipe.canvas.canvas(), recipe.augmentation, recipe.seed, "cpu")
-    canvases = [renderer.render_plain(rows).numpy() for rows in torch.arange(len(first)).split(256)]
+    canvases = [renderer.render_plain(rows).numpy() for rows in torch.split(torch.arange(len(first)), 256)]
     return ValidationSet(
         masters.about.name,
         np.concatenate(canvases),
@@ -184,7 +184,7 @@ def _distances(network: nn.Module, embeddings: NDArray[np.float32], metric: Metr
     with torch.inference_mode():
         parts = [
             network.matching.table(part, rows).clamp_min(0.0).sqrt().cpu()
-            for part in rows.split(COMPARED_AT_ONCE)
+            for part in torch.split(rows, COMPARED_AT_ONCE)
         ]
     return np.asarray(torch.cat(parts).numpy(), dtype=np.float64)
 
