@@ -52,14 +52,15 @@ def save(folder: Path, network: nn.Module, card_fields: Mapping[str, Any], recip
         Created if missing. Existing files are replaced, and the calibration is removed, because it belongs to other
         weights.
     network : nn.Module
-        Its ``state_dict`` is saved.
+        Its ``state_dict`` is saved; kernels and matrices in half precision, which halves the file and changes
+        distances of the released networks by less than a ten-thousandth of the mean distance.
     card_fields : mapping
         Fields of :class:`Card`. Hashes, time, number of parameters and the version of the ink isolation are added.
     recipe_text : str
         The TOML recipe, saved unchanged.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    tensors = {name: _stored(tensor) for name, tensor in network.state_dict().items()}
     blob = dump_tensors(tensors, metadata={"format": "pt"})
     fields = {
         "created": datetime.now(UTC).replace(microsecond=0),
@@ -75,6 +76,11 @@ def save(folder: Path, network: nn.Module, card_fields: Mapping[str, Any], recip
     (folder / RECIPE).write_text(recipe_text, encoding="utf-8")
     write_card(folder, card)
     return card
+
+
+def _stored(tensor: torch.Tensor) -> torch.Tensor:
+    kernel = tensor.is_floating_point() and tensor.ndim > 1
+    return tensor.detach().to("cpu", torch.float16 if kernel else tensor.dtype).contiguous()
 
 
 def write_card(folder: Path, card: Card) -> None:

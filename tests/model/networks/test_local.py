@@ -121,9 +121,9 @@ def test_the_embedder_computes_the_same_distances_as_training(tmp_path: Path) ->
     table = embedder.compare(probes, probes)
     assert table.shape == (3, 3)
     assert np.allclose(np.diag(table), 0.0, atol=1e-3)
-    assert np.allclose(table, table.T, atol=1e-4)
+    assert np.allclose(table, table.T, atol=1e-3)
     among = embedder.compare_among(probes)
-    assert np.allclose(among, table, atol=1e-4)
+    assert np.allclose(among, table, atol=1e-3)
     assert np.array_equal(among, among.T)
     assert not np.diag(among).any()
     assert among[0, 1] > 0.0
