@@ -38,6 +38,13 @@ SCOPE_OF = {
     ("GET", "/verifications/{verification_id}"): "read",
     ("GET", "/verifications/{verification_id}/image"): "read",
     ("PUT", "/verifications/{verification_id}/outcome"): "verify",
+    ("GET", "/cases"): "read",
+    ("POST", "/cases/next"): "verify",
+    ("GET", "/cases/{case_id}"): "read",
+    ("POST", "/cases/{case_id}/claim"): "verify",
+    ("POST", "/cases/{case_id}/release"): "verify",
+    ("POST", "/cases/{case_id}/decision"): "verify",
+    ("POST", "/cases/{case_id}/undo"): "verify",
     ("GET", "/accounts"): "read",
     ("GET", "/accounts/{account_id}"): "read",
     ("PUT", "/accounts/{account_id}"): "enrol",
@@ -63,6 +70,11 @@ def body_of(method: str, path: str, draw: Draw) -> dict[str, Any]:
         "POST /identify": {"data": {"signer_id": "a"}, "files": {"signature": image}},
         "POST /extract": {"files": {"document": image}},
         "POST /accounts/{account_id}/verify": {"data": {"amount": "1"}, "files": {"signatures": image}},
+        "POST /cases/next": {"json": {}},
+        "POST /cases/{case_id}/claim": {"json": {}},
+        "POST /cases/{case_id}/release": {"json": {}},
+        "POST /cases/{case_id}/decision": {"json": {"decision": "accept", "reason": "matches"}},
+        "POST /cases/{case_id}/undo": {"json": {}},
         "PUT /accounts/{account_id}": {
             "json": {"signatories": [{"signer_id": "a"}], "bands": [{"rules": [{"signatures": 1}]}]}
         },
@@ -98,6 +110,7 @@ def test_api1_broken_object_level_authorization(serve: Serve, commands: Commands
         f"/signers/a/references/{reference}/image",
         f"/verifications/{verification}",
         f"/verifications/{verification}/image",
+        f"/cases/{verification}",
     ]
     for path in paths:
         assert client.get(path, headers=south).status_code == 404, path
@@ -172,6 +185,7 @@ def test_api3_broken_object_property_level_authorization(
         "/signers/a",
         "/signers/a/references",
         "/verifications",
+        "/cases",
         "/accounts",
         "/accounts/x",
         "/accounts/x/versions",
