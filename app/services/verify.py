@@ -107,6 +107,8 @@ def build_verification(
         warnings.append(make_warning("low-quality-reference"))
     finding = build_finding(core, signature, comparison, specimens.reference_ids, warnings)
     basis = build_basis(core, signature, comparison, specimens.reference_ids)
+    if signature.upload.page:
+        basis["page"] = signature.upload.page  # to show the kept image again
     return Verification(new_id(), specimens.signer.signer_id, finding, signature.sha256, basis | more)
 
 
