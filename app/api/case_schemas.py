@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.schemas import EXAMPLE_ID, EXAMPLE_TIME, Out, VerificationRecord
+from app.api.schemas import EXAMPLE_ID, EXAMPLE_TIME, Out, ReferenceDistanceOut, VerificationRecord
+from app.decoding.pool import Picture
 from app.domain.callers import Caller
 from app.domain.cases import AcceptReason, Case, CaseDecision, Clerk, RejectReason, Ruling, State
 from app.domain.records import now
+from app.services.case_pictures import MAX_REFERENCES, CasePictures
 from app.services.cases import undo_until
 from app.services.core import Core
 
@@ -143,6 +146,68 @@ class CasesPage(Out):
 
     cases: list[CaseOut]
     next_cursor: str | None
+
+
+class PictureOut(Out):
+    """A signature alone on white paper. Pictures are aligned where their centres and their spreads agree."""
+
+    image: str = Field(description="PNG image in base64, cropped to the ink.")
+    width: int = Field(description="Width in pixels.", examples=[512])
+    height: int = Field(description="Height in pixels.", examples=[180])
+    centre: tuple[float, float] = Field(
+        description="Mean position of the ink, x and y in pixels.", examples=[[250.1, 93.4]]
+    )
+    spread: float = Field(
+        description="Standard deviation of the ink around the centre in pixels.", examples=[131.0]
+    )
+
+    @classmethod
+    def of(cls, picture: Picture | None) -> PictureOut | None:
+        """Convert a picture; None when there is none."""
+        if picture is None:
+            return None
+        image = base64.b64encode(picture.image).decode()
+        return cls(
+            image=image,
+            width=picture.width,
+            height=picture.height,
+            centre=picture.centre,
+            spread=picture.spread,
+        )
+
+
+class ReferencePictureOut(ReferenceDistanceOut):
+    """A reference with its picture."""
+
+    picture: PictureOut | None = Field(
+        description="null when the reference was deleted or its image cannot be shown."
+    )
+
+
+class CasePicturesOut(Out):
+    """The signatures of a case."""
+
+    case_id: str = Field(examples=[EXAMPLE_ID])
+    questioned: PictureOut | None = Field(description="null when the image is not kept or cannot be shown.")
+    references: list[ReferencePictureOut] = Field(
+        description=f"The closest references, at most {MAX_REFERENCES}, the closest first."
+    )
+
+    @classmethod
+    def of(cls, pictures: CasePictures) -> CasePicturesOut:
+        """Convert the pictures of a case."""
+        return cls(
+            case_id=pictures.case.case_id,
+            questioned=PictureOut.of(pictures.questioned),
+            references=[
+                ReferencePictureOut(
+                    reference_id=item.reference.reference_id,
+                    distance=item.reference.distance,
+                    picture=PictureOut.of(item.picture),
+                )
+                for item in pictures.references
+            ],
+        )
 
 
 class NextCaseOut(Out):

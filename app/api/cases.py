@@ -6,13 +6,23 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Path, Query
 
-from app.api.case_schemas import CaseOut, CasesPage, ClerkIn, NextCaseIn, NextCaseOut, RulingIn, clerk_of
+from app.api.case_schemas import (
+    CaseOut,
+    CasePicturesOut,
+    CasesPage,
+    ClerkIn,
+    NextCaseIn,
+    NextCaseOut,
+    RulingIn,
+    clerk_of,
+)
 from app.api.dependencies import COMMON_PROBLEMS, Cursor, Limit, RunningCore
 from app.api.schemas import decode_cursor, encode_cursor
 from app.domain.cases import State
 from app.http.authorization import Reading, Verifying
 from app.http.problems import documented
 from app.services import cases
+from app.services.case_pictures import get_case_pictures
 
 router = APIRouter(prefix="/cases", tags=["cases"])
 CasePath = Annotated[
@@ -82,6 +92,24 @@ async def get_case(core: RunningCore, caller: Reading, case_id: CasePath) -> Cas
     ```
     """
     return CaseOut.of(core, await cases.get_case(core, caller.tenant_id, case_id))
+
+
+@router.get(
+    "/{case_id}/pictures",
+    summary="Show the signatures of a case",
+    response_model=CasePicturesOut,
+    responses=documented(*COMMON_PROBLEMS, "case-not-found"),
+)
+async def get_pictures(core: RunningCore, caller: Reading, case_id: CasePath) -> CasePicturesOut:
+    """Return the questioned signature and the closest references, each alone on white paper.
+
+    The audit records the access. Requires the scope `read`.
+
+    ```sh
+    curl http://127.0.0.1:8000/cases/VERIFICATION_ID/pictures
+    ```
+    """
+    return CasePicturesOut.of(await get_case_pictures(core, caller.tenant_id, case_id))
 
 
 @router.post(

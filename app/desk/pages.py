@@ -70,6 +70,9 @@ def render(request: Request, template: str, status: int = 200, /, **values: obje
     )
     response = HTMLResponse(page, status)
     response.headers["Content-Security-Policy"] = POLICY
+    response.headers["Referrer-Policy"] = (
+        "same-origin"  # with no-referrer, forms are sent with `Origin: null`
+    )
     _keep_cookies(request, response)
     return response
 

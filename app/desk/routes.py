@@ -118,6 +118,7 @@ async def get_queue(
     undo: Undo = None,
     *,
     decided: bool = False,
+    none_free: bool = False,
 ) -> Response:
     """Show the open cases, oldest first, or the decided ones."""
     state: State = "decided" if decided else "open"
@@ -129,6 +130,7 @@ async def get_queue(
         state=state,
         count=await cases.count_open_cases(core, caller.tenant_id),
         next_cursor=encode_cursor(page.next_after),
+        none_free=none_free,
         now=now(),
         me=_clerk(caller, session),
         undo=await _undo_offer(core, caller, session, undo),
@@ -238,7 +240,9 @@ async def _to_next(
 ) -> Response:
     case = await cases.claim_next_case(core, caller.tenant_id, _clerk(caller, session), after)
     query = "" if undo is None else f"?undo={undo}"
-    return redirect(request, query if case is None else f"/cases/{case.case_id}{query}")
+    if case is not None:
+        return redirect(request, f"/cases/{case.case_id}{query}")
+    return redirect(request, query or "?none_free=true")
 
 
 async def _undo_offer(

@@ -88,6 +88,7 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ("GET", "/verifications/{v}/image", {}),
     ("PUT", "/verifications/{v}/outcome", {"json": {"outcome": "forged"}}),
     ("GET", "/cases/{v}", {}),
+    ("GET", "/cases/{v}/pictures", {}),
     ("POST", "/cases/{v}/claim", {"json": {}}),
     ("POST", "/cases/{v}/release", {"json": {}}),
     ("POST", "/cases/{v}/decision", {"json": {"decision": "accept", "reason": "matches"}}),

@@ -1,8 +1,9 @@
 /* The script of the desk: the viewer, the keyboard, and the next case without waiting. The pages work without it. */
 
 const { base, csrf } = document.body.dataset;
-const PANE_HEIGHT = 300; // px
+const PANE_HEIGHT = 280; // px
 const BLINK_MS = 600;
+const LOCALES = { en: "en-GB", de: "de-DE" };
 const QUESTIONED_TINT = "#0b3d91";
 const REFERENCE_TINT = "#b3261e";
 
@@ -78,7 +79,7 @@ class Viewer {
     const isSingle = this.mode !== "side" && pictureOf(this.questioned) && pictureOf(this.reference);
     this.isSingle = Boolean(isSingle);
     this.references.forEach((figure, number) => {
-      figure.hidden = number !== this.index || this.isSingle;
+      figure.hidden = number !== this.index;
     });
     this.questioned.parentElement.classList.toggle("single", this.isSingle);
     this.draw();
@@ -167,7 +168,7 @@ function prepare() {
   nextPage = main.dataset.mine === "true" ? fetchNext(main.dataset.case) : null;
   for (const time of main.querySelectorAll("time")) {
     const moment = new Date(time.dateTime);
-    time.textContent = moment.toLocaleString(document.documentElement.lang, { dateStyle: "short", timeStyle: "short" });
+    time.textContent = moment.toLocaleString(LOCALES[document.documentElement.lang], { dateStyle: "short", timeStyle: "short" });
   }
   const note = main.querySelector("#note");
   if (note) {
