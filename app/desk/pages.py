@@ -63,7 +63,7 @@ def render(request: Request, template: str, status: int = 200, /, **values: obje
     page = _templates.get_template(template).render(
         t=texts,
         base=f"{prefix()}{DESK}",
-        path=f"{prefix()}{request.url.path.removeprefix(prefix())}",
+        path=request.url.path if request.method == "GET" else f"{prefix()}{DESK}",
         session=session,
         caller=getattr(request.state, "caller", None),
         **values,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import re
+from datetime import timedelta
 from typing import Annotated, cast
 
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
@@ -149,10 +150,10 @@ async def post_next(
 async def get_case(
     request: Request, core: RunningCore, caller: Reading, session: Session, case_id: str, undo: Undo = None
 ) -> Response:
-    """Show a case; a claim of the clerk is renewed."""
+    """Show a case, and renew the clerk's claim when half of its time is over."""
     clerk = _clerk(caller, session)
     case = await cases.get_case(core, caller.tenant_id, case_id)
-    if case.state == "open" and _is_held(case, clerk) and caller.may("verify"):
+    if caller.may("verify") and _is_held(case, clerk) and _is_half_over(core, case):
         await cases.claim_case(core, caller.tenant_id, case_id, clerk)
     pictures = await get_case_pictures(core, caller.tenant_id, case_id)
     case, finding = pictures.case, pictures.case.verification.finding
@@ -263,6 +264,12 @@ async def _undo_offer(
 def _is_held(case: Case, clerk: Clerk) -> bool:
     """Whether the clerk may decide the case: it is claimed by the clerk, and by nobody else since."""
     return case.state == "open" and case.is_claimed_by(clerk)
+
+
+def _is_half_over(core: Core, case: Case) -> bool:
+    """Whether less than half of the time of the claim is left."""
+    claim = case.claim_at(now() + timedelta(seconds=core.settings.case_claim_s / 2))
+    return claim is None
 
 
 def _parse_ruling(text: str, note: str) -> Ruling:

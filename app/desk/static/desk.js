@@ -296,7 +296,7 @@ document.addEventListener("click", (event) => {
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.altKey || event.metaKey || event.repeat) return;
-  if (event.target.matches("textarea, input:not([type=checkbox], [type=range])")) {
+  if (event.target.matches?.("textarea, input:not([type=checkbox], [type=range])")) {
     if (event.key === "Escape") event.target.blur();
     return;
   }

@@ -106,7 +106,7 @@ def test_a_queue_by_keyboard_alone(start: Any, draw: Any, open_desk: Any) -> Non
     for key in "ojbk++-0s":  # overlay, next reference, blink, zoom: nothing may fail
         page.keyboard.press(key)
     page.keyboard.press("p")
-    page.wait_for_function("document.querySelector('#page img').naturalWidth > 0")
+    page.wait_for_function("() => document.querySelector('#page img').naturalWidth > 0")
     page.keyboard.press("Escape")
     for number, case in enumerate(cases[:-1]):
         assert shown(page) == case
