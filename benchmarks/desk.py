@@ -113,7 +113,7 @@ def _decide(page: Page) -> float:
 def _save(page: Page, file: Path) -> None:
     """Save a screenshot with few colours, so that it is small."""
     page.screenshot(path=file)
-    Image.open(file).convert("RGB").quantize(64).save(file, optimize=True)
+    Image.open(file).convert("RGB").quantize(128).save(file, optimize=True)
     print(f"{file}: {file.stat().st_size // 1024} KB", file=sys.stderr)
 
 
