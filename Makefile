@@ -9,7 +9,7 @@ PORT ?= 8000
 WEIGHTS ?= weights/countersign-4
 TEST_WORKERS ?= $(shell n=$$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN); echo $$((n > 4 ? 4 : n)))
 
-.PHONY: help setup serve test fuzz lint audit docs lock clean benchmark-accuracy benchmark-serving benchmark-load \
+.PHONY: help setup serve demo test fuzz lint audit docs lock clean benchmark-accuracy benchmark-serving benchmark-load \
 	benchmark-robustness benchmark-documents
 
 help: ## list the targets
@@ -31,6 +31,9 @@ setup: $(VENV)/complete ## install everything into .venv
 
 serve: $(VENV)/serving ## serve on http://127.0.0.1:8000 with the released weights and an SQLite file in var/
 	$(BIN)/python -m app serve --host $(HOST) --port $(PORT)
+
+demo: $(VENV)/serving ## serve the review desk with cases that the synthetic writer draws, in a store of its own in var/demo
+	$(BIN)/python -m app demo --host $(HOST) --port $(PORT)
 
 test: $(VENV)/complete ## run the tests, on up to 4 cores (TEST_WORKERS=n for another number)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup -m "not alone"

@@ -8,6 +8,7 @@ import typer
 
 from app.commands import audit, keys, store
 from app.commands.config import config
+from app.commands.demo import demo
 from app.commands.doctor import doctor
 from app.commands.migrate import migrate
 from app.commands.new_key import new_key
@@ -19,6 +20,7 @@ cli = typer.Typer(
     help="Run and administer Countersign.", no_args_is_help=True, pretty_exceptions_enable=False
 )
 cli.command()(serve)
+cli.command()(demo)
 cli.command()(config)
 cli.command("settings", hidden=True)(config)  # the former name
 cli.add_typer(keys.cli, name="keys")

@@ -15,11 +15,13 @@ from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 from starlette.formparsers import MultiPartParser
 from starlette.middleware.cors import CORSMiddleware
+from starlette.staticfiles import StaticFiles
 
 from app.api import (
     account_verifications,
     accounts,
     audit,
+    cases,
     compare,
     extract,
     health,
@@ -30,15 +32,18 @@ from app.api import (
     verify,
 )
 from app.decoding.pool import DecoderPool
-from app.domain.errors import StartRefused
+from app.desk.pages import STATIC
+from app.desk.routes import router as desk_router
+from app.domain.errors import NotReady, StartRefused
 from app.domain.request_context import prefix
 from app.http import problems
 from app.http.admission import AdmissionMiddleware, InflightLimit
-from app.http.authentication import HEADER_NAME, AuthenticationMiddleware
+from app.http.authentication import HEADER_NAME, AuthenticationMiddleware, Authenticator
 from app.http.middleware import HeadAsGet, RequestMiddleware
 from app.http.openapi import document_of
 from app.http.paths import PathMiddleware
 from app.http.rate_limits import Limits
+from app.http.sessions import DESK, Sessions
 from app.inference.batching import InferenceQueue
 from app.observability.metrics import Metrics
 from app.observability.tracing import TracingMiddleware, open_traces
@@ -53,6 +58,7 @@ from app.services.maintenance import run_maintenance
 from app.services.open_store import open_store
 from app.settings import Settings
 from app.store import templates
+from app.store.encryption.cipher import digest
 from app.store.store import Store
 from model.decision.calibration import UnsupportedOperatingPoint
 from model.errors import DeviceUnavailable, WeightsError
@@ -71,6 +77,7 @@ ROUTERS = tuple(
         accounts,
         account_verifications,
         verifications,
+        cases,
         model,
         audit,
         health,
@@ -139,9 +146,19 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.closing = False
     for router in ROUTERS:
         app.include_router(router)
+    app.include_router(desk_router)
+    app.mount(f"{DESK}/static", StaticFiles(directory=STATIC), name="desk-static")
     problems.install(app)
     app.add_api_route("/", _redirect_to_docs, include_in_schema=False)
-    _add_middleware(app, settings, metrics, inflight, keys)
+    authenticator = Authenticator(
+        keys,
+        Limits(settings.rate_limit, settings.failed_key_limit),
+        Sessions(settings.desk_session_s, lambda: _session_secrets(app)),
+        settings.local_names,
+        settings.cors_origins,
+    )
+    app.state.authenticator = authenticator
+    _add_middleware(app, settings, metrics, inflight, authenticator)
     if traces is not None:
         app.add_middleware(TracingMiddleware, provider=traces)
     app.openapi = document_of(app, ROUTERS, settings.max_files)  # type: ignore[method-assign]  # FastAPI's documented way to amend the schema
@@ -208,7 +225,11 @@ async def _open_core(
 
 
 def _add_middleware(
-    app: FastAPI, settings: Settings, metrics: Metrics, inflight: InflightLimit, keys: ApiKeyCache
+    app: FastAPI,
+    settings: Settings,
+    metrics: Metrics,
+    inflight: InflightLimit,
+    authenticator: Authenticator,
 ) -> None:
     """Add the middleware, innermost first."""
     app.add_middleware(HeadAsGet)
@@ -222,13 +243,7 @@ def _add_middleware(
         refused=lambda code: metrics.refused.labels(code).inc(),
     )
     # Outside of admission control: requests without a valid key do not count as in flight.
-    app.add_middleware(
-        AuthenticationMiddleware,
-        keys=keys,
-        limits=Limits(settings.rate_limit, settings.failed_key_limit),
-        local_names=settings.local_names,
-        origins=settings.cors_origins,
-    )
+    app.add_middleware(AuthenticationMiddleware, authenticator=authenticator)
     # Outside of authentication: preflight requests of browsers have no key.
     if settings.cors_origins:
         app.add_middleware(
@@ -248,6 +263,14 @@ def _add_middleware(
         )
     app.add_middleware(RequestMiddleware, metrics=metrics, max_bytes=settings.max_request_bytes)
     app.add_middleware(PathMiddleware)
+
+
+def _session_secrets(app: FastAPI) -> list[str]:
+    """Derive the secrets of sessions from the encryption keys. Raises NotReady while the service starts or stops."""
+    core: Core | None = getattr(app.state, "core", None)
+    if core is None:
+        raise NotReady("The service is starting or shutting down; try again in a moment.")
+    return [digest(key, "desk session") for key in core.store.cipher.keys.all]
 
 
 async def _redirect_to_docs() -> RedirectResponse:

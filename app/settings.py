@@ -250,6 +250,26 @@ class Settings(BaseSettings):
         default=50, ge=1, le=1000, description="Maximum number of references of one signer."
     )
 
+    # The review desk
+    case_claim_s: int = Field(
+        default=600,
+        ge=10,
+        le=86_400,
+        description="Seconds for which a clerk's claim keeps a case from other clerks, unless it is renewed.",
+    )
+    case_undo_s: int = Field(
+        default=10,
+        ge=0,
+        le=3600,
+        description="Seconds within which a clerk may take back a decision on a case; 0: never.",
+    )
+    desk_session_s: int = Field(
+        default=1800,
+        ge=10,
+        le=86_400,
+        description="Seconds without a request after which the session of a clerk at /desk ends.",
+    )
+
     # The store
     database_url: str = Field(
         default="sqlite:///var/countersign.sqlite3",

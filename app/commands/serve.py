@@ -14,7 +14,7 @@ import typer
 import uvicorn
 
 from app.http.connection import BoundedHeadProtocol
-from app.settings import load_settings
+from app.settings import Settings, load_settings
 
 GIL_SWITCH_S = 0.001
 """Switch interval of the interpreter lock in seconds.
@@ -32,11 +32,15 @@ def serve(
 ) -> None:
     """Load the weights, open the store and serve until SIGTERM."""
     settings = load_settings()  # before the slow imports: an invalid setting is reported immediately
+    overrides = {key: value for key, value in {"host": host, "port": port}.items() if value is not None}
+    run_service(settings.model_copy(update=overrides))
+
+
+def run_service(settings: Settings) -> None:
+    """Serve with these settings until SIGTERM."""
     from app.main import create_app  # noqa: PLC0415 - imports torch, which other commands do not need
     from app.observability.logs import configure_logging  # noqa: PLC0415 - imports SciPy
 
-    overrides = {key: value for key, value in {"host": host, "port": port}.items() if value is not None}
-    settings = settings.model_copy(update=overrides)
     configure_logging(settings.log_level, settings.log_format)
     sys.setswitchinterval(GIL_SWITCH_S)
     app = create_app(settings)

@@ -1,7 +1,8 @@
 """The worker process: reads uploads from stdin and writes what it found to stdout, until stdin is closed.
 
 A request names an operation: ``prepare`` answers with one signature on the canvas of the network, ``turn`` with the
-same signature at several angles, ``extract`` with all signatures of the page as PNG images.
+same signature at several angles, ``extract`` with all signatures of the page as PNG images, ``picture`` with one
+signature for a person to look at, ``page`` with the whole page.
 
 It ends when the service ends, and not earlier: a signal to the whole process group stops the service, which still
 needs its last uploads decoded.
@@ -25,7 +26,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from app.decoding.formats import Format, UploadLimits, detect_format
 from app.decoding.frames import read_frame, write_frame
@@ -44,6 +45,9 @@ PDF_PROCESSOR_S = 4
 The cost of an image is limited by its header, but that of a page only by this. Ordinary pages take less than a
 second.
 """
+
+PICTURE_SIDE, PAGE_SIDE = 800, 1600
+"""Longest side of the picture of a signature and of a page, in pixels."""
 
 
 def main() -> None:
@@ -129,16 +133,62 @@ def _extract(
     del request
     signatures, crops = [], []
     for found, ink in finder.extract_all(grey):
-        buffer = io.BytesIO()
-        Image.fromarray(255 - ink.density).save(buffer, "PNG")
-        crops.append(buffer.getvalue())
+        crops.append(_png(Image.fromarray(255 - ink.density)))
         signatures.append(
             {"box": found.box.as_tuple(), "confidence": found.confidence, "bytes": len(crops[-1])}
         )
     return {"size": [grey.shape[1], grey.shape[0]], "signatures": signatures}, b"".join(crops)
 
 
-_OPERATIONS = {"prepare": _prepare, "turn": _turn, "extract": _extract}
+def _picture(
+    grey: NDArray[np.uint8], request: dict[str, Any], finder: SignatureFinder
+) -> tuple[dict[str, Any], bytes]:
+    """Draw one signature alone on white paper; return its size, where its ink is, and a PNG image."""
+    density = _reduced(isolate_signature(grey, finder, _region(request)).density, PICTURE_SIDE)
+    rows, columns = np.arange(density.shape[0]), np.arange(density.shape[1])
+    by_row, by_column = density.sum(axis=1, dtype=np.float64), density.sum(axis=0, dtype=np.float64)
+    y, x = float(np.average(rows, weights=by_row)), float(np.average(columns, weights=by_column))
+    variance = np.average((rows - y) ** 2, weights=by_row) + np.average((columns - x) ** 2, weights=by_column)
+    stated = {"size": [density.shape[1], density.shape[0]], "centre": [x, y], "spread": math.sqrt(variance)}
+    return stated, _png(Image.fromarray(255 - density))
+
+
+def _page(
+    grey: NDArray[np.uint8], request: dict[str, Any], finder: SignatureFinder
+) -> tuple[dict[str, Any], bytes]:
+    """Draw the page with a frame around the region that was compared; return its size and a PNG image."""
+    del finder
+    reduced = _reduced(grey, PAGE_SIDE)
+    image = Image.fromarray(reduced).convert("RGB")
+    if isinstance(request["region"], list):
+        scale = image.width / grey.shape[1]
+        box = Box(*request["region"]).clipped(grey.shape)
+        ImageDraw.Draw(image).rectangle([side * scale for side in box.as_tuple()], outline="#c62828", width=3)
+    return {"size": list(image.size)}, _png(image)
+
+
+def _reduced(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Reduce an image (height, width) so that its longer side has at most `side` pixels."""
+    scale = side / max(image.shape)
+    if scale >= 1:
+        return image
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+_OPERATIONS = {
+    "prepare": _prepare,
+    "turn": _turn,
+    "extract": _extract,
+    "picture": _picture,
+    "page": _page,
+}
 
 
 def _describe_pages(data: bytes, page: int) -> str:

@@ -99,6 +99,36 @@ class PageReading:
     seconds: dict[str, float]
 
 
+@dataclass(frozen=True)
+class Picture:
+    """A signature alone on white paper, for a person to look at.
+
+    Attributes
+    ----------
+    image : bytes
+        PNG of ``width`` x ``height`` pixels, cropped to the ink.
+    centre : tuple of two floats
+        Mean position of the ink, x and y in pixels.
+    spread : float
+        Standard deviation of the ink around it, in pixels. Both align pictures of different sizes.
+    """
+
+    image: bytes
+    width: int
+    height: int
+    centre: tuple[float, float]
+    spread: float
+
+
+@dataclass(frozen=True)
+class PagePicture:
+    """A page, in PNG of ``width`` x ``height`` pixels."""
+
+    image: bytes
+    width: int
+    height: int
+
+
 class DecoderFault(RuntimeError):
     """Decoding failed because of a fault of the service, not of the upload; answered with 500 and logged."""
 
@@ -223,6 +253,21 @@ class DecoderPool:
     def extract(self, data: bytes, name: str | None, page: int, limits: UploadLimits) -> PageReading:
         """Decode an upload and find its signatures; raises as :meth:`read`."""
         return self._ask(_request("extract", name, page, limits), data, MAX_IMAGES_BYTES, _parse_page)
+
+    def draw(self, data: bytes, page: int, limits: UploadLimits, region: UploadRegion) -> Picture:
+        """Decode an upload and draw its signature alone; raises as :meth:`read`."""
+        request = _request("picture", None, page, limits) | {"region": region}
+        return self._ask(request, data, MAX_IMAGES_BYTES, _parse_picture)
+
+    def draw_page(self, data: bytes, page: int, limits: UploadLimits, region: UploadRegion) -> PagePicture:
+        """Decode an upload and draw its page, with a frame around the region; raises as :meth:`read`."""
+        request = _request("page", None, page, limits) | {"region": region}
+        return self._ask(
+            request,
+            data,
+            MAX_IMAGES_BYTES,
+            lambda answer, image: PagePicture(image, *map(int, answer["size"])),
+        )
 
     def _ask(
         self, request: dict[str, Any], data: bytes, max_data: int, parse: Callable[[dict[str, Any], bytes], T]
@@ -424,6 +469,13 @@ def _parse_page(answer: dict[str, Any], images: bytes) -> PageReading:
         )
         start = end
     return PageReading(width, height, tuple(signatures), _parse_seconds(answer))
+
+
+def _parse_picture(answer: dict[str, Any], image: bytes) -> Picture:
+    """Check and convert the answer of a worker process. Raises ValueError, KeyError or TypeError."""
+    width, height = (int(side) for side in answer["size"])
+    x, y = (float(value) for value in answer["centre"])
+    return Picture(image, width, height, (x, y), float(answer["spread"]))
 
 
 def _parse_seconds(answer: dict[str, Any]) -> dict[str, float]:

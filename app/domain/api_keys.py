@@ -109,7 +109,7 @@ def new_text() -> str:
 
 def sha256(text: str) -> str:
     """Return the SHA-256 of the text of a key, hexadecimal."""
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def new_key(name: str, scopes: tuple[Scope, ...] = (), tenant_id: str = DEFAULT_TENANT) -> tuple[str, str]:
@@ -146,9 +146,9 @@ class Keyring:
         """Number of valid keys."""
         return sum(key.live(now) for key in self._keys.values())
 
-    def find(self, text: str) -> Key | None:
-        """Return the key with this text, valid or not; None when there is none."""
-        digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
+    def find(self, sha256: str) -> Key | None:
+        """Return the key whose text has this SHA-256 (hexadecimal), valid or not; None when there is none."""
+        digest = bytes.fromhex(sha256)
         key = self._keys.get(self._index(digest))
         if key is None or not hmac.compare_digest(bytes.fromhex(key.sha256), digest):
             return None

@@ -16,6 +16,7 @@
     │   ├── VerificationNotFound
     │   ├── AccountNotFound
     │   ├── AccountVersionNotFound
+    │   ├── CaseNotFound
     │   ├── ImageNotKept           the image of the questioned signature was not kept, or has been deleted
     │   └── KeyNotFound
     ├── Conflict                   the request conflicts with stored data
@@ -28,6 +29,10 @@
     │   ├── ModelVersionMismatch   the templates are of another model than the loaded one
     │   ├── MandateNotInForce      no version of the account applies to the day of the signatures
     │   ├── CurrencyMismatch       the amount is in another currency than the account
+    │   ├── CaseClaimed            another clerk has claimed the case
+    │   ├── CaseNotClaimed         the clerk has not claimed the case
+    │   ├── CaseDecided            the case was decided or closed
+    │   ├── UndoExpired            there is no decision that the clerk may take back
     │   └── IdempotencyConflict    the Idempotency-Key was used for another request
     ├── PreconditionFailed         the object is in another state than the request expects
     ├── PreconditionRequired       the request changes an object without saying which state it expects
@@ -165,6 +170,12 @@ class AccountVersionNotFound(NotFound):
     code = "account-version-not-found"
 
 
+class CaseNotFound(NotFound):
+    """There is no verification with this id that was left to a person."""
+
+    code = "case-not-found"
+
+
 class ImageNotKept(NotFound):
     """The image of the questioned signature was not kept, or has been deleted."""
 
@@ -233,6 +244,30 @@ class CurrencyMismatch(Conflict):
     """The amount is in another currency than the account."""
 
     code = "currency-mismatch"
+
+
+class CaseClaimed(Conflict):
+    """Another clerk has claimed the case, and the claim has not expired."""
+
+    code = "case-claimed"
+
+
+class CaseNotClaimed(Conflict):
+    """The clerk has not claimed the case."""
+
+    code = "case-not-claimed"
+
+
+class CaseDecided(Conflict):
+    """The case was decided by a clerk, or closed by an outcome."""
+
+    code = "case-decided"
+
+
+class UndoExpired(Conflict):
+    """The clerk has made no decision on the case, or it is too late to take it back."""
+
+    code = "undo-expired"
 
 
 class IdempotencyConflict(Conflict):

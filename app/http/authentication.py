@@ -9,22 +9,25 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection
 from typing import Protocol
+from urllib.parse import urlencode
 
 from starlette.datastructures import Headers
+from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.domain.api_keys import Key
+from app.domain.api_keys import Key, sha256
 from app.domain.callers import LOOPBACK, Caller
 from app.domain.errors import CountersignError, Unauthenticated
 from app.domain.records import now
-from app.domain.request_context import set_caller
+from app.domain.request_context import prefix, set_caller
 from app.http.loopback import refuse_unless_local
 from app.http.problems import of_error
 from app.http.rate_limits import Limits
+from app.http.sessions import DESK, SIGN_IN, ClerkSession, Sessions
 
 HEADER_NAME = "X-API-Key"
 OPEN = frozenset({"/", "/livez", "/readyz", "/docs", "/openapi.json", "/problems"})
-OPEN_FOLDERS = ("/static-offline-docs/",)
+OPEN_FOLDERS = ("/static-offline-docs/", f"{DESK}/static/")
 _log = logging.getLogger("countersign.authentication")
 
 
@@ -35,54 +38,46 @@ class KeysInUse(Protocol):
     def keyless(self) -> bool:
         """Whether no key has ever been created."""
 
-    async def find(self, text: str) -> Key | None:
-        """Return the key with this text, valid or not. Raises StoreUnavailable."""
+    async def find(self, sha256: str) -> Key | None:
+        """Return the key whose text has this digest, valid or not. Raises StoreUnavailable."""
 
     def used(self, key: Key) -> None:
         """Record that a key was used."""
 
 
-class AuthenticationMiddleware:
-    """Sets the caller of each request.
+class Authenticator:
+    """Finds out who sent a request, by its key or by the session of a clerk.
 
     Parameters
     ----------
-    app : ASGIApp
-        The next layer.
     keys : KeysInUse
     limits : Limits
+    sessions : Sessions
     local_names, origins : collection of str
         See `app.http.loopback`.
     """
 
     def __init__(
         self,
-        app: ASGIApp,
         keys: KeysInUse,
         limits: Limits,
+        sessions: Sessions,
         local_names: Collection[str] = (),
         origins: Collection[str] = (),
     ) -> None:
-        self._app = app
         self._keys = keys
         self._limits = limits
+        self.sessions = sessions
         self._local_names = frozenset(local_names)
         self._origins = frozenset(origins)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one ASGI connection."""
-        if scope["type"] == "http" and not is_open(scope):
-            try:
-                caller = await self._caller(scope)
-                scope.setdefault("state", {})["caller"] = caller
-                set_caller(caller)
-                self._limits.count(caller)
-            except CountersignError as error:
-                await of_error(error)(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+    @property
+    def keyless(self) -> bool:
+        """Whether no key has ever been created."""
+        return self._keys.keyless
 
-    async def _caller(self, scope: Scope) -> Caller:
+    async def by_headers(self, scope: Scope) -> Caller:
+        """Return the caller whose key is in the headers. Raises Unauthenticated, Forbidden or TooManyRequests."""
         texts = _texts(scope)
         if self._keys.keyless and not texts:
             refuse_unless_local(scope, self._local_names, self._origins)
@@ -94,7 +89,28 @@ class AuthenticationMiddleware:
                 if texts
                 else f"An API key is required, in the header {HEADER_NAME} or as `Authorization: Bearer KEY`."
             )
-        key = await self._keys.find(texts[0])
+        return await self._caller(scope, sha256(texts[0]))
+
+    async def by_session(self, scope: Scope, session: ClerkSession) -> Caller:
+        """Return the caller who has signed in; raises as :meth:`by_headers`."""
+        return await self._caller(scope, session.key_sha256)
+
+    async def sign_in(self, scope: Scope, clerk: str, text: str) -> tuple[ClerkSession, Caller]:
+        """Begin the session of a clerk; the key is empty while none exists. Raises as :meth:`by_headers`."""
+        session = ClerkSession.new(clerk, sha256(text) if text else None)
+        caller = await self.by_session(scope, session)
+        self.count(caller)
+        return session, caller
+
+    def count(self, caller: Caller) -> None:
+        """Count a request of a caller. Raises TooManyRequests beyond the limit of the key."""
+        self._limits.count(caller)
+
+    async def _caller(self, scope: Scope, digest: str | None) -> Caller:
+        if digest is None and self._keys.keyless:
+            refuse_unless_local(scope, self._local_names, self._origins)
+            return LOOPBACK
+        key = None if digest is None else await self._keys.find(digest)
         if key is None or not key.live(now()):
             _log.warning("key refused", extra={"fields": {"client": _address(scope), **_why(key)}})
             self._limits.count_failure(_address(scope))
@@ -107,9 +123,58 @@ class AuthenticationMiddleware:
         return key.caller
 
 
+class AuthenticationMiddleware:
+    """Sets the caller of each request; at the desk also the session, without which it leads to the sign-in page."""
+
+    def __init__(self, app: ASGIApp, authenticator: Authenticator) -> None:
+        self._app = app
+        self._authenticator = authenticator
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one ASGI connection."""
+        if scope["type"] == "http" and not is_open(scope):
+            path = _path(scope)
+            try:
+                if path == DESK or path.startswith(f"{DESK}/"):
+                    caller = await self._clerk(scope)
+                else:
+                    caller = await self._authenticator.by_headers(scope)
+                scope.setdefault("state", {})["caller"] = caller
+                set_caller(caller)
+                self._authenticator.count(caller)
+            except Unauthenticated as error:
+                refusal = _to_sign_in(scope) if path.startswith(DESK) else of_error(error)
+                await refusal(scope, receive, send)
+                return
+            except CountersignError as error:
+                await of_error(error)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    async def _clerk(self, scope: Scope) -> Caller:
+        session = self._authenticator.sessions.read(scope)
+        if session is None:
+            raise Unauthenticated("The session has ended; sign in again.")
+        scope.setdefault("state", {})["session"] = session
+        return await self._authenticator.by_session(scope, session)
+
+
+def _to_sign_in(scope: Scope) -> RedirectResponse:
+    """Lead to the sign-in page, and from there back to the page that was asked for."""
+    query = {"next": _path(scope)} if scope["method"] in {"GET", "HEAD"} else {}
+    return RedirectResponse(f"{prefix()}{SIGN_IN}?{urlencode(query)}", 303)
+
+
+def _path(scope: Scope) -> str:
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
+
+
 def is_open(scope: Scope) -> bool:
-    """Whether a request needs no caller: probes, the documentation page and the list of problems."""
-    path: str = scope["path"].removeprefix(scope.get("root_path", ""))
+    """Whether a request needs no caller: probes, documentation, list of problems, the sign-in page of the desk."""
+    path = _path(scope)
+    if path == SIGN_IN:
+        return True
     return scope["method"] in {"GET", "HEAD"} and (path in OPEN or path.startswith(OPEN_FOLDERS))
 
 

@@ -79,15 +79,21 @@ class ApiKeyCache:
             _log.warning("the last uses of API keys could not be stored")
         self._store = None
 
-    async def find(self, text: str) -> Key | None:
-        """Find the key with this text, live or not; raise StoreUnavailable when the stored keys are stale."""
-        if (configured := self._configured.find(text)) is not None:
+    async def find(self, sha256: str) -> Key | None:
+        """Find the key whose text has this SHA-256, live or not.
+
+        Raises
+        ------
+        StoreUnavailable
+            The stored keys are stale.
+        """
+        if (configured := self._configured.find(sha256)) is not None:
             return configured
-        stored = self._stored.find(text)
+        stored = self._stored.find(sha256)
         if stored is None and time.monotonic() - self._unknown_key_at > _UNKNOWN_KEY_INTERVAL_S:
             self._unknown_key_at = time.monotonic()
             await self._try_refresh()  # it may have been created since the last refresh
-            stored = self._stored.find(text)
+            stored = self._stored.find(sha256)
         if time.monotonic() - self._read_at > max(STALE_S, 3 * self._refresh_s):
             raise StoreUnavailable("The stored API keys cannot be read at the moment. Try again.")
         return stored

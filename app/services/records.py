@@ -8,7 +8,7 @@ from app.domain.audit_chain import Entry
 from app.domain.records import Page, Reference, ReferenceImage, Signer, Verification, now
 from app.services.core import Core
 from app.services.decision import refuse_unsupported_rate
-from app.store import audit, questioned_images, references, signer_locks, signers, verifications
+from app.store import audit, cases, questioned_images, references, signer_locks, signers, verifications
 from app.store.erasure.tombstones import Erasure
 
 
@@ -130,11 +130,18 @@ async def get_questioned_image(core: Core, tenant_id: str, verification_id: str)
 async def record_outcome(
     core: Core, tenant_id: str, verification_id: str, outcome: str, note: str | None
 ) -> Verification:
-    """Record the outcome of the case; raise VerificationNotFound."""
+    """Record the outcome of a verification, which closes its case unless it is undetermined.
+
+    Raises
+    ------
+    VerificationNotFound
+    """
     entry = core.trail.entry("outcome", record_id=verification_id, outcome=outcome)
 
     def write(session: Session) -> Verification:
         verification = verifications.set_outcome(session, tenant_id, verification_id, outcome, note, now())
+        if outcome != "undetermined":
+            cases.close(session, verification_id)
         core.trail.append(session, entry)
         return verification
 

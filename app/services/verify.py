@@ -34,7 +34,7 @@ from app.services.idempotency import IdempotentRequest
 from app.services.preparation import Signature, read_signature, read_signatures
 from app.services.turning import find_turn
 from app.services.warnings import make_warning
-from app.store import questioned_images, references, signer_locks, verifications
+from app.store import cases, questioned_images, references, signer_locks, verifications
 from app.store.signer_locks import LockedSigner
 
 Answer = dict[str, Any]
@@ -107,6 +107,8 @@ def build_verification(
         warnings.append(make_warning("low-quality-reference"))
     finding = build_finding(core, signature, comparison, specimens.reference_ids, warnings)
     basis = build_basis(core, signature, comparison, specimens.reference_ids)
+    if signature.upload.page:
+        basis["page"] = signature.upload.page  # to show the kept image again
     return Verification(new_id(), specimens.signer.signer_id, finding, signature.sha256, basis | more)
 
 
@@ -119,8 +121,10 @@ def verify_entry(core: Core, verification: Verification) -> Entry:
 def store_verification(
     session: Session, core: Core, locked: LockedSigner, verification: Verification, upload: Upload
 ) -> None:
-    """Store a verification, and its image if the service is configured to keep it."""
+    """Store a verification, with its case if it is left to a person, and its image if the service is to keep it."""
     verifications.add(session, locked, verification)
+    if verification.finding.decision == "review":
+        cases.add(session, locked, verification.verification_id)
     if core.settings.keep_questioned_days:
         questioned_images.add(
             session,

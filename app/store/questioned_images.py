@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 
 from sqlalchemy import delete, select
@@ -66,6 +67,12 @@ def image(session: Session, tenant_id: str, verification_id: str) -> ReferenceIm
     place = sealing.questioned_place(tenant_id, verification.signer_id, verification_id)
     data = cipher_of(session).open(place, row.key_id, row.data)
     return ReferenceImage(data, row.media_type, verification.questioned_sha256)
+
+
+def kept(session: Session, verification_ids: Collection[str]) -> set[str]:
+    """Return the ids of those verifications whose image is kept; at most a few hundred are asked for."""
+    query = select(QuestionedRow.verification_id).where(QuestionedRow.verification_id.in_(verification_ids))
+    return set(session.scalars(query))
 
 
 def erase_of(session: Session, tenant_id: str, signer_id: str) -> None:

@@ -27,8 +27,10 @@ from app.domain.records import (
     ReferenceImage,
     ResultWarning,
     Specimens,
+    Upload,
     Vector,
     format_region,
+    parse_region,
 )
 from app.store import change_counters, signers
 from app.store.encryption import sealing
@@ -193,6 +195,41 @@ def image(session: Session, tenant_id: str, signer_id: str, reference_id: str) -
     ).one()
     data = sealing.open_image(session, tenant_id, signer.key, reference_id, row.key_id, row.data)
     return ReferenceImage(data, reference.media_type, reference.sha256)
+
+
+def uploads(
+    session: Session, tenant_id: str, signer_id: str, reference_ids: Sequence[str]
+) -> dict[str, Upload]:
+    """Return the uploaded images of some references of a signer by reference id, as far as they exist.
+
+    Raises
+    ------
+    StoredDataDamaged, DataKeyMissing
+    """
+    query = (
+        select(
+            SignerRow.key,
+            ReferenceRow.reference_id,
+            ReferenceRow.page,
+            ReferenceRow.region,
+            ImageRow.key_id,
+            ImageRow.data,
+        )
+        .join(ReferenceRow, ReferenceRow.signer_key == SignerRow.key)
+        .join(ImageRow, ImageRow.reference_id == ReferenceRow.reference_id)
+        .where(
+            SignerRow.tenant_id == tenant_id,
+            SignerRow.signer_id == signer_id,
+            ReferenceRow.reference_id.in_(reference_ids),
+        )
+    )
+    found: dict[str, Upload] = {}
+    for row in session.execute(query):
+        data = sealing.open_image(session, tenant_id, row.key, row.reference_id, row.key_id, row.data)
+        found[row.reference_id] = Upload(
+            data, None, "references", page=row.page, region=parse_region(row.region)
+        )
+    return found
 
 
 def erase(session: Session, tenant_id: str, signer_id: str, reference_id: str) -> Erasure | None:

@@ -40,12 +40,15 @@ class Houses:
 def houses(serve: Serve, commands: Commands, draw: Draw) -> Houses:
     north = commands.key("clerk", "admin", tenant="north")
     south = commands.key("clerk", "admin", tenant="south")  # the name is south's to give, too
-    client = serve()
+    client = serve(review_far=0.5)
     enrolled = enrol(client, "anna", draw(1, 0), draw(1, 1), headers=north)
     assert enrolled.status_code == 201
     assert enrol(client, "both", draw(2, 0), headers=north).status_code == 201
     assert enrol(client, "both", draw(3, 0), headers=south).status_code == 201
+    # Nothing of hers is accepted, so that her verifications are cases.
+    client.patch("/signers/anna", json={"fixed_threshold": 1e-6}, headers=north)
     told = verify(client, "anna", draw(1, 2), headers=north).json()
+    assert told["decision"] == "review"
     reference = enrolled.json()["references"][0]["reference_id"]
     assert client.put("/accounts/acme", json=mandate_of("anna"), headers=north).status_code == 201
     decided = client.post(
@@ -84,6 +87,13 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ("GET", "/verifications/{v}", {}),
     ("GET", "/verifications/{v}/image", {}),
     ("PUT", "/verifications/{v}/outcome", {"json": {"outcome": "forged"}}),
+    ("GET", "/cases/{v}", {}),
+    ("GET", "/cases/{v}/pictures", {}),
+    ("POST", "/cases/{v}/claim", {"json": {}}),
+    ("POST", "/cases/{v}/release", {"json": {}}),
+    ("POST", "/cases/{v}/decision", {"json": {"decision": "accept", "reason": "matches"}}),
+    ("POST", "/cases/{v}/undo", {"json": {}}),
+    ("POST", "/cases/next", {"json": {"after": "{v}"}}),
     ("GET", "/verifications?signer_id={s}", {}),
     ("GET", "/audit?signer_id={s}", {}),
     ("GET", "/accounts/{a}", {}),
@@ -111,6 +121,7 @@ NAMELESS = {
     ("GET", "/livez"),
     ("GET", "/readyz"),
     ("GET", "/verifications"),
+    ("GET", "/cases"),
     ("GET", "/accounts"),
     ("GET", "/audit"),
 }
@@ -123,7 +134,9 @@ def send(houses: Houses, call: tuple[str, str, dict[str, Any]], draw: Draw, *ids
     fill = lambda text: text.format(**names)  # noqa: E731
     more: dict[str, Any] = {}
     if "json" in body:
-        more["json"] = json.loads(json.dumps(body["json"]).replace("{s}", names["s"]))
+        more["json"] = json.loads(
+            json.dumps(body["json"]).replace("{s}", names["s"]).replace("{v}", names["v"])
+        )
     if "data" in body:
         more["data"] = {
             key: [fill(one) for one in value] if isinstance(value, list) else fill(value)
@@ -160,6 +173,7 @@ def everything_of(houses: Houses, key: dict[str, str]) -> Any:
         signers,
         [get(f"/signers/{signer['signer_id']}/references") for signer in signers],
         get("/verifications"),
+        get("/cases"),
         get("/accounts"),
         get("/accounts/acme"),
         get("/accounts/acme/versions"),
@@ -199,6 +213,7 @@ def test_every_call_of_the_api_is_tried(houses: Houses) -> None:
         "{signer_id}": "{s}",
         "{reference_id}": "{r}",
         "{verification_id}": "{v}",
+        "{case_id}": "{v}",
         "{account_id}": "{a}",
         "{account_verification_id}": "{d}",
         "{version}": "1",

@@ -245,6 +245,24 @@ def test_problems_of_accounts(client: TestClient, draw: Draw) -> None:
     check(post(image, image, date="2026-01-02"), "duplicate-signature")
 
 
+def test_problems_of_cases(serve: Callable[..., TestClient], draw: Draw) -> None:
+    client = serve(fixed_threshold=1e-6, review_far=0.5)
+    enrol(client, "a", draw(1, 0), draw(1, 1))
+    case = verify(client, "a", draw(1, 2)).json()["verification_id"]
+
+    def post(call: str, clerk: str, **more: str) -> Any:
+        return client.post(f"/cases/{case}/{call}", json={"clerk": clerk} | more)
+
+    check(client.get("/cases/x"), "case-not-found")
+    ruling = {"decision": "accept", "reason": "matches"}
+    check(post("decision", "eva", **ruling), "case-not-claimed")
+    assert post("claim", "eva").status_code == 200
+    check(post("claim", "bob"), "case-claimed")
+    check(post("undo", "eva"), "undo-expired")
+    assert post("decision", "eva", **ruling).status_code == 200
+    check(post("claim", "bob"), "case-decided")
+
+
 def test_the_unforeseen_is_told_without_its_reason(
     client: TestClient, draw: Draw, monkeypatch: pytest.MonkeyPatch
 ) -> None:

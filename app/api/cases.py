@@ -1,0 +1,188 @@
+"""``/cases``: the verifications that a clerk has to decide, claimed by one clerk at a time."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Path, Query
+
+from app.api.case_schemas import (
+    CaseOut,
+    CasePicturesOut,
+    CasesPage,
+    ClerkIn,
+    NextCaseIn,
+    NextCaseOut,
+    RulingIn,
+    clerk_of,
+)
+from app.api.dependencies import COMMON_PROBLEMS, Cursor, Limit, RunningCore
+from app.api.schemas import decode_cursor, encode_cursor
+from app.domain.cases import State
+from app.http.authorization import Reading, Verifying
+from app.http.problems import documented
+from app.services import cases
+from app.services.case_pictures import get_case_pictures
+
+router = APIRouter(prefix="/cases", tags=["cases"])
+CasePath = Annotated[
+    str, Path(max_length=64, description="Id of the case: the `verification_id` of its verification.")
+]
+ClerkBody = Annotated[ClerkIn, Body()]
+_CLAIM_PROBLEMS = (*COMMON_PROBLEMS, "case-not-found", "case-claimed", "case-decided")
+
+
+@router.get(
+    "",
+    summary="List cases",
+    response_model=CasesPage,
+    responses=documented(*COMMON_PROBLEMS, "invalid-cursor"),
+)
+async def list_cases(
+    core: RunningCore,
+    caller: Reading,
+    state: Annotated[State, Query(description="Only cases in this state.")] = "open",
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> CasesPage:
+    """List the cases in a state, oldest first. Requires the scope `read`.
+
+    A verification with the decision `review` is an open case. It is decided by a clerk, or closed when an outcome
+    `genuine` or `forged` is recorded for it.
+
+    ```sh
+    curl http://127.0.0.1:8000/cases
+    ```
+    """
+    page = await cases.list_cases(core, caller.tenant_id, state, limit, decode_cursor(cursor))
+    return CasesPage(
+        cases=[CaseOut.of(core, case) for case in page.items],
+        next_cursor=encode_cursor(page.next_after),
+    )
+
+
+@router.post(
+    "/next", summary="Claim the next case", response_model=NextCaseOut, responses=documented(*COMMON_PROBLEMS)
+)
+async def post_next_case(core: RunningCore, caller: Verifying, body: NextCaseIn) -> NextCaseOut:
+    r"""Claim the oldest open case that no other clerk has claimed, one's own claims first.
+
+    Requires the scope `verify`.
+
+    ```sh
+    curl -X POST -H 'Content-Type: application/json' -d '{"clerk": "anna"}' \
+         http://127.0.0.1:8000/cases/next
+    ```
+    """
+    case = await cases.claim_next_case(core, caller.tenant_id, clerk_of(caller, body.clerk), body.after)
+    return NextCaseOut(case=None if case is None else CaseOut.of(core, case))
+
+
+@router.get(
+    "/{case_id}",
+    summary="Show a case",
+    response_model=CaseOut,
+    responses=documented(*COMMON_PROBLEMS, "case-not-found"),
+)
+async def get_case(core: RunningCore, caller: Reading, case_id: CasePath) -> CaseOut:
+    """Return a case with its verification, its claim and its decision. Requires the scope `read`.
+
+    ```sh
+    curl http://127.0.0.1:8000/cases/VERIFICATION_ID
+    ```
+    """
+    return CaseOut.of(core, await cases.get_case(core, caller.tenant_id, case_id))
+
+
+@router.get(
+    "/{case_id}/pictures",
+    summary="Show the signatures of a case",
+    response_model=CasePicturesOut,
+    responses=documented(*COMMON_PROBLEMS, "case-not-found"),
+)
+async def get_pictures(core: RunningCore, caller: Reading, case_id: CasePath) -> CasePicturesOut:
+    """Return the questioned signature and the closest references, each alone on white paper.
+
+    The audit records the access. Requires the scope `read`.
+
+    ```sh
+    curl http://127.0.0.1:8000/cases/VERIFICATION_ID/pictures
+    ```
+    """
+    return CasePicturesOut.of(await get_case_pictures(core, caller.tenant_id, case_id))
+
+
+@router.post(
+    "/{case_id}/claim",
+    summary="Claim a case",
+    response_model=CaseOut,
+    responses=documented(*_CLAIM_PROBLEMS),
+)
+async def post_claim(core: RunningCore, caller: Verifying, case_id: CasePath, body: ClerkBody) -> CaseOut:
+    r"""Claim a case, or renew one's claim. Until it expires, nobody else can decide. Requires the scope `verify`.
+
+    ```sh
+    curl -X POST -H 'Content-Type: application/json' -d '{"clerk": "anna"}' \
+         http://127.0.0.1:8000/cases/VERIFICATION_ID/claim
+    ```
+    """
+    clerk = clerk_of(caller, body.clerk)
+    return CaseOut.of(core, await cases.claim_case(core, caller.tenant_id, case_id, clerk))
+
+
+@router.post(
+    "/{case_id}/release",
+    summary="Release a case",
+    response_model=CaseOut,
+    responses=documented(*_CLAIM_PROBLEMS),
+)
+async def post_release(core: RunningCore, caller: Verifying, case_id: CasePath, body: ClerkBody) -> CaseOut:
+    r"""Give up one's claim on a case; without a claim, nothing changes. Requires the scope `verify`.
+
+    ```sh
+    curl -X POST -H 'Content-Type: application/json' -d '{"clerk": "anna"}' \
+         http://127.0.0.1:8000/cases/VERIFICATION_ID/release
+    ```
+    """
+    clerk = clerk_of(caller, body.clerk)
+    return CaseOut.of(core, await cases.release_case(core, caller.tenant_id, case_id, clerk))
+
+
+@router.post(
+    "/{case_id}/decision",
+    summary="Decide a case",
+    response_model=CaseOut,
+    responses=documented(*_CLAIM_PROBLEMS, "case-not-claimed"),
+)
+async def post_decision(core: RunningCore, caller: Verifying, case_id: CasePath, body: RulingIn) -> CaseOut:
+    r"""Decide a case that one has claimed. Requires the scope `verify`.
+
+    The same decision may be sent again; the answer is the same. A decision is no outcome: what the signature turns
+    out to be is recorded by `PUT /verifications/{verification_id}/outcome`.
+
+    ```sh
+    curl -X POST -H 'Content-Type: application/json' \
+         -d '{"clerk": "anna", "decision": "reject", "reason": "differs"}' \
+         http://127.0.0.1:8000/cases/VERIFICATION_ID/decision
+    ```
+    """
+    clerk = clerk_of(caller, body.clerk)
+    return CaseOut.of(core, await cases.decide_case(core, caller.tenant_id, case_id, clerk, body.ruling))
+
+
+@router.post(
+    "/{case_id}/undo",
+    summary="Take a decision back",
+    response_model=CaseOut,
+    responses=documented(*COMMON_PROBLEMS, "case-not-found", "undo-expired"),
+)
+async def post_undo(core: RunningCore, caller: Verifying, case_id: CasePath, body: ClerkBody) -> CaseOut:
+    r"""Take one's own decision back, until `undo_until`; the case is claimed again. Requires the scope `verify`.
+
+    ```sh
+    curl -X POST -H 'Content-Type: application/json' -d '{"clerk": "anna"}' \
+         http://127.0.0.1:8000/cases/VERIFICATION_ID/undo
+    ```
+    """
+    clerk = clerk_of(caller, body.clerk)
+    return CaseOut.of(core, await cases.undo_decision(core, caller.tenant_id, case_id, clerk))

@@ -1,0 +1,111 @@
+"""``python -m app demo``: the review desk with signatures of synthetic writers, in a store of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from PIL import Image
+
+from app.commands.serve import run_service
+from app.domain.callers import DEFAULT_TENANT
+from app.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from app.services.core import Core
+
+REFERENCES = 5
+ATTEMPTS = 12
+"""Maximum number of verifications of one signer, genuine signatures and forgeries in turn."""
+FORGERS = 3
+SEED = 4711
+
+
+def demo(
+    folder: Annotated[
+        Path,
+        typer.Option(help="Folder of the demonstration's own store; the configured store is not touched."),
+    ] = Path("var/demo"),
+    cases: Annotated[int, typer.Option(min=1, max=1000, help="Number of cases to begin with.")] = 30,
+    host: Annotated[
+        str, typer.Option(help="A loopback address: the demonstration has no keys.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="TCP port to listen on.")] = 8000,
+) -> None:
+    """Serve a demonstration of the review desk, with cases that the synthetic writer has drawn.
+
+    It takes the configured model. As long as the folder exists, its cases are used again; it can be deleted.
+    """
+    settings = demo_settings(load_settings(), folder, host, port)
+    typer.echo(f"Preparing {cases} cases in {folder} ...", err=True)
+    asyncio.run(_prepare(settings, cases))
+    typer.echo(f"Open http://{host}:{port}/desk and sign in with any name. Ctrl-C ends it.", err=True)
+    run_service(settings)
+
+
+def demo_settings(settings: Settings, folder: Path, host: str, port: int) -> Settings:
+    """Return the settings: no keys, images are kept, and more verifications are left to a person than by default."""
+    return settings.model_copy(
+        update={
+            "host": host,
+            "port": port,
+            "root_path": "",
+            "trusted_proxies": "",
+            "api_keys": (),
+            "database_url": f"sqlite:///{folder / 'demo.sqlite3'}",
+            "encryption_keys": None,
+            "encryption_key_file": None,
+            "encryption_key_id": None,
+            "erasure_log": None,
+            "keep_questioned_days": 36_500.0,
+            "fixed_threshold": None,
+            "target_far": 0.01,
+            "review_far": 0.5,
+            "rate_limit": "",
+        }
+    )
+
+
+async def _prepare(settings: Settings, cases: int) -> None:
+    from app.main import create_app  # noqa: PLC0415 - imports torch
+
+    app = create_app(settings)
+    async with app.router.lifespan_context(app):
+        await fill(app.state.core, cases)
+
+
+async def fill(core: Core, cases: int) -> None:
+    """Enrol synthetic signers and verify signatures until enough of them are left to a person."""
+    from app.domain.records import Upload  # noqa: PLC0415
+    from app.services.cases import count_open_cases  # noqa: PLC0415
+    from app.services.enrol import enrol  # noqa: PLC0415
+    from app.services.records import list_signers  # noqa: PLC0415
+    from app.services.verify import verify  # noqa: PLC0415
+    from model.synthetic.writer import Writer  # noqa: PLC0415 - imports SciPy
+
+    if (await list_signers(core, DEFAULT_TENANT, 1, None)).items:
+        return
+    number = 0
+    while await count_open_cases(core, DEFAULT_TENANT) < cases:
+        number += 1
+        writer, signer_id = Writer(SEED + number), f"writer-{number:03d}"
+        uploads = [Upload(_png(writer.genuine_image(n)), None) for n in range(REFERENCES)]
+        await enrol(core, DEFAULT_TENANT, signer_id, uploads, lambda _: {})
+        for n in range(ATTEMPTS // 2):
+            for image in (
+                writer.genuine_image(REFERENCES + n),
+                writer.forgery_image(n % FORGERS, n // FORGERS),
+            ):
+                await verify(core, DEFAULT_TENANT, signer_id, Upload(_png(image), None), lambda _: {})
+
+
+def _png(image: NDArray[np.uint8]) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(image).save(out, "PNG", dpi=(300, 300))
+    return out.getvalue()

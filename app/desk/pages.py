@@ -1,0 +1,98 @@
+"""Rendering of the desk's pages: templates, headers, cookies, and errors as pages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse
+from fastapi.routing import APIRoute
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.responses import RedirectResponse
+
+from app.desk.texts import LANGUAGE_COOKIE, LANGUAGES, texts_of
+from app.domain.errors import CountersignError
+from app.domain.request_context import prefix, request_id
+from app.http.problems import PROBLEMS
+from app.http.sessions import DESK, ClerkSession
+from model.errors import ModelError
+
+FOLDER = Path(__file__).parent
+STATIC = FOLDER / "static"
+"""The script and the style sheet of the pages."""
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' data:; "  # pictures of signatures are in the page, so that no cache holds them
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+"""The Content-Security-Policy of all pages: no script or style but the files of the desk, and nothing inline."""
+_templates = Environment(
+    loader=FileSystemLoader(FOLDER / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+class PageRoute(APIRoute):
+    """A route whose errors are answered with a page, not with problem details."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Build the handler; FastAPI's documented way to wrap the endpoints of a router."""
+        handle = super().get_route_handler()
+
+        async def handle_with_pages(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except (CountersignError, ModelError) as error:
+                return _error_page(request, error.code, str(error))
+            except RequestValidationError:
+                return _error_page(request, "malformed-request", "")
+
+        return handle_with_pages
+
+
+def render(request: Request, template: str, status: int = 200, /, **values: object) -> HTMLResponse:
+    """Render a page for the clerk who has signed in, and renew the session."""
+    texts = texts_of(request)
+    session: ClerkSession | None = getattr(request.state, "session", None)
+    page = _templates.get_template(template).render(
+        t=texts,
+        base=f"{prefix()}{DESK}",
+        path=request.url.path if request.method == "GET" else f"{prefix()}{DESK}",
+        session=session,
+        caller=getattr(request.state, "caller", None),
+        **values,
+    )
+    response = HTMLResponse(page, status)
+    response.headers["Content-Security-Policy"] = POLICY
+    response.headers["Referrer-Policy"] = (
+        "same-origin"  # with no-referrer, forms are sent with `Origin: null`
+    )
+    _keep_cookies(request, response)
+    return response
+
+
+def redirect(request: Request, path: str) -> RedirectResponse:
+    """Lead to a page of the desk after a form was sent."""
+    response = RedirectResponse(f"{prefix()}{DESK}{path}", 303)
+    _keep_cookies(request, response)
+    return response
+
+
+def _keep_cookies(request: Request, response: Response) -> None:
+    session: ClerkSession | None = getattr(request.state, "session", None)
+    if session is not None:
+        request.app.state.authenticator.sessions.keep(session, request.scope, response)
+    if (language := request.query_params.get("lang")) in LANGUAGES:
+        response.set_cookie(LANGUAGE_COOKIE, language or "", path=f"{prefix()}{DESK}", samesite="strict")
+
+
+def _error_page(request: Request, code: str, detail: str) -> Response:
+    status = PROBLEMS[code].status if code in PROBLEMS else 500
+    text = texts_of(request).error(code, status) or detail
+    return render(request, "error.html", status, text=text, request_id=request_id())

@@ -1,0 +1,280 @@
+"""The pages of the desk: sign in, queue, case, and the forms that claim, decide and take back."""
+
+from __future__ import annotations
+
+import hmac
+import re
+from datetime import timedelta
+from typing import Annotated, cast
+
+from fastapi import APIRouter, Depends, Form, Query, Request, Response
+
+from app.api.case_schemas import CLERK_PATTERN
+from app.api.dependencies import RunningCore
+from app.api.schemas import decode_cursor, encode_cursor
+from app.desk.pages import PageRoute, redirect, render
+from app.desk.views import Scale, Shown, shown_references
+from app.domain.callers import Caller
+from app.domain.cases import REASONS, Case, Clerk, Ruling, State
+from app.domain.errors import CaseNotFound, Forbidden, MalformedRequest, Unauthenticated, UndoExpired
+from app.domain.records import now
+from app.http.authentication import Authenticator
+from app.http.authorization import Reading, Verifying
+from app.http.sessions import ClerkSession
+from app.services import cases, records
+from app.services.case_pictures import get_case_page, get_case_pictures
+from app.services.core import Core
+
+router = APIRouter(prefix="/desk", route_class=PageRoute, include_in_schema=False)
+PAGE = 50
+"""Number of cases on a page of the queue."""
+EARLIER = 5
+"""Number of earlier verifications of the signer that are shown."""
+_RETURN = re.compile(r"/desk(/cases/[0-9a-f-]{1,64})?")
+Csrf = Annotated[str, Form(max_length=64)]
+After = Annotated[str | None, Form(max_length=64)]
+Undo = Annotated[str | None, Query(max_length=64, description="A case that was just decided.")]
+
+
+async def _session(request: Request) -> ClerkSession:
+    return cast("ClerkSession", request.state.session)  # the middleware has checked it
+
+
+async def _checked_session(session: Session, csrf: Csrf) -> ClerkSession:
+    """Return the session of a form. Raises Forbidden when the form is not from a page of this session."""
+    if not hmac.compare_digest(csrf.encode(), session.csrf.encode()):
+        raise Forbidden(
+            "The form was not sent from a page of this session; reload the page and send it again."
+        )
+    return session
+
+
+Session = Annotated[ClerkSession, Depends(_session)]
+FormSession = Annotated[ClerkSession, Depends(_checked_session)]
+
+
+def _clerk(caller: Caller, session: ClerkSession) -> Clerk:
+    return Clerk(session.clerk, caller.key_id)
+
+
+def _authenticator(request: Request) -> Authenticator:
+    return cast("Authenticator", request.app.state.authenticator)
+
+
+@router.get("/sign-in")
+async def get_sign_in(request: Request, next: Annotated[str, Query(max_length=200)] = "") -> Response:  # noqa: A002
+    """Show the form to sign in."""
+    return _sign_in_page(request, 200, next, again=_RETURN.fullmatch(next) is not None and next != "/desk")
+
+
+@router.post("/sign-in")
+async def post_sign_in(
+    request: Request,
+    clerk: Annotated[str, Form(pattern=CLERK_PATTERN)],
+    key: Annotated[str, Form(max_length=256)] = "",
+    next: Annotated[str, Form(max_length=200)] = "",  # noqa: A002
+) -> Response:
+    """Begin a session, and lead to the page that was asked for."""
+    if request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
+        raise Forbidden("The form was sent by a page of another origin.")
+    try:
+        session, caller = await _authenticator(request).sign_in(request.scope, clerk.strip(), key.strip())
+    except Unauthenticated:
+        return _sign_in_page(request, 401, next, refused="sign-in-refused")
+    if not caller.may("read"):
+        return _sign_in_page(request, 403, next, refused="sign-in-no-scope")
+    request.state.session = session
+    return redirect(request, next.removeprefix("/desk") if _RETURN.fullmatch(next) else "")
+
+
+def _sign_in_page(
+    request: Request, status: int, target: str, *, refused: str = "", again: bool = False
+) -> Response:
+    keyless = _authenticator(request).keyless
+    return render(
+        request, "sign-in.html", status, target=target, refused=refused, again=again, keyless=keyless
+    )
+
+
+@router.post("/sign-out")
+async def post_sign_out(
+    request: Request, core: RunningCore, caller: Reading, session: FormSession
+) -> Response:
+    """Release the claims of the clerk and end the session."""
+    if caller.may("verify"):
+        await cases.release_all_cases(core, caller.tenant_id, _clerk(caller, session))
+    del request.state.session
+    response = redirect(request, "/sign-in")
+    _authenticator(request).sessions.end(session, response)
+    return response
+
+
+@router.get("")
+async def get_queue(
+    request: Request,
+    core: RunningCore,
+    caller: Reading,
+    session: Session,
+    cursor: Annotated[str | None, Query(max_length=1024)] = None,
+    undo: Undo = None,
+    *,
+    decided: bool = False,
+    none_free: bool = False,
+) -> Response:
+    """Show the open cases, oldest first, or the decided ones."""
+    state: State = "decided" if decided else "open"
+    page = await cases.list_cases(core, caller.tenant_id, state, PAGE, decode_cursor(cursor))
+    return render(
+        request,
+        "queue.html",
+        listed=page.items,
+        state=state,
+        count=await cases.count_open_cases(core, caller.tenant_id),
+        next_cursor=encode_cursor(page.next_after),
+        none_free=none_free,
+        now=now(),
+        me=_clerk(caller, session),
+        undo=await _undo_offer(core, caller, session, undo),
+    )
+
+
+@router.post("/next")
+async def post_next(
+    request: Request, core: RunningCore, caller: Verifying, session: FormSession, after: After = None
+) -> Response:
+    """Claim the next case and lead to it; without one, lead to the queue."""
+    return await _to_next(request, core, caller, session, after)
+
+
+@router.get("/cases/{case_id}")
+async def get_case(
+    request: Request, core: RunningCore, caller: Reading, session: Session, case_id: str, undo: Undo = None
+) -> Response:
+    """Show a case, and renew the clerk's claim when half of its time is over."""
+    clerk = _clerk(caller, session)
+    case = await cases.get_case(core, caller.tenant_id, case_id)
+    if caller.may("verify") and _is_held(case, clerk) and _is_half_over(core, case):
+        await cases.claim_case(core, caller.tenant_id, case_id, clerk)
+    pictures = await get_case_pictures(core, caller.tenant_id, case_id)
+    case, finding = pictures.case, pictures.case.verification.finding
+    earlier = await records.list_verifications(
+        core, caller.tenant_id, case.verification.signer_id, EARLIER, case_id
+    )
+    return render(
+        request,
+        "case.html",
+        case=case,
+        finding=finding,
+        questioned=Shown.of(pictures.questioned),
+        references=shown_references(pictures),
+        more=len(finding.references) - len(pictures.references),
+        scale=Scale.of(finding),
+        earlier=earlier.items,
+        reasons=REASONS,
+        claim=case.claim_at(now()),
+        is_mine=_is_held(case, clerk),
+        undo=await _undo_offer(core, caller, session, undo),
+    )
+
+
+@router.get("/cases/{case_id}/page.png")
+async def get_page(core: RunningCore, caller: Reading, case_id: str) -> Response:
+    """Show the page with the questioned signature."""
+    picture = await get_case_page(core, caller.tenant_id, case_id)
+    return Response(picture.image, media_type="image/png")
+
+
+@router.post("/cases/{case_id}/claim")
+async def post_claim(
+    request: Request, core: RunningCore, caller: Verifying, session: FormSession, case_id: str
+) -> Response:
+    """Claim a case."""
+    await cases.claim_case(core, caller.tenant_id, case_id, _clerk(caller, session))
+    return redirect(request, f"/cases/{case_id}")
+
+
+@router.post("/cases/{case_id}/skip")
+async def post_skip(
+    request: Request, core: RunningCore, caller: Verifying, session: FormSession, case_id: str
+) -> Response:
+    """Release a case and lead to the next one."""
+    await cases.release_case(core, caller.tenant_id, case_id, _clerk(caller, session))
+    return await _to_next(request, core, caller, session, case_id)
+
+
+@router.post("/cases/{case_id}/decision")
+async def post_decision(
+    request: Request,
+    core: RunningCore,
+    caller: Verifying,
+    session: FormSession,
+    case_id: str,
+    ruling: Annotated[str, Form(max_length=64, description="A decision and its reason: `accept:matches`.")],
+    note: Annotated[str, Form(max_length=1000)] = "",
+    *,
+    in_place: Annotated[bool, Form(description="The page shows the next case itself.")] = False,
+) -> Response:
+    """Decide a case and lead to the next one."""
+    clerk = _clerk(caller, session)
+    await cases.decide_case(core, caller.tenant_id, case_id, clerk, _parse_ruling(ruling, note.strip()))
+    if in_place:
+        return render(request, "undo.html", undo=await _undo_offer(core, caller, session, case_id))
+    return await _to_next(request, core, caller, session, case_id, undo=case_id)
+
+
+@router.post("/cases/{case_id}/undo")
+async def post_undo(
+    request: Request, core: RunningCore, caller: Verifying, session: FormSession, case_id: str
+) -> Response:
+    """Take a decision back and lead to its case."""
+    await cases.undo_decision(core, caller.tenant_id, case_id, _clerk(caller, session))
+    return redirect(request, f"/cases/{case_id}")
+
+
+async def _to_next(
+    request: Request,
+    core: Core,
+    caller: Caller,
+    session: ClerkSession,
+    after: str | None,
+    undo: str | None = None,
+) -> Response:
+    case = await cases.claim_next_case(core, caller.tenant_id, _clerk(caller, session), after)
+    query = "" if undo is None else f"?undo={undo}"
+    if case is not None:
+        return redirect(request, f"/cases/{case.case_id}{query}")
+    return redirect(request, query or "?none_free=true")
+
+
+async def _undo_offer(
+    core: Core, caller: Caller, session: ClerkSession, case_id: str | None
+) -> tuple[Case, int] | None:
+    """Return the case whose decision the clerk can take back, and for how many seconds."""
+    if case_id is None:
+        return None
+    try:
+        case = await cases.get_case(core, caller.tenant_id, case_id)
+        case.refuse_undo(_clerk(caller, session), cases.undo_until(core, case), now())
+    except (CaseNotFound, UndoExpired):
+        return None
+    until = cases.undo_until(core, case)
+    return None if until is None else (case, int((until - now()).total_seconds()))
+
+
+def _is_held(case: Case, clerk: Clerk) -> bool:
+    """Whether the clerk may decide the case: it is claimed by the clerk, and by nobody else since."""
+    return case.state == "open" and case.is_claimed_by(clerk)
+
+
+def _is_half_over(core: Core, case: Case) -> bool:
+    """Whether less than half of the time of the claim is left."""
+    claim = case.claim_at(now() + timedelta(seconds=core.settings.case_claim_s / 2))
+    return claim is None
+
+
+def _parse_ruling(text: str, note: str) -> Ruling:
+    for decision, reasons in REASONS.items():
+        for reason in reasons:
+            if text == f"{decision}:{reason}":
+                return Ruling(decision, reason, note or None)
+    raise MalformedRequest(f"{text!r} is not a decision with its reason.")

@@ -1,0 +1,107 @@
+"""The texts of the desk in its languages, and the words in which the numbers of a verification are put."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+
+from starlette.requests import Request
+
+from app.domain.records import Finding, ResultWarning
+
+LANGUAGES = ("en", "de")
+LANGUAGE_COOKIE = "countersign_language"
+CATALOGUE: dict[str, dict[str, str]] = tomllib.loads(
+    (Path(__file__).parent / "strings.toml").read_text(encoding="utf-8")
+)
+_SUPPORT = (
+    (1.0, "support-weak"),
+    (2.0, "support-moderate"),
+    (3.0, "support-moderately-strong"),
+    (4.0, "support-strong"),
+)
+"""Verbal scale by log10 of the likelihood ratio: ENFSI Guideline for Evaluative Reporting (2015), page 17."""
+_NO_SUPPORT = 0.3
+"""A likelihood ratio below 2 supports neither proposition."""
+
+
+class Texts:
+    """The catalogue in one language.
+
+    Parameters
+    ----------
+    language : str
+        One of `LANGUAGES`.
+    """
+
+    def __init__(self, language: str) -> None:
+        self.language = language
+
+    def __call__(self, key: str, /, **values: object) -> str:
+        """Return a text with the values filled in; raises KeyError for an unknown key."""
+        return CATALOGUE[key][self.language].format_map(values)
+
+    @property
+    def other(self) -> str:
+        """The other language."""
+        return next(language for language in LANGUAGES if language != self.language)
+
+    def number(self, value: float, digits: int = 3) -> str:
+        """Format a number with the decimal sign of the language."""
+        text = f"{value:.{digits}f}"
+        return text.replace(".", ",") if self.language == "de" else text
+
+    def error(self, code: str, status: int) -> str | None:
+        """Return the text for a problem code; None when there is none."""
+        key = (
+            f"error-{code}" if f"error-{code}" in CATALOGUE else "error-unavailable" if status == 503 else ""
+        )
+        return self(key) if key else None
+
+    def warning(self, warning: ResultWarning) -> str:
+        """Return a warning in words for a clerk, or else in the words of the API."""
+        key = f"warning-{warning.code}"
+        return self(key) if key in CATALOGUE else warning.detail
+
+    def findings(self, finding: Finding) -> Iterable[str]:
+        """Put distance, thresholds, likelihood ratio and error rates of a verification in sentences."""
+        yield self(
+            "finding-distance",
+            distance=self.number(finding.distance),
+            threshold=self.number(finding.threshold),
+        )
+        if finding.review_threshold is not None:
+            yield self("finding-review", review=self.number(finding.review_threshold))
+        yield self._evidence(finding.log_likelihood_ratio)
+        point = finding.operating_point
+        if point.frr is not None and point.far_skilled is not None:
+            yield self(
+                "finding-rates",
+                frr=self.number(100 * point.frr, 0),
+                far=self.number(100 * point.far_skilled, 0),
+            )
+
+    def _evidence(self, log_ratio: float) -> str:
+        """Put a log10 likelihood ratio, genuine against skilled forgery, in words."""
+        strength = abs(log_ratio)
+        if strength < _NO_SUPPORT:
+            return self("finding-neither")
+        words = next((key for limit, key in _SUPPORT if strength < limit), "support-very-strong")
+        ratio = 10**strength
+        shown = self.number(ratio, 1) if ratio < 10 else f"{float(f'{ratio:.2g}'):.0f}"
+        side = "finding-genuine" if log_ratio > 0 else "finding-forged"
+        return self(side, ratio=shown, words=self(words))
+
+
+def texts_of(request: Request) -> Texts:
+    """Return the texts in the language that was chosen on a page, or else in one that the browser asks for."""
+    chosen = request.query_params.get("lang") or request.cookies.get(LANGUAGE_COOKIE)
+    if chosen in LANGUAGES:
+        return Texts(chosen)
+    wanted = (part.partition(";")[0].strip()[:2].lower() for part in _accepted(request))
+    return Texts(next((language for language in wanted if language in LANGUAGES), LANGUAGES[0]))
+
+
+def _accepted(request: Request) -> list[str]:
+    return request.headers.get("accept-language", "").split(",")

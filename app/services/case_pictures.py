@@ -1,0 +1,128 @@
+"""Pictures of a case for a clerk: the questioned signature, the closest references, and the page."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from app.decoding.pool import PagePicture, Picture
+from app.domain.cases import Case
+from app.domain.errors import FileRefused
+from app.domain.records import ReferenceDistance, Upload, UploadRegion, Verification
+from app.services.core import Core
+from app.services.preparation import start_reading
+from app.store import cases, questioned_images, references
+
+MAX_REFERENCES = 8
+"""Number of references that are shown: those that are closest to the questioned signature."""
+
+
+@dataclass(frozen=True)
+class ReferencePicture:
+    """A reference with its distance; without a picture when it was deleted or cannot be read."""
+
+    reference: ReferenceDistance
+    picture: Picture | None
+
+
+@dataclass(frozen=True)
+class CasePictures:
+    """What is shown of a case.
+
+    Attributes
+    ----------
+    questioned : Picture or None
+        None when the image was not kept, was deleted, or cannot be read.
+    references : tuple of ReferencePicture
+        The closest first.
+    """
+
+    case: Case
+    questioned: Picture | None
+    references: tuple[ReferencePicture, ...]
+
+
+async def get_case_pictures(core: Core, tenant_id: str, case_id: str) -> CasePictures:
+    """Draw the signatures of a case; an audit entry records which images were shown. Raises CaseNotFound."""
+    case, questioned, uploads = await core.store.read(_read, tenant_id, case_id)
+    closest = _closest(case.verification)
+    shown = [reference.reference_id for reference in closest if reference.reference_id in uploads]
+    if questioned is not None or shown:
+        entry = core.trail.entry(
+            "view-image", record_id=case_id, questioned=questioned is not None, references=shown
+        )
+        await core.store.write(core.trail.append, entry)
+    picture, *others = await asyncio.gather(
+        _draw(core, questioned),
+        *(_draw(core, uploads.get(reference.reference_id)) for reference in closest),
+    )
+    pairs = zip(closest, others, strict=True)
+    return CasePictures(case, picture, tuple(ReferencePicture(*pair) for pair in pairs))
+
+
+async def get_case_page(core: Core, tenant_id: str, case_id: str) -> PagePicture:
+    """Draw the page with the questioned signature; an audit entry records it.
+
+    Raises
+    ------
+    CaseNotFound, ImageNotKept, FileRefused
+    """
+    entry = core.trail.entry("view-image", record_id=case_id)
+
+    def view(session: Session) -> Upload:
+        verification = cases.get(session, tenant_id, case_id).verification
+        upload = _questioned_upload(session, tenant_id, verification)
+        core.trail.append(session, entry)
+        return upload
+
+    upload = await core.store.write(view)
+    return await start_reading(
+        core,
+        upload,
+        lambda: core.readers.draw_page(upload.data, upload.page, core.upload_limits, upload.region),
+    )
+
+
+def _read(session: Session, tenant_id: str, case_id: str) -> tuple[Case, Upload | None, dict[str, Upload]]:
+    case = cases.get(session, tenant_id, case_id)
+    verification = case.verification
+    questioned = _questioned_upload(session, tenant_id, verification) if case.is_image_kept else None
+    ids = [reference.reference_id for reference in _closest(verification)]
+    return case, questioned, references.uploads(session, tenant_id, verification.signer_id, ids)
+
+
+def _questioned_upload(session: Session, tenant_id: str, verification: Verification) -> Upload:
+    image = questioned_images.image(session, tenant_id, verification.verification_id)
+    page = verification.basis.get("page", 0)
+    return Upload(image.data, None, page=page, region=_region_of(verification))
+
+
+def _region_of(verification: Verification) -> UploadRegion:
+    """Return the region that gives the signature that was compared again."""
+    quality = verification.basis.get("quality", {})
+    if "sheet-rectified" in quality.get("warnings", ()):
+        return (
+            "auto"  # as at enrolment: a box in the image is not quite the same after the sheet was put right
+        )
+    region = quality.get("region")
+    return "whole" if region is None else (region[0], region[1], region[2], region[3])
+
+
+def _closest(verification: Verification) -> list[ReferenceDistance]:
+    return sorted(verification.finding.references, key=lambda reference: reference.distance)[:MAX_REFERENCES]
+
+
+async def _draw(core: Core, upload: Upload | None) -> Picture | None:
+    """Draw an upload; None when there is none, or its file is not accepted any more."""
+    if upload is None:
+        return None
+    try:
+        return await start_reading(
+            core,
+            upload,
+            lambda: core.readers.draw(upload.data, upload.page, core.upload_limits, upload.region),
+        )
+    except FileRefused:
+        return None

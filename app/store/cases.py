@@ -1,0 +1,194 @@
+"""Cases in the store: opened with a verification, claimed, decided, closed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, cast
+
+from sqlalchemy import ColumnElement, Select, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from app.domain.cases import Case, CaseDecision, Claim, Clerk, Ruling, State
+from app.domain.errors import CaseNotFound
+from app.domain.records import Page
+from app.store import questioned_images, verifications
+from app.store.case_tables import CaseRow
+from app.store.signer_locks import LockedSigner
+
+
+def add(session: Session, locked: LockedSigner, verification_id: str) -> None:
+    """Open the case of a verification, which has been inserted before."""
+    session.flush()
+    session.add(CaseRow(verification_id=verification_id, tenant_id=locked.tenant_id, state="open"))
+    session.flush()
+
+
+def get(session: Session, tenant_id: str, case_id: str) -> Case:
+    """Get one case; raise CaseNotFound."""
+    return _one(session, case_id, _rows(tenant_id).where(CaseRow.verification_id == case_id))
+
+
+def lock(session: Session, tenant_id: str, case_id: str) -> Case:
+    """Get one case that nobody else changes before the transaction ends; raise CaseNotFound."""
+    query = _rows(tenant_id).where(CaseRow.verification_id == case_id).with_for_update()
+    return _one(session, case_id, query)
+
+
+def lock_next(session: Session, tenant_id: str, clerk: Clerk, at: datetime, after: str | None) -> Case | None:
+    """Get the oldest case that the clerk has claimed, or else the oldest one that nobody has claimed, locked.
+
+    Parameters
+    ----------
+    at : datetime
+        Claims that have expired by then do not count.
+    after : str or None
+        A case that is left out, and so are the older ones unless there are no others.
+    """
+    unclaimed = or_(CaseRow.claimed_until.is_(None), CaseRow.claimed_until <= at)
+    waiting = _rows(tenant_id).where(CaseRow.state == "open").order_by(CaseRow.verification_id).limit(1)
+    for whose in (_claimed_by(clerk), unclaimed):
+        for part in _parts(after):
+            # Another process may be about to claim the first one: the next is taken instead of waiting for it.
+            query = waiting.where(whose, *part).with_for_update(skip_locked=True)
+            if (row := session.scalar(query)) is not None:
+                return _read(session, [row])[0]
+    return None
+
+
+def _parts(after: str | None) -> list[list[ColumnElement[bool]]]:
+    """Return the conditions of the parts of the queue, in the order in which they are searched."""
+    if after is None:
+        return [[]]
+    return [[CaseRow.verification_id > after], [CaseRow.verification_id < after]]
+
+
+def claimed(session: Session, tenant_id: str, clerk: Clerk) -> list[str]:
+    """List the ids of the open cases that the clerk has claimed."""
+    query = select(CaseRow.verification_id).where(
+        CaseRow.tenant_id == tenant_id, CaseRow.state == "open", _claimed_by(clerk)
+    )
+    return list(session.scalars(query.order_by(CaseRow.verification_id)))
+
+
+def page(session: Session, tenant_id: str, state: State, limit: int, after: str | None) -> Page[Case]:
+    """Return one page of the cases in a state, oldest first.
+
+    Parameters
+    ----------
+    after : str or None
+        The last case id of the previous page.
+    """
+    query = _rows(tenant_id).where(CaseRow.state == state)
+    if after is not None:
+        query = query.where(CaseRow.verification_id > after)
+    rows = session.scalars(query.order_by(CaseRow.verification_id).limit(limit + 1)).all()
+    items = _read(session, rows[:limit])
+    return Page(items, items[-1].case_id if len(rows) > limit else None)
+
+
+def count_open(session: Session, tenant_id: str) -> int:
+    """Count the open cases of a tenant."""
+    query = select(func.count()).where(CaseRow.tenant_id == tenant_id, CaseRow.state == "open")
+    return session.scalar(query) or 0
+
+
+def set_claim(session: Session, case_id: str, claim: Claim | None) -> None:
+    """Replace the claim of a locked, open case; None removes it."""
+    _update(
+        session,
+        case_id,
+        claimed_by=claim.clerk.name if claim else None,
+        claim_key_id=claim.clerk.key_id if claim else None,
+        claimed_until=claim.until if claim else None,
+    )
+
+
+def decide(session: Session, case_id: str, clerk: Clerk, ruling: Ruling, at: datetime) -> None:
+    """Store the decision of the clerk who has claimed a locked, open case."""
+    _update(
+        session,
+        case_id,
+        state="decided",
+        claimed_until=None,
+        decision=ruling.decision,
+        reason=ruling.reason,
+        note=ruling.note,
+        decided_by=clerk.name,
+        decided_at=at,
+    )
+
+
+def reopen(session: Session, case_id: str, claim: Claim) -> None:
+    """Delete the decision on a locked case, which the clerk who decided it has claimed again."""
+    _update(
+        session,
+        case_id,
+        state="open",
+        decision=None,
+        reason=None,
+        note=None,
+        decided_by=None,
+        decided_at=None,
+    )
+    set_claim(session, case_id, claim)
+
+
+def close(session: Session, verification_id: str) -> None:
+    """Close the case of a verification whose outcome is known, if there is an open one."""
+    session.execute(
+        update(CaseRow)
+        .where(CaseRow.verification_id == verification_id, CaseRow.state == "open")
+        .values(state="closed", claimed_by=None, claim_key_id=None, claimed_until=None)
+    )
+
+
+def _claimed_by(clerk: Clerk) -> ColumnElement[bool]:
+    return (CaseRow.claimed_by == clerk.name) & CaseRow.claim_key_id.is_not_distinct_from(clerk.key_id)
+
+
+def _rows(tenant_id: str) -> Select[Any]:
+    # The object of an earlier query in the same session would hide what has been changed since.
+    return select(CaseRow).where(CaseRow.tenant_id == tenant_id).execution_options(populate_existing=True)
+
+
+def _one(session: Session, case_id: str, query: Select[Any]) -> Case:
+    row = session.scalar(query)
+    if row is None:
+        raise CaseNotFound(f"There is no case {case_id!r}.")
+    return _read(session, [row])[0]
+
+
+def _update(session: Session, case_id: str, **values: Any) -> None:
+    session.execute(update(CaseRow).where(CaseRow.verification_id == case_id).values(values))
+
+
+def _read(session: Session, rows: Iterable[CaseRow]) -> tuple[Case, ...]:
+    rows = list(rows)
+    ids = [row.verification_id for row in rows]
+    found = verifications.get_many(session, ids)
+    kept = questioned_images.kept(session, ids)
+    return tuple(
+        Case(
+            verification=found[row.verification_id],
+            state=cast("State", row.state),
+            claim=_claim(row),
+            ruling=_ruling(row),
+            decided_by=Clerk(row.decided_by, row.claim_key_id) if row.decided_by is not None else None,
+            decided_at=row.decided_at,
+            is_image_kept=row.verification_id in kept,
+        )
+        for row in rows
+    )
+
+
+def _claim(row: CaseRow) -> Claim | None:
+    if row.claimed_by is None or row.claimed_until is None:
+        return None
+    return Claim(Clerk(row.claimed_by, row.claim_key_id), row.claimed_until)
+
+
+def _ruling(row: CaseRow) -> Ruling | None:
+    if row.decision is None or row.reason is None:
+        return None
+    return Ruling(cast("CaseDecision", row.decision), row.reason, row.note)

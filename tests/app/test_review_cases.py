@@ -1,0 +1,189 @@
+"""Cases: what is left to a person is decided once, by the one who claimed it, and is in the audit."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from tests.app.keyed import Commands, Draw, Serve
+from tests.app.store.conftest import Sql
+from tests.app.test_api import enrol, verify
+
+REVIEW: dict[str, Any] = {"fixed_threshold": 1e-6, "review_far": 0.5}
+"""Settings by which genuine signatures are left to a person."""
+ACCEPT = {"decision": "accept", "reason": "matches"}
+REJECT = {"decision": "reject", "reason": "differs"}
+
+
+def fill(client: TestClient, draw: Draw, count: int, headers: dict[str, str] | None = None) -> list[str]:
+    """Enrol a signer and leave some verifications to a person; return the ids of the cases, oldest first."""
+    assert enrol(client, "anna", draw(1, 0), draw(1, 1), headers=headers).status_code == 201
+    told = [verify(client, "anna", draw(1, 2 + n), headers=headers).json() for n in range(count)]
+    assert {one["decision"] for one in told} == {"review"}
+    return [one["verification_id"] for one in told]
+
+
+def post(client: TestClient, path: str, clerk: str = "eva", **more: Any) -> Any:
+    return client.post(f"/cases/{path}", json={"clerk": clerk} | more)
+
+
+def code(response: Any) -> tuple[int, str]:
+    return response.status_code, response.json()["code"]
+
+
+def actions(client: TestClient) -> list[str]:
+    entries = client.get("/audit").json()["entries"]
+    return [entry["action"] for entry in reversed(entries) if entry["action"].startswith("case-")]
+
+
+@pytest.mark.both_databases
+def test_a_case_is_claimed_decided_and_taken_back(serve: Serve, draw: Draw) -> None:
+    client = serve(**REVIEW)
+    first, second = fill(client, draw, 2)
+    listed = client.get("/cases").json()["cases"]
+    assert [case["case_id"] for case in listed] == [first, second]
+    assert not listed[0]["image_kept"]
+    assert code(post(client, f"{first}/decision", **ACCEPT)) == (409, "case-not-claimed")
+    claimed = post(client, "next").json()["case"]
+    assert (claimed["case_id"], claimed["claimed_by"]) == (first, "eva")
+    assert post(client, "next").json()["case"]["case_id"] == first, "after a reload, it is the same case"
+    assert code(post(client, f"{first}/claim", clerk="bob")) == (409, "case-claimed")
+    assert code(post(client, f"{first}/decision", clerk="bob", **ACCEPT)) == (409, "case-claimed")
+    assert code(post(client, f"{first}/release", clerk="bob")) == (409, "case-claimed")
+    assert post(client, "next", clerk="bob").json()["case"]["case_id"] == second
+    decided = post(client, f"{first}/decision", note="seen", **ACCEPT).json()
+    assert (decided["state"], decided["decision"], decided["reason"]) == ("decided", "accept", "matches")
+    assert (decided["note"], decided["decided_by"]) == ("seen", "eva")
+    again = post(client, f"{first}/decision", note="seen", **ACCEPT)
+    assert again.json() == decided, "the answer was lost and the request repeated"
+    assert code(post(client, f"{first}/decision", **REJECT)) == (409, "case-decided")
+    assert code(post(client, f"{first}/claim", clerk="bob")) == (409, "case-decided")
+    assert code(post(client, f"{first}/undo", clerk="bob")) == (409, "undo-expired")
+    back = post(client, f"{first}/undo").json()
+    assert (back["state"], back["claimed_by"], back["decision"]) == ("open", "eva", None)
+    assert post(client, f"{first}/decision", **REJECT).json()["decision"] == "reject"
+    assert post(client, f"{second}/release", clerk="bob").json()["claimed_by"] is None
+    assert [case["case_id"] for case in client.get("/cases?state=decided").json()["cases"]] == [first]
+    claim, release, decision, undo = (f"case-{word}" for word in ("claim", "release", "decision", "undo"))
+    assert actions(client) == [claim, claim, decision, undo, decision, release]
+
+
+@pytest.mark.both_databases
+def test_a_claim_expires_and_an_undo_does(serve: Serve, draw: Draw) -> None:
+    client = serve(**REVIEW, case_claim_s=1, case_undo_s=1)
+    (case,) = fill(client, draw, 1)
+    post(client, f"{case}/claim")
+    assert post(client, "next", clerk="bob").json()["case"] is None
+    time.sleep(1.05)
+    assert client.get(f"/cases/{case}").json()["claimed_by"] is None
+    assert post(client, "next", clerk="bob").json()["case"]["case_id"] == case
+    assert code(post(client, f"{case}/decision", **ACCEPT)) == (409, "case-claimed")
+    time.sleep(1.05)
+    decided = post(client, f"{case}/decision", clerk="bob", **ACCEPT)
+    assert decided.status_code == 200, "nobody else has claimed it since"
+    time.sleep(1.05)
+    assert code(post(client, f"{case}/undo", clerk="bob")) == (409, "undo-expired")
+
+
+@pytest.mark.both_databases
+def test_clerks_who_ask_at_once_get_different_cases(serve: Serve, draw: Draw) -> None:
+    client = serve(**REVIEW)
+    cases = fill(client, draw, 6)
+    got: list[str] = []
+
+    def work(clerk: str) -> None:
+        after = None
+        for _ in range(2):
+            case = post(client, "next", clerk=clerk, after=after).json()["case"]
+            got.append(case["case_id"])
+            after = case["case_id"]
+
+    clerks = [threading.Thread(target=work, args=(name,)) for name in ("eva", "bob", "kim")]
+    for clerk in clerks:
+        clerk.start()
+    for clerk in clerks:
+        clerk.join()
+    assert sorted(got) == sorted(cases)
+
+
+@pytest.mark.both_databases
+def test_a_case_is_decided_once_by_two_requests_at_once(serve: Serve, draw: Draw) -> None:
+    client = serve(**REVIEW)
+    (case,) = fill(client, draw, 1)
+    post(client, f"{case}/claim")
+    answers: list[int] = []
+
+    def decide(ruling: dict[str, str]) -> None:
+        answers.append(post(client, f"{case}/decision", **ruling).status_code)
+
+    both = [threading.Thread(target=decide, args=(ruling,)) for ruling in (ACCEPT, REJECT)]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join()
+    assert sorted(answers) == [200, 409]
+    assert actions(client).count("case-decision") == 1
+
+
+def test_an_outcome_closes_an_open_case(serve: Serve, draw: Draw) -> None:
+    client = serve(**REVIEW)
+    first, second = fill(client, draw, 2)
+    for case, outcome in ((first, "forged"), (second, "undetermined")):
+        client.put(f"/verifications/{case}/outcome", json={"outcome": outcome})
+    assert [case["case_id"] for case in client.get("/cases").json()["cases"]] == [second]
+    assert client.get(f"/cases/{first}").json()["state"] == "closed"
+    assert code(post(client, f"{first}/claim")) == (409, "case-decided")
+
+
+def test_only_what_is_left_to_a_person_is_a_case(client: TestClient, draw: Draw) -> None:
+    enrol(client, "anna", draw(1, 0), draw(1, 1))
+    told = verify(client, "anna", draw(1, 0)).json()
+    assert told["decision"] == "accept"
+    assert code(client.get(f"/cases/{told['verification_id']}")) == (404, "case-not-found")
+    assert client.get("/cases").json() == {"cases": [], "next_cursor": None}
+
+
+def test_two_keys_with_the_same_clerk_are_two_clerks(serve: Serve, commands: Commands, draw: Draw) -> None:
+    admin, other = commands.key("admin", "admin"), commands.key("other", "verify")
+    client = serve(**REVIEW)
+    (case,) = fill(client, draw, 1, headers=admin)
+    assert client.post(f"/cases/{case}/claim", json={"clerk": "eva"}, headers=admin).status_code == 200
+    refused = client.post(f"/cases/{case}/claim", json={"clerk": "eva"}, headers=other)
+    assert code(refused) == (409, "case-claimed")
+    released = client.post(f"/cases/{case}/release", json={"clerk": "eva"}, headers=admin)
+    assert released.json()["claimed_by"] is None
+    assert client.post(f"/cases/{case}/claim", json={}, headers=other).json()["claimed_by"] == "other"
+
+
+def test_a_reason_belongs_to_its_decision(serve: Serve, draw: Draw) -> None:
+    client = serve(**REVIEW)
+    (case,) = fill(client, draw, 1)
+    post(client, f"{case}/claim")
+    for wrong in (
+        {"decision": "accept", "reason": "differs"},
+        {"decision": "review", "reason": "other"},
+        {"decision": "reject"},
+        {"decision": "reject", "reason": "differs", "state": "open"},
+    ):
+        assert code(post(client, f"{case}/decision", **wrong)) == (400, "malformed-request"), wrong
+
+
+@pytest.mark.both_databases
+def test_a_decision_that_was_changed_in_the_database_is_found(
+    serve: Serve, commands: Commands, draw: Draw, sql: Sql
+) -> None:
+    client = serve(**REVIEW)
+    first, second = fill(client, draw, 2)
+    for case in (first, second):
+        post(client, f"{case}/claim")
+        post(client, f"{case}/decision", **ACCEPT)
+    assert commands.run("audit", "verify").exit_code == 0
+    sql(f"UPDATE cases SET decision = 'reject' WHERE verification_id = '{first}'")
+    sql(f"DELETE FROM cases WHERE verification_id = '{second}'")
+    told = commands.run("audit", "verify").output
+    assert f"the decision on case {first} was changed" in told
+    assert f"the decision on case {second} was deleted" in told
