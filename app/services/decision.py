@@ -24,6 +24,7 @@ from app.services.core import Core
 from app.services.preparation import Signature
 from app.services.warnings import make_warning
 from model.decision.distances import Floats
+from model.decision.reference_set import find_copies
 from model.decision.verdict import DISTANCE_DIGITS, Decision, Verdict, judge
 
 _PUBLIC_CODES = {"suspiciously-close": "possible-copy"}
@@ -137,15 +138,10 @@ def compute_comparisons(
 def distinct_references(core: Core, among_references: Floats) -> NDArray[np.intp]:
     """Select the references that do not repeat an earlier one, by the distances among them (k, k).
 
-    Two signatures are never closer than the calibration's ``copy_distance``. Such a pair is the same scan in another
-    format or size; counting it twice would understate the signer's variation and narrow the threshold.
+    Counting a copy twice would understate the signer's variation and narrow the threshold.
     """
-    copies = among_references < core.embedder.calibration.copy_distance
-    distinct: list[int] = []
-    for index in range(len(among_references)):
-        if not copies[index, distinct].any():
-            distinct.append(index)
-    return np.array(distinct, dtype=np.intp)
+    copies = find_copies(among_references, core.embedder.calibration.copy_distance)
+    return np.array([index for index in range(len(among_references)) if index not in copies], dtype=np.intp)
 
 
 def build_finding(

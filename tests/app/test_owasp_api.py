@@ -30,6 +30,7 @@ SCOPE_OF = {
     ("GET", "/signers/{signer_id}"): "read",
     ("PATCH", "/signers/{signer_id}"): "enrol",
     ("DELETE", "/signers/{signer_id}"): "enrol",
+    ("GET", "/signers/{signer_id}/quality"): "read",
     ("GET", "/signers/{signer_id}/references"): "read",
     ("GET", "/signers/{signer_id}/references/{reference_id}"): "read",
     ("DELETE", "/signers/{signer_id}/references/{reference_id}"): "enrol",

@@ -74,6 +74,7 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ("GET", "/signers/{s}", {}),
     ("PATCH", "/signers/{s}", {"json": {"fixed_threshold": 0.1}}),
     ("DELETE", "/signers/{s}", {}),
+    ("GET", "/signers/{s}/quality", {}),
     ("GET", "/signers/{s}/references", {}),
     ("GET", "/signers/{s}/references/{r}", {}),
     ("GET", "/signers/{s}/references/{r}/image", {}),
