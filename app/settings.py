@@ -287,6 +287,20 @@ class Settings(BaseSettings):
         le=36_500,
         description="Days for which images of questioned signatures are kept, encrypted; 0: not kept.",
     )
+    keep_questioned_templates_days: float = Field(
+        default=60.0,
+        ge=0,
+        le=36_500,
+        description="Days for which templates of questioned signatures are kept, encrypted, so that one that turns "
+        "out to be forged can be remembered; 0: not kept, and a forgery can be remembered only if its image is kept.",
+    )
+    keep_forged_days: float | None = Field(
+        default=None,
+        ge=0,
+        le=36_500,
+        description="Days for which images of known forgeries are kept, instead of "
+        "COUNTERSIGN_KEEP_QUESTIONED_DAYS; a new model needs them.",
+    )
     keep_answers_hours: float = Field(
         default=168.0,
         gt=0,

@@ -106,7 +106,7 @@ def _candidate(signer_id: str, comparison: Comparison) -> dict[str, Any]:
     verdict = comparison.verdict
     return {
         "signer_id": signer_id,
-        "decision": verdict.decision.value,
+        "decision": comparison.decision.value,
         "distance": verdict.distance,
         "threshold": verdict.threshold,
         "review_threshold": verdict.review_threshold,

@@ -32,6 +32,7 @@ from app.services.decision import (
 from app.services.idempotency import IdempotentRequest
 from app.services.preparation import Signature
 from app.services.questioned import read_questioned_signatures
+from app.services.turning import Compared
 from app.services.verify import build_verification, count_verification, store_verification, verify_entry
 from app.store import account_verifications, accounts, references, signer_locks
 
@@ -97,7 +98,8 @@ async def verify_account(
         for item in judged:
             if item.verification is not None:
                 owner = locked[item.verification.signer_id]
-                store_verification(session, core, owner, item.verification, item.signature.upload)
+                compared = Compared(item.comparisons[owner.signer_id], item.signature.template)
+                store_verification(session, core, owner, item.verification, item.signature, compared)
         account_verifications.add(session, tenant_id, verified)
         answer = render(verified)
         if request is not None:
@@ -157,7 +159,7 @@ def _compare(
     rows: list[dict[str, Comparison]] = [{} for _ in signatures]
     for signer_id, specimens in signatories.compared.items():
         policy = resolve_band_policy(core, specimens.signer, band_far)
-        found = compute_comparisons(core, questioned, specimens.templates, policy)
+        found = compute_comparisons(core, questioned, specimens.templates, policy, specimens.forgeries)
         for row, comparison in zip(rows, found, strict=True):
             row[signer_id] = comparison
     return rows
@@ -165,7 +167,7 @@ def _compare(
 
 def _evidence(comparison: Comparison) -> Evidence:
     verdict = comparison.verdict
-    return Evidence(verdict.decision.value, verdict.log_likelihood_ratio)
+    return Evidence(comparison.decision.value, verdict.log_likelihood_ratio)
 
 
 def _judge(
@@ -188,7 +190,7 @@ def _judge(
                 core,
                 signatories.compared[signer_id],
                 signature,
-                row[signer_id],
+                Compared(row[signer_id], signature.template),
                 account={"account_verification_id": account_verification_id, "position": position},
             )
         judged.append(Judged(signature, row, result, verification))

@@ -31,6 +31,8 @@ SCOPE_OF = {
     ("PATCH", "/signers/{signer_id}"): "enrol",
     ("DELETE", "/signers/{signer_id}"): "enrol",
     ("GET", "/signers/{signer_id}/quality"): "read",
+    ("GET", "/signers/{signer_id}/forgeries"): "read",
+    ("DELETE", "/signers/{signer_id}/forgeries/{verification_id}"): "admin",
     ("GET", "/signers/{signer_id}/references"): "read",
     ("GET", "/signers/{signer_id}/references/{reference_id}"): "read",
     ("DELETE", "/signers/{signer_id}/references/{reference_id}"): "enrol",

@@ -28,6 +28,8 @@ Action = Literal[
     "compare",
     "extract",
     "outcome",
+    "forgery-add",
+    "forgery-withdraw",
     "policy",
     "account-change",
     "account-delete",

@@ -1,0 +1,166 @@
+"""Outcomes of verifications, and the known forgeries that they leave.
+
+The outcome ``forged`` makes a verification a known forgery of its signer: its template is kept, and later questioned
+signatures of the signer are compared with it (`app.services.decision`). A later outcome does not undo this, because
+whoever may record outcomes could otherwise let a forgery pass; an administrator withdraws it.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy.orm import Session
+
+from app.decoding.formats import UNLIMITED
+from app.decoding.pool import DecoderPool
+from app.domain.errors import FileRefused, SignerErased
+from app.domain.records import (
+    KnownForgery,
+    Page,
+    QuestionedImage,
+    Upload,
+    Vector,
+    Verification,
+    now,
+)
+from app.services.core import Core
+from app.services.preparation import start_reading
+from app.store import (
+    forgeries,
+    questioned_images,
+    questioned_templates,
+    signer_locks,
+    signers,
+    verifications,
+)
+from app.store.signer_locks import LockedSigner
+from model.preprocessing.ink import Canvas
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What is kept of a questioned signature whose signer is enrolled: models with a template, and the image."""
+
+    signer_key: str
+    models: list[str]
+    image: QuestionedImage | None
+
+
+async def record_outcome(
+    core: Core, tenant_id: str, verification_id: str, outcome: str, note: str | None
+) -> Verification:
+    """Record the outcome of the case; ``forged`` makes it a known forgery if its template or image is kept.
+
+    Raises
+    ------
+    VerificationNotFound, StoredDataDamaged, DataKeyMissing
+    """
+    entry = core.trail.entry("outcome", record_id=verification_id, outcome=outcome)
+    remembered = core.trail.entry("forgery-add", record_id=verification_id)
+    kept = template = None
+    if outcome == "forged":
+        kept = await core.store.read(_find_kept, core, tenant_id, verification_id)
+    if kept is not None and core.model_version not in kept.models and kept.image is not None:
+        template = await _embed(core, kept.image)
+
+    def write(session: Session) -> Verification:
+        locked = None if kept is None else _lock(session, tenant_id, verification_id, kept.signer_key)
+        verifications.set_outcome(session, tenant_id, verification_id, outcome, note, now())
+        core.trail.append(session, entry)
+        if locked is not None and _remember(session, core, locked, verification_id, template):
+            core.trail.append(session, remembered, locked.key)
+        return verifications.get(session, tenant_id, verification_id)
+
+    verification = await core.store.write(write)
+    core.metrics.outcomes.labels(outcome, verification.finding.decision).inc()
+    core.rates.invalidate()
+    return verification
+
+
+async def list_forgeries(
+    core: Core, tenant_id: str, signer_id: str, limit: int, after: str | None
+) -> Page[KnownForgery]:
+    """List the known forgeries of a signer, newest first; raise SignerNotFound."""
+    return await core.store.read(forgeries.page, tenant_id, signer_id, core.model_version, limit, after)
+
+
+async def withdraw_forgery(core: Core, tenant_id: str, signer_id: str, verification_id: str) -> bool:
+    """Compare later signatures with a forgery no longer; return False when it is no known forgery of the signer."""
+    entry = core.trail.entry("forgery-withdraw", record_id=verification_id)
+
+    def write(session: Session) -> bool:
+        locked = signer_locks.lock_by_id_exclusively(session, tenant_id, signer_id)
+        if locked is None or not forgeries.withdraw(session, locked, verification_id):
+            return False
+        core.trail.append(session, entry, locked.key)
+        return True
+
+    return await core.store.write(write)
+
+
+def read_again(readers: DecoderPool, image: QuestionedImage, canvas: Canvas) -> NDArray[np.uint8]:
+    """Prepare the signature of a kept image as it was compared: uint8 (canvas.height, canvas.width).
+
+    Raises
+    ------
+    UploadRefused, UnusableSignature, Busy, DecoderFault
+    """
+    if image.turned:
+        return readers.read_turned(
+            image.data, None, image.page, UNLIMITED, canvas, image.region, (image.turned,)
+        )[0]
+    return readers.read(image.data, None, image.page, UNLIMITED, canvas, image.region).prepared.canvas
+
+
+def _find_kept(session: Session, core: Core, tenant_id: str, verification_id: str) -> _Kept | None:
+    verification = verifications.get(session, tenant_id, verification_id)
+    key = signers.key_of(session, tenant_id, verification.signer_id)
+    if key is None:
+        return None
+    models = questioned_templates.models_of(session, verification_id, key)
+    # The image is deleted with its signer, so it is of the signer who is enrolled now.
+    image = (
+        None if core.model_version in models else questioned_images.read(session, tenant_id, verification_id)
+    )
+    return _Kept(key, models, image) if models or image is not None else None
+
+
+async def _embed(core: Core, image: QuestionedImage) -> Vector | None:
+    """Embed a kept image; None when it cannot be read any more."""
+    upload = Upload(image.data, None, page=image.page, region=image.region)
+    try:
+        canvas = await start_reading(
+            core, upload, partial(read_again, core.readers, image, core.embedder.canvas)
+        )
+    except FileRefused as error:
+        _log.warning("a kept image of a questioned signature could not be read again: %s", error)
+        return None
+    return np.asarray((await core.queue.embed([canvas]))[0], dtype=np.float32)
+
+
+def _lock(session: Session, tenant_id: str, verification_id: str, key: str) -> LockedSigner | None:
+    """Lock the signer of a verification exclusively; None when they have been erased meanwhile."""
+    signer_id = verifications.get(session, tenant_id, verification_id).signer_id
+    try:
+        return signer_locks.lock_exclusively(session, tenant_id, signer_id, key)
+    except SignerErased:
+        return None
+
+
+def _remember(
+    session: Session, core: Core, locked: LockedSigner, verification_id: str, template: Vector | None
+) -> bool:
+    """Make a verification a known forgery; False when it is one already, or nothing is kept of it."""
+    models = questioned_templates.models_of(session, verification_id, locked.key)
+    if template is not None and core.model_version not in models:
+        created_at = verifications.get(session, locked.tenant_id, verification_id).finding.created_at
+        questioned_templates.add(session, locked, verification_id, core.model_version, template, created_at)
+    elif not models:
+        return False  # purged meanwhile
+    return forgeries.add(session, locked, verification_id, now())
