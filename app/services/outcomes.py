@@ -8,6 +8,7 @@ whoever may record outcomes could otherwise let a forgery pass; an administrator
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,6 +18,8 @@ from sqlalchemy.orm import Session
 
 from app.decoding.formats import UNLIMITED
 from app.decoding.pool import DecoderPool
+from app.domain.accounts import AccountVerification
+from app.domain.audit_chain import Entry
 from app.domain.errors import FileRefused, SignerErased
 from app.domain.records import (
     KnownForgery,
@@ -30,6 +33,7 @@ from app.domain.records import (
 from app.services.core import Core
 from app.services.preparation import start_reading
 from app.store import (
+    account_verifications,
     forgeries,
     questioned_images,
     questioned_templates,
@@ -47,9 +51,18 @@ _log = logging.getLogger(__name__)
 class _Kept:
     """What is kept of a questioned signature whose signer is enrolled: models with a template, and the image."""
 
+    signer_id: str
     signer_key: str
     models: list[str]
     image: QuestionedImage | None
+
+
+@dataclass(frozen=True)
+class _Remembered:
+    """A verification to be made a known forgery, with its template of the model in use if that is not kept yet."""
+
+    kept: _Kept
+    template: Vector | None
 
 
 async def record_outcome(
@@ -61,26 +74,95 @@ async def record_outcome(
     ------
     VerificationNotFound, StoredDataDamaged, DataKeyMissing
     """
-    entry = core.trail.entry("outcome", record_id=verification_id, outcome=outcome)
-    remembered = core.trail.entry("forgery-add", record_id=verification_id)
-    kept = template = None
-    if outcome == "forged":
-        kept = await core.store.read(_find_kept, core, tenant_id, verification_id)
-    if kept is not None and core.model_version not in kept.models and kept.image is not None:
-        template = await _embed(core, kept.image)
+    recording = _Recording(core, tenant_id, outcome, note)
+    await recording.prepare([verification_id])
 
     def write(session: Session) -> Verification:
-        locked = None if kept is None else _lock(session, tenant_id, verification_id, kept.signer_key)
-        verifications.set_outcome(session, tenant_id, verification_id, outcome, note, now())
-        core.trail.append(session, entry)
-        if locked is not None and _remember(session, core, locked, verification_id, template):
-            core.trail.append(session, remembered, locked.key)
+        recording.write(session)
         return verifications.get(session, tenant_id, verification_id)
 
     verification = await core.store.write(write)
-    core.metrics.outcomes.labels(outcome, verification.finding.decision).inc()
-    core.rates.invalidate()
+    recording.count([verification])
     return verification
+
+
+async def record_account_outcome(
+    core: Core, tenant_id: str, account_id: str, account_verification_id: str, outcome: str, note: str | None
+) -> AccountVerification:
+    """Record the outcome of a document, and of those of its signatures of which it says what they are.
+
+    Raises
+    ------
+    VerificationNotFound, StoredDataDamaged, DataKeyMissing
+    """
+    place = tenant_id, account_id, account_verification_id
+    document = await core.store.read(account_verifications.get, *place)
+    recording = _Recording(core, tenant_id, outcome, note)
+    # With several signatures, one forged document does not tell which of them is forged.
+    is_told = outcome != "forged" or len(document.verifications) == 1
+    concerned = list(document.verifications) if is_told else []
+    await recording.prepare(concerned)
+    entry = core.trail.entry(
+        "account-outcome", record_id=account_verification_id, outcome=outcome, verifications=concerned
+    )
+
+    def write(session: Session) -> AccountVerification:
+        recording.write(session)
+        account_verifications.set_outcome(session, account_verification_id, outcome, note, now())
+        core.trail.append(session, entry)
+        return account_verifications.get(session, *place)
+
+    document = await core.store.write(write)
+    recording.count([document.verifications[verification_id] for verification_id in concerned])
+    return document
+
+
+class _Recording:
+    """Records one outcome for some verifications: prepare on the event loop, write in a transaction, then count."""
+
+    def __init__(self, core: Core, tenant_id: str, outcome: str, note: str | None) -> None:
+        self._core, self._tenant_id, self._outcome, self._note = core, tenant_id, outcome, note
+        self._entries: dict[str, tuple[Entry, Entry]] = {}
+        self._remembered: dict[str, _Remembered] = {}
+
+    async def prepare(self, verification_ids: Sequence[str]) -> None:
+        """Collect what makes the verifications known forgeries. Raises VerificationNotFound."""
+        core = self._core
+        for verification_id in verification_ids:
+            self._entries[verification_id] = (
+                core.trail.entry("outcome", record_id=verification_id, outcome=self._outcome),
+                core.trail.entry("forgery-add", record_id=verification_id),
+            )
+            if self._outcome != "forged":
+                continue
+            kept = await core.store.read(_find_kept, core, self._tenant_id, verification_id)
+            if kept is not None:
+                template = None if kept.image is None else await _embed(core, kept.image)
+                self._remembered[verification_id] = _Remembered(kept, template)
+
+    def write(self, session: Session) -> None:
+        """Record the outcomes and the known forgeries with their audit entries. Raises VerificationNotFound."""
+        append = self._core.trail.append
+        locked = {
+            verification_id: _lock(session, self._tenant_id, remembered.kept)
+            for verification_id, remembered in self._remembered.items()
+        }
+        for verification_id, (outcome_entry, forgery_entry) in self._entries.items():
+            verifications.set_outcome(
+                session, self._tenant_id, verification_id, self._outcome, self._note, now()
+            )
+            append(session, outcome_entry)
+            signer = locked.get(verification_id)
+            if signer is not None:
+                template = self._remembered[verification_id].template
+                if _remember(session, self._core, signer, verification_id, template):
+                    append(session, forgery_entry, signer.key)
+
+    def count(self, recorded: Sequence[Verification]) -> None:
+        """Count the outcomes in the metrics."""
+        for verification in recorded:
+            self._core.metrics.outcomes.labels(self._outcome, verification.finding.decision).inc()
+        self._core.rates.invalidate()
 
 
 async def list_forgeries(
@@ -128,7 +210,7 @@ def _find_kept(session: Session, core: Core, tenant_id: str, verification_id: st
     image = (
         None if core.model_version in models else questioned_images.read(session, tenant_id, verification_id)
     )
-    return _Kept(key, models, image) if models or image is not None else None
+    return _Kept(verification.signer_id, key, models, image) if models or image is not None else None
 
 
 async def _embed(core: Core, image: QuestionedImage) -> Vector | None:
@@ -144,11 +226,10 @@ async def _embed(core: Core, image: QuestionedImage) -> Vector | None:
     return np.asarray((await core.queue.embed([canvas]))[0], dtype=np.float32)
 
 
-def _lock(session: Session, tenant_id: str, verification_id: str, key: str) -> LockedSigner | None:
+def _lock(session: Session, tenant_id: str, kept: _Kept) -> LockedSigner | None:
     """Lock the signer of a verification exclusively; None when they have been erased meanwhile."""
-    signer_id = verifications.get(session, tenant_id, verification_id).signer_id
     try:
-        return signer_locks.lock_exclusively(session, tenant_id, signer_id, key)
+        return signer_locks.lock_exclusively(session, tenant_id, kept.signer_id, kept.signer_key)
     except SignerErased:
         return None
 

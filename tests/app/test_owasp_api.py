@@ -50,6 +50,7 @@ SCOPE_OF = {
     ("POST", "/accounts/{account_id}/verify"): "verify",
     ("GET", "/accounts/{account_id}/verifications"): "read",
     ("GET", "/accounts/{account_id}/verifications/{account_verification_id}"): "read",
+    ("PUT", "/accounts/{account_id}/verifications/{account_verification_id}/outcome"): "verify",
     ("GET", "/model"): "read",
     ("GET", "/audit"): "admin",
     ("GET", "/metrics"): "read",

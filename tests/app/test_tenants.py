@@ -100,6 +100,7 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ("POST", "/accounts/{a}/verify", {"data": {"amount": "1"}}),
     ("GET", "/accounts/{a}/verifications", {}),
     ("GET", "/accounts/{a}/verifications/{d}", {}),
+    ("PUT", "/accounts/{a}/verifications/{d}/outcome", {"json": {"outcome": "forged"}}),
     ("POST", "/verify", {"data": {"signer_id": "{s}"}}),
     ("POST", "/identify", {"data": {"signer_ids": "{s}"}}),
     ("POST", "/identify", {"data": {"signer_ids": ["both", "{s}"]}}),

@@ -34,6 +34,7 @@ Action = Literal[
     "account-change",
     "account-delete",
     "account-verify",
+    "account-outcome",
     "view-image",
     "erase-signer",
     "erase-reference",

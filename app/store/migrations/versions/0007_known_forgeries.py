@@ -1,4 +1,4 @@
-"""Templates of questioned signatures and known forgeries; how a kept image is read again."""
+"""Templates of questioned signatures, known forgeries, outcomes of documents, how a kept image is read again."""
 
 from __future__ import annotations
 
@@ -47,6 +47,10 @@ def upgrade() -> None:
         sa.Column("created_at", MOMENT, nullable=False),
     )
     op.create_index("ix_known_forgeries_signer", "known_forgeries", ["signer_key", "verification_id"])
+    with op.batch_alter_table("account_verifications") as batch:
+        batch.add_column(sa.Column("outcome", sa.String(16)))
+        batch.add_column(sa.Column("outcome_note", sa.Text))
+        batch.add_column(sa.Column("outcome_at", MOMENT))
     with op.batch_alter_table("questioned_images") as batch:
         batch.add_column(sa.Column("page", sa.Integer, nullable=False, server_default="0"))
         batch.add_column(sa.Column("region", sa.String(64), nullable=False, server_default="auto"))
@@ -56,6 +60,9 @@ def upgrade() -> None:
 def downgrade() -> None:
     with op.batch_alter_table("questioned_images") as batch:
         for column in ("turned", "region", "page"):
+            batch.drop_column(column)
+    with op.batch_alter_table("account_verifications") as batch:
+        for column in ("outcome_at", "outcome_note", "outcome"):
             batch.drop_column(column)
     op.drop_table("known_forgeries")
     op.drop_table("questioned_templates")
