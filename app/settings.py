@@ -281,6 +281,11 @@ class Settings(BaseSettings):
         "restored: keep it apart from the backups, on a disk that all replicas share. Empty: beside the SQLite "
         "file; none for other databases.",
     )
+    add_confirmed_references: bool = Field(
+        default=False,
+        description="Enrol a questioned signature as a reference when it was accepted without a warning and its case "
+        "is recorded as genuine; its image must be kept. Without it, a person accepts the proposals.",
+    )
     keep_questioned_days: float = Field(
         default=0.0,
         ge=0,

@@ -2,8 +2,8 @@
 
 ``python -m benchmarks.ageing [WEIGHTS]``. Five references of the first session; questioned are genuine signatures of
 the second session and skilled forgeries. Confirmed signatures of the second session are then added, or replace the
-references of the first one. `accepted` takes only those that the service accepts with the five references, as a policy
-without a person would; `confirmed` takes whichever come first. They are not questioned again.
+references of the first one. `accepted` takes only those that the service accepts with the five references, as a
+policy would; `confirmed` takes whichever a person confirmed first. They are not questioned again.
 """
 
 from __future__ import annotations

@@ -32,6 +32,7 @@ from app.domain.records import (
 )
 from app.services.core import Core
 from app.services.preparation import start_reading
+from app.services.proposals import accept_by_policy
 from app.store import (
     account_verifications,
     forgeries,
@@ -83,6 +84,7 @@ async def record_outcome(
 
     verification = await core.store.write(write)
     recording.count([verification])
+    await _propose(core, tenant_id, outcome, [verification])
     return verification
 
 
@@ -113,8 +115,17 @@ async def record_account_outcome(
         return account_verifications.get(session, *place)
 
     document = await core.store.write(write)
-    recording.count([document.verifications[verification_id] for verification_id in concerned])
+    recorded = [document.verifications[verification_id] for verification_id in concerned]
+    recording.count(recorded)
+    await _propose(core, tenant_id, outcome, recorded)
     return document
+
+
+async def _propose(core: Core, tenant_id: str, outcome: str, recorded: Sequence[Verification]) -> None:
+    """Let signatures that were recorded as genuine become references, if the policy says so."""
+    if outcome == "genuine":
+        for verification in recorded:
+            await accept_by_policy(core, tenant_id, verification)
 
 
 class _Recording:

@@ -32,6 +32,8 @@ SCOPE_OF = {
     ("DELETE", "/signers/{signer_id}"): "enrol",
     ("GET", "/signers/{signer_id}/quality"): "read",
     ("GET", "/signers/{signer_id}/forgeries"): "read",
+    ("GET", "/signers/{signer_id}/proposals"): "read",
+    ("POST", "/verifications/{verification_id}/reference"): "enrol",
     ("DELETE", "/signers/{signer_id}/forgeries/{verification_id}"): "admin",
     ("GET", "/signers/{signer_id}/references"): "read",
     ("GET", "/signers/{signer_id}/references/{reference_id}"): "read",
@@ -66,6 +68,7 @@ def body_of(method: str, path: str, draw: Draw) -> dict[str, Any]:
         "POST /verify": {"data": {"signer_id": "a"}, "files": {"signature": image}},
         "POST /identify": {"data": {"signer_id": "a"}, "files": {"signature": image}},
         "POST /extract": {"files": {"document": image}},
+        "POST /verifications/{verification_id}/reference": {},
         "POST /accounts/{account_id}/verify": {"data": {"amount": "1"}, "files": {"signatures": image}},
         "PUT /accounts/{account_id}": {
             "json": {"signatories": [{"signer_id": "a"}], "bands": [{"rules": [{"signatures": 1}]}]}

@@ -76,6 +76,8 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ("DELETE", "/signers/{s}", {}),
     ("GET", "/signers/{s}/quality", {}),
     ("GET", "/signers/{s}/forgeries", {}),
+    ("GET", "/signers/{s}/proposals", {}),
+    ("POST", "/verifications/{v}/reference", {}),
     ("DELETE", "/signers/{s}/forgeries/{v}", {}),
     ("DELETE", "/signers/both/forgeries/{v}", {}),
     ("GET", "/signers/{s}/references", {}),
