@@ -301,11 +301,30 @@ class Settings(BaseSettings):
         "restored: keep it apart from the backups, on a disk that all replicas share. Empty: beside the SQLite "
         "file; none for other databases.",
     )
+    add_confirmed_references: bool = Field(
+        default=False,
+        description="Enrol a questioned signature as a reference when it was accepted without a warning and its case "
+        "is recorded as genuine; its image must be kept. Without it, a person accepts the proposals.",
+    )
     keep_questioned_days: float = Field(
         default=0.0,
         ge=0,
         le=36_500,
         description="Days for which images of questioned signatures are kept, encrypted; 0: not kept.",
+    )
+    keep_questioned_templates_days: float = Field(
+        default=60.0,
+        ge=0,
+        le=36_500,
+        description="Days for which templates of questioned signatures are kept, encrypted, so that one that turns "
+        "out to be forged can be remembered; 0: not kept, and a forgery can be remembered only if its image is kept.",
+    )
+    keep_forged_days: float | None = Field(
+        default=None,
+        ge=0,
+        le=36_500,
+        description="Days for which images of known forgeries are kept, instead of "
+        "COUNTERSIGN_KEEP_QUESTIONED_DAYS; a new model needs them.",
     )
     keep_answers_hours: float = Field(
         default=168.0,

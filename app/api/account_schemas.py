@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from app.api.schemas import EXAMPLE_ID, EXAMPLE_TIME, Out, VerificationOut
+from app.api.schemas import EXAMPLE_ID, EXAMPLE_TIME, Out, Outcome, VerificationOut
 from app.domain.accounts import AccountSummary, AccountVerification, AccountVersion
 from app.domain.mandate_form import IsoDate, Mandate, Signatory, amount_text
 
@@ -191,6 +191,13 @@ class AccountVerificationOut(Out):
     instruction: str | None = Field(description="Instruction for the clerk, from the mandate.")
     model_version: str = Field(examples=["countersign-4@0a1b2c3d4e5f"])
     created_at: datetime = Field(description="Time of the decision, in UTC.", examples=[EXAMPLE_TIME])
+    outcome: Outcome | None = Field(
+        default=None, description="Recorded outcome of the document; null before one is recorded."
+    )
+    outcome_note: str | None = Field(default=None, description="Note that was sent with the outcome.")
+    outcome_at: datetime | None = Field(
+        default=None, description="Time at which the outcome was recorded, in UTC."
+    )
 
     @classmethod
     def of(cls, verified: AccountVerification) -> AccountVerificationOut:
@@ -216,6 +223,9 @@ class AccountVerificationOut(Out):
                 "signatures": signatures,
                 "model_version": verified.model_version,
                 "created_at": verified.created_at,
+                "outcome": verified.outcome,
+                "outcome_note": verified.outcome_note,
+                "outcome_at": verified.outcome_at,
             }
         )
 

@@ -25,13 +25,14 @@ from app.api.dependencies import (
     RunningCore,
     read_upload,
 )
-from app.api.schemas import decode_cursor, encode_cursor
+from app.api.schemas import OutcomeIn, decode_cursor, encode_cursor
+from app.decoding.formats import FORMAT_NAMES
 from app.domain.accounts import Document
 from app.domain.mandate_form import amount_text
 from app.http.authorization import Reading, Verifying
 from app.http.bodies import ImageRoute
 from app.http.problems import documented
-from app.services import accounts
+from app.services import accounts, outcomes
 from app.services.account_verification import verify_account
 from app.services.idempotency import make_account_request
 
@@ -64,8 +65,8 @@ async def post_account_verify(
         list[UploadFile],
         File(
             min_length=1,
-            description="Images of the questioned signatures of the document, one signature each: PNG, JPEG, TIFF, "
-            "BMP or WebP.",
+            description="Images of the questioned signatures of the document: crops of one signature each, or pages, "
+            f"on which all signatures are found. {FORMAT_NAMES}.",
         ),
     ],
     amount: AmountField,
@@ -148,3 +149,32 @@ async def get_account_verification(
     return AccountVerificationOut.of(
         await accounts.get_verification(core, caller.tenant_id, account_id, account_verification_id)
     )
+
+
+@router.put(
+    "/verifications/{account_verification_id}/outcome",
+    summary="Record the outcome of a document",
+    response_model=AccountVerificationOut,
+    responses=documented(*COMMON_PROBLEMS, "verification-not-found"),
+)
+async def put_account_outcome(
+    core: RunningCore,
+    caller: Verifying,
+    account_id: AccountPath,
+    account_verification_id: AccountVerificationPath,
+    outcome: OutcomeIn,
+) -> AccountVerificationOut:
+    r"""Record the outcome of a document; it replaces an earlier outcome. Requires the scope `verify`.
+
+    It is also recorded for the verifications of the signatures, except `forged` for a document with several: record
+    for each of these at `/verifications/{verification_id}/outcome` what it is.
+
+    ```sh
+    curl -X PUT -H 'Content-Type: application/json' -d '{"outcome": "genuine"}' \
+         http://127.0.0.1:8000/accounts/acme/verifications/ACCOUNT_VERIFICATION_ID/outcome
+    ```
+    """
+    recorded = await outcomes.record_account_outcome(
+        core, caller.tenant_id, account_id, account_verification_id, outcome.outcome, outcome.note
+    )
+    return AccountVerificationOut.of(recorded)

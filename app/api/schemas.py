@@ -101,7 +101,8 @@ class VerdictOut(Out):
 
     decision: Literal["accept", "review", "reject"] = Field(
         description="`accept` if `distance <= threshold`; else `review` if there is a `review_threshold` and "
-        "`distance <= review_threshold`; else `reject`.",
+        "`distance <= review_threshold`; else `reject`. `review` in any case when there is the warning "
+        "`resembles-known-forgery`.",
         examples=["accept"],
     )
     distance: float = Field(
@@ -169,6 +170,9 @@ class VerificationRecord(VerificationOut):
     outcome_at: datetime | None = Field(
         default=None, description="Time at which the outcome was recorded, in UTC."
     )
+    known_forgery: bool = Field(
+        default=False, description="Whether later questioned signatures of the signer are compared with it."
+    )
 
     @classmethod
     def of(cls, verification: Verification) -> VerificationRecord:
@@ -183,6 +187,7 @@ class VerificationRecord(VerificationOut):
                 "outcome": verification.outcome,
                 "outcome_note": verification.outcome_note,
                 "outcome_at": verification.outcome_at,
+                "known_forgery": verification.is_known_forgery,
             }
         )
 

@@ -17,7 +17,7 @@ from app.api.schemas import (
 )
 from app.http.authorization import Reading, Verifying
 from app.http.problems import documented
-from app.services import records
+from app.services import outcomes, records
 
 router = APIRouter(prefix="/verifications", tags=["record"])
 VerificationPath = Annotated[str, Path(max_length=64, description="`verification_id` returned by `/verify`.")]
@@ -101,12 +101,17 @@ async def put_outcome(
 ) -> VerificationRecord:
     r"""Record the outcome of the case; it replaces an earlier outcome. Requires the scope `verify`.
 
+    `forged` makes the signature a known forgery, as far as its template or its image is kept (`known_forgery` of
+    the answer): later questioned signatures of the signer are compared with it, and one that resembles it gets the
+    warning `resembles-known-forgery` and the decision `review`. A later outcome does not undo this;
+    `DELETE /signers/{signer_id}/forgeries/{verification_id}` does.
+
     ```sh
     curl -X PUT -H 'Content-Type: application/json' -d '{"outcome": "genuine"}' \
          http://127.0.0.1:8000/verifications/VERIFICATION_ID/outcome
     ```
     """
-    recorded = await records.record_outcome(
+    recorded = await outcomes.record_outcome(
         core, caller.tenant_id, verification_id, outcome.outcome, outcome.note
     )
     return VerificationRecord.of(recorded)

@@ -22,6 +22,7 @@ from app.settings import Settings, load_settings
 if TYPE_CHECKING:
     from app.services.audit.trail import Trail
     from app.services.reembed import Outcome, Reembedding
+    from app.services.reembed_forgeries import ForgeryOutcome
     from app.store.store import Store
 
 MAX_LISTED = 20
@@ -56,7 +57,9 @@ def reembed(
         int, typer.Option(min=1, max=64, help="Number of images decoded in parallel; each uses one core.")
     ] = 1,
 ) -> None:
-    """Move all references to a new model while the service runs. The command can be interrupted and run again.
+    """Move all references and known forgeries to a new model while the service runs.
+
+    The command can be interrupted and run again.
 
     Templates of different models are never compared: the service answers 409 for a signer until all of their
     references have a template of its model. The exit status is 1 when some references cannot be moved.
@@ -71,6 +74,8 @@ def reembed(
     from app.decoding.pool import DecoderPool  # noqa: PLC0415
     from app.main import DECODING_TIMEOUT_S, load_embedder  # noqa: PLC0415 - imports torch
     from app.services.reembed import Reembedding  # noqa: PLC0415
+    from app.services.reembed_forgeries import move_forgeries  # noqa: PLC0415
+    from app.store import questioned_templates  # noqa: PLC0415
     from model.networks.weights import load_card  # noqa: PLC0415
 
     embedder = load_embedder(target)
@@ -91,9 +96,13 @@ def reembed(
         if repair:
             _show_progress("checking", job.present()[0], job.repair())
         _move(job, follow)
+        forged = move_forgeries(store, trail, embedder, actor, decoders)
         if drop_old:
             _show_progress("deleting", job.present()[1], job.drop_others())
+            while store.write_now(questioned_templates.drop_others, embedder.version):
+                pass
         _append_entry(store, trail, settings, embedder.version, job.outcome)
+    _report_forgeries(forged)
     _report(embedder.version, job.outcome)
 
 
@@ -133,6 +142,16 @@ def _append_entry(store: Store, trail: Trail, settings: Settings, version: str, 
         failed=len(outcome.failed),
     )
     store.write_now(trail.append, entry)
+
+
+def _report_forgeries(outcome: ForgeryOutcome) -> None:
+    if outcome.moved:
+        typer.echo(f"{outcome.moved} known forgeries moved")
+    if outcome.left:
+        typer.echo(
+            f"{outcome.left} known forgeries cannot be moved, because their images are not kept or cannot be read; "
+            "they are not compared with by this model"
+        )
 
 
 def _report(version: str, outcome: Outcome) -> None:

@@ -165,11 +165,17 @@ def compact() -> None:
 
 
 def purge() -> None:
-    """Delete questioned images and kept answers that have expired. The service does this regularly, too."""
+    """Delete questioned images, their templates and kept answers that have expired.
+
+    The service does this regularly, too.
+    """
     settings = load_settings()
     with _configured_store() as store:
-        purged = maintenance.purge(store, settings.keep_questioned_days, settings.keep_answers_hours)
-    typer.echo(f"{purged.questioned_images} questioned images and {purged.answers} answers deleted")
+        purged = maintenance.purge(store, maintenance.Retention.of(settings))
+    typer.echo(
+        f"{purged.questioned_images} questioned images, {purged.questioned_templates} of their templates and "
+        f"{purged.answers} answers deleted"
+    )
 
 
 def install(cli: typer.Typer) -> None:

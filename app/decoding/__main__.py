@@ -1,8 +1,8 @@
 """The worker process: reads uploads from stdin and writes what it found to stdout, until stdin is closed.
 
-A request names an operation: ``prepare`` answers with one signature on the canvas of the network, ``turn`` with the
-same signature at several angles, ``extract`` with all signatures of the page as PNG images, ``picture`` with one
-signature for a person to look at, ``page`` with the whole page.
+A request names an operation: ``prepare`` answers with one signature on the canvas of the network, ``prepare-all``
+with all signatures of the page, ``turn`` with one signature at several angles, ``extract`` with all signatures of the
+page as PNG images, ``picture`` with one signature for a person to look at, ``page`` with the whole page.
 
 It ends when the service ends, and not earlier: a signal to the whole process group stops the service, which still
 needs its last uploads decoded.
@@ -35,7 +35,7 @@ from app.decoding.uploads import count_pages, read_upload
 from app.domain.errors import UploadRefused
 from model.errors import UnusableSignature
 from model.preprocessing.box import Box
-from model.preprocessing.extraction import Region, SignatureFinder, isolate_signature
+from model.preprocessing.extraction import Region, SignatureFinder, isolate_signature, isolate_signatures
 from model.preprocessing.ink import Canvas, fit
 from model.preprocessing.turning import turn
 
@@ -111,6 +111,16 @@ def _prepare(
     return {"quality": asdict(ink.quality)}, fit(ink.density, Canvas(**request["canvas"])).tobytes()
 
 
+def _prepare_all(
+    grey: NDArray[np.uint8], request: dict[str, Any], finder: SignatureFinder
+) -> tuple[dict[str, Any], bytes]:
+    """Put all signatures on the canvas; return their quality and the pixels, one canvas after the other."""
+    inks = isolate_signatures(grey, finder, _region(request))
+    canvas = Canvas(**request["canvas"])
+    pixels = b"".join(fit(ink.density, canvas).tobytes() for ink in inks)
+    return {"qualities": [asdict(ink.quality) for ink in inks]}, pixels
+
+
 def _turn(
     grey: NDArray[np.uint8], request: dict[str, Any], finder: SignatureFinder
 ) -> tuple[dict[str, Any], bytes]:
@@ -184,6 +194,7 @@ def _png(image: Image.Image) -> bytes:
 
 _OPERATIONS = {
     "prepare": _prepare,
+    "prepare-all": _prepare_all,
     "turn": _turn,
     "extract": _extract,
     "picture": _picture,

@@ -5,6 +5,7 @@ This module imports no decoder, so that the service process can use it without l
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from enum import Enum
 
@@ -27,6 +28,10 @@ class UploadLimits:
 
     max_bytes: int
     max_pixels: int
+
+
+UNLIMITED = UploadLimits(max_bytes=sys.maxsize, max_pixels=sys.maxsize)
+"""For images from the store: they passed the limits of their upload, which may be lower now."""
 
 
 class Format(Enum):

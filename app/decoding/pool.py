@@ -28,6 +28,7 @@ from app.domain.errors import Busy, StartRefused, TooExpensive, UploadRefused
 from app.domain.records import UploadRegion
 from app.settings import PAGE_NETWORK, ROOT
 from model.errors import UnusableSignature
+from model.preprocessing.extraction import MAX_SIGNATURES
 from model.preprocessing.ink import Canvas, Prepared, Quality
 
 T = TypeVar("T")
@@ -67,6 +68,14 @@ class Reading:
     """A decoded upload, and the seconds that the stages ``decode`` and ``isolate`` took."""
 
     prepared: Prepared
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class PreparedPage:
+    """All signatures of a decoded upload, at least one, and the seconds that the stages took."""
+
+    signatures: tuple[Prepared, ...]
     seconds: dict[str, float]
 
 
@@ -223,6 +232,20 @@ class DecoderPool:
         """
         request = _request("prepare", name, page, limits) | {"canvas": asdict(canvas), "region": region}
         return self._ask(request, data, canvas.height * canvas.width, partial(_parse_answer, canvas=canvas))
+
+    def read_all(
+        self,
+        data: bytes,
+        name: str | None,
+        page: int,
+        limits: UploadLimits,
+        canvas: Canvas,
+        region: UploadRegion,
+    ) -> PreparedPage:
+        """Decode an upload and prepare all its signatures, or the one of the region; raises as :meth:`read`."""
+        request = _request("prepare-all", name, page, limits) | {"canvas": asdict(canvas), "region": region}
+        most = MAX_SIGNATURES * canvas.height * canvas.width
+        return self._ask(request, data, most, partial(_parse_prepared_page, canvas=canvas))
 
     def read_turned(
         self,
@@ -485,9 +508,19 @@ def _parse_seconds(answer: dict[str, Any]) -> dict[str, float]:
 def _parse_answer(answer: dict[str, Any], pixels: bytes, canvas: Canvas) -> Reading:
     """Check and convert the answer of a worker process. Raises ValueError, KeyError or TypeError."""
     picture = np.frombuffer(pixels, dtype=np.uint8).reshape(canvas.height, canvas.width)
-    stated = dict(answer["quality"])
-    if stated["region"] is not None:
-        left, top, right, bottom = (int(side) for side in stated["region"])
-        stated["region"] = (left, top, right, bottom)
-    quality = Quality(**{**stated, "warnings": tuple(map(str, stated["warnings"]))})
-    return Reading(Prepared(picture, quality), _parse_seconds(answer))
+    return Reading(Prepared(picture, _parse_quality(answer["quality"])), _parse_seconds(answer))
+
+
+def _parse_prepared_page(answer: dict[str, Any], pixels: bytes, canvas: Canvas) -> PreparedPage:
+    """Check and convert the answer of a worker process. Raises ValueError, KeyError or TypeError."""
+    qualities = [_parse_quality(stated) for stated in answer["qualities"]]
+    pictures = np.frombuffer(pixels, dtype=np.uint8).reshape(len(qualities), canvas.height, canvas.width)
+    return PreparedPage(tuple(map(Prepared, pictures, qualities)), _parse_seconds(answer))
+
+
+def _parse_quality(stated: dict[str, Any]) -> Quality:
+    values = dict(stated)
+    if values["region"] is not None:
+        left, top, right, bottom = (int(side) for side in values["region"])
+        values["region"] = (left, top, right, bottom)
+    return Quality(**{**values, "warnings": tuple(map(str, values["warnings"]))})

@@ -92,6 +92,9 @@ class AccountVerification:
     model_version: str
     basis: dict[str, Any]
     verifications: Mapping[str, Verification]
+    outcome: str | None = None
+    outcome_note: str | None = None
+    outcome_at: datetime | None = None
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@
     │   ├── NobodyEnrolled
     │   ├── DuplicateReference
     │   ├── TooManyReferences
+    │   ├── NotConfirmed           the questioned signature is not recorded as genuine, or lay askew
     │   ├── UnsupportedRate        an error rate outside of the range of the calibration
     │   ├── SignerErased           the signer was erased during the request
     │   ├── ModelVersionMismatch   the templates are of another model than the loaded one
@@ -214,6 +215,12 @@ class TooManyReferences(Conflict):
     """The signer would exceed the maximum number of references."""
 
     code = "too-many-references"
+
+
+class NotConfirmed(Conflict):
+    """The questioned signature cannot become a reference: it is not recorded as genuine, or did not lie straight."""
+
+    code = "not-confirmed"
 
 
 class UnsupportedRate(Conflict):

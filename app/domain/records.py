@@ -143,6 +143,72 @@ class ReferenceImage:
 
 
 @dataclass(frozen=True)
+class QuestionedImage:
+    """The image of a questioned signature as uploaded, and how it was read.
+
+    Attributes
+    ----------
+    page : int
+        Counted from 0.
+    region : UploadRegion
+    turned : int
+        Degrees, counter-clockwise, by which the signature was turned before it was compared.
+    """
+
+    data: bytes
+    media_type: str
+    page: int
+    region: UploadRegion
+    turned: int = 0
+
+
+@dataclass(frozen=True)
+class KnownForgery:
+    """A questioned signature that was found to be forged.
+
+    Attributes
+    ----------
+    verification_id : str
+    created_at : datetime
+        When it was recorded to be forged.
+    verified_at : datetime
+    decision, outcome : str
+        Of the verification. An outcome that is not ``forged`` was recorded later; an administrator has to withdraw
+        the forgery.
+    is_compared : bool
+        Whether later signatures are compared with it: there is a template of the model in use.
+    has_image : bool
+        Whether its image is kept, from which a new model gets its template.
+    """
+
+    verification_id: str
+    created_at: datetime
+    verified_at: datetime
+    decision: str
+    outcome: str | None
+    is_compared: bool
+    has_image: bool
+
+
+@dataclass(frozen=True)
+class KnownForgeries:
+    """The known forgeries of one signer, with which a questioned signature is compared.
+
+    Attributes
+    ----------
+    verification_ids : tuple of str
+    templates : ndarray
+        (f, dimension) float32, in the same order.
+    skipped : int
+        Number of further ones that have no template of the model in use.
+    """
+
+    verification_ids: tuple[str, ...] = ()
+    templates: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    skipped: int = 0
+
+
+@dataclass(frozen=True)
 class Specimens:
     """The references of one signer, with which a questioned signature is compared.
 
@@ -157,6 +223,7 @@ class Specimens:
         Whether each reference has quality warnings, in the same order.
     templates : ndarray
         (k, dimension) float32, in the same order.
+    forgeries : KnownForgeries
     """
 
     signer: Signer
@@ -164,6 +231,7 @@ class Specimens:
     sha256: tuple[str, ...]
     warned: tuple[bool, ...]
     templates: NDArray[np.float32]
+    forgeries: KnownForgeries = field(default_factory=KnownForgeries)
 
 
 @dataclass(frozen=True)
@@ -212,6 +280,8 @@ class Verification:
     basis : dict
         Inputs of the decision: target_far, review_far, fixed_threshold, the id of the calibration, the spread, the
         distances among the references, and the quality of the questioned image.
+    is_known_forgery : bool
+        Whether later questioned signatures of the signer are compared with it.
     """
 
     verification_id: str
@@ -222,6 +292,7 @@ class Verification:
     outcome: str | None = None
     outcome_note: str | None = None
     outcome_at: datetime | None = None
+    is_known_forgery: bool = False
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,7 @@ PROBLEMS: dict[str, ProblemKind] = {
     "nobody-enrolled": ProblemKind(409, "No signers are enrolled"),
     "duplicate-reference": ProblemKind(409, "The image is already a reference of this signer"),
     "too-many-references": ProblemKind(409, "The signer has the maximum number of references"),
+    "not-confirmed": ProblemKind(409, "The questioned signature cannot become a reference"),
     "unsupported-rate": ProblemKind(409, "The calibration does not support this error rate"),
     "model-version-mismatch": ProblemKind(409, "References have no template of the current model"),
     "idempotency-conflict": ProblemKind(409, "The Idempotency-Key was used for another request"),

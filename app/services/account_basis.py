@@ -11,6 +11,7 @@ from app.domain.mandates import RuleResult, Ruling, SignatureResult
 from app.domain.records import Specimens, Verification
 from app.services.decision import Comparison
 from app.services.preparation import Signature
+from app.services.turning import Compared
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,10 @@ class Signatories:
 
 @dataclass(frozen=True)
 class Judged:
-    """A questioned signature, its comparison with each signatory by signer id, and what became of it."""
+    """A questioned signature, compared with each signatory by signer id, and what became of it."""
 
     signature: Signature
-    comparisons: Mapping[str, Comparison]
+    compared: Mapping[str, Compared]
     result: SignatureResult
     verification: Verification | None
 
@@ -88,9 +89,8 @@ def _rule(number: int, result: RuleResult) -> dict[str, Any]:
 
 def _signature(position: int, judged: Judged) -> dict[str, Any]:
     result = judged.result
-    by_evidence = sorted(
-        judged.comparisons.items(), key=lambda item: (-item[1].verdict.log_likelihood_ratio, item[0])
-    )
+    comparisons = ((signer_id, compared.comparison) for signer_id, compared in judged.compared.items())
+    by_evidence = sorted(comparisons, key=lambda item: (-item[1].verdict.log_likelihood_ratio, item[0]))
     return {
         "position": position,
         "sha256": judged.signature.sha256,
@@ -106,7 +106,7 @@ def _candidate(signer_id: str, comparison: Comparison) -> dict[str, Any]:
     verdict = comparison.verdict
     return {
         "signer_id": signer_id,
-        "decision": verdict.decision.value,
+        "decision": comparison.decision.value,
         "distance": verdict.distance,
         "threshold": verdict.threshold,
         "review_threshold": verdict.review_threshold,

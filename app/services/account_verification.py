@@ -32,8 +32,10 @@ from app.services.decision import (
 from app.services.idempotency import IdempotentRequest
 from app.services.preparation import Signature
 from app.services.questioned import read_questioned_signatures
+from app.services.turning import Compared, embed_turned, find_turn
 from app.services.verify import build_verification, count_verification, store_verification, verify_entry
 from app.store import account_verifications, accounts, references, signer_locks
+from model.decision.verdict import Decision
 
 Answer = dict[str, Any]
 
@@ -62,8 +64,11 @@ async def verify_account(
         signatories = await core.store.read(_read_signatories, core, tenant_id, account_id, document)
     band_far = _applied_rate(core, signatories.account, document)
     signatures = await read_questioned_signatures(core, uploads)
-    comparisons = await asyncio.to_thread(_compare, core, signatures, signatories, band_far)
-    evidence = [{signer_id: _evidence(item) for signer_id, item in row.items()} for row in comparisons]
+    rows = await asyncio.to_thread(_compare, core, signatures, signatories, band_far)
+    rows = await asyncio.gather(
+        *(_turn(core, signature, signatories, row) for signature, row in zip(signatures, rows, strict=True))
+    )
+    evidence = [{signer_id: _evidence(item.comparison) for signer_id, item in row.items()} for row in rows]
     ruling = apply(
         signatories.account.mandate,
         document.signed_on,
@@ -72,7 +77,7 @@ async def verify_account(
         signatories.not_compared.keys(),
     )
     account_verification_id = new_id()
-    judged = _judge(core, account_verification_id, signatories, ruling, signatures, comparisons)
+    judged = _judge(core, account_verification_id, signatories, ruling, signatures, rows)
     verifications = [item.verification for item in judged if item.verification is not None]
     verified = AccountVerification(
         account_verification_id=account_verification_id,
@@ -97,7 +102,8 @@ async def verify_account(
         for item in judged:
             if item.verification is not None:
                 owner = locked[item.verification.signer_id]
-                store_verification(session, core, owner, item.verification, item.signature.upload)
+                compared = item.compared[owner.signer_id]
+                store_verification(session, core, owner, item.verification, item.signature, compared)
         account_verifications.add(session, tenant_id, verified)
         answer = render(verified)
         if request is not None:
@@ -111,7 +117,8 @@ async def verify_account(
         answer = await core.store.write(write)
     for item in judged:
         if item.verification is not None:
-            count_verification(core, item.verification, item.comparisons[item.verification.signer_id])
+            compared = item.compared[item.verification.signer_id]
+            count_verification(core, item.verification, compared.comparison)
     return answer
 
 
@@ -151,21 +158,39 @@ def _applied_rate(core: Core, account: AccountVersion, document: Document) -> fl
 
 def _compare(
     core: Core, signatures: Sequence[Signature], signatories: Signatories, band_far: float | None
-) -> list[dict[str, Comparison]]:
+) -> list[dict[str, Compared]]:
     """Compare every signature with every signatory; runs on a worker thread."""
     questioned = np.stack([signature.template for signature in signatures])
-    rows: list[dict[str, Comparison]] = [{} for _ in signatures]
+    rows: list[dict[str, Compared]] = [{} for _ in signatures]
     for signer_id, specimens in signatories.compared.items():
         policy = resolve_band_policy(core, specimens.signer, band_far)
-        found = compute_comparisons(core, questioned, specimens.templates, policy)
-        for row, comparison in zip(rows, found, strict=True):
-            row[signer_id] = comparison
+        found = compute_comparisons(core, questioned, specimens.templates, policy, specimens.forgeries)
+        for signature, row, comparison in zip(signatures, rows, found, strict=True):
+            row[signer_id] = Compared(comparison, signature.template)
     return rows
+
+
+async def _turn(
+    core: Core, signature: Signature, signatories: Signatories, upright: Mapping[str, Compared]
+) -> dict[str, Compared]:
+    """Compare a signature turned as well when it is rejected for every signatory; raises FileRefused, Busy."""
+    if any(item.comparison.decision is not Decision.REJECT for item in upright.values()) or not upright:
+        return dict(upright)
+    turned = await embed_turned(core, signature.upload)
+
+    def find() -> dict[str, Compared]:
+        found = {}
+        for signer_id, item in upright.items():
+            specimens = signatories.compared[signer_id]
+            found[signer_id] = find_turn(core, turned, specimens.templates, item, specimens.forgeries)
+        return found
+
+    return await asyncio.to_thread(find)
 
 
 def _evidence(comparison: Comparison) -> Evidence:
     verdict = comparison.verdict
-    return Evidence(verdict.decision.value, verdict.log_likelihood_ratio)
+    return Evidence(comparison.decision.value, verdict.log_likelihood_ratio)
 
 
 def _judge(
@@ -174,12 +199,12 @@ def _judge(
     signatories: Signatories,
     ruling: Ruling,
     signatures: Sequence[Signature],
-    comparisons: Sequence[Mapping[str, Comparison]],
+    rows: Sequence[Mapping[str, Compared]],
 ) -> list[Judged]:
     """Build the verification of each signature that was assigned to a signatory."""
     judged = []
     for position, (signature, row, result) in enumerate(
-        zip(signatures, comparisons, ruling.signatures, strict=True), 1
+        zip(signatures, rows, ruling.signatures, strict=True), 1
     ):
         verification = None
         if result.signatory is not None:

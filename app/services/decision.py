@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from app.domain.errors import UnsupportedRate
 from app.domain.records import (
     Finding,
+    KnownForgeries,
     OperatingPoint,
     ReferenceDistance,
     ResultWarning,
@@ -24,10 +25,13 @@ from app.services.core import Core
 from app.services.preparation import Signature
 from app.services.warnings import make_warning
 from model.decision.distances import Floats
-from model.decision.verdict import DISTANCE_DIGITS, Decision, Verdict, judge
+from model.decision.known_forgery import find_forgery_limit
+from model.decision.reference_set import find_copies
+from model.decision.verdict import DISTANCE_DIGITS, Decision, Verdict, judge, round_down
 
 _PUBLIC_CODES = {"suspiciously-close": "possible-copy"}
 """Warning codes of the API by those of :class:`model.decision.verdict.Verdict`, where they differ."""
+NO_FORGERIES = KnownForgeries()
 
 
 @dataclass(frozen=True)
@@ -76,8 +80,25 @@ def refuse_unsupported_rate(core: Core, target_far: float) -> None:
 
 
 @dataclass(frozen=True)
+class ForgeryMatch:
+    """The known forgery that a questioned signature resembles.
+
+    Attributes
+    ----------
+    verification_id : str
+    distance : float
+    limit : float
+        Largest distance at which a signature resembles it.
+    """
+
+    verification_id: str
+    distance: float
+    limit: float
+
+
+@dataclass(frozen=True)
 class Comparison:
-    """A questioned signature compared with the references of one signer.
+    """A questioned signature compared with the references and the known forgeries of one signer.
 
     Attributes
     ----------
@@ -88,6 +109,9 @@ class Comparison:
     among_references : (k, k) float64
     distinct : (d,) int
         Indices of the references that do not repeat an earlier one.
+    forgeries : KnownForgeries
+    forgery : ForgeryMatch or None
+        The nearest known forgery, if the signature resembles it.
     """
 
     policy: Policy
@@ -95,6 +119,13 @@ class Comparison:
     to_references: Floats
     among_references: Floats
     distinct: NDArray[np.intp]
+    forgeries: KnownForgeries
+    forgery: ForgeryMatch | None
+
+    @property
+    def decision(self) -> Decision:
+        """The decision of the verdict, or REVIEW when the signature resembles a known forgery."""
+        return self.verdict.decision if self.forgery is None else Decision.REVIEW
 
     @property
     def has_duplicates(self) -> bool:
@@ -102,50 +133,71 @@ class Comparison:
         return len(self.distinct) < len(self.to_references)
 
 
-async def compare_questioned(core: Core, questioned: Vector, templates: Vector, policy: Policy) -> Comparison:
+async def compare_questioned(
+    core: Core,
+    questioned: Vector,
+    templates: Vector,
+    policy: Policy,
+    forgeries: KnownForgeries = NO_FORGERIES,
+) -> Comparison:
     """Run :func:`compute_comparison` in a worker thread.
 
     Local matching takes milliseconds, which is too long for the event loop.
     """
-    return await asyncio.to_thread(compute_comparison, core, questioned, templates, policy)
+    return await asyncio.to_thread(compute_comparison, core, questioned, templates, policy, forgeries)
 
 
-def compute_comparison(core: Core, questioned: Vector, templates: Vector, policy: Policy) -> Comparison:
+def compute_comparison(
+    core: Core,
+    questioned: Vector,
+    templates: Vector,
+    policy: Policy,
+    forgeries: KnownForgeries = NO_FORGERIES,
+) -> Comparison:
     """Compare a questioned template (dimension,) with the templates (k, dimension) of one signer's references."""
-    return compute_comparisons(core, questioned[None], templates, policy)[0]
+    return compute_comparisons(core, questioned[None], templates, policy, forgeries)[0]
 
 
 def compute_comparisons(
-    core: Core, questioned: Vector, templates: Vector, policy: Policy
+    core: Core,
+    questioned: Vector,
+    templates: Vector,
+    policy: Policy,
+    forgeries: KnownForgeries = NO_FORGERIES,
 ) -> list[Comparison]:
     """Compare each of the questioned templates (n, dimension) with the templates (k, dimension) of one signer."""
     among = core.embedder.compare_among(templates)
     distinct = distinct_references(core, among)
     distinct_among = among[np.ix_(distinct, distinct)]
-    return [
-        Comparison(
-            policy,
-            _judge(core, to_references[distinct], distinct_among, policy),
-            to_references,
-            among,
-            distinct,
-        )
-        for to_references in core.embedder.compare(questioned, templates)
-    ]
+    comparisons = []
+    for template, to_references in zip(questioned, core.embedder.compare(questioned, templates), strict=True):
+        verdict = _judge(core, to_references[distinct], distinct_among, policy)
+        forgery = _match_forgery(core, template, verdict, forgeries)
+        comparisons.append(Comparison(policy, verdict, to_references, among, distinct, forgeries, forgery))
+    return comparisons
+
+
+def _match_forgery(
+    core: Core, questioned: Vector, verdict: Verdict, forgeries: KnownForgeries
+) -> ForgeryMatch | None:
+    if not forgeries.verification_ids:
+        return None
+    distances = core.embedder.compare(questioned[None], forgeries.templates)[0]
+    nearest = int(distances.argmin())
+    distance = round(float(distances[nearest]), DISTANCE_DIGITS)
+    limit = round_down(find_forgery_limit(verdict.distance, core.embedder.calibration), DISTANCE_DIGITS)
+    if distance > limit:
+        return None
+    return ForgeryMatch(forgeries.verification_ids[nearest], distance, limit)
 
 
 def distinct_references(core: Core, among_references: Floats) -> NDArray[np.intp]:
     """Select the references that do not repeat an earlier one, by the distances among them (k, k).
 
-    Two signatures are never closer than the calibration's ``copy_distance``. Such a pair is the same scan in another
-    format or size; counting it twice would understate the signer's variation and narrow the threshold.
+    Counting a copy twice would understate the signer's variation and narrow the threshold.
     """
-    copies = among_references < core.embedder.calibration.copy_distance
-    distinct: list[int] = []
-    for index in range(len(among_references)):
-        if not copies[index, distinct].any():
-            distinct.append(index)
-    return np.array(distinct, dtype=np.intp)
+    copies = find_copies(among_references, core.embedder.calibration.copy_distance)
+    return np.array([index for index in range(len(among_references)) if index not in copies], dtype=np.intp)
 
 
 def build_finding(
@@ -165,8 +217,12 @@ def build_finding(
     ]
     if comparison.has_duplicates:
         all_warnings.append(make_warning("duplicate-reference"))
+    if comparison.forgery is not None:
+        all_warnings.append(_forgery_warning(comparison.forgery, verdict.decision))
+    if comparison.forgeries.skipped:
+        all_warnings.append(make_warning("known-forgeries-skipped"))
     return Finding(
-        decision=verdict.decision.value,
+        decision=comparison.decision.value,
         distance=verdict.distance,
         threshold=verdict.threshold,
         review_threshold=verdict.review_threshold,
@@ -202,7 +258,25 @@ def build_basis(
     }
     if comparison.has_duplicates:
         basis["distinct_references"] = [reference_ids[index] for index in comparison.distinct]
+    forgeries, forgery = comparison.forgeries, comparison.forgery
+    if forgeries.verification_ids or forgeries.skipped:
+        basis["known_forgeries"] = {
+            "compared": len(forgeries.verification_ids),
+            "skipped": forgeries.skipped,
+            "resembled": None if forgery is None else asdict(forgery),
+            "decision_by_distance": comparison.verdict.decision.value,
+        }
     return basis
+
+
+def _forgery_warning(forgery: ForgeryMatch, by_distance: Decision) -> ResultWarning:
+    return ResultWarning(
+        "resembles-known-forgery",
+        f"The questioned signature resembles the one of verification {forgery.verification_id}, which was found to "
+        f"be forged: its distance to that one is {forgery.distance:g}, and up to {forgery.limit:g} counts as "
+        f"resembling. The decision by the distance to the references would be `{by_distance.value}`; a person has to "
+        "decide. An administrator can withdraw a known forgery that was recorded by mistake.",
+    )
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ async def enrol(
     uploads: Sequence[Upload],
     render: Callable[[tuple[Reference, ...]], Answer],
     request: IdempotentRequest | None = None,
+    verification_id: str | None = None,
 ) -> Answer:
     """Add specimens as references of a signer, creating the signer if needed; on disk when this returns.
 
@@ -35,6 +36,8 @@ async def enrol(
     ----------
     render : callable
         Renders the references as the answer, which is stored for replays of the request.
+    verification_id : str, optional
+        The verification whose questioned signature it is, for the audit.
 
     Raises
     ------
@@ -51,10 +54,12 @@ async def enrol(
         _new_reference(core, signature, _specimen_warnings(check))
         for signature, check in zip(signatures, checks, strict=True)
     ]
+    origin: dict[str, Any] = {} if verification_id is None else {"verification_id": verification_id}
     entry = core.trail.entry(
         "enrol",
         references=[reference.reference_id for reference in new_references],
         model_version=core.model_version,
+        **origin,
     )
 
     def write(session: Session) -> Answer:

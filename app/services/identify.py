@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -11,13 +11,13 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from app.domain.errors import NobodyEnrolled, SignerErased, SignerNotFound
-from app.domain.records import ResultWarning, Upload, Vector
+from app.domain.records import KnownForgeries, ResultWarning, Upload, Vector
 from app.services.core import Core
-from app.services.decision import compute_comparison, resolve_policy
+from app.services.decision import NO_FORGERIES, compute_comparison, resolve_policy
 from app.services.gallery import Entry
 from app.services.preparation import Signature, read_signature
 from app.services.warnings import make_warning
-from app.store import signer_locks, signers
+from app.store import forgeries, signer_locks, signers
 
 SPARE = 20
 """Candidates beyond `top_k` whose exact distance is computed."""
@@ -99,7 +99,11 @@ async def _identify_once(
             if neighbours.skipped
             else "No signer is enrolled with references of the model in use; enrol signers first."
         )
-    ranked = await asyncio.to_thread(_rank_exactly, core, signature.template, neighbours.entries, top_k)
+    keys = [entry.key for entry in neighbours.entries]
+    known = await core.store.read(forgeries.of_signers, tenant_id, keys, core.model_version)
+    ranked = await asyncio.to_thread(
+        _rank_exactly, core, signature.template, neighbours.entries, top_k, known
+    )
     candidates = tuple(candidate for _, candidate in ranked)
     warnings = (make_warning("skipped-signers"),) if neighbours.skipped else ()
     nearest_key, nearest = ranked[0]
@@ -130,7 +134,11 @@ async def _identify_once(
 
 
 def _rank_exactly(
-    core: Core, questioned: Vector, entries: Sequence[Entry], top_k: int
+    core: Core,
+    questioned: Vector,
+    entries: Sequence[Entry],
+    top_k: int,
+    known: Mapping[str, KnownForgeries],
 ) -> list[tuple[str, Candidate]]:
     """Compute exact distances and judge the `top_k` nearest signers; return their keys too, best first."""
     measured: list[tuple[float, str, Entry, Vector]] = []
@@ -144,10 +152,12 @@ def _rank_exactly(
     ranked = []
     for _, _, entry, templates in measured[:top_k]:
         policy = resolve_policy(core, entry.target_far, entry.fixed_threshold)
-        verdict = compute_comparison(core, questioned, templates, policy).verdict
+        forged = known.get(entry.key, NO_FORGERIES)
+        comparison = compute_comparison(core, questioned, templates, policy, forged)
+        verdict = comparison.verdict
         candidate = Candidate(
             entry.signer_id,
-            verdict.decision.value,
+            comparison.decision.value,
             verdict.distance,
             verdict.threshold,
             verdict.log_likelihood_ratio,

@@ -26,6 +26,5 @@ async def run_maintenance(core: Core) -> None:
 
 
 def _maintain(core: Core, watch: maintenance.ErasureWatch) -> None:
-    settings = core.settings
-    maintenance.purge(core.store, settings.keep_questioned_days, settings.keep_answers_hours)
+    maintenance.purge(core.store, maintenance.Retention.of(core.settings))
     watch.look()

@@ -34,7 +34,7 @@ class Signature:
 
 
 async def read_signatures(core: Core, uploads: Sequence[Upload]) -> list[Signature]:
-    """Decode and embed the files of a request.
+    """Decode and embed the files of a request, with one signature each.
 
     Raises
     ------
@@ -42,29 +42,46 @@ async def read_signatures(core: Core, uploads: Sequence[Upload]) -> list[Signatu
         Names the first refused file.
     TooManyFiles, Busy
     """
-    if len(uploads) > core.settings.max_files:
+    refuse_too_many(core, len(uploads))
+    prepared = await read_parallel(core, uploads, _decode)
+    return await embed_signatures(core, list(zip(uploads, prepared, strict=True)))
+
+
+def refuse_too_many(core: Core, count: int) -> None:
+    """Raise TooManyFiles when a request has more files, or more signatures on them, than are allowed."""
+    if count > core.settings.max_files:
         raise TooManyFiles(
-            f"The request has {len(uploads)} files; the maximum is {core.settings.max_files} per request."
+            f"The request has {count} files; the maximum is {core.settings.max_files} per request."
         )
-    tasks = [start_reading(core, upload, partial(_decode, core, upload)) for upload in uploads]
+
+
+async def read_parallel(
+    core: Core, uploads: Sequence[Upload], decode: Callable[[Core, Upload], T]
+) -> list[T]:
+    """Decode uploads, as many at once as the pool has processes. Raises FileRefused, Busy."""
+    tasks = [start_reading(core, upload, partial(decode, core, upload)) for upload in uploads]
     try:
-        prepared = await asyncio.gather(*tasks)
+        return await asyncio.gather(*tasks)
     except BaseException:
         for task in tasks:
             task.cancel()  # those that have not started
         raise
+
+
+async def embed_signatures(core: Core, signatures: Sequence[tuple[Upload, Prepared]]) -> list[Signature]:
+    """Embed prepared signatures in one batch. Raises Busy."""
     with span("network"):
-        templates = await core.queue.embed([item.canvas for item in prepared])
+        templates = await core.queue.embed([prepared.canvas for _, prepared in signatures])
     return [
         Signature(
             upload=upload,
-            region=_resolve_region(upload, item.quality),
+            region=_resolve_region(upload, prepared.quality),
             sha256=upload.sha256,
-            quality=asdict(item.quality),
-            warnings=quality_warnings(item.quality),
+            quality=asdict(prepared.quality),
+            warnings=quality_warnings(prepared.quality),
             template=template,
         )
-        for upload, item, template in zip(uploads, prepared, templates, strict=True)
+        for (upload, prepared), template in zip(signatures, templates, strict=True)
     ]
 
 

@@ -5,15 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from app.decoding.pool import PreparedPage
 from app.domain.errors import DuplicateSignature
 from app.domain.records import Upload
 from app.services.core import Core
-from app.services.extract import find_signatures
-from app.services.preparation import Signature, find_repetition, read_signatures
+from app.services.preparation import (
+    Signature,
+    embed_signatures,
+    find_repetition,
+    read_parallel,
+    refuse_too_many,
+)
+from model.preprocessing.ink import Prepared
 
 
 async def read_questioned_signatures(core: Core, uploads: Sequence[Upload]) -> list[Signature]:
     """Return the signatures of a document, embedded: all that are found on a page, in the order of the files.
+
+    Every file is decoded once, in parallel.
 
     Raises
     ------
@@ -22,12 +31,28 @@ async def read_questioned_signatures(core: Core, uploads: Sequence[Upload]) -> l
     FileRefused, TooManyFiles, Busy
     """
     _refuse_identical_files(uploads)
-    signatures: list[Upload] = []
-    for upload in uploads:
-        found = () if upload.region != "auto" else (await find_signatures(core, upload)).signatures
-        # Without several, `read_signatures` finds the one, or says why the file has none.
-        signatures += [replace(upload, region=one.box) for one in found] if len(found) > 1 else [upload]
-    return await read_signatures(core, signatures)
+    refuse_too_many(core, len(uploads))
+    pages = await read_parallel(core, uploads, _decode_all)
+    signatures: list[tuple[Upload, Prepared]] = []
+    for upload, page in zip(uploads, pages, strict=True):
+        several = len(page.signatures) > 1
+        signatures += [
+            # Its region tells one of several from the others when the file is read again.
+            (replace(upload, region=prepared.quality.region or "whole") if several else upload, prepared)
+            for prepared in page.signatures
+        ]
+    refuse_too_many(core, len(signatures))
+    return await embed_signatures(core, signatures)
+
+
+def _decode_all(core: Core, upload: Upload) -> PreparedPage:
+    """Decode a file and isolate the ink of all its signatures."""
+    page = core.readers.read_all(
+        upload.data, upload.name, upload.page, core.upload_limits, core.embedder.canvas, upload.region
+    )
+    core.metrics.stages_elsewhere(page.seconds)
+    _ = upload.sha256  # a cached property: hash here rather than on the event loop
+    return page
 
 
 def _refuse_identical_files(uploads: Sequence[Upload]) -> None:

@@ -1,14 +1,14 @@
-"""Read, change and erase stored records: signers, policies, references, verifications, outcomes, audit entries."""
+"""Read, change and erase stored records: signers, policies, references, verifications, audit entries."""
 
 from __future__ import annotations
 
 from sqlalchemy.orm import Session
 
 from app.domain.audit_chain import Entry
-from app.domain.records import Page, Reference, ReferenceImage, Signer, Verification, now
+from app.domain.records import Page, Reference, ReferenceImage, Signer, Verification
 from app.services.core import Core
 from app.services.decision import refuse_unsupported_rate
-from app.store import audit, cases, questioned_images, references, signer_locks, signers, verifications
+from app.store import audit, questioned_images, references, signer_locks, signers, verifications
 from app.store.erasure.tombstones import Erasure
 
 
@@ -125,30 +125,6 @@ async def get_questioned_image(core: Core, tenant_id: str, verification_id: str)
         return image
 
     return await core.store.write(view)
-
-
-async def record_outcome(
-    core: Core, tenant_id: str, verification_id: str, outcome: str, note: str | None
-) -> Verification:
-    """Record the outcome of a verification, which closes its case unless it is undetermined.
-
-    Raises
-    ------
-    VerificationNotFound
-    """
-    entry = core.trail.entry("outcome", record_id=verification_id, outcome=outcome)
-
-    def write(session: Session) -> Verification:
-        verification = verifications.set_outcome(session, tenant_id, verification_id, outcome, note, now())
-        if outcome != "undetermined":
-            cases.close(session, verification_id)
-        core.trail.append(session, entry)
-        return verification
-
-    verification = await core.store.write(write)
-    core.metrics.outcomes.labels(outcome, verification.finding.decision).inc()
-    core.rates.invalidate()
-    return verification
 
 
 async def list_audit_entries(

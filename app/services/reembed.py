@@ -12,7 +12,6 @@ model are moved too.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -22,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
-from app.decoding.formats import UploadLimits
+from app.decoding.formats import UNLIMITED
 from app.decoding.pool import DecoderFault, DecoderPool
 from app.domain.callers import Caller
 from app.domain.errors import CountersignError, DataKeyMissing, StoredDataDamaged
@@ -40,8 +39,6 @@ CHUNK_BYTES = 32 * 2**20
 """Maximum bytes of the images of one transaction; a larger image is moved alone."""
 PAGE = 200
 """Maximum number of signers or templates read in one query."""
-_UNLIMITED = UploadLimits(max_bytes=sys.maxsize, max_pixels=sys.maxsize)
-"""Enrolled images passed the limits of their upload, which may be lower now."""
 
 
 @dataclass(frozen=True)
@@ -201,7 +198,7 @@ class Reembedding:
     def _prepare(self, owner: Owner, reference: Waiting, image: bytes) -> NDArray[np.uint8] | None:
         try:
             reading = self._readers.read(
-                image, None, reference.page, _UNLIMITED, self._embedder.canvas, reference.region
+                image, None, reference.page, UNLIMITED, self._embedder.canvas, reference.region
             )
             return reading.prepared.canvas
         except (CountersignError, UnusableSignature, DecoderFault) as error:

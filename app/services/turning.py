@@ -8,67 +8,48 @@ gains less is reported only: genuine signatures vary in slant, and trying severa
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.domain.records import ResultWarning, Upload, Vector
+from app.domain.records import KnownForgeries, ResultWarning, Upload, Vector
 from app.services.core import Core
-from app.services.decision import Comparison, Policy, compute_comparisons
+from app.services.decision import Comparison, compute_comparisons
 from app.services.preparation import start_reading
 from model.decision.verdict import Decision
 
 SMALL_TURNS = (-16, -12, -8, 8, 12, 16)
 """Degrees, counter-clockwise."""
 QUARTER_TURNS = (90, 180, 270)
+TURNS = SMALL_TURNS + QUARTER_TURNS
 GAIN = 0.8
 """Share of the upright distance that is left after a small turn that is put right."""
 
 
 @dataclass(frozen=True)
-class Turned:
-    """The comparison of a turned signature.
+class Compared:
+    """A questioned signature compared with a signer's references, turned when it lies askew.
 
     Attributes
     ----------
-    degrees : int
-        Counter-clockwise turn that brings the signature within the threshold.
     comparison : Comparison
-    is_applied : bool
-        Whether the turn is put right, or reported only.
+    template : (dimension,) float32
+        Of the signature as it was compared.
+    turned : int
+        Degrees, counter-clockwise, by which it was turned before.
+    warnings : tuple of ResultWarning
+        About the turn.
     """
 
-    degrees: int
     comparison: Comparison
-    is_applied: bool
-
-    @property
-    def warning(self) -> ResultWarning:
-        """The warning of the response, which names the angle."""
-        clockwise = -self.degrees if self.degrees < 180 else 360 - self.degrees
-        lies = f"The questioned signature appears to be turned by {abs(clockwise)} degrees"
-        if self.is_applied:
-            return ResultWarning("turned", f"{lies}; it was turned back before it was compared.")
-        return ResultWarning("turned", f"{lies}; scan it straight and send it again.")
+    template: Vector
+    turned: int = 0
+    warnings: tuple[ResultWarning, ...] = ()
 
 
-async def find_turn(
-    core: Core, upload: Upload, templates: Vector, upright: Comparison, policy: Policy
-) -> Turned | None:
-    """Find the turn that brings a rejected signature within the threshold; None when there is none.
-
-    Parameters
-    ----------
-    templates : (k, dimension) float32
-        Those of the references.
-    upright : Comparison
-        The comparison of the signature as it was sent.
-    """
-    if upright.verdict.decision is not Decision.REJECT:
-        return None
-    angles = SMALL_TURNS + QUARTER_TURNS
+async def embed_turned(core: Core, upload: Upload) -> Vector:
+    """Embed the signature of an upload at all turns: (turns, dimension) float32. Raises FileRefused, Busy."""
 
     def read() -> list[NDArray[np.uint8]]:
         return core.readers.read_turned(
@@ -78,14 +59,41 @@ async def find_turn(
             core.upload_limits,
             core.embedder.canvas,
             upload.region,
-            angles,
+            TURNS,
         )
 
-    embeddings = await core.queue.embed(await start_reading(core, upload, read))
-    comparisons = await asyncio.to_thread(compute_comparisons, core, embeddings, templates, policy)
-    nearest = min(range(len(angles)), key=lambda index: comparisons[index].verdict.distance)
-    comparison, degrees = comparisons[nearest], angles[nearest]
+    return await core.queue.embed(await start_reading(core, upload, read))
+
+
+def find_turn(
+    core: Core, turned: Vector, templates: Vector, upright: Compared, forgeries: KnownForgeries
+) -> Compared:
+    """Find the turn that brings a rejected signature within the threshold; takes milliseconds.
+
+    Parameters
+    ----------
+    turned : (turns, dimension) float32
+        From :func:`embed_turned`.
+    templates : (k, dimension) float32
+        Those of the references.
+    upright : Compared
+        The comparison of the signature as it was sent; it is returned when no turn helps.
+    """
+    policy = upright.comparison.policy
+    comparisons = compute_comparisons(core, turned, templates, policy, forgeries)
+    nearest = min(range(len(TURNS)), key=lambda index: comparisons[index].verdict.distance)
+    comparison, degrees = comparisons[nearest], TURNS[nearest]
     if comparison.verdict.decision is not Decision.ACCEPT:
-        return None
-    gains_enough = comparison.verdict.distance <= GAIN * upright.verdict.distance
-    return Turned(degrees, comparison, gains_enough or degrees in QUARTER_TURNS)
+        return upright
+    gains_enough = comparison.verdict.distance <= GAIN * upright.comparison.verdict.distance
+    if gains_enough or degrees in QUARTER_TURNS:
+        warning = _warn(degrees, "it was turned back before it was compared")
+        return Compared(comparison, turned[nearest], degrees, (warning,))
+    return replace(upright, warnings=(_warn(degrees, "scan it straight and send it again"),))
+
+
+def _warn(degrees: int, remedy: str) -> ResultWarning:
+    clockwise = -degrees if degrees < 180 else 360 - degrees
+    return ResultWarning(
+        "turned", f"The questioned signature appears to be turned by {abs(clockwise)} degrees; {remedy}."
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,7 +14,8 @@ from app.domain.audit_chain import Entry
 from app.domain.errors import TooFewReferences
 from app.domain.records import (
     Finding,
-    ResultWarning,
+    KnownForgeries,
+    QuestionedImage,
     Specimens,
     Upload,
     Vector,
@@ -23,6 +25,7 @@ from app.domain.records import (
 from app.observability.drift import genuine_rank
 from app.services.core import Core
 from app.services.decision import (
+    NO_FORGERIES,
     Comparison,
     Policy,
     build_basis,
@@ -32,10 +35,11 @@ from app.services.decision import (
 )
 from app.services.idempotency import IdempotentRequest
 from app.services.preparation import Signature, read_signature, read_signatures
-from app.services.turning import find_turn
+from app.services.turning import Compared, embed_turned, find_turn
 from app.services.warnings import make_warning
-from app.store import cases, questioned_images, references, signer_locks, verifications
+from app.store import cases, questioned_images, questioned_templates, references, signer_locks, verifications
 from app.store.signer_locks import LockedSigner
+from model.decision.verdict import Decision
 
 Answer = dict[str, Any]
 
@@ -70,15 +74,15 @@ async def verify(
         )
     signature = await read_signature(core, upload)
     policy = resolve_policy(core, specimens.signer.target_far, specimens.signer.fixed_threshold)
-    comparison, warnings = await _compare(core, signature, specimens.templates, policy)
-    verification = build_verification(core, specimens, signature, comparison, warnings)
+    compared = await _compare(core, signature, specimens.templates, policy, specimens.forgeries)
+    verification = build_verification(core, specimens, signature, compared)
     entry = verify_entry(core, verification)
 
     def write(session: Session) -> Answer:
         if request is not None and (earlier := request.claim(session)) is not None:
             return earlier
         locked = signer_locks.lock(session, tenant_id, signer_id, specimens.signer.key)
-        store_verification(session, core, locked, verification, upload)
+        store_verification(session, core, locked, verification, signature, compared)
         answer = render(verification)
         if request is not None:
             request.store_answer(session, locked, answer)
@@ -87,7 +91,7 @@ async def verify(
 
     with core.metrics.stage("store"):
         answer = await core.store.write(write)
-    count_verification(core, verification, comparison)
+    count_verification(core, verification, compared.comparison)
     return answer
 
 
@@ -95,12 +99,11 @@ def build_verification(
     core: Core,
     specimens: Specimens,
     signature: Signature,
-    comparison: Comparison,
-    warnings: Sequence[ResultWarning] = (),
+    compared: Compared,
     **more: Any,
 ) -> Verification:
     """Build the verification of a signature that was compared with a signer; `more` is added to its basis."""
-    warnings = list(warnings)
+    warnings, comparison = list(compared.warnings), compared.comparison
     if signature.sha256 in specimens.sha256:
         warnings.append(make_warning("identical-image"))
     if any(specimens.warned):
@@ -119,20 +122,32 @@ def verify_entry(core: Core, verification: Verification) -> Entry:
 
 
 def store_verification(
-    session: Session, core: Core, locked: LockedSigner, verification: Verification, upload: Upload
+    session: Session,
+    core: Core,
+    locked: LockedSigner,
+    verification: Verification,
+    signature: Signature,
+    compared: Compared,
 ) -> None:
-    """Store a verification, with its case if it is left to a person, and its image if the service is to keep it."""
+    """Store a verification, its case if it is left to a person, and its image and template if they are to be kept."""
     verifications.add(session, locked, verification)
     if verification.finding.decision == "review":
         cases.add(session, locked, verification.verification_id)
+    created_at = verification.finding.created_at
     if core.settings.keep_questioned_days:
-        questioned_images.add(
+        upload = signature.upload
+        image = QuestionedImage(
+            upload.data, detect_media_type(upload.data), upload.page, signature.region, compared.turned
+        )
+        questioned_images.add(session, locked, verification.verification_id, image, created_at)
+    if core.settings.keep_questioned_templates_days:
+        questioned_templates.add(
             session,
             locked,
             verification.verification_id,
-            upload.data,
-            detect_media_type(upload.data),
-            verification.finding.created_at,
+            core.model_version,
+            compared.template,
+            created_at,
         )
 
 
@@ -151,28 +166,35 @@ async def compare(core: Core, reference_uploads: Sequence[Upload], questioned_up
     """
     *specimens, signature = await read_signatures(core, [*reference_uploads, questioned_upload])
     templates = np.stack([specimen.template for specimen in specimens])
-    comparison, warnings = await _compare(core, signature, templates, resolve_policy(core))
+    compared = await _compare(core, signature, templates, resolve_policy(core))
+    warnings = list(compared.warnings)
     if signature.sha256 in {specimen.sha256 for specimen in specimens}:
         warnings.append(make_warning("identical-image"))
     reference_ids = [str(number) for number in range(1, len(specimens) + 1)]
-    finding = build_finding(core, signature, comparison, reference_ids, warnings)
+    finding = build_finding(core, signature, compared.comparison, reference_ids, warnings)
     await core.store.write(core.trail.append, core.trail.entry("compare", **audit_details(core, finding)))
     return finding
 
 
 async def _compare(
-    core: Core, signature: Signature, templates: Vector, policy: Policy
-) -> tuple[Comparison, list[ResultWarning]]:
-    """Compare a signature with references, turned when it lies askew; return the warnings about that, too."""
-    comparison = await compare_questioned(core, signature.template, templates, policy)
-    turned = await find_turn(core, signature.upload, templates, comparison, policy)
-    if turned is None:
-        return comparison, []
-    return (turned.comparison if turned.is_applied else comparison), [turned.warning]
+    core: Core,
+    signature: Signature,
+    templates: Vector,
+    policy: Policy,
+    forgeries: KnownForgeries = NO_FORGERIES,
+) -> Compared:
+    """Compare a signature with references and known forgeries, turned as well when it is rejected."""
+    comparison = await compare_questioned(core, signature.template, templates, policy, forgeries)
+    upright = Compared(comparison, signature.template)
+    if comparison.decision is not Decision.REJECT:
+        return upright
+    turned = await embed_turned(core, signature.upload)
+    return await asyncio.to_thread(find_turn, core, turned, templates, upright, forgeries)
 
 
 def audit_details(core: Core, finding: Finding) -> dict[str, Any]:
     """Select the parts of a finding that its audit entry holds."""
+    resembles = any(warning.code == "resembles-known-forgery" for warning in finding.warnings)
     return {
         "decision": finding.decision,
         "distance": finding.distance,
@@ -181,4 +203,5 @@ def audit_details(core: Core, finding: Finding) -> dict[str, Any]:
         "references": len(finding.references),
         "model_version": finding.model_version,
         "calibration": core.calibration_id,
+        **({"resembles_known_forgery": True} if resembles else {}),
     }

@@ -35,6 +35,8 @@ _DETAILS = {
     "duplicate-reference": "Some references repeat others: the same scan in another format or size. Each counts "
     "once; replace the copies with other signatures of the signer for a more reliable result.",
     "unlike-other-references": "The specimen is far from the signer's other references; check that it is genuine.",
+    "known-forgeries-skipped": "Some known forgeries of the signer were not compared: they have no template of the "
+    "model in use. `python -m app reembed` makes one from an image that is kept; otherwise withdraw them.",
     "skipped-signers": "Signers whose references were enrolled with another model, or cannot be read, were skipped; "
     "`python -m app reembed` moves them to the model in use.",
 }

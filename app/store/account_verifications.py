@@ -1,12 +1,13 @@
-"""Stored decisions on documents: written once, never changed."""
+"""Stored decisions on documents: written once; only the outcome is recorded later."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from decimal import Decimal
 from typing import cast
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from app.domain.accounts import AccountVerification, Document
@@ -58,6 +59,17 @@ def get(
     return _read(session, [row])[0]
 
 
+def set_outcome(
+    session: Session, account_verification_id: str, outcome: str, note: str | None, at: datetime
+) -> None:
+    """Record the outcome of a document, which exists, replacing an earlier one."""
+    session.execute(
+        update(AccountVerificationRow)
+        .where(AccountVerificationRow.account_verification_id == account_verification_id)
+        .values(outcome=outcome, outcome_note=note, outcome_at=at)
+    )
+
+
 def page(
     session: Session, tenant_id: str, account_id: str, limit: int, after: str | None
 ) -> Page[AccountVerification]:
@@ -94,6 +106,9 @@ def _read(session: Session, rows: Iterable[AccountVerificationRow]) -> tuple[Acc
             model_version=row.model_version,
             basis=row.basis,
             verifications={one: found[one] for one in of_row[row.account_verification_id]},
+            outcome=row.outcome,
+            outcome_note=row.outcome_note,
+            outcome_at=row.outcome_at,
         )
         for row in rows
     )

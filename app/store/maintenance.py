@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
 from app.domain.records import now
-from app.store import idempotency, questioned_images, reencryption
+from app.settings import Settings
+from app.store import idempotency, questioned_images, questioned_templates, reencryption
 from app.store.erasure import tombstones
 from app.store.erasure.log import ErasureLog
 from app.store.store import Store
@@ -23,7 +24,41 @@ class Purged:
     """Numbers of deleted rows."""
 
     questioned_images: int
+    questioned_templates: int
     answers: int
+
+
+@dataclass(frozen=True)
+class Retention:
+    """How long data that expire are kept.
+
+    Attributes
+    ----------
+    questioned_days : float
+        Images of questioned signatures.
+    forged_days : float
+        Images of those that are known forgeries.
+    template_days : float
+        Templates of questioned signatures that are no known forgeries.
+    answers_hours : float
+        Answers for an Idempotency-Key.
+    """
+
+    questioned_days: float
+    forged_days: float
+    template_days: float
+    answers_hours: float
+
+    @classmethod
+    def of(cls, settings: Settings) -> Retention:
+        """Return the retention that is configured."""
+        forged_days = settings.keep_forged_days
+        return cls(
+            questioned_days=settings.keep_questioned_days,
+            forged_days=settings.keep_questioned_days if forged_days is None else forged_days,
+            template_days=settings.keep_questioned_templates_days,
+            answers_hours=settings.keep_answers_hours,
+        )
 
 
 def encrypt_plain(store: Store) -> int:
@@ -105,17 +140,30 @@ class ErasureWatch:
         return len(restored)
 
 
-def purge(store: Store, keep_questioned_days: float, keep_answers_hours: float) -> Purged:
-    """Delete the questioned images and kept answers whose retention period has ended."""
+def purge(store: Store, retention: Retention) -> Purged:
+    """Delete the questioned images, their templates and the kept answers whose retention period has ended."""
     current_time = now()
-    images = answers = 0
-    while count := store.write_now(
-        questioned_images.purge, current_time - timedelta(days=keep_questioned_days)
-    ):
-        images += count
-    while count := store.write_now(idempotency.purge, current_time - timedelta(hours=keep_answers_hours)):
-        answers += count
-    if images:
+
+    def since(**period: float) -> datetime:
+        return current_time - timedelta(**period)
+
+    images = _repeat(
+        store,
+        questioned_images.purge,
+        since(days=retention.questioned_days),
+        since(days=retention.forged_days),
+    )
+    templates = _repeat(store, questioned_templates.purge, since(days=retention.template_days))
+    answers = _repeat(store, idempotency.purge, since(hours=retention.answers_hours))
+    if images or templates:
         store.sweep()
     store.sweep_again()
-    return Purged(images, answers)
+    return Purged(images, templates, answers)
+
+
+def _repeat(store: Store, delete_some: Callable[..., int], *before: datetime) -> int:
+    """Delete in transactions of limited size until none is left; return the number."""
+    total = 0
+    while count := store.write_now(delete_some, *before):
+        total += count
+    return total

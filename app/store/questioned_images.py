@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import datetime
 
-from sqlalchemy import delete, select
+from sqlalchemy import and_, delete, exists, or_, select
 from sqlalchemy.orm import Session
 
 from app.domain.errors import ImageNotKept
-from app.domain.records import ReferenceImage
+from app.domain.records import QuestionedImage, ReferenceImage, format_region, parse_region
 from app.store import verifications
 from app.store.encryption import sealing
 from app.store.encryption.cipher import cipher_of
+from app.store.forgery_tables import KnownForgeryRow
 from app.store.signer_locks import LockedSigner
 from app.store.tables import QuestionedRow, VerificationRow
 
@@ -24,28 +25,28 @@ def add(
     session: Session,
     locked: LockedSigner,
     verification_id: str,
-    data: bytes,
-    media_type: str,
+    image: QuestionedImage,
     at: datetime,
 ) -> None:
     """Insert the image of a questioned signature; its verification must have been inserted before.
 
     Parameters
     ----------
-    data : bytes
-        The image file as uploaded.
-    media_type : str
+    image : QuestionedImage
     at : datetime
         When the verification was made; the retention period starts here.
     """
     session.flush()
     place = sealing.questioned_place(locked.tenant_id, locked.signer_id, verification_id)
-    sealed = cipher_of(session).seal(place, data)
+    sealed = cipher_of(session).seal(place, image.data)
     session.add(
         QuestionedRow(
             verification_id=verification_id,
             created_at=at,
-            media_type=media_type,
+            media_type=image.media_type,
+            page=image.page,
+            region=format_region(image.region),
+            turned=image.turned,
             key_id=sealed.key_id,
             data=sealed.data,
         )
@@ -75,6 +76,22 @@ def kept(session: Session, verification_ids: Collection[str]) -> set[str]:
     return set(session.scalars(query))
 
 
+def read(session: Session, tenant_id: str, verification_id: str) -> QuestionedImage | None:
+    """Return the image of a questioned signature to read it again; None when it is not kept.
+
+    Raises
+    ------
+    VerificationNotFound, StoredDataDamaged, DataKeyMissing
+    """
+    verification = verifications.get(session, tenant_id, verification_id)
+    row = session.get(QuestionedRow, verification_id)
+    if row is None:
+        return None
+    place = sealing.questioned_place(tenant_id, verification.signer_id, verification_id)
+    data = cipher_of(session).open(place, row.key_id, row.data)
+    return QuestionedImage(data, row.media_type, row.page, parse_region(row.region), row.turned)
+
+
 def erase_of(session: Session, tenant_id: str, signer_id: str) -> None:
     """Delete the images of all verifications of a signer."""
     verification_ids = select(VerificationRow.verification_id).where(
@@ -83,10 +100,26 @@ def erase_of(session: Session, tenant_id: str, signer_id: str) -> None:
     session.execute(delete(QuestionedRow).where(QuestionedRow.verification_id.in_(verification_ids)))
 
 
-def purge(session: Session, before: datetime) -> int:
-    """Delete at most `BATCH` images older than `before`; return their number, 0 if none is left."""
+def purge(session: Session, before: datetime, forged_before: datetime) -> int:
+    """Delete at most `BATCH` expired images; return their number, 0 if none is left.
+
+    Parameters
+    ----------
+    before : datetime
+        Images of verifications before this time have expired,
+    forged_before : datetime
+        those of known forgeries when they are older than this.
+    """
+    is_forgery = exists().where(KnownForgeryRow.verification_id == QuestionedRow.verification_id)
     expired = session.scalars(
-        select(QuestionedRow.verification_id).where(QuestionedRow.created_at < before).limit(BATCH)
+        select(QuestionedRow.verification_id)
+        .where(
+            or_(
+                and_(QuestionedRow.created_at < before, ~is_forgery),
+                and_(QuestionedRow.created_at < forged_before, is_forgery),
+            )
+        )
+        .limit(BATCH)
     ).all()
     if expired:
         session.execute(delete(QuestionedRow).where(QuestionedRow.verification_id.in_(expired)))

@@ -16,6 +16,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.domain.errors import DataKeyMissing, StoredDataDamaged
 from app.store.encryption.cipher import Place, cipher_of
+from app.store.forgery_tables import QuestionedTemplateRow
 from app.store.store import Store
 from app.store.tables import (
     ImageRow,
@@ -53,7 +54,7 @@ class SealedColumn:
     """
 
     kind: str
-    table: type[ImageRow | TemplateRow | QuestionedRow | RetryRow]
+    table: type[ImageRow | TemplateRow | QuestionedRow | QuestionedTemplateRow | RetryRow]
     identity: tuple[Column, ...]
     data: Column
     rows: Select[Any]
@@ -103,6 +104,16 @@ _OF_VERIFICATION: Any = select(
     literal(None).label("plain"),
 ).join(VerificationRow, VerificationRow.verification_id == QuestionedRow.verification_id)
 
+_OF_QUESTIONED_TEMPLATE: Any = select(
+    SignerRow.tenant_id,
+    SignerRow.key.label("owner"),
+    QuestionedTemplateRow.verification_id.label("row_id"),
+    QuestionedTemplateRow.model_version,
+    QuestionedTemplateRow.key_id,
+    QuestionedTemplateRow.vector.label("data"),
+    literal(None).label("plain"),
+).join(SignerRow, SignerRow.key == QuestionedTemplateRow.signer_key)
+
 SEALED_COLUMNS = (
     SealedColumn(
         "image",
@@ -124,6 +135,13 @@ SEALED_COLUMNS = (
         (QuestionedRow.verification_id,),
         QuestionedRow.data,
         _OF_VERIFICATION,
+    ),
+    SealedColumn(
+        "questioned-template",
+        QuestionedTemplateRow,
+        (QuestionedTemplateRow.verification_id, QuestionedTemplateRow.model_version),
+        QuestionedTemplateRow.vector,
+        _OF_QUESTIONED_TEMPLATE,
     ),
     SealedColumn(
         "answer",

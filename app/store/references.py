@@ -32,7 +32,7 @@ from app.domain.records import (
     format_region,
     parse_region,
 )
-from app.store import change_counters, signers
+from app.store import change_counters, forgeries, signers
 from app.store.encryption import sealing
 from app.store.encryption.sealing import StoredTemplate
 from app.store.erasure import tombstones
@@ -285,6 +285,7 @@ def specimens(session: Session, tenant_id: str, signer_id: str, model_version: s
             model_version,
             [StoredTemplate(row.reference_id, row.key_id, row.vector) for row in rows],
         ),
+        forgeries=forgeries.of_signer(session, tenant_id, signer.key, model_version),
     )
 
 

@@ -192,6 +192,9 @@ class QuestionedRow(Base):
     )
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     media_type: Mapped[str] = mapped_column(String(64))
+    page: Mapped[int] = mapped_column(Integer, server_default="0")
+    region: Mapped[str] = mapped_column(String(REGION_LENGTH), server_default="auto")
+    turned: Mapped[int] = mapped_column(Integer, server_default="0")
     key_id: Mapped[str] = mapped_column(String(KEY_ID_LENGTH))
     data: Mapped[bytes] = mapped_column(LargeBinary)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import cast
@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from app.domain.errors import VerificationNotFound
 from app.domain.records import Finding, OperatingPoint, Page, ReferenceDistance, ResultWarning, Verification
+from app.store.forgery_tables import KnownForgeryRow
 from app.store.signer_locks import LockedSigner
 from app.store.tables import VerificationRow
 
@@ -53,7 +54,7 @@ def get(session: Session, tenant_id: str, verification_id: str) -> Verification:
     )
     if row is None:
         raise VerificationNotFound(f"There is no verification {verification_id!r}.")
-    return _verification(row)
+    return _verifications(session, [row])[0]
 
 
 def get_many(session: Session, verification_ids: Collection[str]) -> dict[str, Verification]:
@@ -62,10 +63,8 @@ def get_many(session: Session, verification_ids: Collection[str]) -> dict[str, V
     ids = list(verification_ids)
     for start in range(0, len(ids), BATCH):  # databases limit the number of parameters of one statement
         batch = VerificationRow.verification_id.in_(ids[start : start + BATCH])
-        found.update(
-            (row.verification_id, _verification(row))
-            for row in session.scalars(select(VerificationRow).where(batch))
-        )
+        rows = session.scalars(select(VerificationRow).where(batch)).all()
+        found.update((one.verification_id, one) for one in _verifications(session, rows))
     return found
 
 
@@ -87,14 +86,14 @@ def page(
     if after is not None:
         query = query.where(VerificationRow.verification_id < after)
     rows = session.scalars(query.order_by(VerificationRow.verification_id.desc()).limit(limit + 1)).all()
-    items = tuple(_verification(row) for row in rows[:limit])
+    items = tuple(_verifications(session, rows[:limit]))
     return Page(items, items[-1].verification_id if len(rows) > limit else None)
 
 
 def set_outcome(
     session: Session, tenant_id: str, verification_id: str, outcome: str, note: str | None, at: datetime
-) -> Verification:
-    """Record the outcome of a closed case, replacing an earlier one; return the verification.
+) -> None:
+    """Record the outcome of a closed case, replacing an earlier one.
 
     Raises
     ------
@@ -106,10 +105,20 @@ def set_outcome(
         .where(VerificationRow.verification_id == verification_id)
         .values(outcome=outcome, outcome_note=note, outcome_at=at)
     )
-    return get(session, tenant_id, verification_id)
 
 
-def _verification(row: VerificationRow) -> Verification:
+def _verifications(session: Session, rows: Sequence[VerificationRow]) -> list[Verification]:
+    """Convert at most `BATCH` rows."""
+    ids = [row.verification_id for row in rows]
+    known = set(
+        session.scalars(
+            select(KnownForgeryRow.verification_id).where(KnownForgeryRow.verification_id.in_(ids))
+        )
+    )
+    return [_verification(row, is_known_forgery=row.verification_id in known) for row in rows]
+
+
+def _verification(row: VerificationRow, *, is_known_forgery: bool) -> Verification:
     return Verification(
         verification_id=row.verification_id,
         signer_id=row.signer_id,
@@ -131,4 +140,5 @@ def _verification(row: VerificationRow) -> Verification:
         outcome=row.outcome,
         outcome_note=row.outcome_note,
         outcome_at=row.outcome_at,
+        is_known_forgery=is_known_forgery,
     )

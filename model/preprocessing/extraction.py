@@ -263,8 +263,7 @@ class SignatureFinder:
         return extracted
 
     def _cut(self, grey: Grey, signature: Found, found: tuple[Found, ...]) -> Extracted:
-        rim = 0.12 * max(signature.box.width, signature.box.height) + 4
-        box = signature.box.grown(rim).clipped(grey.shape)
+        box = _with_rim(signature.box).clipped(grey.shape)
         others = [other.box for other in found if other is not signature]
         return self._cleaned(box.of(grey), box, found, others)
 
@@ -340,6 +339,40 @@ def isolate_signature(grey: Grey, finder: SignatureFinder, region: Region | Box 
         box = sheet.box_on_image(box or Box.around(page)).clipped(grey.shape)
     region_used = None if box is None else box.as_tuple()
     return Ink(ink.density, replace(ink.quality, warnings=tuple(warnings), region=region_used))
+
+
+def isolate_signatures(grey: Grey, finder: SignatureFinder, region: Region | Box = "auto") -> list[Ink]:
+    """Cut all signatures out of a page, and isolate the ink of each, the most prominent one first.
+
+    An image that does not have several is isolated by :func:`isolate_signature`, and so is a given region.
+
+    Raises
+    ------
+    UnusableSignature
+    """
+    found = finder.extract_all(grey) if region == "auto" else []
+    if len(found) < 2:
+        return [isolate_signature(grey, finder, region)]
+    rectified = ("sheet-rectified",) if find_sheet(grey) is not None else ()
+    return [_of_several(signature, ink, grey, rectified) for signature, ink in found]
+
+
+def _of_several(signature: Found, ink: Ink, grey: Grey, rectified: tuple[str, ...]) -> Ink:
+    """State where one of several signatures was found, as :func:`isolate_signature` does for one."""
+    warnings = (code for code in ink.quality.warnings if code != "touches-edge")
+    return Ink(
+        ink.density,
+        replace(
+            ink.quality,
+            warnings=(*warnings, "other-marks-removed", *rectified),
+            region=_with_rim(signature.box).clipped(grey.shape).as_tuple(),
+        ),
+    )
+
+
+def _with_rim(box: Box) -> Box:
+    """Grow the box of a signature by a rim, in which strokes may end that were not found."""
+    return box.grown(0.12 * max(box.width, box.height) + 4)
 
 
 def _joined(parts: tuple[Found, ...]) -> Found:

@@ -13,6 +13,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import httpx
+import numpy as np
 import psutil
 import pytest
 from sqlalchemy import func, select
@@ -21,6 +22,7 @@ from sqlalchemy.orm import Session
 
 from app.domain import deadline
 from app.domain.errors import StartRefused, StoreUnavailable
+from app.domain.records import QuestionedImage
 from app.http.admission import AdmissionMiddleware, InflightLimit
 from app.http.problems import PROBLEMS
 from app.services import enrol as enrolling
@@ -33,6 +35,7 @@ from app.store import (
     health,
     maintenance,
     questioned_images,
+    questioned_templates,
     reencryption,
     references,
     signer_locks,
@@ -42,6 +45,7 @@ from app.store import (
 from app.store import store as store_module
 from app.store.encryption.cipher import Place
 from app.store.erasure import tombstones
+from app.store.forgery_tables import QuestionedTemplateRow
 from app.store.tables import (
     ImageRow,
     QuestionedRow,
@@ -55,7 +59,7 @@ from tests.app.http.test_load import enrol_async, multipart, running
 from tests.postgres import Postgres
 
 Draw = Callable[..., bytes]
-BIOMETRIC = (ReferenceRow, ImageRow, TemplateRow, QuestionedRow)
+BIOMETRIC = (ReferenceRow, ImageRow, TemplateRow, QuestionedRow, QuestionedTemplateRow)
 
 
 def rows(app: Any, table: type) -> int:
@@ -122,7 +126,7 @@ def test_nothing_is_written_of_a_signer_who_was_erased_meanwhile(
             monkeypatch.setattr(module, reading, read_then_erase)
             answer = await REQUESTS[call](client, draw)
             assert (answer.status_code, answer.json()["code"]) == (409, "signer-erased"), answer.text
-            assert [rows(app, table) for table in BIOMETRIC] == ([1, 1, 1, 0] if back else [0] * 4)
+            assert [rows(app, table) for table in BIOMETRIC] == ([1, 1, 1, 0, 0] if back else [0] * 5)
             assert (rows(app, VerificationRow), rows(app, RetryRow)) == (0, 0)
             assert (await client.get("/signers/a")).status_code == (200 if back else 404)
 
@@ -141,7 +145,9 @@ def write_verification(session: Session, key: str, other: str) -> None:
     verification = session.scalar(select(VerificationRow))
     assert verification is not None
     session.add(copy_of(verification, verification_id=other))
-    questioned_images.add(session, held, other, b"image", "image/png", verification.created_at)
+    image = QuestionedImage(b"image", "image/png", 0, "auto")
+    questioned_images.add(session, held, other, image, verification.created_at)
+    questioned_templates.add(session, held, other, "model", np.zeros(4, np.float32), verification.created_at)
 
 
 def write_reference(session: Session, key: str, other: str) -> None:

@@ -14,6 +14,7 @@ from app.domain.api_keys import Key
 from app.domain.audit_chain import Anchor, ChainKeys, Entry, Fault, Verifier
 from app.services.audit.account_checks import check_accounts
 from app.services.audit.case_checks import check_cases
+from app.services.audit.forgery_checks import check_forgeries
 from app.store import api_keys, audit
 from app.store.access_tables import AuditRow
 from app.store.tables import VerificationRow
@@ -51,6 +52,7 @@ def verify_store(session: Session, chain_keys: ChainKeys, anchors: Iterable[Anch
     faults.extend(_check_verifications(session))
     faults.extend(check_accounts(session))
     faults.extend(check_cases(session))
+    faults.extend(check_forgeries(session))
     faults.extend(_check_api_keys(session))
     return Report(tuple(heads), tuple(faults))
 

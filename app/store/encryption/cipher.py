@@ -33,10 +33,11 @@ class Place:
     Attributes
     ----------
     kind : str
-        ``image``, ``template``, ``questioned`` or ``answer``.
+        ``image``, ``template``, ``questioned``, ``questioned-template`` or ``answer``.
     tenant_id : str
     owner : str
-        The signer's internal key for images and templates; the signer's id for the other kinds, empty if unknown.
+        The signer's internal key for images of references and all templates; the signer's id for the other kinds,
+        empty if unknown.
     row_id : str
         The reference id, the verification id or the Idempotency-Key.
     model_version : str

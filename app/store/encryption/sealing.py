@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from app.domain.records import Vector
-from app.store.encryption.cipher import Place, cipher_of
+from app.store.encryption.cipher import Place, Sealed, cipher_of
 from app.store.tables import ImageRow, TemplateRow
 
 _FLOAT32, _FLOAT16 = np.dtype("<f4"), np.dtype("<f2")
@@ -42,6 +42,13 @@ def questioned_place(tenant_id: str, signer_id: str, verification_id: str) -> Pl
     return Place("questioned", tenant_id, signer_id, verification_id)
 
 
+def questioned_template_place(
+    tenant_id: str, signer_key: str, verification_id: str, model_version: str
+) -> Place:
+    """Return the place of the template of a questioned signature."""
+    return Place("questioned-template", tenant_id, signer_key, verification_id, model_version)
+
+
 def answer_place(tenant_id: str, signer_id: str | None, idempotency_key: str) -> Place:
     """Return the place of an answer that is kept to replay retried requests."""
     return Place("answer", tenant_id, signer_id or "", idempotency_key)
@@ -60,6 +67,13 @@ def open_image(
     return cipher_of(session).open(image_place(tenant_id, signer_key, reference_id), key_id, data)
 
 
+def seal_template(session: Session, place: Place, template: Vector) -> Sealed:
+    """Encrypt a template (dimension,) as float16, the precision of the embedder's output."""
+    return cipher_of(session).seal(
+        place, _FLOAT16_PREFIX + np.ascontiguousarray(template, _FLOAT16).tobytes()
+    )
+
+
 def template_row(
     session: Session,
     tenant_id: str,
@@ -68,11 +82,9 @@ def template_row(
     model_version: str,
     template: Vector,
 ) -> TemplateRow:
-    """Encrypt a template (dimension,) as float16, the precision of the embedder's output, and return its row."""
+    """Encrypt a template (dimension,) and return its row."""
     place = template_place(tenant_id, signer_key, reference_id, model_version)
-    sealed = cipher_of(session).seal(
-        place, _FLOAT16_PREFIX + np.ascontiguousarray(template, _FLOAT16).tobytes()
-    )
+    sealed = seal_template(session, place, template)
     return TemplateRow(
         reference_id=reference_id, model_version=model_version, vector=sealed.data, key_id=sealed.key_id
     )
@@ -91,7 +103,12 @@ def open_template(
         If its length is not a whole number of floats.
     """
     place = template_place(tenant_id, signer_key, stored.reference_id, model_version)
-    data = cipher_of(session).open(place, stored.key_id, stored.vector)
+    return open_template_at(session, place, stored.key_id, stored.vector)
+
+
+def open_template_at(session: Session, place: Place, key_id: str | None, vector: bytes) -> Vector:
+    """Decrypt the template of a place; raises as :func:`open_template`."""
+    data = cipher_of(session).open(place, key_id, vector)
     if len(data) % 2 and data.startswith(_FLOAT16_PREFIX):
         return np.frombuffer(data, _FLOAT16, offset=1).astype(np.float32)
     return np.frombuffer(data, _FLOAT32).astype(np.float32, copy=False)

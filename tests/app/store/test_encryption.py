@@ -28,6 +28,7 @@ SEALED = {
     "reference_images": "data",
     "templates": "vector",
     "questioned_images": "data",
+    "questioned_templates": "vector",
     "idempotency": "sealed",
 }
 

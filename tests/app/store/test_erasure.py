@@ -286,7 +286,7 @@ def test_erased_bytes_are_removed_from_the_files(
 
 def files_of_tables(files_of: Callable[[], bytes], sql: Sql) -> bytes:
     """Return the contents of the PostgreSQL tables, without the write-ahead log."""
-    tables = ("reference_images", "templates", "questioned_images", "idempotency")
+    tables = ("reference_images", "templates", "questioned_images", "questioned_templates", "idempotency")
     found = b""
     for table in tables:
         ((size,),) = sql(f"SELECT pg_total_relation_size('{table}')")

@@ -16,6 +16,11 @@ pytestmark = pytest.mark.both_databases
 LONG_AGO = "2020-01-01 00:00:00+00:00"
 
 
+def keep(days: float) -> maintenance.Retention:
+    """Keep images and templates for some days, and answers for one."""
+    return maintenance.Retention(questioned_days=days, forged_days=days, template_days=days, answers_hours=24)
+
+
 def test_by_default_no_questioned_image_is_kept(enrolled: TestClient, draw: Draw, sql: Sql) -> None:
     told = verify(enrolled, "writer-1", draw(1, 5)).json()
     response = enrolled.get(f"/verifications/{told['verification_id']}/image")
@@ -32,11 +37,11 @@ def test_a_kept_image_is_available_until_its_retention_period_ends(
     assert client.get(f"/verifications/{old}/image").content == draw(1, 4)
     sql(f"UPDATE questioned_images SET created_at = '{LONG_AGO[:19]}' WHERE verification_id = :id", id=old)
     store = opened()
-    assert maintenance.purge(store, 30, 24).questioned_images == 1
+    assert maintenance.purge(store, keep(30)).questioned_images == 1
     assert client.get(f"/verifications/{old}/image").json()["code"] == "image-not-kept"
     assert client.get(f"/verifications/{old}").status_code == 200, "the verification is kept"
     assert client.get(f"/verifications/{young}/image").content == draw(1, 5)
-    assert maintenance.purge(store, 0, 24).questioned_images == 1, "all images have expired"
+    assert maintenance.purge(store, keep(0)).questioned_images == 1, "all images have expired"
 
 
 def test_the_service_purges_periodically(
@@ -61,7 +66,7 @@ def test_an_expired_answer_is_deleted_and_its_key_can_be_used_again(
 ) -> None:
     key = {"Idempotency-Key": "cheque"}
     first = verify(enrolled, "writer-1", draw(1, 5), headers=key).json()
-    assert maintenance.purge(opened(), 0, 24).answers == 0
+    assert maintenance.purge(opened(), keep(0)).answers == 0
     sql(f"UPDATE idempotency SET created_at = '{LONG_AGO[:19]}'")
-    assert maintenance.purge(opened(), 0, 24).answers == 1
+    assert maintenance.purge(opened(), keep(0)).answers == 1
     assert verify(enrolled, "writer-1", draw(1, 5), headers=key).json() != first

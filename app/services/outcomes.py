@@ -1,0 +1,261 @@
+"""Outcomes of verifications, and the known forgeries that they leave.
+
+The outcome ``forged`` makes a verification a known forgery of its signer: its template is kept, and later questioned
+signatures of the signer are compared with it (`app.services.decision`). A later outcome does not undo this, because
+whoever may record outcomes could otherwise let a forgery pass; an administrator withdraws it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy.orm import Session
+
+from app.decoding.formats import UNLIMITED
+from app.decoding.pool import DecoderPool
+from app.domain.accounts import AccountVerification
+from app.domain.audit_chain import Entry
+from app.domain.errors import FileRefused, SignerErased
+from app.domain.records import (
+    KnownForgery,
+    Page,
+    QuestionedImage,
+    Upload,
+    Vector,
+    Verification,
+    now,
+)
+from app.services.core import Core
+from app.services.preparation import start_reading
+from app.services.proposals import accept_by_policy
+from app.store import (
+    account_verifications,
+    cases,
+    forgeries,
+    questioned_images,
+    questioned_templates,
+    signer_locks,
+    signers,
+    verifications,
+)
+from app.store.signer_locks import LockedSigner
+from model.preprocessing.ink import Canvas
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What is kept of a questioned signature whose signer is enrolled: models with a template, and the image."""
+
+    signer_id: str
+    signer_key: str
+    models: list[str]
+    image: QuestionedImage | None
+
+
+@dataclass(frozen=True)
+class _Remembered:
+    """A verification to be made a known forgery, with its template of the model in use if that is not kept yet."""
+
+    kept: _Kept
+    template: Vector | None
+
+
+async def record_outcome(
+    core: Core, tenant_id: str, verification_id: str, outcome: str, note: str | None
+) -> Verification:
+    """Record the outcome of a verification and close its case; ``forged`` makes it a known forgery if its template or image is kept.
+
+    Raises
+    ------
+    VerificationNotFound, StoredDataDamaged, DataKeyMissing
+    """
+    recording = _Recording(core, tenant_id, outcome, note)
+    await recording.prepare([verification_id])
+
+    def write(session: Session) -> Verification:
+        recording.write(session)
+        return verifications.get(session, tenant_id, verification_id)
+
+    verification = await core.store.write(write)
+    recording.count([verification])
+    await _propose(core, tenant_id, outcome, [verification])
+    return verification
+
+
+async def record_account_outcome(
+    core: Core, tenant_id: str, account_id: str, account_verification_id: str, outcome: str, note: str | None
+) -> AccountVerification:
+    """Record the outcome of a document, and of those of its signatures of which it says what they are.
+
+    Raises
+    ------
+    VerificationNotFound, StoredDataDamaged, DataKeyMissing
+    """
+    place = tenant_id, account_id, account_verification_id
+    document = await core.store.read(account_verifications.get, *place)
+    recording = _Recording(core, tenant_id, outcome, note)
+    # With several signatures, one forged document does not tell which of them is forged.
+    is_told = outcome != "forged" or len(document.verifications) == 1
+    concerned = list(document.verifications) if is_told else []
+    await recording.prepare(concerned)
+    entry = core.trail.entry(
+        "account-outcome", record_id=account_verification_id, outcome=outcome, verifications=concerned
+    )
+
+    def write(session: Session) -> AccountVerification:
+        recording.write(session)
+        account_verifications.set_outcome(session, account_verification_id, outcome, note, now())
+        core.trail.append(session, entry)
+        return account_verifications.get(session, *place)
+
+    document = await core.store.write(write)
+    recorded = [document.verifications[verification_id] for verification_id in concerned]
+    recording.count(recorded)
+    await _propose(core, tenant_id, outcome, recorded)
+    return document
+
+
+async def _propose(core: Core, tenant_id: str, outcome: str, recorded: Sequence[Verification]) -> None:
+    """Let signatures that were recorded as genuine become references, if the policy says so."""
+    if outcome == "genuine":
+        for verification in recorded:
+            await accept_by_policy(core, tenant_id, verification)
+
+
+class _Recording:
+    """Records one outcome for some verifications: prepare on the event loop, write in a transaction, then count."""
+
+    def __init__(self, core: Core, tenant_id: str, outcome: str, note: str | None) -> None:
+        self._core, self._tenant_id, self._outcome, self._note = core, tenant_id, outcome, note
+        self._entries: dict[str, tuple[Entry, Entry]] = {}
+        self._remembered: dict[str, _Remembered] = {}
+
+    async def prepare(self, verification_ids: Sequence[str]) -> None:
+        """Collect what makes the verifications known forgeries. Raises VerificationNotFound."""
+        core = self._core
+        for verification_id in verification_ids:
+            self._entries[verification_id] = (
+                core.trail.entry("outcome", record_id=verification_id, outcome=self._outcome),
+                core.trail.entry("forgery-add", record_id=verification_id),
+            )
+            if self._outcome != "forged":
+                continue
+            kept = await core.store.read(_find_kept, core, self._tenant_id, verification_id)
+            if kept is not None:
+                template = None if kept.image is None else await _embed(core, kept.image)
+                self._remembered[verification_id] = _Remembered(kept, template)
+
+    def write(self, session: Session) -> None:
+        """Record the outcomes and the known forgeries with their audit entries. Raises VerificationNotFound."""
+        append = self._core.trail.append
+        locked = {
+            verification_id: _lock(session, self._tenant_id, remembered.kept)
+            for verification_id, remembered in self._remembered.items()
+        }
+        for verification_id, (outcome_entry, forgery_entry) in self._entries.items():
+            verifications.set_outcome(
+                session, self._tenant_id, verification_id, self._outcome, self._note, now()
+            )
+            if self._outcome != "undetermined":
+                cases.close(session, verification_id)
+            append(session, outcome_entry)
+            signer = locked.get(verification_id)
+            if signer is not None:
+                template = self._remembered[verification_id].template
+                if _remember(session, self._core, signer, verification_id, template):
+                    append(session, forgery_entry, signer.key)
+
+    def count(self, recorded: Sequence[Verification]) -> None:
+        """Count the outcomes in the metrics."""
+        for verification in recorded:
+            self._core.metrics.outcomes.labels(self._outcome, verification.finding.decision).inc()
+        self._core.rates.invalidate()
+
+
+async def list_forgeries(
+    core: Core, tenant_id: str, signer_id: str, limit: int, after: str | None
+) -> Page[KnownForgery]:
+    """List the known forgeries of a signer, newest first; raise SignerNotFound."""
+    return await core.store.read(forgeries.page, tenant_id, signer_id, core.model_version, limit, after)
+
+
+async def withdraw_forgery(core: Core, tenant_id: str, signer_id: str, verification_id: str) -> bool:
+    """Compare later signatures with a forgery no longer; return False when it is no known forgery of the signer."""
+    entry = core.trail.entry("forgery-withdraw", record_id=verification_id)
+
+    def write(session: Session) -> bool:
+        locked = signer_locks.lock_by_id_exclusively(session, tenant_id, signer_id)
+        if locked is None or not forgeries.withdraw(session, locked, verification_id):
+            return False
+        core.trail.append(session, entry, locked.key)
+        return True
+
+    return await core.store.write(write)
+
+
+def read_again(readers: DecoderPool, image: QuestionedImage, canvas: Canvas) -> NDArray[np.uint8]:
+    """Prepare the signature of a kept image as it was compared: uint8 (canvas.height, canvas.width).
+
+    Raises
+    ------
+    UploadRefused, UnusableSignature, Busy, DecoderFault
+    """
+    if image.turned:
+        return readers.read_turned(
+            image.data, None, image.page, UNLIMITED, canvas, image.region, (image.turned,)
+        )[0]
+    return readers.read(image.data, None, image.page, UNLIMITED, canvas, image.region).prepared.canvas
+
+
+def _find_kept(session: Session, core: Core, tenant_id: str, verification_id: str) -> _Kept | None:
+    verification = verifications.get(session, tenant_id, verification_id)
+    key = signers.key_of(session, tenant_id, verification.signer_id)
+    if key is None:
+        return None
+    models = questioned_templates.models_of(session, verification_id, key)
+    # The image is deleted with its signer, so it is of the signer who is enrolled now.
+    image = (
+        None if core.model_version in models else questioned_images.read(session, tenant_id, verification_id)
+    )
+    return _Kept(verification.signer_id, key, models, image) if models or image is not None else None
+
+
+async def _embed(core: Core, image: QuestionedImage) -> Vector | None:
+    """Embed a kept image; None when it cannot be read any more."""
+    upload = Upload(image.data, None, page=image.page, region=image.region)
+    try:
+        canvas = await start_reading(
+            core, upload, partial(read_again, core.readers, image, core.embedder.canvas)
+        )
+    except FileRefused as error:
+        _log.warning("a kept image of a questioned signature could not be read again: %s", error)
+        return None
+    return np.asarray((await core.queue.embed([canvas]))[0], dtype=np.float32)
+
+
+def _lock(session: Session, tenant_id: str, kept: _Kept) -> LockedSigner | None:
+    """Lock the signer of a verification exclusively; None when they have been erased meanwhile."""
+    try:
+        return signer_locks.lock_exclusively(session, tenant_id, kept.signer_id, kept.signer_key)
+    except SignerErased:
+        return None
+
+
+def _remember(
+    session: Session, core: Core, locked: LockedSigner, verification_id: str, template: Vector | None
+) -> bool:
+    """Make a verification a known forgery; False when it is one already, or nothing is kept of it."""
+    models = questioned_templates.models_of(session, verification_id, locked.key)
+    if template is not None and core.model_version not in models:
+        created_at = verifications.get(session, locked.tenant_id, verification_id).finding.created_at
+        questioned_templates.add(session, locked, verification_id, core.model_version, template, created_at)
+    elif not models:
+        return False  # purged meanwhile
+    return forgeries.add(session, locked, verification_id, now())

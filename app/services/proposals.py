@@ -1,0 +1,89 @@
+"""Questioned signatures that become references: proposed, and accepted by a person or by a policy.
+
+References age: of genuine signatures of a later day, many more are rejected than of the day of the references; two
+references of the later day change that (``python -m benchmarks.ageing``). A questioned signature is proposed when its
+case was recorded as genuine and its image is kept.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.domain.errors import CountersignError, ImageNotKept, NotConfirmed
+from app.domain.records import INFORMATION, Page, Reference, Upload, Verification
+from app.services.core import Core
+from app.services.enrol import enrol
+from app.store import proposals, questioned_images, verifications
+
+Answer = dict[str, Any]
+_log = logging.getLogger(__name__)
+
+
+async def list_proposals(
+    core: Core, tenant_id: str, signer_id: str, limit: int, after: str | None
+) -> Page[Verification]:
+    """List the verifications whose signatures may become references, newest first; raise SignerNotFound."""
+    return await core.store.read(proposals.page, tenant_id, signer_id, limit, after)
+
+
+async def accept_proposal(
+    core: Core, tenant_id: str, verification_id: str, render: Callable[[tuple[Reference, ...]], Answer]
+) -> Answer:
+    """Enrol the questioned signature of a verification as a reference of its signer; on disk when this returns.
+
+    Raises
+    ------
+    VerificationNotFound
+    NotConfirmed
+        The case was not recorded as genuine, or the signature lay askew.
+    ImageNotKept
+        A reference needs its image.
+    FileRefused, DuplicateReference, TooManyReferences, SignerErased
+        Nothing was stored.
+    """
+    signer_id, upload = await core.store.read(_read, tenant_id, verification_id)
+    return await enrol(core, tenant_id, signer_id, [upload], render, verification_id=verification_id)
+
+
+async def accept_by_policy(core: Core, tenant_id: str, verification: Verification) -> None:
+    """Enrol a signature that the service accepted and a person confirmed, if the settings say so.
+
+    The outcome is on record already: what stands in the way of the enrolment is logged.
+    """
+    reliable = all(warning.code in INFORMATION for warning in verification.finding.warnings)
+    if (
+        not core.settings.add_confirmed_references
+        or verification.finding.decision != "accept"
+        or not reliable
+    ):
+        return
+    try:
+        await accept_proposal(core, tenant_id, verification.verification_id, lambda _: {})
+    except CountersignError as error:
+        _log.info("a confirmed signature did not become a reference: %s", error.code)
+
+
+def _read(session: Session, tenant_id: str, verification_id: str) -> tuple[str, Upload]:
+    """Return the signer and the image of a verification whose signature may become a reference."""
+    verification = verifications.get(session, tenant_id, verification_id)
+    if verification.outcome != "genuine" or verification.is_known_forgery:
+        raise NotConfirmed(
+            f"Verification {verification_id!r} is not recorded as genuine; record its outcome before its signature "
+            "becomes a reference."
+        )
+    image = questioned_images.read(session, tenant_id, verification_id)
+    if image is None:
+        raise ImageNotKept(
+            f"The image of verification {verification_id!r} was not kept or has been deleted; enrol the signature "
+            "from a file."
+        )
+    if image.turned:
+        raise NotConfirmed(
+            f"The signature of verification {verification_id!r} did not lie straight; enrol it from a straight scan."
+        )
+    upload = Upload(image.data, None, field="verification_id", page=image.page, region=image.region)
+    return verification.signer_id, upload

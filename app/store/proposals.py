@@ -1,0 +1,54 @@
+"""Questioned signatures that may become references of their signer."""
+
+from __future__ import annotations
+
+from sqlalchemy import exists, select
+from sqlalchemy.orm import Session
+
+from app.domain.records import Page, Verification
+from app.store import signers, verifications
+from app.store.forgery_tables import KnownForgeryRow
+from app.store.tables import QuestionedRow, ReferenceRow, VerificationRow
+
+
+def page(
+    session: Session, tenant_id: str, signer_id: str, limit: int, after: str | None
+) -> Page[Verification]:
+    """Return one page of a signer's verifications whose signatures may become references, newest first.
+
+    These are recorded as genuine, are no known forgeries, did not lie askew, and their images are kept and no
+    references yet.
+
+    Parameters
+    ----------
+    after : str or None
+        The last verification id of the previous page.
+
+    Raises
+    ------
+    SignerNotFound
+    """
+    signer = signers.get(session, tenant_id, signer_id)
+    is_reference = exists().where(
+        ReferenceRow.signer_key == signer.key, ReferenceRow.sha256 == VerificationRow.questioned_sha256
+    )
+    is_forgery = exists().where(KnownForgeryRow.verification_id == VerificationRow.verification_id)
+    query = (
+        select(VerificationRow.verification_id)
+        .join(QuestionedRow, QuestionedRow.verification_id == VerificationRow.verification_id)
+        .where(
+            VerificationRow.tenant_id == tenant_id,
+            VerificationRow.signer_id == signer_id,
+            VerificationRow.outcome == "genuine",
+            QuestionedRow.turned == 0,
+            ~is_reference,
+            ~is_forgery,
+        )
+        .order_by(VerificationRow.verification_id.desc())
+        .limit(limit + 1)
+    )
+    if after is not None:
+        query = query.where(VerificationRow.verification_id < after)
+    ids = list(session.scalars(query))
+    found = verifications.get_many(session, ids[:limit])
+    return Page(tuple(found[one] for one in ids[:limit]), ids[limit - 1] if len(ids) > limit else None)
