@@ -38,10 +38,10 @@ class People:
     source: str
 
 
-def real_people(features: WeightsFeatures) -> People:
-    """Embed genuine signatures of the test and validation writers of six data sets. Raises DataError."""
+def real_people(features: WeightsFeatures, parts: Sequence[str] = PARTS) -> People:
+    """Embed genuine signatures of writers of six data sets, of some of their splits. Raises DataError."""
     found = []
-    for part in PARTS:
+    for part in parts:
         for name in DATASETS:
             dataset = open_dataset(f"{name}/{part}")
             for signer in dataset.signers():
