@@ -1,7 +1,7 @@
 """Which short vectors find a signer's candidates: ``python -m benchmarks.reductions [WEIGHTS]``.
 
 For each questioned signature of the test and validation writers of six data sets, signers are ranked by the distance
-of the mean of three references. Compared are averages of blocks of cells, principal components, and linear discriminants
+of the mean of three references. Compared are averages of blocks of cells, principal components, linear discriminants
 (Fisher, "The use of multiple measurements in taxonomic problems", Annals of Eugenics 7, 1936) fitted on training
 writers, and the distances of the model itself. Only for networks with local matching.
 """
