@@ -313,6 +313,6 @@ class Gallery:
 def _entry(rows: Sequence[Indexed]) -> Entry:
     present = [row.template for row in rows if row.template is not None]
     is_complete = len(present) == len(rows)
-    templates = np.stack(present).astype(np.float16) if is_complete else None
+    templates = np.stack(present) if is_complete else None
     first = rows[0]
     return Entry(first.key, first.signer_id, first.target_far, first.fixed_threshold, templates)
