@@ -10,7 +10,7 @@ WEIGHTS ?= weights/countersign-4
 TEST_WORKERS ?= $(shell n=$$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN); echo $$((n > 4 ? 4 : n)))
 
 .PHONY: help setup serve demo test fuzz lint audit docs lock clean benchmark-accuracy benchmark-serving benchmark-load \
-	benchmark-robustness benchmark-documents
+	benchmark-identify benchmark-bulk benchmark-robustness benchmark-documents
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -24,7 +24,7 @@ $(VENV)/serving: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/complete: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,tracing,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,tracing,index,bulk,dev]'
 	@touch $@ $(VENV)/serving
 
 setup: $(VENV)/complete ## install everything into .venv
@@ -67,6 +67,12 @@ benchmark-serving: $(VENV)/complete ## what a request costs beside the bare netw
 
 benchmark-load: $(VENV)/complete ## the service under load beside the bare network (a quiet machine, a few minutes)
 	PYTHONPATH=. $(BIN)/python benchmarks/load.py --weights $(WEIGHTS)
+
+benchmark-identify: $(VENV)/complete ## identification among 10,000 and 100,000 signers: recall, durations, memory
+	$(BIN)/python -m benchmarks.identify --weights $(WEIGHTS)
+
+benchmark-bulk: $(VENV)/complete ## verifications per second of a bulk job beside the bare computation
+	$(BIN)/python -m benchmarks.bulk --weights $(WEIGHTS)
 
 benchmark-robustness: $(VENV)/complete ## what scanners and pens cost beside a forgery
 	$(BIN)/python benchmarks/robustness.py $(WEIGHTS)

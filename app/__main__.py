@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from app.commands import audit, keys, store
+from app.commands import audit, bulk, keys, store
 from app.commands.config import config
 from app.commands.demo import demo
 from app.commands.doctor import doctor
@@ -25,6 +25,7 @@ cli.command()(config)
 cli.command("settings", hidden=True)(config)  # the former name
 cli.add_typer(keys.cli, name="keys")
 cli.add_typer(audit.cli, name="audit")
+cli.add_typer(bulk.cli, name="bulk")
 cli.command()(new_key)
 cli.command()(reembed)
 cli.command()(doctor)

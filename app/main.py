@@ -54,11 +54,11 @@ from app.services.api_keys import ApiKeyCache
 from app.services.audit.anchors import AnchorWriter
 from app.services.audit.trail import Trail
 from app.services.core import Core
-from app.services.gallery import Gallery
+from app.services.gallery import Gallery, Reductions
 from app.services.licence_terms import refuse_terms
 from app.services.live_rates import LiveRates
 from app.services.maintenance import run_maintenance
-from app.services.open_store import open_store
+from app.services.open_store import open_snapshots, open_store
 from app.settings import Settings
 from app.store import templates
 from app.store.encryption.cipher import digest
@@ -175,7 +175,7 @@ def create_app(settings: Settings) -> FastAPI:
 async def _open_core(
     settings: Settings, metrics: Metrics, inflight: InflightLimit, keys: ApiKeyCache
 ) -> AsyncIterator[Core]:
-    """Open the store, the model and the workers, and close them at the end."""
+    """Open the store, the model and the workers for serving, and close them at the end."""
     # Closed in reverse order, the store last, also when the start fails half-way.
     async with AsyncExitStack() as opened:
         trail = Trail(settings.chain_keys())
@@ -186,48 +186,70 @@ async def _open_core(
         opened.push_async_callback(keys.close)
         await keys.open(store)
         settings.refuse_public_without_keys(keys=keys.live > 0)
-        decoding_timeout_s = max(DECODING_TIMEOUT_S, settings.deadline_s)
-        decoders = DecoderPool(
-            settings.workers[0],
-            decoding_timeout_s,
-            metrics.reader_deaths.inc,
-            settings.reader_memory_mb,
-            settings.page_network,
-        )
-        opened.callback(decoders.close)
-        embedder = load_embedder(settings)
-        await _warn_of_missing_templates(store, embedder.version)
-        decoders.check()
+        core = await _assemble(opened, settings, metrics, store, trail)
         await anchor_writer.open()
-        gallery = Gallery(store, embedder.version, embedder.search_vectors)
-        opened.callback(gallery.close)
-        queue = InferenceQueue(embedder, settings.batch(embedder.device), settings.queue_size, metrics.batch)
-        metrics.watch(lambda: queue.depth, lambda: inflight.requests, lambda: inflight.bytes)
-        queue.start()
-        opened.push_async_callback(queue.close)
-        core = Core(
-            settings,
-            embedder,
-            queue,
-            store,
-            gallery,
-            decoders,
-            metrics,
-            embedder.calibration.identifier,
-            LiveRates(store, metrics, embedder.version, settings.outcome_days),
-            trail,
-        )
+        metrics.watch(lambda: core.queue.depth, lambda: inflight.requests, lambda: inflight.bytes)
         maintenance = asyncio.create_task(run_maintenance(core))
         opened.callback(maintenance.cancel)
         _log.info(
             "ready: %s (terms: %s, of its calibration: %s) on %s, %s",
-            embedder.version,
-            embedder.card.terms,
-            embedder.calibration.fitted_on.terms,
-            embedder.device,
+            core.model_version,
+            core.embedder.card.terms,
+            core.embedder.calibration.fitted_on.terms,
+            core.embedder.device,
             "no keys: this machine only" if keys.keyless else "keys are required",
         )
         yield core
+
+
+@asynccontextmanager
+async def open_core_for_commands(settings: Settings) -> AsyncIterator[Core]:
+    """Open the store, the model and the workers for the command line, without a server, and close them at the end."""
+    async with AsyncExitStack() as opened:
+        trail = Trail(settings.chain_keys())
+        store = open_store(settings)
+        opened.callback(store.close)
+        yield await _assemble(opened, settings, Metrics(settings.drift_window), store, trail)
+
+
+async def _assemble(
+    opened: AsyncExitStack, settings: Settings, metrics: Metrics, store: Store, trail: Trail
+) -> Core:
+    """Load the model and start the workers on an open store."""
+    decoders = DecoderPool(
+        settings.workers[0],
+        max(DECODING_TIMEOUT_S, settings.deadline_s),
+        metrics.reader_deaths.inc,
+        settings.reader_memory_mb,
+        settings.page_network,
+    )
+    opened.callback(decoders.close)
+    embedder = load_embedder(settings)
+    await _warn_of_missing_templates(store, embedder.version)
+    decoders.check()
+    gallery = Gallery(
+        store,
+        embedder.version,
+        Reductions(embedder.search_vectors, embedder.candidate_vectors),
+        settings.exhaustive_signers,
+        open_snapshots(settings, store, embedder.version),
+    )
+    opened.callback(gallery.close)
+    queue = InferenceQueue(embedder, settings.batch(embedder.device), settings.queue_size, metrics.batch)
+    queue.start()
+    opened.push_async_callback(queue.close)
+    return Core(
+        settings,
+        embedder,
+        queue,
+        store,
+        gallery,
+        decoders,
+        metrics,
+        embedder.calibration.identifier,
+        LiveRates(store, metrics, embedder.version, settings.outcome_days),
+        trail,
+    )
 
 
 def _add_middleware(

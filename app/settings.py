@@ -279,6 +279,20 @@ class Settings(BaseSettings):
         default=8, ge=1, le=64, description="Connections to the store, each on its own thread."
     )
 
+    # Identification
+    exhaustive_signers: int = Field(
+        default=10_000,
+        ge=0,
+        description="Number of signers of a tenant up to which identification compares all of them. Beyond it, an "
+        "index proposes candidates (extra `index`). Comparing all takes about 55 KB of memory for each signer.",
+    )
+    index_files: Literal["encrypted", "none"] = Field(
+        default="encrypted",
+        description="encrypted: the index of a tenant with many signers is kept in an encrypted file beside the "
+        "SQLite file, so that a restart need not build it again. none: it exists in memory only, as it always does "
+        "with other databases.",
+    )
+
     # Encryption, erasure and retention
     encryption_keys: SecretStr | None = Field(
         default=None,

@@ -1,26 +1,42 @@
-"""The time to load and to refresh the identification index: ``python -m benchmarks.identify [--signers N ...]``.
+"""Identification among many signers: ``python -m benchmarks.identify [--signers N ...] [--stored N] [--index N]``.
 
-For each number of signers, an SQLite store is filled with signers of three random templates each. The benchmark
-measures a search that loads the whole index, a search after all signers have changed, and a search after no change.
-The time for each signer should not grow with the number of signers. No data sets are needed.
+Three tables, each for some numbers of signers; an option without numbers omits its table.
+
+1. ``--signers``: an SQLite store is filled with signers of three random templates each. Measured are a search that
+   loads the whole exhaustive index, one after all signers have changed, and one after no change. The time for each
+   signer should not grow with the number of signers.
+2. ``--stored``: both indexes on an SQLite store with synthetic signers: loading them from the store, loading the
+   index of candidates from its file, and searches with the exact distances of what they return.
+3. ``--index``: indexes of candidates alone, with the recall of the true signer (:mod:`benchmarks.candidates`).
+
+Synthetic signers have the spread of the people of the data sets, or of synthetic writers where there are none
+(:mod:`benchmarks.synthetic_signers`).
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import sys
 import tempfile
 import time
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from app.domain.records import NewReference, new_id, now
-from app.services.gallery import Gallery
-from app.services.open_store import open_store
-from app.settings import Settings
+from app.services.gallery import Gallery, Reductions
+from app.services.open_store import open_snapshots, open_store
+from app.settings import RELEASED_WEIGHTS, Settings
 from app.store import references, signer_locks, signers
 from app.store.store import Store
+from benchmarks import candidates
+from benchmarks.synthetic_signers import BLOCK, Floats, Population, people
+from model.evaluation.features import InkCache, WeightsFeatures
+from model.networks.embedder import Embedder
 
 DIMENSION = 512
 REFERENCES = 3
@@ -28,13 +44,20 @@ BATCH = 200
 TENANT, VERSION = "default", "benchmark@0"
 
 
-def enrol(store: Store, count: int) -> None:
-    """Enrol signers with random templates; the values have no effect on the timings."""
+def random_templates(count: int) -> Iterable[Floats]:
+    """Draw random templates, some signers at a time; the values have no effect on the timings."""
     rng = np.random.default_rng(0)
     for first in range(0, count, BATCH):
+        yield rng.normal(size=(min(BATCH, count - first), REFERENCES, DIMENSION)).astype(np.float32)
 
-        def add(session: object, first: int = first) -> None:
-            for n in range(first, min(first + BATCH, count)):
+
+def enrol(store: Store, batches: Iterable[Floats]) -> None:
+    """Enrol signers with templates (signers, references, dimension)."""
+    first = 0
+    for batch in batches:
+
+        def add(session: object, first: int = first, batch: Floats = batch) -> None:
+            for n, rows in enumerate(batch, first):
                 new = [
                     NewReference(
                         new_id(),
@@ -48,12 +71,13 @@ def enrol(store: Store, count: int) -> None:
                         VERSION,
                         template,
                     )
-                    for k, template in enumerate(rng.normal(size=(REFERENCES, DIMENSION)).astype(np.float32))
+                    for k, template in enumerate(rows)
                 ]
                 signer = signer_locks.lock_or_create(session, TENANT, f"s{n}", None, now())  # type: ignore[arg-type]
                 references.add(session, signer, new, now(), REFERENCES)  # type: ignore[arg-type]
 
         store.write_now(add)
+        first += len(batch)
 
 
 def change(store: Store, count: int) -> None:
@@ -79,9 +103,9 @@ async def measure(count: int) -> tuple[float, float, float]:
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(_env_file=None, database_url=f"sqlite:///{Path(folder) / 'bench.db'}")  # type: ignore[call-arg]
         store = open_store(settings)
-        gallery = Gallery(store, VERSION, lambda templates: templates)
+        gallery = Gallery(store, VERSION, Reductions(unreduced, unreduced), sys.maxsize)
         try:
-            enrol(store, count)
+            enrol(store, random_templates(count))
             first = await search_s(gallery)
             change(store, count)
             return first, await search_s(gallery), await search_s(gallery)
@@ -90,21 +114,120 @@ async def measure(count: int) -> tuple[float, float, float]:
             store.close()
 
 
+def unreduced(templates: Floats) -> Floats:
+    """Return templates as they are."""
+    return np.asarray(templates, np.float32)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Durations in seconds of one kind of index on a store."""
+
+    signers: int
+    kind: str
+    loaded_s: float
+    from_file_s: float
+    search_s: list[float]
+
+
+async def measure_stored(
+    count: int, population: Population, embedder: Embedder, searches: int
+) -> list[Stored]:
+    """Measure both indexes on a store with synthetic signers."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Settings(_env_file=None, database_url=f"sqlite:///{Path(folder) / 'bench.db'}")  # type: ignore[call-arg]
+        store = open_store(settings)
+        try:
+            blocks = range(-(-count // BLOCK))
+            enrol(
+                store,
+                (
+                    population.templates(b, slice(min(BLOCK, count - b * BLOCK)))[:, :REFERENCES]
+                    for b in blocks
+                ),
+            )
+            questioned = population.templates(0, slice(min(searches, count)))[:, -1]
+
+            def gallery(limit: int) -> Gallery:
+                reductions = Reductions(embedder.search_vectors, embedder.candidate_vectors)
+                return Gallery(store, VERSION, reductions, limit, open_snapshots(settings, store, VERSION))
+
+            async def time_search(opened: Gallery, one: Floats) -> float:
+                start = time.perf_counter()
+                found = await opened.nearest(TENANT, one, 25)
+                templates = [entry.templates for entry in found.entries if entry.templates is not None]
+                embedder.compare_one(one, np.concatenate(templates))
+                return time.perf_counter() - start
+
+            measured = []
+            for kind, limit in (("exhaustive", sys.maxsize), ("candidates", 0)):
+                opened = gallery(limit)
+                loaded_s = await time_search(opened, questioned[0])
+                search_s = [await time_search(opened, one) for one in questioned]
+                opened.close()
+                again = gallery(limit)
+                from_file_s = await time_search(again, questioned[0]) if limit == 0 else float("nan")
+                again.close()
+                measured.append(Stored(count, kind, loaded_s, from_file_s, search_s))
+            return measured
+        finally:
+            store.close()
+
+
+def print_refreshes(counts: list[int]) -> None:
+    """Print the first table."""
+    print(f"\nAn exhaustive index, {REFERENCES} references of {DIMENSION} dimensions each, SQLite:\n")
+    print("| signers | loaded, s | all changed, s | for each changed signer, ms | nothing changed, s |")
+    print("|---:|---:|---:|---:|---:|")
+    for count in counts:
+        loaded, changed, unchanged = asyncio.run(measure(count))
+        print(f"| {count:,} | {loaded:.2f} | {changed:.2f} | {1e3 * changed / count:.3f} | {unchanged:.3f} |")
+
+
+def print_stored(rows: list[Stored]) -> None:
+    """Print the second table."""
+    print("| signers | index | loaded from the store, s | from its file, s | search, ms: p50 | p99 |")
+    print("|---:|---|---:|---:|---:|---:|")
+    for row in rows:
+        from_file = "" if np.isnan(row.from_file_s) else f"{row.from_file_s:.2f}"
+        p50, p99 = (1e3 * np.quantile(row.search_s, q) for q in (0.5, 0.99))
+        print(f"| {row.signers:,} | {row.kind} | {row.loaded_s:.1f} | {from_file} | {p50:.1f} | {p99:.1f} |")
+
+
 def main() -> None:
-    """Parse the command line and print the table."""
+    """Parse the command line and print the tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--signers", type=int, nargs="+", default=[1_000, 10_000])
+    parser.add_argument("--signers", type=int, nargs="*", default=[1_000, 10_000])
+    parser.add_argument("--stored", type=int, nargs="*", default=[10_000])
+    parser.add_argument("--index", type=int, nargs="*", default=[10_000, 100_000])
+    parser.add_argument("--queries", type=int, default=100)
+    parser.add_argument("--weights", type=Path, default=RELEASED_WEIGHTS)
     args = parser.parse_args()
+    torch.set_num_threads(1)
+    print(f"`python -m benchmarks.identify {' '.join(sys.argv[1:])}`")
+    if args.signers:
+        print_refreshes(args.signers)
+    if not args.stored and not args.index:
+        return
+    embedder = Embedder.load(args.weights, "cpu")
+    base = people(WeightsFeatures(args.weights, InkCache(), device="cpu"))
+    population = Population(base, REFERENCES + 1, embedder.candidate_vectors)
     print(
-        f"`python -m benchmarks.identify`, {REFERENCES} references of {DIMENSION} dimensions each, SQLite\n"
+        f"\nSynthetic signers like {base.source}, {REFERENCES} references of {embedder.dimension} dimensions each.\n"
     )
-    print("| signers | loaded, s | all changed, s | for each changed signer, ms | nothing changed, s |")
-    print("|---:|---:|---:|---:|---:|")
-    for count in args.signers:
-        loaded, changed, unchanged = asyncio.run(measure(count))
-        print(f"| {count:,} | {loaded:.2f} | {changed:.2f} | {1e3 * changed / count:.3f} | {unchanged:.3f} |")
+    stored = [
+        row
+        for count in args.stored
+        for row in asyncio.run(measure_stored(count, population, embedder, args.queries))
+    ]
+    if stored:
+        print_stored(stored)
+        print()
+    rows = [candidates.measure(population, embedder, count, args.queries) for count in args.index]
+    if rows:
+        candidates.print_table(rows)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from importlib.metadata import entry_points, version
 
@@ -21,6 +22,12 @@ def test_commands_are_installed(command: str) -> None:
 def test_there_is_one_version() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["version"] == version("countersign") == create_app(Settings(_env_file=None)).version
+
+
+def test_an_installation_without_extras_needs_neither_clusters_nor_columnar_files() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    required = {re.split(r"[^a-z0-9-]", line.lower())[0] for line in project["dependencies"]}
+    assert not required & {"ray", "pgvector", "pyarrow", "usearch"}
 
 
 def test_the_wheel_has_every_package_and_the_default_weights() -> None:

@@ -1,156 +1,90 @@
-"""An in-memory index of all enrolled templates, for identification.
+"""The indexes of enrolled signers, for identification: one for each tenant, kept current with the store.
 
-For each tenant, one matrix holds the search vectors of all templates. Before each search the tenant's change counter
-is read (`app.store.change_counters`). If any process has raised it, the changed signers are read again; the cost
-grows with the number of changed signers, not with the number of enrolled ones.
+Before each search the tenant's change counter is read (`app.store.change_counters`). If any process has raised it,
+the changed signers are read again; the cost grows with the number of changed signers, not with the number of enrolled
+ones. A tenant with few signers has an :class:`~app.services.exhaustive_index.ExhaustiveIndex`, one with many a
+:class:`~app.services.candidate_index.CandidateIndex`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import threading
+import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from app.store import change_counters, references
+from app.services import candidate_index
+from app.services.candidate_index import CandidateIndex
+from app.services.exhaustive_index import (
+    Changes,
+    Entry,
+    ExhaustiveIndex,
+    Matrix,
+    Neighbours,
+    Reduce,
+)
+from app.store import change_counters, index_snapshots, references
+from app.store.index_snapshots import IndexSnapshots, SnapshotUnusable
 from app.store.references import Indexed
 from app.store.store import Store
 
-Matrix = NDArray[np.float32]
-SearchVectors = Callable[[Matrix], Matrix]
-"""(n, dimension) templates to (n, c) vectors whose Euclidean distances rank like those of the model."""
-
+T = TypeVar("T")
 PAGE = 500
 """Maximum number of signers read from the store in one statement."""
+CANDIDATES = 200
+"""Minimum number of signers that a candidate index proposes; their exact distances are computed."""
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One signer in the gallery.
+class Reductions:
+    """How templates (n, dimension) are reduced: to search vectors of all references, and to candidate vectors.
 
     Attributes
     ----------
-    key : str
-        Distinguishes the signer from erased signers with the same id.
-    signer_id : str
-    target_far, fixed_threshold : float or None
-        The signer's own policy.
-    templates : (k, dimension) float16 or None
-        None when a reference has no template of the model in use, or one that cannot be decrypted.
+    search, candidate : callable
+        :meth:`~model.networks.embedder.Embedder.search_vectors` and
+        :meth:`~model.networks.embedder.Embedder.candidate_vectors`.
     """
 
-    key: str
-    signer_id: str
-    target_far: float | None
-    fixed_threshold: float | None
-    templates: NDArray[np.float16] | None
+    search: Reduce
+    candidate: Reduce
 
 
-@dataclass(frozen=True)
-class Neighbours:
-    """The signers nearest to a template, best first, with the number of signers compared and skipped."""
+@dataclass
+class _Tenant:
+    """The index of one tenant.
 
-    entries: tuple[Entry, ...]
-    compared: int
-    skipped: int
-
-
-class _TenantIndex:
-    """The signers of one tenant, and the matrix of their search vectors.
-
-    The rows of a changed signer are appended; the old rows get an infinite distance, and are removed once they are
-    half of all rows. Not thread-safe: use it while holding :attr:`lock`.
+    Attributes
+    ----------
+    lock : asyncio.Lock
+        Held by a search or a refresh until its thread ends.
+    guard : threading.Lock
+        Held for each access to the index, so that an erasure need not wait until a long refresh has ended.
+    sequence : int
+        The change counter up to which the index is current.
+    erased : set of str
+        Keys that were erased while a refresh, which may have read them before, was running.
+    erasures, saved : int
+        Number of erasures, and the sequence of the last snapshot.
     """
 
-    def __init__(self) -> None:
-        self.lock = asyncio.Lock()
-        self.sequence = 0  # the change counter up to which the index is current
-        self._slots: dict[str, int] = {}  # by signer key: index into _entries and _rows
-        self._entries: list[Entry | None] = []
-        self._rows: list[slice] = []  # by slot: rows of the arrays below
-        self._vectors: Matrix = np.zeros((0, 0), np.float32)
-        self._squares: Matrix = np.zeros(0, np.float32)
-        self._owners: NDArray[np.int64] = np.zeros(0, np.int64)
-        self._used = 0
-        self._stale = 0
-
-    def replace(self, key: str, entry: Entry | None, vectors: Matrix) -> None:
-        """Replace a signer's entry and search vectors (k, c); an `entry` of None removes the signer."""
-        slot = self._slots.pop(key, None)
-        if slot is not None:
-            rows = self._rows[slot]
-            self._squares[rows] = np.inf
-            self._entries[slot] = None
-            self._stale += rows.stop - rows.start
-        if entry is not None:
-            slot = self._slots[key] = len(self._entries)
-            self._entries.append(entry)
-            self._rows.append(self._append(slot, vectors))
-
-    def compact(self) -> None:
-        """Remove stale rows and empty slots, once either are half of all."""
-        if 2 * self._stale <= self._used and 2 * len(self._slots) >= len(self._entries):
-            return
-        live_rows = [self._rows[slot] for slot in self._slots.values()]
-        sizes = [rows.stop - rows.start for rows in live_rows]
-        vectors = np.concatenate([self._vectors[:0], *(self._vectors[rows] for rows in live_rows)])
-        entries = [self._entries[slot] for slot in self._slots.values()]
-        ends = np.cumsum(sizes, dtype=np.int64)
-        self._vectors = vectors
-        self._squares = np.einsum("ij,ij->i", vectors, vectors)
-        self._owners = np.repeat(np.arange(len(sizes)), sizes)
-        self._used, self._stale = len(vectors), 0
-        self._rows = [slice(int(end) - size, int(end)) for end, size in zip(ends, sizes, strict=True)]
-        self._entries = entries
-        self._slots = {key: slot for slot, key in enumerate(self._slots)}
-
-    def nearest(self, vector: Matrix, count: int, among: Collection[str] | None) -> Neighbours:
-        """Find the `count` signers with a reference nearest to a search vector (c,), among some or all."""
-        candidates = [
-            (slot, entry)
-            for slot, entry in enumerate(self._entries)
-            if entry is not None and (among is None or entry.signer_id in among)
-        ]
-        compared = [(slot, entry) for slot, entry in candidates if entry.templates is not None]
-        skipped = len(candidates) - len(compared)
-        if not compared:
-            return Neighbours((), 0, skipped)
-        used = slice(0, self._used)
-        # |a - b|^2 = |b|^2 - 2 a.b + const is enough for ranking; the caller computes exact distances.
-        row_distances = self._squares[used] - 2.0 * (self._vectors[used] @ vector)
-        slot_distances = np.full(len(self._entries), np.inf, np.float32)
-        np.minimum.at(slot_distances, self._owners[used], row_distances)
-        distances = slot_distances[[slot for slot, _ in compared]]
-        count = min(count, len(compared))
-        best = np.argpartition(distances, count - 1)[:count] if count else np.zeros(0, np.int64)
-        best = best[np.argsort(distances[best], kind="stable")]
-        return Neighbours(tuple(compared[index][1] for index in best), len(compared), skipped)
-
-    def _append(self, slot: int, vectors: Matrix) -> slice:
-        end = self._used + len(vectors)
-        if len(vectors) and end > len(self._squares):
-            capacity = max(end, 2 * self._used, 64)
-            grown = np.zeros((capacity, vectors.shape[1]), np.float32)
-            if self._used:
-                grown[: self._used] = self._vectors[: self._used]
-            self._vectors = grown
-            self._squares = np.concatenate(
-                [self._squares[: self._used], np.zeros(capacity - self._used, np.float32)]
-            )
-            self._owners = np.concatenate(
-                [self._owners[: self._used], np.zeros(capacity - self._used, np.int64)]
-            )
-        rows = slice(self._used, end)
-        if len(vectors):
-            self._vectors[rows] = vectors
-            self._squares[rows] = np.einsum("ij,ij->i", vectors, vectors)
-            self._owners[rows] = slot
-        self._used = end
-        return rows
+    index: ExhaustiveIndex | CandidateIndex
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    guard: threading.Lock = field(default_factory=threading.Lock)
+    sequence: int = 0
+    erased: set[str] = field(default_factory=set)
+    erasures: int = 0
+    saved: int = -1
 
 
 class Gallery:
@@ -165,79 +99,220 @@ class Gallery:
     store : Store
     model_version : str
         Only templates of this model are indexed.
-    search_vectors : callable
-        :meth:`model.networks.embedder.Embedder.search_vectors`.
+    reductions : Reductions
+    exhaustive_signers : int
+        Number of signers of a tenant up to which every search compares all of them.
+    snapshots : IndexSnapshots or None
+        Where candidate indexes are kept over a restart; None: in memory only.
     threads : int
         Number of tenants whose indexes are searched or refreshed concurrently.
     """
 
     def __init__(
-        self, store: Store, model_version: str, search_vectors: SearchVectors, threads: int = 2
+        self,
+        store: Store,
+        model_version: str,
+        reductions: Reductions,
+        exhaustive_signers: int,
+        snapshots: IndexSnapshots | None = None,
+        threads: int = 2,
     ) -> None:
         self._store = store
         self._model_version = model_version
-        self._search_vectors = search_vectors
-        self._indexes: dict[str, _TenantIndex] = {}
+        self._reductions = reductions
+        self._limit = exhaustive_signers
+        self._snapshots = snapshots
+        self._tenants: dict[str, _Tenant] = {}
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="gallery")
+        self._warned = False
+        if snapshots is not None:
+            snapshots.delete_temporary()
 
     async def nearest(
         self, tenant_id: str, template: Matrix, count: int, among: Collection[str] | None = None
     ) -> Neighbours:
-        """Find the `count` signers with a reference nearest to `template` (dimension,), among some or all.
+        """Find the `count` signers nearest to `template` (dimension,), among some or all.
 
-        The result reflects every change committed before this call.
+        The result reflects every change committed before this call. It has at least :data:`CANDIDATES` signers, in
+        no order, when the tenant has a candidate index.
         """
-        index = self._indexes.setdefault(tenant_id, _TenantIndex())
-        await index.lock.acquire()
-        try:
-            search = asyncio.get_running_loop().run_in_executor(
-                self._threads, self._search, tenant_id, index, template, count, among
-            )
-        except BaseException:
-            index.lock.release()
-            raise
-        # The thread continues when the caller is cancelled, so the lock is held until the thread ends.
-        search.add_done_callback(lambda _: index.lock.release())
-        return await asyncio.shield(search)
+        return await self._run(tenant_id, partial(self._search, template=template, count=count, among=among))
+
+    async def maintain(self) -> None:
+        """Refresh the indexes of tenants with many signers, and save those that have changed."""
+        for tenant_id in await self._store.read(change_counters.tenants):
+            if await self._store.read(change_counters.count, tenant_id) > self._limit:
+                await self._run(tenant_id, self._refresh_and_save)
+
+    async def erase(self, tenant_id: str, signer_key: str) -> None:
+        """Remove a signer, after the erasure of the signer or of a reference was committed.
+
+        A signer who still has references is added again by the next search.
+        """
+        await asyncio.to_thread(self._erase, tenant_id, signer_key)
 
     def close(self) -> None:
-        """Wait for running searches to finish."""
+        """Wait for running searches to finish, and save the indexes that have changed."""
         self._threads.shutdown(wait=True)
+        for tenant_id, tenant in self._tenants.items():
+            self._save(tenant_id, tenant)
+
+    async def _run(self, tenant_id: str, work: Callable[[str, _Tenant], T]) -> T:
+        tenant = self._tenants.setdefault(tenant_id, _Tenant(ExhaustiveIndex(self._reductions.search)))
+        await tenant.lock.acquire()
+        try:
+            running = asyncio.get_running_loop().run_in_executor(self._threads, work, tenant_id, tenant)
+        except BaseException:
+            tenant.lock.release()
+            raise
+        # The thread continues when the caller is cancelled, so the lock is held until the thread ends.
+        running.add_done_callback(lambda _: tenant.lock.release())
+        return await asyncio.shield(running)
 
     def _search(
-        self, tenant_id: str, index: _TenantIndex, template: Matrix, count: int, among: Collection[str] | None
+        self, tenant_id: str, tenant: _Tenant, template: Matrix, count: int, among: Collection[str] | None
     ) -> Neighbours:
-        vector = self._search_vectors(template[None])[0]
-        self._refresh(tenant_id, index)
-        return index.nearest(vector, count, among)
+        self._refresh(tenant_id, tenant)
+        index = tenant.index
+        if isinstance(index, ExhaustiveIndex):
+            with tenant.guard:
+                return index.nearest(template, count, among)
+        if among is not None:
+            named = ExhaustiveIndex(self._reductions.search)
+            named.apply(self._read(references.for_index_by_id, tenant_id, sorted(among)))
+            return named.nearest(template, count)
+        with tenant.guard:
+            keys = index.nearest(template, max(count, CANDIDATES))
+            compared, skipped = len(index), len(index.skipped)
+        entries = self._read(references.for_index, tenant_id, keys).values()
+        readable = tuple(entry for entry in entries if entry.templates is not None)
+        return Neighbours(readable, compared, skipped)
 
-    def _refresh(self, tenant_id: str, index: _TenantIndex) -> None:
+    def _refresh(self, tenant_id: str, tenant: _Tenant) -> None:
+        with tenant.guard:
+            tenant.erased.clear()
+        if tenant.sequence == 0:
+            self._restore(tenant_id, tenant)
         sequence = self._store.read_now(change_counters.sequence, tenant_id)
-        if sequence == index.sequence:
+        if sequence == tenant.sequence:
             return
         # Changes committed from here on have a larger number and are read (possibly again) at the next refresh.
-        keys = self._store.read_now(change_counters.changed_since, tenant_id, index.sequence)
+        keys = self._store.read_now(change_counters.changed_since, tenant_id, tenant.sequence)
+        self._choose_index(tenant, keys)
+        started, is_new = time.monotonic(), tenant.sequence == 0
         for start in range(0, len(keys), PAGE):
             page = keys[start : start + PAGE]
-            rows = self._store.read_now(references.for_index, tenant_id, self._model_version, page)
-            by_key = {key: list(group) for key, group in groupby(rows, key=lambda row: row.key)}
-            for key in page:
-                self._replace(index, key, by_key.get(key, []))
-        index.compact()
-        index.sequence = sequence
+            changes: Changes = dict.fromkeys(page) | self._read(references.for_index, tenant_id, page)
+            with tenant.guard:
+                tenant.index.apply({key: row for key, row in changes.items() if key not in tenant.erased})
+        if isinstance(tenant.index, ExhaustiveIndex):
+            tenant.index.compact()
+        elif is_new:
+            _log.info("indexed %d signers in %.1f s", len(tenant.index), time.monotonic() - started)
+        tenant.sequence = sequence
 
-    def _replace(self, index: _TenantIndex, key: str, rows: Sequence[Indexed]) -> None:
-        present = [row.template for row in rows if row.template is not None]
-        is_complete = len(present) == len(rows) > 0
-        templates = np.stack(present) if is_complete else None
-        vectors = np.zeros((0, 0), np.float32) if templates is None else self._search_vectors(templates)
-        entry = None
-        if rows:
-            entry = Entry(
-                key,
-                rows[0].signer_id,
-                rows[0].target_far,
-                rows[0].fixed_threshold,
-                None if templates is None else templates.astype(np.float16),
-            )
-        index.replace(key, entry, vectors)
+    def _choose_index(self, tenant: _Tenant, changed: Sequence[str]) -> None:
+        """Change to a candidate index when the tenant has more signers than an exhaustive search compares."""
+        present = tenant.index
+        if not isinstance(present, ExhaustiveIndex):
+            return
+        signers = len(present) + sum(key not in present for key in changed)
+        if signers <= self._limit:
+            return
+        if not candidate_index.is_available():
+            if not self._warned:
+                _log.warning(
+                    "a tenant has more than %d signers: install the extra `index` (pip install 'countersign[index]') "
+                    "to identify signatures faster and with less memory",
+                    self._limit,
+                )
+            self._warned = True
+            return
+        index = CandidateIndex(self._reductions.candidate)
+        entries = list(present.entries())
+        for start in range(0, len(entries), PAGE):
+            index.apply({entry.key: entry for entry in entries[start : start + PAGE]})
+        with tenant.guard:
+            tenant.index = index
+            # An exhaustive index has no snapshot. Signers who were erased meanwhile are still in the copy.
+            for key in tenant.erased:
+                index.erase(key)
+
+    def _read(
+        self, query: Callable[..., list[Indexed]], tenant_id: str, names: Sequence[str]
+    ) -> dict[str, Entry]:
+        """Read signers from the store, by their keys."""
+        rows = self._store.read_now(query, tenant_id, self._model_version, names)
+        return {key: _entry(list(group)) for key, group in groupby(rows, key=lambda row: row.key)}
+
+    def _erase(self, tenant_id: str, signer_key: str) -> None:
+        tenant = self._tenants.get(tenant_id)
+        if tenant is not None:
+            with tenant.guard:
+                tenant.erased.add(signer_key)
+                tenant.erasures += 1
+                tenant.saved = -1
+                if isinstance(tenant.index, CandidateIndex):
+                    tenant.index.erase(signer_key)
+                else:
+                    tenant.index.apply({signer_key: None})
+        if self._snapshots is not None:
+            try:
+                self._snapshots.delete(tenant_id)
+            except OSError as error:
+                _log.error("an index file with an erased signer could not be deleted: %s", error)
+
+    def _refresh_and_save(self, tenant_id: str, tenant: _Tenant) -> None:
+        self._refresh(tenant_id, tenant)
+        self._save(tenant_id, tenant)
+
+    def _restore(self, tenant_id: str, tenant: _Tenant) -> None:
+        """Load the snapshot of a tenant, if there is one and it is of this store and model."""
+        if self._snapshots is None or not candidate_index.is_available():
+            return
+        try:
+            found = self._snapshots.read(tenant_id)
+            if found is None:
+                return
+            position, content = found
+            if not self._store.read_now(index_snapshots.is_of_this_history, tenant_id, position):
+                raise SnapshotUnusable("it is not of this store")
+            index = CandidateIndex.load(content, self._reductions.candidate)
+        except SnapshotUnusable as error:
+            _log.warning("a file of an index cannot be used and is built again: %s", error)
+            return
+        with tenant.guard:
+            tenant.index = index
+            tenant.sequence = tenant.saved = position.sequence
+            for key in tenant.erased:
+                index.erase(key)
+
+    def _save(self, tenant_id: str, tenant: _Tenant) -> None:
+        """Write the snapshot of a changed candidate index. Failures are logged: the file only saves time."""
+        snapshots, index = self._snapshots, tenant.index
+        if snapshots is None or not isinstance(index, CandidateIndex) or tenant.saved == tenant.sequence:
+            return
+        prepared: Path | None = None
+        try:
+            position = self._store.read_now(index_snapshots.position, tenant_id, tenant.sequence)
+            with tenant.guard:
+                erasures, content = tenant.erasures, index.dump()
+            prepared = snapshots.prepare(tenant_id, position, content)
+            with tenant.guard:
+                if erasures == tenant.erasures:  # otherwise the file has a signer who was erased meanwhile
+                    snapshots.publish(tenant_id, prepared)
+                    tenant.saved = position.sequence
+                    prepared = None
+        except OSError as error:
+            _log.warning("the file of an index could not be written: %s", error)
+        finally:
+            if prepared is not None:
+                prepared.unlink(missing_ok=True)
+
+
+def _entry(rows: Sequence[Indexed]) -> Entry:
+    present = [row.template for row in rows if row.template is not None]
+    is_complete = len(present) == len(rows)
+    templates = np.stack(present) if is_complete else None
+    first = rows[0]
+    return Entry(first.key, first.signer_id, first.target_far, first.fixed_threshold, templates)

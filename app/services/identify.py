@@ -14,7 +14,7 @@ from app.domain.errors import NobodyEnrolled, SignerErased, SignerNotFound
 from app.domain.records import KnownForgeries, ResultWarning, Upload, Vector
 from app.services.core import Core
 from app.services.decision import NO_FORGERIES, compute_comparison, resolve_policy
-from app.services.gallery import Entry
+from app.services.exhaustive_index import Entry
 from app.services.preparation import Signature, read_signature
 from app.services.warnings import make_warning
 from app.store import forgeries, signer_locks, signers
@@ -141,19 +141,23 @@ def _rank_exactly(
     known: Mapping[str, KnownForgeries],
 ) -> list[tuple[str, Candidate]]:
     """Compute exact distances and judge the `top_k` nearest signers; return their keys too, best first."""
-    measured: list[tuple[float, str, Entry, Vector]] = []
-    for entry in entries:
-        if entry.templates is not None:
-            templates = entry.templates.astype(np.float32)
-            to_references = core.embedder.compare(questioned[None], templates)[0]
-            fitted = core.embedder.calibration.at(len(to_references))
-            measured.append((float(fitted.rule.distance(to_references)), entry.signer_id, entry, templates))
-    measured.sort(key=lambda row: row[:2])
+    present = [entry for entry in entries if entry.templates is not None]
+    templates = [np.asarray(entry.templates, np.float32) for entry in present]
+    if not present:
+        return []
+    distances = core.embedder.compare_one(questioned, np.concatenate(templates))
+    ends = np.cumsum([len(rows) for rows in templates])
+    measured: list[tuple[float, str, int]] = []
+    for number, to_references in enumerate(np.split(distances, ends[:-1])):
+        fitted = core.embedder.calibration.at(len(to_references))
+        measured.append((float(fitted.rule.distance(to_references)), present[number].signer_id, number))
+    measured.sort()
     ranked = []
-    for _, _, entry, templates in measured[:top_k]:
+    for _, _, number in measured[:top_k]:
+        entry = present[number]
         policy = resolve_policy(core, entry.target_far, entry.fixed_threshold)
         forged = known.get(entry.key, NO_FORGERIES)
-        comparison = compute_comparison(core, questioned, templates, policy, forged)
+        comparison = compute_comparison(core, questioned, templates[number], policy, forged)
         verdict = comparison.verdict
         candidate = Candidate(
             entry.signer_id,
@@ -161,7 +165,7 @@ def _rank_exactly(
             verdict.distance,
             verdict.threshold,
             verdict.log_likelihood_ratio,
-            len(templates),
+            len(templates[number]),
         )
         ranked.append((entry.key, candidate))
     return ranked

@@ -17,6 +17,7 @@ from app.store.encryption.data_keys import load_data_keys
 from app.store.engine import engine_as_it_is
 from app.store.erasure import tombstones
 from app.store.erasure.log import ErasureLog
+from app.store.index_snapshots import IndexSnapshots
 from app.store.store import Store
 
 _log = logging.getLogger(__name__)
@@ -73,6 +74,14 @@ def _check_location(database_url: str) -> None:
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StartRefused(f"The store {database_url} cannot be opened for writing: {error}.") from error
+
+
+def open_snapshots(settings: Settings, store: Store, model_version: str) -> IndexSnapshots | None:
+    """Return the folder of candidate indexes beside the SQLite file; None when they stay in memory."""
+    url = make_url(settings.database_url)
+    if settings.index_files == "none" or url.get_backend_name() != "sqlite" or not url.database:
+        return None
+    return IndexSnapshots(Path(f"{url.database}.indexes"), store.cipher.keys, model_version)
 
 
 def erasure_log(settings: Settings) -> ErasureLog | None:

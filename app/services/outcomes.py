@@ -70,7 +70,9 @@ class _Remembered:
 async def record_outcome(
     core: Core, tenant_id: str, verification_id: str, outcome: str, note: str | None
 ) -> Verification:
-    """Record the outcome of a verification and close its case; ``forged`` makes it a known forgery if its template or image is kept.
+    """Record the outcome of a verification and close its case.
+
+    ``forged`` makes it a known forgery if its template or image is kept.
 
     Raises
     ------

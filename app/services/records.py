@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from sqlalchemy.orm import Session
 
 from app.domain.audit_chain import Entry
@@ -41,6 +43,7 @@ async def set_policy(core: Core, tenant_id: str, signer_id: str, policy: dict[st
 async def erase_signer(core: Core, tenant_id: str, signer_id: str) -> bool:
     """Permanently erase a signer with all images and templates; return False when there was none."""
     entry = core.trail.entry("erase-signer")
+    erased_keys: list[str] = []
 
     def erase(session: Session) -> Erasure | None:
         locked = signer_locks.lock_by_id_exclusively(session, tenant_id, signer_id)
@@ -48,9 +51,10 @@ async def erase_signer(core: Core, tenant_id: str, signer_id: str) -> bool:
             return None
         erasure = signers.erase(session, locked)
         core.trail.append(session, entry, locked.key)
+        erased_keys.append(locked.key)
         return erasure
 
-    return await core.store.erase(erase) is not None
+    return await _erase(core, tenant_id, erase, erased_keys)
 
 
 async def list_references(
@@ -88,14 +92,29 @@ async def get_reference_image(
 async def erase_reference(core: Core, tenant_id: str, signer_id: str, reference_id: str) -> bool:
     """Permanently erase a reference with its image and templates; return False when there was none."""
     entry = core.trail.entry("erase-reference", record_id=reference_id)
+    changed_keys: list[str] = []
 
     def erase(session: Session) -> Erasure | None:
         erasure = references.erase(session, tenant_id, signer_id, reference_id)
         if erasure is not None:
-            core.trail.append(session, entry, audit.subject_of(session, tenant_id, signer_id))
+            signer_key = audit.subject_of(session, tenant_id, signer_id)
+            core.trail.append(session, entry, signer_key)
+            if signer_key is not None:
+                changed_keys.append(signer_key)
         return erasure
 
-    return await core.store.erase(erase) is not None
+    return await _erase(core, tenant_id, erase, changed_keys)
+
+
+async def _erase(
+    core: Core, tenant_id: str, erase: Callable[[Session], Erasure | None], signer_keys: list[str]
+) -> bool:
+    """Run an erasure, and remove the signers whose keys it adds to `signer_keys` from the index in memory."""
+    try:
+        return await core.store.erase(erase) is not None
+    finally:  # also when the erasure was committed but not logged
+        for signer_key in set(signer_keys):
+            await core.gallery.erase(tenant_id, signer_key)
 
 
 async def list_verifications(

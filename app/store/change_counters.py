@@ -8,7 +8,7 @@ value they have seen.
 
 from __future__ import annotations
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from app.store.tables import ChangeRow, TenantRow
@@ -42,6 +42,12 @@ def changed_since(session: Session, tenant_id: str, seen: int) -> list[str]:
             select(ChangeRow.signer_key).where(ChangeRow.tenant_id == tenant_id, ChangeRow.sequence > seen)
         )
     )
+
+
+def count(session: Session, tenant_id: str) -> int:
+    """Count the signers that a tenant ever enrolled, including erased ones."""
+    counted = select(func.count()).select_from(ChangeRow).where(ChangeRow.tenant_id == tenant_id)
+    return session.scalar(counted) or 0
 
 
 def tenants(session: Session) -> list[str]:

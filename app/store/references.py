@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, bindparam, delete, select
+from sqlalchemy import ColumnElement, Row, Select, bindparam, delete, select
 from sqlalchemy.orm import Session
 
 from app.domain.errors import (
@@ -319,6 +319,19 @@ def for_index(
     signer_keys : sequence of str
         A few hundred at most: each is a parameter of the statement.
     """
+    return _for_index(session, tenant_id, model_version, SignerRow.key.in_(signer_keys))
+
+
+def for_index_by_id(
+    session: Session, tenant_id: str, model_version: str, signer_ids: Sequence[str]
+) -> list[Indexed]:
+    """Like :func:`for_index`, for signers given by their ids, a few hundred at most."""
+    return _for_index(session, tenant_id, model_version, SignerRow.signer_id.in_(signer_ids))
+
+
+def _for_index(
+    session: Session, tenant_id: str, model_version: str, which: ColumnElement[bool]
+) -> list[Indexed]:
     query: Any = (
         select(
             SignerRow.key,
@@ -335,7 +348,7 @@ def for_index(
             (TemplateRow.reference_id == ReferenceRow.reference_id)
             & (TemplateRow.model_version == model_version),
         )
-        .where(SignerRow.tenant_id == tenant_id, SignerRow.key.in_(signer_keys))
+        .where(SignerRow.tenant_id == tenant_id, which)
         .order_by(SignerRow.key, ReferenceRow.reference_id)
     )
     return [_indexed(session, tenant_id, model_version, row) for row in session.execute(query)]

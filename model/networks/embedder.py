@@ -34,6 +34,12 @@ HALF_TOLERANCE = 0.005
 COMPARED_AT_ONCE = 64
 """Rows and columns that local matching compares in one pass; it limits intermediate tables to a few megabytes."""
 
+COMPARED_WITH_ONE = 256
+"""References that local matching compares with one embedding in one pass."""
+
+CANDIDATE_BLOCKS = (2, 7)
+"""Rows and columns of the blocks of cells in a vector of :meth:`Embedder.candidate_vectors`."""
+
 _log = logging.getLogger(__name__)
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -182,6 +188,25 @@ class Embedder:
                     table[block] = squares.clamp_min(0.0).sqrt().cpu().numpy()
         return table
 
+    def compare_one(
+        self, questioned: NDArray[np.floating], references: NDArray[np.floating]
+    ) -> NDArray[np.float64]:
+        """Compute the distances of one embedding (d,) to many (k, d): (k,) float64; thread-safe.
+
+        They are those of :meth:`compare`, up to rounding, in about a quarter of the time for local matching.
+        """
+        if not isinstance(self._network, LocalNetwork):
+            return np.asarray(self.compare(questioned[None], references)[0])
+        one = torch.from_numpy(np.asarray(questioned, dtype=np.float32)).to(self.device)
+        many = torch.from_numpy(np.asarray(references, dtype=np.float32)).to(self.device)
+        distances = np.empty(len(many), dtype=np.float64)
+        with torch.inference_mode():
+            for row in range(0, len(many), COMPARED_WITH_ONE):
+                block = slice(row, row + COMPARED_WITH_ONE)
+                squares = self._network.matching.one_to_many(one, many[block])
+                distances[block] = squares.clamp_min(0.0).sqrt().cpu().numpy()
+        return distances
+
     def compare_among(self, references: NDArray[np.floating]) -> NDArray[np.float64]:
         """Compute the distances among embeddings: (k, d) to (k, k) float64, symmetric, zeros on the diagonal."""
         if not isinstance(self._network, LocalNetwork):
@@ -204,6 +229,21 @@ class Embedder:
         if self.metric == "cosine":
             vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.float32(1e-12))
         return np.asarray(vectors, dtype=np.float32)
+
+    def candidate_vectors(self, embeddings: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Compute short vectors for an index of candidates among very many: (n, d) to (n, c) float32.
+
+        They are coarser than :meth:`search_vectors`. For local matching, cells are averaged in 2 x 7 blocks. On
+        people whom the network has not seen, this finds as many signers as principal components or linear
+        discriminants of such a length do, and needs no training (``python -m benchmarks.reductions``).
+        """
+        if not isinstance(self._network, LocalNetwork):
+            return self.search_vectors(embeddings)
+        rows, columns = self._network.matching.grid
+        vectors = torch.from_numpy(np.asarray(embeddings, dtype=np.float32)[:, :-1])
+        cells = vectors.reshape(len(vectors), rows, columns, -1).permute(0, 3, 1, 2)
+        blocks = torch.nn.functional.adaptive_avg_pool2d(cells, CANDIDATE_BLOCKS)
+        return np.asarray(blocks.permute(0, 2, 3, 1).flatten(1).numpy(), dtype=np.float32)
 
     def warm_up(self) -> None:
         """Embed single images and a batch, so that lazy initialisation does not delay the first request."""

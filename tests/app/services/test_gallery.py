@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from app.services.gallery import PAGE, Entry, Gallery, _TenantIndex
+from app.services.exhaustive_index import Entry, ExhaustiveIndex
+from app.services.gallery import PAGE, Gallery, Reductions
 from app.store import change_counters, references
 from app.store.references import Indexed
 
@@ -47,7 +49,11 @@ class FakeStore:
 
 
 def opened(store: FakeStore) -> Gallery:
-    return Gallery(store, "tiny@0", lambda rows: np.asarray(rows, np.float32))  # type: ignore[arg-type]  # a stand-in
+    return Gallery(store, "tiny@0", Reductions(unchanged, unchanged), 10**9)  # type: ignore[arg-type]  # a stand-in
+
+
+def unchanged(rows: NDArray[np.floating]) -> NDArray[np.float32]:
+    return np.asarray(rows, np.float32)
 
 
 def found(gallery: Gallery, tenant_id: str, template: list[float], count: int = 3) -> list[str]:
@@ -87,16 +93,16 @@ def test_a_change_reads_what_changed_and_nothing_else() -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_any_order_of_changes_ranks_like_a_plain_search(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    index, truth = _TenantIndex(), {}
+    index, truth = ExhaustiveIndex(unchanged), {}
     for _ in range(400):
         key = str(rng.integers(40))
         if rng.random() < 0.3:
             truth.pop(key, None)
-            index.replace(key, None, np.zeros((0, 0), np.float32))
+            index.apply({key: None})
         else:
-            vectors = rng.normal(size=(int(rng.integers(1, 4)), 3)).astype(np.float32)
+            vectors = rng.normal(size=(int(rng.integers(1, 4)), 3)).astype(np.float16)
             truth[key] = vectors
-            index.replace(key, Entry(key, key, None, None, vectors.astype(np.float16)), vectors)
+            index.apply({key: Entry(key, key, None, None, vectors)})
         if rng.random() < 0.2:
             index.compact()
         question = rng.normal(size=3).astype(np.float32)

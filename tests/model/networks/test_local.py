@@ -143,3 +143,15 @@ def test_the_objective_needs_the_network(tmp_path: Path) -> None:
     text = text.replace('metric = "local"', 'metric = "euclidean"')
     with pytest.raises(DataError, match="needs the network local"):
         train(parse_recipe(text), text, tmp_path)
+
+
+@pytest.mark.parametrize("reach", [(1, 1), (2, 1), (0, 0)])
+def test_one_to_many_gives_the_distances_of_the_table(reach: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    matching = LocalMatching((4, 6), 3, reach)
+    with torch.no_grad():
+        matching.log_price.uniform_(-4.0, 0.0)
+    embeddings = torch.randn(9, 4 * 6 * 3 + 1) * 0.3
+    with torch.inference_mode():
+        expected = matching.table(embeddings[:1], embeddings[1:])[0]
+        assert torch.allclose(matching.one_to_many(embeddings[0], embeddings[1:]), expected, rtol=1e-5)

@@ -1,0 +1,25 @@
+"""Why a row or a whole job could not be carried out."""
+
+from __future__ import annotations
+
+from app.domain.errors import CountersignError
+
+
+class BulkRefused(CountersignError):
+    """A bulk job cannot begin or continue; running the command again continues it, once the cause is removed."""
+
+    code = "bulk-refused"
+
+
+class RowRefused(CountersignError):
+    """A row of the manifest cannot be carried out.
+
+    Attributes
+    ----------
+    code : str
+        ``malformed-row`` or ``image-not-found``; rows that the service refuses have the codes of its problems.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code

@@ -1,0 +1,133 @@
+"""Throughput of a bulk verification: ``python -m benchmarks.bulk [--weights FOLDER] [--rows N]``.
+
+An SQLite store is filled with synthetic signers, then the command `bulk verify` runs on a manifest, in a process of
+its own as in use. Beside it stands the computation alone: decoding, isolating the ink and the forward pass of the
+same images one after the other, on one thread. No data sets are needed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from PIL import Image
+from pyarrow import parquet
+
+from app.cpu import usable_cores
+from app.decoding.formats import UploadLimits
+from app.decoding.uploads import read_upload
+from app.settings import RELEASED_WEIGHTS
+from model.networks.embedder import Embedder
+from model.synthetic.writer import Writer
+
+WRITERS = 20
+REFERENCES = 3
+QUESTIONED = 5
+
+
+def write_images(folder: Path) -> None:
+    """Draw the signatures, with the size of a crop at 300 dpi."""
+    for writer in range(WRITERS):
+        for n in range(REFERENCES + QUESTIONED):
+            out = io.BytesIO()
+            Image.fromarray(Writer(writer).genuine_image(n, height_px=250)).save(out, "PNG")
+            (folder / f"{writer}-{n}.png").write_bytes(out.getvalue())
+
+
+def write_manifest(path: Path, images: list[tuple[int, int]]) -> Path:
+    """Write a manifest of (writer, number) pairs."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["signer_id", "image"])
+        rows.writerows([f"w{writer}", f"{writer}-{n}.png"] for writer, n in images)
+    return path
+
+
+def run_bulk(name: str, manifest: Path, folder: Path, weights: Path) -> float:
+    """Run a bulk command; return its seconds, the start of its processes included."""
+    environment = os.environ | {
+        "COUNTERSIGN_DATABASE_URL": f"sqlite:///{folder / 'bench.db'}",
+        "COUNTERSIGN_WEIGHTS": str(weights.resolve()),
+        "COUNTERSIGN_DEVICE": "cpu",
+    }
+    output = folder / f"{name}.parquet"
+    start = time.perf_counter()
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "app",
+            "bulk",
+            name,
+            str(manifest),
+            "-o",
+            str(output),
+            "--images",
+            str(folder),
+        ],
+        env=environment,
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    seconds = time.perf_counter() - start
+    statuses = parquet.read_table(output, columns=["status"]).column("status").to_pylist()
+    if set(statuses) != {"done"}:
+        raise SystemExit(f"{statuses.count('error')} rows of {name} failed")
+    return seconds
+
+
+def run_bare(images: list[tuple[int, int]], folder: Path, weights: Path) -> float:
+    """Return the seconds for one image of the computation alone."""
+    embedder = Embedder.load(weights, "cpu")
+    limits = UploadLimits(max_bytes=10 << 20, max_pixels=40_000_000)
+    contents = [(folder / f"{writer}-{n}.png").read_bytes() for writer, n in images]
+    start = time.perf_counter()
+    for content in contents:
+        grey = read_upload(content, None, limits)
+        embedder.embed(embedder.prepare(grey).canvas[None])
+    return (time.perf_counter() - start) / len(contents)
+
+
+def main() -> None:
+    """Parse the command line and print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--weights", type=Path, default=RELEASED_WEIGHTS)
+    parser.add_argument("--rows", type=int, default=1000)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_images(folder)
+        enrolled = [(writer, n) for writer in range(WRITERS) for n in range(REFERENCES)]
+        asked = [(writer, REFERENCES + n) for n in range(QUESTIONED) for writer in range(WRITERS)]
+        repeated = [asked[n % len(asked)] for n in range(args.rows)]
+        run_bulk("enrol", write_manifest(folder / "enrol.csv", enrolled), folder, args.weights)
+        bare_s = run_bare(asked, folder, args.weights)
+        few_s = run_bulk("verify", write_manifest(folder / "few.csv", asked[:1]), folder, args.weights)
+        (folder / "verify.parquet").unlink()
+        all_s = run_bulk("verify", write_manifest(folder / "all.csv", repeated), folder, args.weights)
+    row_s = (all_s - few_s) / (args.rows - 1)
+    print(f"`python -m benchmarks.bulk --rows {args.rows}`, {usable_cores()} cores, SQLite\n")
+    print(
+        "| rows | start, s | for each row, ms | rows per minute | bare computation on one thread, ms | ratio |"
+    )
+    print("|---:|---:|---:|---:|---:|---:|")
+    print(
+        f"| {args.rows:,} | {few_s:.1f} | {1e3 * row_s:.1f} | {60 / row_s:.0f} | {1e3 * bare_s:.1f} "
+        f"| {row_s / bare_s:.2f} |"
+    )
+
+
+if __name__ == "__main__":
+    main()
