@@ -57,7 +57,7 @@ def test_the_mask_covers_the_signatures_and_nothing_else(faces: Typefaces) -> No
     assert not sheet.signature[~covered].any()
 
 
-@pytest.mark.parametrize("name", ["text", "graphics"])
+@pytest.mark.parametrize("name", ["text", "graphics", "filled-part", "printed-name"])
 def test_pages_without_signatures_have_an_empty_mask(faces: Typefaces, name: str) -> None:
     sheet = LAYOUTS[name][0](Drawer(faces, Drawn(), np.random.default_rng(0)))
     assert not sheet.signature.any()
