@@ -22,6 +22,7 @@ from model.documents.patches import PATCH, Patches
 from model.documents.release import export_onnx
 from model.networks.page import PageNetwork
 from model.preprocessing.extraction import SignatureFinder
+from model.preprocessing.segmenter import Segmenter
 from model.synthetic.writer import Writer
 
 
@@ -114,7 +115,7 @@ def test_opencv_computes_what_torch_computes(tmp_path: Path) -> None:
     padded[:70, :130] = darkness / 255.0
     with torch.inference_mode():
         expected = torch.sigmoid(network(torch.from_numpy(padded)[None, None]))[0, 0, :70, :130].numpy()
-    computed = SignatureFinder(tmp_path / "model.onnx").probability(darkness)
+    computed = Segmenter(tmp_path / "model.onnx").probability(darkness)
     assert np.abs(computed / 255.0 - expected).max() < 0.005
 
 
