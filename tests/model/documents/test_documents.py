@@ -99,6 +99,7 @@ def test_training_resumes_to_the_same_weights(tmp_path: Path, monkeypatch: pytes
     training.train(recipe, "", tmp_path / "whole")
     training.train(recipe, "", tmp_path / "parts", stop_after=2)
     assert not (tmp_path / "parts" / "weights" / "page.json").exists()
+    assert training.release(recipe, "", tmp_path / "parts") == 2
     training.train(recipe, "", tmp_path / "parts")
     whole, parts = (
         (tmp_path / name / "weights" / "model.safetensors").read_bytes() for name in ("whole", "parts")
