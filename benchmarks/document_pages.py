@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.document_elements import logo, stamp
 from model.documents.capture import Captured, photograph, scan
 from model.documents.elements import Drawer
 from model.documents.material import SignatureSource, number, words
@@ -120,7 +121,7 @@ def letter(drawer: Drawer, signature: Pixels | None) -> Sheet:
     """An A4 letter, signed above the printed name, with a footer in columns."""
     sheet = Sheet(210, 297, A4_SCALE)
     face = drawer.face()
-    drawer.logo(sheet, 150, 12, 16)
+    logo(drawer, sheet, 150, 12, 16)
     drawer.paragraph(sheet, 25, 45, 70, 24, face, 10)
     for top in (85, 120, 155):
         drawer.paragraph(sheet, 25, top, 160, 30, face, 10.5)
@@ -159,7 +160,7 @@ def stamped(drawer: Drawer, signature: Pixels | None) -> Sheet:
     sheet.text(52, 31, words(drawer.rng, face, 2).title(), face, 9)
     sheet.text(52, 36, words(drawer.rng, face, 3), face, 7)
     _sign(drawer, sheet, signature, 76, 20)
-    drawer.stamp(sheet, drawer.between(88, 100), drawer.between(18, 30))
+    stamp(drawer, sheet, drawer.between(88, 100), drawer.between(18, 30))
     return sheet
 
 
@@ -235,7 +236,7 @@ def barcode_page(drawer: Drawer) -> Sheet:
     drawer.barcode(sheet, 8, 6, 40, 12)
     drawer.qr(sheet, 60, 6, 24)
     sheet.filled(8, 30, 40, 44)
-    drawer.logo(sheet, 50, 38, 12)
+    logo(drawer, sheet, 50, 38, 12)
     return sheet
 
 

@@ -5,18 +5,17 @@ Lengths are in millimetres.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image
 
-from model.documents.material import SignatureSource, Typeface, Typefaces, number, word, words
+from model.documents.logos import logo
+from model.documents.material import SignatureSource, Typeface, Typefaces, number, penned, word, words
+from model.documents.papers import rulings, screen, spirals, squares, waves
 from model.documents.sheet import Sheet
-
-Floats = NDArray[np.float32]
+from model.documents.stamps import rubber_stamp
 
 LABELS = (
     "Signature",
@@ -97,6 +96,56 @@ class Drawer:
             x, y, text.title(), face, height or self.between(3, 6.5), self.rng, self.between(0.6, 1.0)
         )
 
+    def fill_in(self, sheet: Sheet, x: float, y: float, line: str = "", height: float = 0.0) -> float:
+        """Fill in a field by hand, in one of two manners: a bent font, or a pen; return the width.
+
+        Signatures are drawn with a pen, too: what a field contains is told by where it is, not by how it is drawn.
+        """
+        if self.chance(0.5):
+            return self.handwriting(sheet, x, y, line, height)
+        face = self.faces.handwritten(self.rng) if self.chance(0.6) else self.faces.lettering(self.rng)
+        text = line or (
+            number(self.rng) if self.chance(0.5) else words(self.rng, face, int(self.rng.integers(1, 4)))
+        )
+        ink = penned(text.title(), face, self.rng, self.between(1.5, 5.0))
+        return sheet.place(ink, x, y, height or self.between(3, 6.5), self.between(0.5, 1.0))
+
+    def comb(self, sheet: Sheet, x: float, y: float, cell: float, darkness: float) -> None:
+        """Draw a row of boxes with a figure or a letter, written by hand or printed, in each."""
+        text = number(self.rng).replace(",", "")[:12]
+        by_hand = self.chance(0.7)
+        face = self.faces.handwritten(self.rng) if by_hand else self.face()
+        for index, letter in enumerate(text):
+            left = x + index * cell
+            sheet.rectangle(left, y, left + cell, y + cell * 1.2, 0.2, darkness)
+            if by_hand:
+                sheet.write(
+                    left + cell * self.between(0.05, 0.3),
+                    y + cell * self.between(0.05, 0.3),
+                    letter,
+                    face,
+                    cell * 0.75,
+                    self.rng,
+                    self.between(0.6, 1.0),
+                )
+            else:
+                sheet.text(left + cell * 0.2, y + cell * 0.1, letter, face, cell * 2.2)
+
+    def ticks(self, sheet: Sheet, x: float, y: float, face: Typeface, darkness: float) -> None:
+        """Draw boxes to tick with words beside them; some are ticked by hand."""
+        for index in range(int(self.rng.integers(2, 5))):
+            left = x + index * 28
+            sheet.rectangle(left, y, left + 3, y + 3, 0.3, darkness)
+            if self.chance(0.4):
+                start = (left - self.between(0, 1), y + self.between(0, 2))
+                low = (left + self.between(1, 2), y + self.between(2.5, 4))
+                end = (left + self.between(3, 6), y - self.between(0, 3))
+                sheet.rule(*start, *low, self.between(0.2, 0.6))
+                sheet.rule(*low, *end, self.between(0.2, 0.6))
+            elif self.chance(0.3):
+                sheet.text(left + 0.3, y - 0.7, "X", face, 10)
+            sheet.text(left + 4.5, y - 0.3, word(self.rng, face), face, 8, darkness)
+
     def field(
         self,
         sheet: Sheet,
@@ -121,14 +170,8 @@ class Drawer:
             sheet.text(x - self.between(0, 4), y - self.between(3, 6), "X", face, 11, darkness)
         if self.chance(0.3):
             name = words(rng, face, 2).title()
-            sheet.text(
-                x + self.between(0, width * 0.4),
-                y + self.between(4, 7),
-                name,
-                face,
-                self.between(8, 12),
-                darkness,
-            )
+            points = self.between(8, 18)
+            sheet.text(x + self.between(0, width * 0.4), y + self.between(4, 7), name, face, points, darkness)
         if self.chance(0.25):
             self._date_beside(sheet, x, y, face, darkness)
         if signed:
@@ -139,8 +182,8 @@ class Drawer:
                 width * self.between(0.5, 1.05),
                 height * 1.15,
             )
-        if self.chance(0.12):
-            self.stamp(sheet, x + width * self.between(0.2, 1.1), y - height * self.between(-0.1, 0.8))
+        if self.chance(0.25):
+            self.stamp(sheet, x + width * self.between(0.1, 1.15), y - height * self.between(-0.2, 0.9))
 
     def _base(self, sheet: Sheet, x: float, y: float, width: float, height: float, darkness: float) -> None:
         """Draw the box or the line of a place to sign; at times there is none."""
@@ -155,7 +198,8 @@ class Drawer:
         """Write or print a date to the left of a place to sign."""
         wide = self.between(16, 30)
         if self.chance(0.6):
-            self.handwriting(sheet, x - wide - self.between(1, 8), y - self.between(4, 6), number(self.rng))
+            line = number(self.rng) if self.chance(0.7) else ""
+            self.fill_in(sheet, x - wide - self.between(1, 8), y - self.between(4, 6), line)
         else:
             sheet.text(
                 x - wide - self.between(1, 6), y - 4.5, number(self.rng), face, self.between(9, 12), darkness
@@ -164,46 +208,8 @@ class Drawer:
             sheet.rule(x - wide - 5, y, x - 3, y, 0.25, darkness)
 
     def stamp(self, sheet: Sheet, x: float, y: float) -> None:
-        """Print a rubber stamp, round or rectangular, turned and with gaps."""
-        rng, face = self.rng, self.face()
-        radius = self.between(9, 17) * sheet.scale
-        side = round(2.3 * radius)
-        image = Image.new("L", (side, side), 0)
-        pencil = ImageDraw.Draw(image)
-        middle = side / 2
-        width = max(1, round(0.5 * sheet.scale))
-        if self.chance(0.5):
-            for r in (radius, radius * 0.72):
-                pencil.ellipse([middle - r, middle - r, middle + r, middle + r], outline=255, width=width)
-            text = words(rng, face, 3).upper()[:26]
-            font = face.at(radius * 0.2)
-            for index, letter in enumerate(text):
-                angle = 360.0 * index / max(12, len(text))
-                glyph = Image.new("L", (side, side), 0)
-                ImageDraw.Draw(glyph).text(
-                    (middle, middle - radius * 0.86), letter, fill=255, font=font, anchor="mm"
-                )
-                image.paste(255, (0, 0), glyph.rotate(-angle))
-            pencil.text(
-                (middle, middle), word(rng, face).upper(), fill=255, font=face.at(radius * 0.3), anchor="mm"
-            )
-        else:
-            high = radius * self.between(0.4, 0.7)
-            pencil.rectangle(
-                [middle - radius, middle - high, middle + radius, middle + high], outline=255, width=width
-            )
-            for row in (-0.4, 0.35):
-                line = words(rng, face, 2).upper()[:16]
-                pencil.text(
-                    (middle, middle + row * high), line, fill=255, font=face.at(high * 0.5), anchor="mm"
-                )
-        worn = cv2.resize(
-            rng.uniform(0.2, 1.1, (12, 12)).astype(np.float32), (side, side), interpolation=cv2.INTER_CUBIC
-        )
-        turned = np.asarray(image.rotate(self.between(-40, 40)), np.float32)
-        sheet.paste(
-            Image.fromarray(np.clip(turned * worn * self.between(0.4, 0.9), 0, 255).astype(np.uint8)), x, y
-        )
+        """Print a rubber stamp with its centre at (x, y)."""
+        sheet.paste(rubber_stamp(self.rng, self.faces, self.between(8, 20) * sheet.scale), x, y)
 
     def barcode(self, sheet: Sheet, x: float, y: float, width: float, height: float) -> None:
         """Print a barcode."""
@@ -226,37 +232,17 @@ class Drawer:
         sheet.paste(Image.fromarray(image), x + side / 2, y + side / 2)
 
     def logo(self, sheet: Sheet, x: float, y: float, side: float) -> None:
-        """Print a logo: a polygon, rings or a solid shape with a name."""
-        kind, darkness = self.rng.integers(3), self.between(0.4, 1.0)
-        if kind == 0:
-            angles = np.sort(self.rng.uniform(0, 2 * math.pi, int(self.rng.integers(3, 9))))
-            radii = self.rng.uniform(0.3, 0.5, len(angles)) * side
-            points = np.column_stack([np.cos(angles), np.sin(angles)]) * radii[:, None] + (
-                x + side / 2,
-                y + side / 2,
-            )
-            sheet.polygon(points, darkness)
-        elif kind == 1:
-            pixels = max(8, round(sheet.px(side)))
-            image = Image.new("L", (pixels, pixels), 0)
-            for share in (1.0, 0.6):
-                inset = pixels * (1 - share) / 2
-                ImageDraw.Draw(image).ellipse(
-                    [inset, inset, pixels - inset - 1, pixels - inset - 1],
-                    outline=round(255 * darkness),
-                    width=max(1, pixels // 12),
-                )
-            sheet.paste(image, x + side / 2, y + side / 2)
-        else:
-            sheet.filled(x, y, x + side, y + side * self.between(0.4, 1.0), darkness)
-        sheet.text(
-            x + side + 1.5,
-            y + side * 0.3,
-            word(self.rng, self.face()).title(),
-            self.face(),
-            self.between(11, 20),
-            darkness,
-        )
+        """Print a logo with its upper left corner at (x, y), at times with a name beside or below it."""
+        image = logo(self.rng, self.faces, sheet.px(side))
+        wide, high = image.width / sheet.scale, image.height / sheet.scale
+        sheet.paste(image, x + wide / 2, y + high / 2)
+        if self.chance(0.6):
+            face = self.face() if self.chance(0.6) else self.faces.lettering(self.rng)
+            name, points = word(self.rng, face).title(), self.between(8, 22)
+            if self.chance(0.7):
+                sheet.text(x + wide + 1.5, y + high * 0.3, name, face, points, self.between(0.4, 1.0))
+            else:
+                sheet.text(x, y + high + 1, name, face, points, self.between(0.4, 1.0))
 
     def photograph(self, sheet: Sheet, x: float, y: float, width: float, height: float) -> None:
         """Print a portrait-sized picture: smooth random tones."""
@@ -266,28 +252,20 @@ class Drawer:
         sheet.paste(Image.fromarray(np.clip(image, 0, 255).astype(np.uint8)), x + width / 2, y + height / 2)
 
     def guilloche(self, sheet: Sheet, strength: float | None = None) -> None:
-        """Cover the paper with security printing: families of wavy lines."""
-        height, width = sheet.shape
-        y, x = np.mgrid[0:height, 0:width].astype(np.float32) / np.float32(sheet.scale)
-        pattern: Floats = np.zeros(sheet.shape, np.float32)
-        for _ in range(int(self.rng.integers(1, 4))):
-            angle, period = self.between(0, math.pi), self.between(0.8, 3.0)
-            along = x * math.cos(angle) + y * math.sin(angle)
-            across = -x * math.sin(angle) + y * math.cos(angle)
-            wave = self.between(0, 3) * np.sin(along * 2 * math.pi / self.between(5, 40) + self.between(0, 6))
-            wave = wave + self.between(0, 1.5) * np.sin(along * 2 * math.pi / self.between(2, 12))
-            phase = (across + wave) / period
-            line = np.abs(phase - np.rint(phase)) * period
-            pattern = np.maximum(pattern, np.clip(1.0 - line / self.between(0.12, 0.45), 0, 1))
-        if self.chance(0.3):
-            rosette = np.hypot(
-                x - sheet.width * self.between(0.2, 0.8), y - sheet.height * self.between(0.2, 0.8)
-            )
-            turns = np.arctan2(y - sheet.height / 2, x - sheet.width / 2) * int(self.rng.integers(6, 24))
-            pattern = np.maximum(
-                pattern, (np.sin(rosette * self.between(1, 4) + 2 * np.sin(turns)) > 0.75) * np.float32(0.8)
-            )
-        sheet.background *= 1.0 - (strength or self.between(0.05, 0.45)) * pattern
+        """Cover the paper with security printing: wavy lines, figures of a lathe, screens, or several of them."""
+        pattern = np.zeros(sheet.shape, np.float32)
+        kinds = (waves, spirals, screen)
+        for _ in range(1 if self.chance(0.7) else 2):
+            kind = kinds[int(self.rng.choice(3, p=[0.45, 0.35, 0.2]))]
+            pattern = np.maximum(pattern, kind(self.rng, sheet.shape, sheet.scale))
+        sheet.background *= 1.0 - (strength or self.between(0.05, 0.6)) * pattern
+
+    def microprint(self, sheet: Sheet) -> None:
+        """Cover the paper with rows of pale words."""
+        face, darkness = self.face(), self.between(0.06, 0.35)
+        points = self.between(4, 9) if self.chance(0.3) else self.between(14, 30)
+        for y in np.arange(0, sheet.height, points * self.between(0.45, 0.8)):
+            sheet.text(self.between(-10, 5), y, words(self.rng, face, 6), face, points, darkness)
 
     def paper(self, sheet: Sheet) -> None:
         """Give the paper a tone, a texture, rulings, squares, a watermark or security printing."""
@@ -299,19 +277,14 @@ class Drawer:
             )
             sheet.background *= cv2.resize(field, sheet.shape[::-1], interpolation=cv2.INTER_CUBIC)
         kind = rng.random()
-        if kind < 0.22:
+        if kind < 0.3:
             self.guilloche(sheet)
-        elif kind < 0.34:
-            darkness, step, margin = self.between(0.15, 0.8), self.between(4, 10), self.between(0, 0.4)
-            for y in np.arange(self.between(1, step), sheet.height, step):
-                sheet.rule(0, y, sheet.width, y, margin, darkness)
-            if self.chance(0.5):
-                for x in np.arange(self.between(1, step), sheet.width, step):
-                    sheet.rule(x, 0, x, sheet.height, margin, darkness)
-        elif kind < 0.42:
+        elif kind < 0.44:
+            sheet.background *= 1.0 - self.between(0.1, 0.85) * squares(rng, sheet.shape, sheet.scale)
+        elif kind < 0.52:
+            sheet.background *= 1.0 - self.between(0.15, 0.8) * rulings(rng, sheet.shape, sheet.scale)
+        elif kind < 0.6:
             grain = rng.normal(0, self.between(0.01, 0.06), sheet.shape).astype(np.float32)
             sheet.background += cv2.GaussianBlur(grain, (0, 0), self.between(0.6, 2.5)) * 2
-        elif kind < 0.47:
-            face, darkness = self.face(), self.between(0.06, 0.25)
-            for y in np.arange(0, sheet.height, self.between(9, 16)):
-                sheet.text(self.between(-10, 5), y, words(rng, face, 6), face, self.between(14, 30), darkness)
+        elif kind < 0.65:
+            self.microprint(sheet)

@@ -44,6 +44,8 @@ def crop(drawer: Drawer) -> Sheet:
             )
     if drawer.chance(0.1):
         sheet.rectangle(1, 1, width - 1, height - 1, drawer.between(0.2, 0.6))
+    if drawer.chance(0.15):
+        drawer.stamp(sheet, width * drawer.between(0.0, 1.0), height * drawer.between(0.0, 1.0))
     return sheet
 
 
@@ -61,7 +63,7 @@ def signature_field(drawer: Drawer) -> Sheet:
         width * drawer.between(0.05, 0.95) - wide * 0.5 if drawer.chance(0.3) else (width - wide) / 2,
         line,
         wide,
-        signed=drawer.chance(0.75),
+        signed=drawer.chance(0.65),
         face=face,
         height=drawer.between(10, 18),
     )
@@ -81,6 +83,7 @@ def cheque(drawer: Drawer) -> Sheet:
     width, height = drawer.between(140, 185), drawer.between(65, 90)
     sheet = Sheet(width, height, drawer.between(560, 960) / width)
     if drawer.chance(0.7):
+        sheet.background *= drawer.between(0.75, 1.0)
         drawer.guilloche(sheet)
     else:
         drawer.paper(sheet)
@@ -90,15 +93,15 @@ def cheque(drawer: Drawer) -> Sheet:
     sheet.text(width - 52, 7, "Date", face, 8, darkness)
     for column in range(8 if drawer.chance(0.5) else 0):
         sheet.rectangle(width - 44 + column * 5, 5, width - 39 + column * 5, 10, 0.2, darkness)
-    drawer.handwriting(sheet, width - 43, 4.5, number(drawer.rng), drawer.between(4, 5.5))
+    drawer.fill_in(sheet, width - 43, 4.5, number(drawer.rng), drawer.between(4, 5.5))
     rows = [height * share + drawer.between(-2, 2) for share in (0.33, 0.47)]
     for row in rows:
         sheet.text(6, row - 4, word(drawer.rng, face).title(), face, 8, darkness)
         sheet.rule(22, row, width - drawer.between(8, 45), row, 0.25, darkness)
         if drawer.chance(0.85):
-            drawer.handwriting(sheet, drawer.between(24, 40), row - drawer.between(4.5, 6.5))
+            drawer.fill_in(sheet, drawer.between(24, 40), row - drawer.between(4.5, 6.5))
     sheet.rectangle(width - 45, height * 0.42, width - 6, height * 0.55, 0.3, darkness)
-    drawer.handwriting(sheet, width - 42, height * 0.43, number(drawer.rng), drawer.between(4, 6))
+    drawer.fill_in(sheet, width - 42, height * 0.43, number(drawer.rng), drawer.between(4, 6))
     line = height * drawer.between(0.76, 0.82)
     wide = drawer.between(48, 65)
     drawer.field(
@@ -106,14 +109,14 @@ def cheque(drawer: Drawer) -> Sheet:
         width - wide - drawer.between(4, 12),
         line,
         wide,
-        signed=drawer.chance(0.85),
+        signed=drawer.chance(0.75),
         face=face,
         height=drawer.between(11, 17),
     )
     if drawer.chance(0.15):
         drawer.field(sheet, drawer.between(20, 40), line, 45, signed=drawer.chance(0.8), face=face)
     if drawer.chance(0.5):
-        drawer.handwriting(sheet, drawer.between(12, 30), line - 5)
+        drawer.fill_in(sheet, drawer.between(12, 30), line - 5)
     sheet.text(
         drawer.between(8, 30),
         height - 8,
@@ -134,7 +137,8 @@ def letter(drawer: Drawer) -> Sheet:
     face, points, margin = drawer.face(), drawer.between(9, 12.5), drawer.between(14, 26)
     top = 12.0
     if height > 180:
-        drawer.logo(sheet, margin, 10, drawer.between(8, 16))
+        left = margin if drawer.chance(0.5) else drawer.between(margin, width - 70)
+        drawer.logo(sheet, left, drawer.between(5, 12), drawer.between(8, 30))
         drawer.paragraph(sheet, margin, 38, 60, 22, face, points)
         top = 68
     end = height - drawer.between(55, 85)
@@ -142,18 +146,23 @@ def letter(drawer: Drawer) -> Sheet:
     if drawer.chance(0.85):
         sheet.text(margin, end + 2, words(drawer.rng, face, 2).capitalize() + ",", face, points)
     x = margin + (drawer.between(0, 10) if drawer.chance(0.7) else drawer.between(40, width - 90))
-    signed = drawer.chance(0.8)
+    signed = drawer.chance(0.7)
     if drawer.chance(0.35):
         drawer.field(sheet, x, end + 26, drawer.between(45, 65), signed=signed, face=face)
     elif signed:
         drawer.sign(sheet, x + 27, end + 17, drawer.between(38, 65), drawer.between(14, 24))
-    sheet.text(x, end + drawer.between(28, 34), words(drawer.rng, face, 2).title(), face, points)
+    name_points = points if drawer.chance(0.8) else drawer.between(12, 20)
+    sheet.text(x, end + drawer.between(28, 34), words(drawer.rng, face, 2).title(), face, name_points)
+    if drawer.chance(0.15):
+        drawer.stamp(sheet, x + drawer.between(0, 60), end + drawer.between(8, 26))
     if drawer.chance(0.3):
         drawer.field(
             sheet, width - 80, end + 26, drawer.between(45, 60), signed=drawer.chance(0.6), face=face
         )
     if drawer.chance(0.4):
         drawer.paragraph(sheet, margin, height - 14, width - 2 * margin, 10, face, 7)
+    if drawer.chance(0.12):
+        drawer.logo(sheet, drawer.between(margin, width - 50), height - 22, drawer.between(8, 18))
     return sheet
 
 
@@ -181,8 +190,11 @@ def _form_row(
         )
         if drawer.chance(0.75):
             if by_hand:
-                drawer.handwriting(
-                    sheet, x + drawer.between(2, 12), y + drawer.between(2, 4), height=tall * 0.45
+                drawer.fill_in(
+                    sheet,
+                    x + drawer.between(2, 12),
+                    y + drawer.between(1, 4),
+                    height=tall * drawer.between(0.4, 0.65),
                 )
             else:
                 sheet.text(x + 3, y + tall * 0.42, words(drawer.rng, face, 2).title(), face, 10)
@@ -206,14 +218,13 @@ def form(drawer: Drawer) -> Sheet:
         if drawer.chance(0.15):
             drawer.paragraph(sheet, margin, y, width - 2 * margin, 14, face, drawer.between(6, 9))
             y += 16
-        if drawer.chance(0.08):
-            for index in range(4):
-                x = margin + index * 30
-                sheet.rectangle(x, y, x + 3, y + 3, 0.3, darkness)
-                if drawer.chance(0.4):
-                    sheet.text(x + 0.3, y - 0.7, "X", face, 10)
-                sheet.text(x + 4.5, y - 0.3, word(drawer.rng, face), face, 8, darkness)
+        if drawer.chance(0.1):
+            drawer.ticks(sheet, margin, y, face, darkness)
             y += 7
+        if drawer.chance(0.1):
+            drawer.comb(sheet, margin + drawer.between(0, 30), y, drawer.between(4, 6), darkness)
+            y += 8
+    may_be_signed = drawer.chance(0.75)
     places = int(drawer.rng.choice([1, 2, 2, 3])) if width > 150 else 1
     wide = (width - 2 * margin) / places
     for place in range(places):
@@ -222,7 +233,7 @@ def form(drawer: Drawer) -> Sheet:
             margin + place * wide + drawer.between(1, 6),
             height - drawer.between(14, 22),
             wide * 0.75,
-            signed=drawer.chance(0.75),
+            signed=may_be_signed and drawer.chance(0.8),
             face=face,
             height=drawer.between(10, 17),
         )
@@ -241,7 +252,7 @@ def card(drawer: Drawer) -> Sheet:
         y = 18 + row * 6.5
         sheet.text(5, y, word(drawer.rng, face).capitalize() + ":", face, 7, darkness)
         if drawer.chance(0.5):
-            drawer.handwriting(sheet, 28, y - 1.5, height=drawer.between(3, 4.5))
+            drawer.fill_in(sheet, 28, y - 1.5, height=drawer.between(3, 4.5))
         else:
             sheet.text(28, y, words(drawer.rng, face, 2).title(), face, 9, darkness)
     if drawer.chance(0.5):
@@ -292,6 +303,69 @@ def table(drawer: Drawer) -> Sheet:
     return sheet
 
 
+def filled_part(drawer: Drawer) -> Sheet:
+    """A part of a form without a signature: fields filled in by hand, an address, a date; empty places to sign."""
+    width, height = drawer.between(60, 140), drawer.between(25, 80)
+    sheet = Sheet(width, height, drawer.between(280, 680) / width)
+    if drawer.chance(0.4):
+        drawer.paper(sheet)
+    face, darkness = drawer.face(), drawer.between(0.5, 1.0)
+    y = drawer.between(1, 6)
+    while y < height - 10:
+        kind = drawer.rng.random()
+        if kind < 0.4:
+            y += _form_row(drawer, sheet, face, drawer.between(2, 6), y, darkness, by_hand=True) + 1
+        elif kind < 0.6:
+            x, tall = drawer.between(2, width * 0.5), drawer.between(4, 7)
+            for _ in range(int(drawer.rng.integers(1, 4))):
+                drawer.fill_in(sheet, x + drawer.between(-1, 1), y, height=tall * drawer.between(0.8, 1.0))
+                y += tall * drawer.between(1.1, 1.5)
+        elif kind < 0.75:
+            drawer.comb(sheet, drawer.between(2, width * 0.4), y, drawer.between(4, 6.5), darkness)
+            y += 9
+        elif kind < 0.85:
+            drawer.ticks(sheet, drawer.between(2, 10), y, face, darkness)
+            y += 7
+        else:
+            wide = width * drawer.between(0.4, 0.7)
+            x = drawer.between(2, width - wide)
+            drawer.field(sheet, x, y + 13, wide, signed=False, face=face, height=drawer.between(9, 13))
+            y += 20
+    if drawer.chance(0.25):
+        drawer.stamp(sheet, width * drawer.between(0.1, 0.9), height * drawer.between(0.1, 0.9))
+    return sheet
+
+
+def printed_name(drawer: Drawer) -> Sheet:
+    """A crop of a name in print or script lettering, without a signature; at times with a line, a date or a title."""
+    width = drawer.between(35, 100)
+    height = width * drawer.between(0.15, 0.5)
+    sheet = Sheet(width, height, drawer.between(180, 640) / width)
+    if drawer.chance(0.4):
+        drawer.paper(sheet)
+    face = drawer.face() if drawer.chance(0.6) else drawer.faces.lettering(drawer.rng)
+    text = words(drawer.rng, face, int(drawer.rng.integers(1, 4)))
+    text = text.upper() if drawer.chance(0.2) else text.title()
+    darkness, points = drawer.between(0.5, 1.0), drawer.between(10, 44)
+    if drawer.chance(0.7):  # a crop of the name
+        points = width * drawer.between(0.55, 1.0) / max(0.05, face.at(100).getlength(text) / 100 * 0.41)
+    points = min(points, height / 0.45)
+    y = drawer.between(0.02, max(0.05, 0.8 - points * 0.45 / height)) * height
+    sheet.text(width * drawer.between(0.0, 0.15), y, text, face, points, darkness)
+    below = y + points * 0.5
+    if drawer.chance(0.3):
+        line = drawer.between(0, height)
+        sheet.rule(0, line, width * drawer.between(0.7, 1.0), line, drawer.between(0.2, 0.5), darkness)
+    if drawer.chance(0.35):
+        small = drawer.between(6, 11)
+        sheet.text(
+            width * drawer.between(0.02, 0.3), below, words(drawer.rng, face, 3), face, small, darkness
+        )
+    if drawer.chance(0.15):
+        sheet.text(width * 0.6, height * 0.1, number(drawer.rng), face, drawer.between(9, 14), darkness)
+    return sheet
+
+
 def text_page(drawer: Drawer) -> Sheet:
     """Print without a signature: a page, a few lines, a name, or single words."""
     width, height = drawer.between(30, 200), drawer.between(12, 200)
@@ -322,7 +396,7 @@ def graphics(drawer: Drawer) -> Sheet:
             drawer.between(0, height * 0.6),
             drawer.between(8, width * 0.4),
         )
-        kind = drawer.rng.integers(7)
+        kind = int(drawer.rng.choice(7, p=[0.08, 0.08, 0.38, 0.28, 0.06, 0.06, 0.06]))
         if kind == 0:
             drawer.barcode(sheet, x, y, side * 1.5, side * 0.6)
         elif kind == 1:
@@ -344,13 +418,15 @@ def graphics(drawer: Drawer) -> Sheet:
 
 LAYOUTS: dict[str, tuple[Callable[[Drawer], Sheet], float]] = {
     "crop": (crop, 0.2),
-    "signature-field": (signature_field, 0.24),
-    "cheque": (cheque, 0.15),
+    "signature-field": (signature_field, 0.2),
+    "cheque": (cheque, 0.14),
     "letter": (letter, 0.09),
-    "form": (form, 0.11),
-    "card": (card, 0.07),
-    "table": (table, 0.04),
-    "text": (text_page, 0.06),
-    "graphics": (graphics, 0.04),
+    "form": (form, 0.1),
+    "card": (card, 0.06),
+    "table": (table, 0.02),
+    "filled-part": (filled_part, 0.05),
+    "printed-name": (printed_name, 0.05),
+    "text": (text_page, 0.03),
+    "graphics": (graphics, 0.06),
 }
 """Layouts by name, with the share of each in training."""

@@ -47,6 +47,9 @@ HANDWRITING = (
 )
 """Parts of the file names of fonts that imitate handwriting."""
 
+LETTERING = ("z003", "chancery", "script", "kristi", "rufscript", "breip", "femke", "delphine", "italic")
+"""Parts of the file names of fonts for lettering that looks like script, those for handwriting included."""
+
 _SCRIPTS: tuple[tuple[str, tuple[tuple[int, int], ...], tuple[str, ...]], ...] = (
     (
         "latin",
@@ -154,6 +157,11 @@ class Typefaces:
         self.by_script.setdefault("latin", [Typeface(None, "latin", ())])
         self.handwriting = [Typeface(path, "latin", ()) for path in files if _is_handwriting(path)]
         self.handwriting = self.handwriting or self.by_script["latin"]
+        self._lettering = [
+            Typeface(path, "latin", ())
+            for path in files
+            if any(name in path.name.lower() for name in LETTERING) and "noto" not in path.name.lower()
+        ] or self.by_script["latin"]
 
     def printed(self, rng: np.random.Generator) -> Typeface:
         """Draw a font for print: three in five are Latin."""
@@ -165,6 +173,12 @@ class Typefaces:
     def handwritten(self, rng: np.random.Generator) -> Typeface:
         """Draw a font that imitates handwriting."""
         return self.handwriting[int(rng.integers(len(self.handwriting)))]
+
+    def lettering(self, rng: np.random.Generator) -> Typeface:
+        """Draw a font for lettering: half of them imitate a pen, the others are italics."""
+        if rng.random() < 0.5:
+            return self.handwritten(rng)
+        return self._lettering[int(rng.integers(len(self._lettering)))]
 
 
 def _is_handwriting(path: Path) -> bool:
@@ -254,25 +268,33 @@ class WrittenNames:
         choices = self._faces.by_script[script] + (self._faces.handwriting if script == "latin" else [])
         face = choices[int(rng.integers(len(choices)))]
         line = words(rng, face, int(rng.integers(1, 3))).title()[:18]
-        font = face.at(84)
-        left, top, right, bottom = font.getbbox(line)
-        size = (max(8, round(right - left) + 40), max(8, round(bottom - top) + 40))
-        image = Image.new("L", size, 0)
-        ImageDraw.Draw(image).text((20 - left, 20 - top), line, fill=255, font=font)
-        middle = np.asarray(skeletonize(np.asarray(image) > 127), np.uint8) * 255  # type: ignore[no-untyped-call]
-        if not middle.any():
-            return np.full((20, 40), 255, np.uint8)
-        pen = int(rng.integers(2, 6))
-        drawn = cv2.dilate(middle, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (pen, pen)))
-        amplitude, cells = rng.uniform(2.0, 7.0), (max(3, size[1] // 30), max(4, size[0] // 30))
-        field = rng.normal(0.0, amplitude, (2, *cells)).astype(np.float32)
-        dx, dy = (cv2.resize(f, size, interpolation=cv2.INTER_CUBIC) for f in field)
-        x, y = np.meshgrid(np.arange(size[0], dtype=np.float32), np.arange(size[1], dtype=np.float32))
-        slant = np.float32(rng.normal(0.0, 0.25))
-        bent = cv2.remap(drawn, x + dx + slant * (y - size[1] / 2), y + dy, cv2.INTER_LINEAR)
-        smooth = cv2.GaussianBlur(bent, (0, 0), rng.uniform(0.8, 1.6)).astype(np.float32)
-        strength = cv2.resize(rng.uniform(1.2, 2.4, (3, 9)).astype(np.float32), size)
-        return cropped(np.clip(smooth * strength, 0, 255).astype(np.uint8))
+        return penned(line, face, rng, float(rng.uniform(4.0, 8.5)))
+
+
+def penned(line: str, face: Typeface, rng: np.random.Generator, unsteadiness: float) -> Pixels:
+    """Write a line with a pen: the middle lines of printed letters, bent and drawn; (h, w) uint8, ink = 255, cropped.
+
+    ``unsteadiness`` is the standard deviation of the bends in pixels; letters are some 84 pixels high.
+    """
+    font = face.at(84)
+    left, top, right, bottom = font.getbbox(line)
+    size = (max(8, round(right - left) + 40), max(8, round(bottom - top) + 40))
+    image = Image.new("L", size, 0)
+    ImageDraw.Draw(image).text((20 - left, 20 - top), line, fill=255, font=font)
+    middle = np.asarray(skeletonize(np.asarray(image) > 127), np.uint8) * 255  # type: ignore[no-untyped-call]
+    if not middle.any():
+        return np.full((20, 40), 255, np.uint8)
+    pen = int(rng.integers(2, 6))
+    drawn = cv2.dilate(middle, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (pen, pen)))
+    cells = (max(3, size[1] // 30), max(4, size[0] // 30))
+    field = rng.normal(0.0, unsteadiness, (2, *cells)).astype(np.float32)
+    dx, dy = (cv2.resize(f, size, interpolation=cv2.INTER_CUBIC) for f in field)
+    x, y = np.meshgrid(np.arange(size[0], dtype=np.float32), np.arange(size[1], dtype=np.float32))
+    slant = np.float32(rng.normal(0.0, 0.25))
+    moved = cv2.remap(drawn, x + dx + slant * (y - size[1] / 2), y + dy, cv2.INTER_LINEAR)
+    smooth = cv2.GaussianBlur(moved, (0, 0), rng.uniform(0.8, 1.6)).astype(np.float32)
+    strength = cv2.resize(rng.uniform(1.2, 2.4, (3, 9)).astype(np.float32), size)
+    return cropped(np.clip(smooth * strength, 0, 255).astype(np.uint8))
 
 
 class MixedSignatures:

@@ -21,7 +21,7 @@ Pixels = NDArray[np.uint8]
 PATCH = (256, 384)
 """Height and width of a patch in pixels."""
 
-SMALL_SHARE = 0.15
+SMALL_SHARE = 0.2
 """Share of the pages that are reduced to the size at which an upload is looked at first."""
 
 FULL, NONE = 110, 25
@@ -80,7 +80,7 @@ def compose(faces: Typefaces, source: SignatureSource, rng: np.random.Generator)
     sheet = layout(Drawer(faces, source, rng))
     page = capture(sheet.brightness(), sheet.signature, rng)
     if rng.random() < SMALL_SHARE:
-        factor = rng.uniform(200, 400) / max(page.grey.shape)
+        factor = rng.uniform(130, 400) / max(page.grey.shape)
         if factor < 1.0:
             size = tuple(max(16, round(side * factor)) for side in page.grey.shape[::-1])
             page = Captured(

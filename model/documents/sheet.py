@@ -113,6 +113,18 @@ class Sheet:
         self._place(self._written, bent(np.asarray(image), rng), x, y, darkness)
         return image.width / self.scale
 
+    def place(self, ink: Pixels, x: float, y: float, height: float, darkness: float = 0.9) -> float:
+        """Place other handwriting (h, w) uint8, ink = 255, with its upper left corner at (x, y).
+
+        Height in millimetres, aspect kept. Returns the width in millimetres.
+        """
+        factor = self.px(height) / ink.shape[0]
+        size = (max(4, round(ink.shape[1] * factor)), max(4, round(self.px(height))))
+        method = cv2.INTER_AREA if factor < 1.0 else cv2.INTER_LINEAR
+        scaled = np.asarray(cv2.resize(ink, size, interpolation=method), np.uint8)
+        self._place(self._written, scaled, x, y, darkness)
+        return float(size[0] / self.scale)
+
     def sign(
         self, density: Pixels, x: float, y: float, width: float, height: float, darkness: float = 0.9
     ) -> None:

@@ -1,7 +1,8 @@
 """Training of the segmentation network: ``python -m model.documents.train recipes/page-1.toml --out runs/page-1``.
 
 A run resumes from its checkpoint. When it ends, ``weights/`` contains the weights (``model.safetensors``), the same
-network for OpenCV (``model.onnx``), a card and the recipe.
+network for OpenCV (``model.onnx``), a card and the recipe; ``--release`` writes them from the checkpoint of a run
+that goes on. :mod:`model.documents.rules` then fits the rules that decide what is a signature.
 """
 
 from __future__ import annotations
@@ -66,9 +67,16 @@ def main() -> None:
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--data", type=Path, default=None, help="folder of the data sets (SIGNATURE_DATA)")
+    parser.add_argument(
+        "--release", action="store_true", help="write the weights of the checkpoint, do not train"
+    )
     args = parser.parse_args()
     text = args.recipe.read_text(encoding="utf-8")
-    train(PageRecipe.model_validate(tomllib.loads(text)), text, args.out, args.data)
+    recipe = PageRecipe.model_validate(tomllib.loads(text))
+    if args.release:
+        print(f"step {release(recipe, text, args.out)}")
+    else:
+        train(recipe, text, args.out, args.data)
 
 
 def train(
@@ -137,6 +145,21 @@ def train(
     bar.close()
     if bar.n >= recipe.steps:
         release_page_network(average.cpu(), recipe.name, text, list(recipe.datasets), out / "weights")
+
+
+def release(recipe: PageRecipe, text: str, out: Path) -> int:
+    """Write the weights of a run's checkpoint; return its step.
+
+    Raises
+    ------
+    DataError
+        The checkpoint is damaged or belongs to another recipe.
+    """
+    state = load_checkpoint(out, text)
+    network = PageNetwork(recipe.widths)
+    network.load_state_dict(state["average"])
+    release_page_network(network, recipe.name, text, list(recipe.datasets), out / "weights")
+    return int(state["step"])
 
 
 if __name__ == "__main__":

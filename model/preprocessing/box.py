@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from model.preprocessing.segmentation import Grey
+
+Pixel = TypeVar("Pixel", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,16 @@ class Box:
         common = max(0, wide) * max(0, high)
         return common / (self.width * self.height + other.width * other.height - common)
 
-    def of(self, image: Grey) -> Grey:
+    def contains(self, other: Box) -> bool:
+        """Whether another box lies within this one."""
+        return (
+            self.left <= other.left
+            and self.top <= other.top
+            and self.right >= other.right
+            and self.bottom >= other.bottom
+        )
+
+    def of(self, image: NDArray[Pixel]) -> NDArray[Pixel]:
         """Cut the box out of an image."""
         return image[self.top : self.bottom, self.left : self.right]
 

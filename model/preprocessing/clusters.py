@@ -19,8 +19,18 @@ class Cluster:
     ink: int
 
 
-def find_clusters(ink: NDArray[np.uint8]) -> list[Cluster]:
-    """Group parts of ink that lie as near to each other as the strokes of one signature do."""
+LOOSE, TIGHT = 1.0, 0.4
+"""Distances up to which parts are grouped, relative to what is common within a signature."""
+
+
+def find_clusters(ink: NDArray[np.uint8], reach: float = LOOSE) -> list[Cluster]:
+    """Group parts of ink that lie as near to each other as the strokes of one signature do.
+
+    Parameters
+    ----------
+    reach : float
+        Factor of the distances up to which parts are grouped.
+    """
     joined = cv2.dilate(ink, np.ones((3, 5), np.uint8))
     _, labels, stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
     counts = np.bincount(labels[ink > 0], minlength=len(stats))
@@ -34,7 +44,7 @@ def find_clusters(ink: NDArray[np.uint8]) -> list[Cluster]:
     while merged:
         merged = False
         for index, first in enumerate(clusters):
-            near = [other for other in clusters[index + 1 :] if _belong_together(first.box, other.box)]
+            near = [other for other in clusters[index + 1 :] if _belong_together(first.box, other.box, reach)]
             if near:
                 group = [first, *near]
                 box = Box.enclosing(cluster.box for cluster in group)
@@ -45,10 +55,10 @@ def find_clusters(ink: NDArray[np.uint8]) -> list[Cluster]:
     return clusters
 
 
-def _belong_together(a: Box, b: Box) -> bool:
+def _belong_together(a: Box, b: Box, reach: float) -> bool:
     tall = max(a.height, b.height)
     across = max(a.left, b.left) - min(a.right, b.right)
     down = max(a.top, b.top) - min(a.bottom, b.bottom)
     if down < -0.4 * min(a.height, b.height):  # side by side, as first and last name
-        return across <= 0.8 * tall
-    return across <= 0.4 * tall and down <= 0.25 * tall
+        return across <= 0.8 * reach * tall
+    return across <= 0.4 * reach * tall and down <= 0.25 * reach * tall

@@ -1,11 +1,12 @@
 """From a page to one signature: find handwritten signatures, and leave out everything else.
 
-An upload is looked at three times, each time by the segmentation network (:mod:`model.networks.page`), which runs in
-OpenCV so that the processes that decode uploads do not load torch:
+An upload is looked at by the segmentation network (:mod:`model.networks.page`) at a size that fits the question:
 
-1. around its ink: if all of that belongs to a signature, the image is used as it is;
-2. on the page, to find the signatures;
-3. on the crop around the signature, at a resolution that fits it, to tell its strokes from what lies across them.
+1. its ink on a very small copy: if all of that belongs to a signature, the image is used as it is;
+2. the page on a small copy, to find the signatures (:mod:`model.preprocessing.candidates`);
+3. the crop around the signature, to tell its strokes from what lies across them.
+
+What is a signature is decided by rules that were fitted for the network (:mod:`model.preprocessing.evidence`).
 
 The result is a crop with a mask, for :func:`model.preprocessing.ink.isolate`.
 """
@@ -24,54 +25,38 @@ from numpy.typing import NDArray
 
 from model.errors import BadRegion, NoSignature, SeveralSignatures, UnusableSignature
 from model.preprocessing.box import Box
-from model.preprocessing.clusters import find_clusters
-from model.preprocessing.ink import MIN_SIDE, Canvas, Ink, Prepared, fit, isolate
+from model.preprocessing.candidates import INK, Candidate, find_candidates, measure_crop
+from model.preprocessing.evidence import MEASURES, Rules
+from model.preprocessing.ink import MIN_SIDE, Canvas, Ink, Located, Prepared, fit, isolate, locate_ink
 from model.preprocessing.segmentation import Grey, Parts
+from model.preprocessing.segmenter import Segmenter
 from model.preprocessing.sheet import find_sheet
-from model.preprocessing.views import ink_box, ink_mask, look
+from model.preprocessing.views import ink_box, look
 
-STRIDE = 16
-"""The network's input is padded to a multiple of this."""
+CROP_SIDES = (440, 260)
+"""Long sides of the crop on which strokes are told from what lies across them; the second if the first shows none."""
 
-LARGE_PIXELS = 100_000
-"""Pixels of an input of the network after which its memory is freed."""
+UNSIGNED_SHARE = 0.6
+"""Without a signature, an image is refused if so much of its ink is unlikely to belong to one.
 
-LOOKS = (256, 400)
-"""Long sides of the ink at which an image is looked at first, in pixels.
-
-The small copy is enough for most signatures; handwriting in small letters looks like print on it.
-"""
-
-PAGE_PIXELS, PAGE_SIDE = 300_000, 1024
-"""Most pixels and the longest side of the copy on which signatures are searched."""
-
-CROP_SIDE = 440
-"""Long side of the crop on which strokes are told from what lies across them."""
-
-CLEAN_PARTS, CLEAN_INK = 0.97, 0.75
-"""Shares of the ink that must lie in parts of a signature, and be likely itself, for an image to be used as it is."""
-
-LIKELY = 90
-"""Probability, of 255, from which a pixel counts for a signature."""
-
-MIN_CONFIDENCE = 0.5
-"""Mean probability over the ink of a region from which it counts as a signature."""
-
-UNLIKELY, UNSIGNED_SHARE = 40, 0.6
-"""Without a region that counts, a page is refused if so much of its ink has at most this probability, of 255.
-
-With less, it is compared as a whole. A page of print must not be: two people's signatures on the same form would be
-accepted for what is printed on it.
+With less, it is compared as a whole if it may be a crop. A page of print must not be: two people's signatures on the
+same form would be accepted for what is printed on it.
 """
 
 MAX_SIGNATURES = 20
 """Most signatures that are cut out of one page."""
 
-RIVAL_SHARE, RIVAL_CONFIDENCE = 0.5, 0.7
-"""A second signature of this confidence, this share as prominent as the first, makes the choice a guess."""
+MIN_WEAKEST = 0.4
+"""Least probability of the weakest connected part of a crop, relative to the mean: that of print is lower."""
 
-_INK = 38
-"""Darkness from which a pixel of the page counts as ink."""
+APART = 0.5
+"""Log-odds by which a part of a group of ink must exceed the group to be taken for a signature beside other marks."""
+
+RIVAL_HEIGHT, RIVAL_ODDS = 0.6, 2.5
+"""Least height of a second signature, as a share of the first one's, and most log-odds that it may be less probable,
+for the choice to be a guess."""
+
+WEAKEST = MEASURES.index("weakest")
 
 Region = Literal["auto", "whole"]
 
@@ -84,20 +69,20 @@ class Found:
     ----------
     box : Box
         In pixels of the page.
-    confidence : float
-        In [0, 1]: the mean probability over its ink.
+    log_odds : float
+        That it is a signature, by the rule for parts of pages.
     ink : float
         Probable ink, in pixels of the copy that was searched; for comparisons within a page.
     """
 
     box: Box
-    confidence: float
+    log_odds: float
     ink: float
 
     @property
-    def prominence(self) -> float:
-        """By which signatures are ranked: what else is written by hand on a form is lower than a signature."""
-        return self.confidence**4 * self.box.height
+    def confidence(self) -> float:
+        """The probability that it is a signature, in [0, 1]."""
+        return round(1.0 / (1.0 + math.exp(-min(max(self.log_odds, -50.0), 50.0))), 3)
 
 
 @dataclass(frozen=True)
@@ -116,6 +101,8 @@ class Extracted:
         All signatures on the page; empty where they were not searched.
     is_located : bool
         False if the image is used as a whole because its ink could not be told apart.
+    located : Located or None
+        Where the ink of ``grey`` is, if that is known.
     """
 
     grey: Grey
@@ -123,6 +110,7 @@ class Extracted:
     box: Box | None
     found: tuple[Found, ...] = ()
     is_located: bool = True
+    located: Located | None = None
 
 
 class SignatureFinder:
@@ -131,61 +119,45 @@ class SignatureFinder:
     Parameters
     ----------
     model : Path
-        The network as ONNX: darkness (1, 1, h, w) to probability (1, 1, h, w).
+        The network as ONNX: darkness (1, 1, h, w) to probability (1, 1, h, w); ``rules.json`` is beside it.
     """
 
     def __init__(self, model: Path) -> None:
-        self._model = str(model)
-        self._network = cv2.dnn.readNetFromONNX(self._model)
-
-    def probability(self, darkness: Grey) -> Grey:
-        """Compute the probability that a pixel belongs to a signature: (h, w) uint8 to (h, w) uint8, 255 = 1."""
-        height, width = darkness.shape
-        padded = np.zeros((1, 1, -(-height // STRIDE) * STRIDE, -(-width // STRIDE) * STRIDE), np.float32)
-        np.multiply(darkness, np.float32(1 / 255), out=padded[0, 0, :height, :width])
-        self._network.setInput(padded)
-        probability = np.asarray(np.rint(self._network.forward()[0, 0, :height, :width] * 255), np.uint8)
-        if padded.size > LARGE_PIXELS:
-            # It keeps some 200 bytes for each pixel of its largest input; loading it again takes 3 ms.
-            self._network = cv2.dnn.readNetFromONNX(self._model)
-        return probability
+        self.segmenter = Segmenter(model)
+        self._rules = Rules.load(model.with_name("rules.json"))
 
     def find(self, grey: Grey) -> tuple[Found, ...]:
-        """Find the signatures of a page, the most prominent one first.
+        """Find the signatures of a page, the most probable one first.
 
         Parameters
         ----------
         grey : uint8 (h, w)
             255 = white.
         """
-        return self._search(grey, ink_box(grey))[0]
+        return self._search(grey, _locate(grey))[0]
 
-    def _search(self, grey: Grey, around: Box | None) -> tuple[tuple[Found, ...], float]:
+    def _search(self, grey: Grey, located: Located | None) -> tuple[tuple[Found, ...], float]:
         """Find signatures in the box of the ink; return them and the share of the ink that is unlikely to be one."""
-        box = Box.around(grey) if around is None else around
-        longest = min(
-            PAGE_SIDE, math.sqrt(PAGE_PIXELS * max(box.width, box.height) / min(box.width, box.height))
-        )
-        view = look(grey, box, longest)
-        probability = self.probability(view.darkness)
-        dark = view.darkness > _INK
-        clusters = find_clusters((dark & (probability > LIKELY)).astype(np.uint8))
-        largest = max((cluster.ink for cluster in clusters), default=0)
-        found = []
-        for cluster in clusters:
-            likely = cluster.box.of(probability)
-            undecided = cluster.box.of(dark.view(np.uint8)).astype(bool) & (likely > 50)
-            confidence = float(likely[undecided].mean()) / 255.0 if undecided.any() else 0.0
-            size = max(cluster.box.width, cluster.box.height)
-            if (
-                cluster.ink >= max(40, 0.05 * largest)
-                and size >= 0.025 * max(view.darkness.shape)
-                and confidence >= MIN_CONFIDENCE
-            ):
-                box = view.on_image(cluster.box.grown(1)).clipped(grey.shape)
-                found.append(Found(box, round(confidence, 3), cluster.ink * confidence))
-        unlikely = float((probability[dark] <= UNLIKELY).mean()) if dark.any() else 1.0
-        return tuple(sorted(found, key=lambda signature: -signature.prominence)), unlikely
+        around = Box.around(grey) if located is None else ink_box(located, grey.shape)
+        seen = find_candidates(self.segmenter, grey, around)
+        found = [
+            Found(
+                seen.view.on_image(one.box.grown(1)).clipped(grey.shape),
+                odds,
+                float(one.ink),
+            )
+            for candidate in seen.candidates
+            for one, odds in self._apart(candidate)
+            if odds >= self._rules.least
+        ]
+        return tuple(sorted(found, key=lambda signature: -signature.log_odds)), seen.unlikely
+
+    def _apart(self, candidate: Candidate) -> list[tuple[Candidate, float]]:
+        """Return a candidate with its log-odds; its parts instead, if one is more probably a signature than all."""
+        every = (candidate, *candidate.parts)
+        log_odds = self._rules.page.log_odds(np.stack([one.measures for one in every])).tolist()
+        scored = list(zip(every, log_odds, strict=True))
+        return scored[1:] if max(log_odds[1:], default=-math.inf) > log_odds[0] + APART else scored[:1]
 
     def extract(self, grey: Grey, region: Region | Box = "auto") -> Extracted:
         """Cut the signature out of a page.
@@ -216,21 +188,23 @@ class SignatureFinder:
                     f"{MIN_SIDE} pixels of the image, which has {grey.shape[1]} x {grey.shape[0]}."
                 )
             return self._cleaned(inside.of(grey), inside, ())
-        around = ink_box(grey)
-        if self._is_clean(grey, around):
-            return Extracted(grey, None, None)
-        found, unlikely = self._search(grey, around)
+        located = _locate(grey)
+        is_crop = self._is_crop(located)
+        if is_crop:
+            return Extracted(grey, None, None, located=located)
+        found, unlikely = self._search(grey, located)
         if not found:
-            if unlikely < UNSIGNED_SHARE:
-                return Extracted(grey, None, None, is_located=False)
-            isolate(grey)  # raises what is more to the point: nothing is written, there is only a line
+            if unlikely < UNSIGNED_SHARE and is_crop is None:
+                return Extracted(grey, None, None, is_located=False, located=located)
+            isolate(
+                grey, located=located
+            )  # raises what is more to the point: nothing is written, only a line
             raise NoSignature(
                 "There is ink on the image, but no handwritten signature was found in it; upload the page or the "
                 "crop that shows the signature, or set `region` to where it is (`whole` for all ink of the image)."
             )
-        least = RIVAL_SHARE * found[0].prominence
-        rivals = [f for f in found[1:] if f.prominence >= least and f.confidence >= RIVAL_CONFIDENCE]
-        if rivals and found[0].confidence >= RIVAL_CONFIDENCE:
+        rivals = [one for one in found[1:] if self._is_rival(one, found[0])]
+        if rivals:
             raise SeveralSignatures(
                 f"There are {1 + len(rivals)} signatures on the image, at "
                 + "; ".join(",".join(map(str, f.box.as_tuple())) for f in (found[0], *rivals))
@@ -248,9 +222,9 @@ class SignatureFinder:
             return []
         sheet = find_sheet(grey)
         page = grey if sheet is None else sheet.grey
-        around, extracted = ink_box(page), []
-        found, _ = self._search(page, around)
-        if len(found) > 1 and self._is_clean(page, around):
+        located, extracted = _locate(page), []
+        found, _ = self._search(page, located)
+        if len(found) > 1 and self._is_crop(located):
             found = (_joined(found),)
         for signature in found[:MAX_SIGNATURES]:
             with suppress(UnusableSignature):
@@ -267,38 +241,43 @@ class SignatureFinder:
         others = [other.box for other in found if other is not signature]
         return self._cleaned(box.of(grey), box, found, others)
 
-    def _is_clean(self, grey: Grey, around: Box | None) -> bool:
-        """Whether all ink, which lies in a box, belongs to a signature, but for what isolation takes out anyway."""
-        return around is not None and any(self._is_clean_at(grey, around, side) for side in LOOKS)
+    def _is_crop(self, located: Located | None) -> bool | None:
+        """Whether all ink belongs to one signature; None if that remains in doubt."""
+        if located is None:
+            return None
+        for look_rule in self._rules.looks:
+            measures = measure_crop(self.segmenter, located, look_rule.side)
+            log_odds = float(look_rule.rule.log_odds(measures[None])[0])
+            if log_odds < look_rule.reject:
+                return False
+            if log_odds >= look_rule.accept and measures[WEAKEST] >= MIN_WEAKEST:
+                return True
+        return None
 
-    def _is_clean_at(self, grey: Grey, box: Box, side: int) -> bool:
-        view = look(grey, box, side)
-        ink = ink_mask(view.darkness)
-        if ink is None:
-            return False
-        probable = (self.probability(view.darkness) > LIKELY).view(np.uint8)
-        parts = Parts.of(ink)
-        areas, shares = _shares(parts, cv2.dilate(probable, np.ones((5, 5), np.uint8)) > 0)
-        in_parts = float(areas[shares >= 0.35].sum() / areas.sum())
-        itself = float((areas * shares).sum() / areas.sum())
-        return in_parts >= CLEAN_PARTS and itself >= CLEAN_INK
+    def _is_rival(self, one: Found, first: Found) -> bool:
+        """Whether one signature may be meant as well as the first."""
+        return (
+            one.log_odds >= max(self._rules.rival, first.log_odds - RIVAL_ODDS)
+            and one.box.height >= RIVAL_HEIGHT * first.box.height
+        )
 
     def _cleaned(
         self, crop: Grey, box: Box, found: tuple[Found, ...], others: list[Box] | None = None
     ) -> Extracted:
         """Mask everything but the signature in a crop."""
-        view = look(crop, Box.around(crop), CROP_SIDE)
-        probability = self.probability(view.darkness)
-        for other in others or []:
-            inside = view.from_image(other.moved(-box.left, -box.top)).clipped(probability.shape)
-            if inside.width > 0 and inside.height > 0:
-                inside.of(probability)[:] = 0
-        keep = view.without_margin(_keep(view.darkness, probability))
-        if not keep.any():
-            raise NoSignature(
-                "No handwritten signature was found in the region; set `region` to where the signature is."
-            )
-        return Extracted(crop, keep, box, found)
+        for side in CROP_SIDES:
+            view = look(crop, Box.around(crop), side)
+            probability = self.segmenter.probability(view.darkness)
+            for other in others or []:
+                inside = view.from_image(other.moved(-box.left, -box.top)).clipped(probability.shape)
+                if inside.width > 0 and inside.height > 0:
+                    inside.of(probability)[:] = 0
+            keep = view.without_margin(_keep(view.darkness, probability))
+            if keep.any():
+                return Extracted(crop, keep, box, found)
+        raise NoSignature(
+            "No handwritten signature was found in the region; set `region` to where the signature is."
+        )
 
 
 def prepare_signature(
@@ -325,7 +304,7 @@ def isolate_signature(grey: Grey, finder: SignatureFinder, region: Region | Box 
         page = sheet.grey
         region = sheet.box_on_sheet(region) if isinstance(region, Box) else region
     extracted = finder.extract(page, region)
-    ink = isolate(extracted.grey, extracted.keep)
+    ink = isolate(extracted.grey, extracted.keep, extracted.located)
     warnings, box = list(ink.quality.warnings), extracted.box
     if not extracted.is_located:
         warnings.append("signature-not-located")
@@ -375,11 +354,19 @@ def _with_rim(box: Box) -> Box:
     return box.grown(0.12 * max(box.width, box.height) + 4)
 
 
+def _locate(grey: Grey) -> Located | None:
+    """Locate the ink of an image; None if there is none or it cannot be told from paper."""
+    try:
+        return locate_ink(grey)
+    except UnusableSignature:
+        return None
+
+
 def _joined(parts: tuple[Found, ...]) -> Found:
     """Join the parts of one signature."""
     box = Box.enclosing(part.box for part in parts)
     ink = sum(part.ink for part in parts)
-    return Found(box, round(sum(part.confidence * part.ink for part in parts) / ink, 3), ink)
+    return Found(box, max(part.log_odds for part in parts), ink)
 
 
 def _shares(parts: Parts, flags: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -397,7 +384,7 @@ def _keep(darkness: Grey, probability: Grey) -> Grey:
     Most parts are either all signature or none. Where a stroke and a printed line touch, they are one part, and the
     pixels decide.
     """
-    parts = Parts.of((darkness > _INK // 2).view(np.uint8))
+    parts = Parts.of((darkness > INK // 2).view(np.uint8))
     _, shares = _shares(parts, probability > 127)
     share = shares[parts.labels]
     sure = cv2.dilate((probability > 100).astype(np.uint8), np.ones((3, 3), np.uint8))

@@ -123,20 +123,43 @@ def prepare(grey: Grey, canvas: Canvas) -> Prepared:
     return Prepared(fit(ink.density, canvas), ink.quality)
 
 
-def isolate(grey: Grey, keep: Grey | None = None) -> Ink:
-    """Isolate the ink of the signature in a scan.
+@dataclass(frozen=True)
+class Located:
+    """Where the ink of an image is, on a copy of it whose long side has at most :data:`LOCATE_SIDE` pixels.
 
-    Parameters
+    Attributes
     ----------
-    grey : uint8 (height, width)
-        255 = white. Light writing on a dark ground is recognised and inverted.
-    keep : uint8 (h, w), optional
-        255 where the signature is, 0 where ink is left out, in a resolution of its own; all ink is kept without it.
+    scale : float
+        Pixels of the copy to a pixel of the image, at most 1.
+    inverted : bool
+        Whether light writing on a dark ground was turned round.
+    ground : uint8 (h, w)
+        Brightness of the paper, after that.
+    darkness : uint8 (h, w)
+        Darkness relative to the paper, 255 = black.
+    mask : uint8 (h, w)
+        1 = ink without rulings, frames and specks; there is some.
+    contrast : float
+        Ink against paper in [0, 1].
+    ruled : bool
+        Whether a ruled line was taken out.
+    """
+
+    scale: float
+    inverted: bool
+    ground: Grey
+    darkness: Grey
+    mask: Grey
+    contrast: float
+    ruled: bool
+
+
+def locate_ink(grey: Grey, keep: Grey | None = None) -> Located:
+    """Locate the ink of an image: the first half of :func:`isolate`, with the same parameters.
 
     Raises
     ------
-    TooSmall, BlankImage, TooLittleInk, OnlyALine, TooMuchInk
-        All are :class:`model.errors.UnusableSignature`.
+    TooSmall, BlankImage, TooLittleInk, TooMuchInk
     """
     if grey.ndim != 2 or grey.dtype != np.uint8:
         raise ValueError(f"expected a (height, width) uint8 array, got {grey.shape} {grey.dtype}")
@@ -145,7 +168,7 @@ def isolate(grey: Grey, keep: Grey | None = None) -> Ink:
             f"The image is {grey.shape[1]} x {grey.shape[0]} pixels; a signature needs at least "
             f"{MIN_SIDE} in each direction and is best scanned at 300 dpi."
         )
-    page, page_scale = shrink(grey, LOCATE_SIDE)
+    page, scale = shrink(grey, LOCATE_SIDE)
     inverted = is_light_on_dark(page)
     page = 255 - page if inverted else page
     ground = paper(page)
@@ -156,6 +179,30 @@ def isolate(grey: Grey, keep: Grey | None = None) -> Ink:
     parts, contrast = locate(darkness)
     parts, ruled = without_rulings(parts)
     mask = without_specks(parts).mask
+    if not mask.any():
+        raise TooLittleInk(A_SPECK)
+    return Located(scale, inverted, ground, darkness, mask, contrast, ruled)
+
+
+def isolate(grey: Grey, keep: Grey | None = None, located: Located | None = None) -> Ink:
+    """Isolate the ink of the signature in a scan.
+
+    Parameters
+    ----------
+    grey : uint8 (height, width)
+        255 = white. Light writing on a dark ground is recognised and inverted.
+    keep : uint8 (h, w), optional
+        255 where the signature is, 0 where ink is left out, in a resolution of its own; all ink is kept without it.
+    located : Located, optional
+        What :func:`locate_ink` returned for these parameters, if that was computed before.
+
+    Raises
+    ------
+    TooSmall, BlankImage, TooLittleInk, OnlyALine, TooMuchInk
+        All are :class:`model.errors.UnusableSignature`.
+    """
+    where = located or locate_ink(grey, keep)
+    mask, darkness, page_scale = where.mask, where.darkness, where.scale
     spread = _spread(mask)
     _refuse_unusable(spread, mask.shape)
 
@@ -165,9 +212,9 @@ def isolate(grey: Grey, keep: Grey | None = None) -> Ink:
     if page_scale < 1.0 and max(y1 - y0, x1 - x0) < CROP_SIDE:
         fy0, fy1, fx0, fx1 = (round(v / page_scale) for v in (y0, y1, x0, x1))
         fine = grey[fy0:fy1, fx0:fx1]
-        fine, _ = shrink(255 - fine if inverted else fine, CROP_SIDE)
+        fine, _ = shrink(255 - fine if where.inverted else fine, CROP_SIDE)
         size = (fine.shape[1], fine.shape[0])
-        ground_crop = _resized(ground[y0:y1, x0:x1], size, cv2.INTER_LINEAR)
+        ground_crop = _resized(where.ground[y0:y1, x0:x1], size, cv2.INTER_LINEAR)
         darkness_crop = relative_darkness(fine, ground_crop)
         mask_crop = _resized(mask[y0:y1, x0:x1], size, cv2.INTER_NEAREST)
     else:
@@ -181,11 +228,9 @@ def isolate(grey: Grey, keep: Grey | None = None) -> Ink:
         width_px=round((right - left) / page_scale),
         height_px=round((bottom - top) / page_scale),
         stroke_width_px=round(spread.stroke / page_scale, 2),
-        contrast=round(contrast, 3),
-        inverted=inverted,
-        warnings=_warnings(
-            mask, max(bottom - top, right - left) / page_scale, contrast, inverted=inverted, ruled=ruled
-        ),
+        contrast=round(where.contrast, 3),
+        inverted=where.inverted,
+        warnings=_warnings(where, max(bottom - top, right - left) / page_scale),
     )
     return Ink(density, quality)
 
@@ -334,18 +379,18 @@ def _normalise(darkness: Grey, mask: Grey) -> Grey:
     return np.asarray(cv2.LUT(darkness, np.clip(scaled, 0, 255).astype(np.uint8)) * near, dtype=np.uint8)
 
 
-def _warnings(mask: Grey, side: float, contrast: float, *, inverted: bool, ruled: bool) -> tuple[str, ...]:
+def _warnings(where: Located, side: float) -> tuple[str, ...]:
     """What to warn of; `side` is the writing's longer one at the resolution of the upload."""
-    found = []
+    found, mask = [], where.mask
     if side < 100:
         found.append("low-resolution")
-    if contrast < 0.25:
+    if where.contrast < 0.25:
         found.append("low-contrast")
     edges = int(mask[0].sum()) + int(mask[-1].sum()) + int(mask[:, 0].sum()) + int(mask[:, -1].sum())
     if edges > 8:
         found.append("touches-edge")
-    if ruled:
+    if where.ruled:
         found.append("ruled-line-removed")
-    if inverted:
+    if where.inverted:
         found.append("inverted")
     return tuple(found)

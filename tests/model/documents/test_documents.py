@@ -22,6 +22,7 @@ from model.documents.patches import PATCH, Patches
 from model.documents.release import export_onnx
 from model.networks.page import PageNetwork
 from model.preprocessing.extraction import SignatureFinder
+from model.preprocessing.segmenter import Segmenter
 from model.synthetic.writer import Writer
 
 
@@ -57,7 +58,7 @@ def test_the_mask_covers_the_signatures_and_nothing_else(faces: Typefaces) -> No
     assert not sheet.signature[~covered].any()
 
 
-@pytest.mark.parametrize("name", ["text", "graphics"])
+@pytest.mark.parametrize("name", ["text", "graphics", "filled-part", "printed-name"])
 def test_pages_without_signatures_have_an_empty_mask(faces: Typefaces, name: str) -> None:
     sheet = LAYOUTS[name][0](Drawer(faces, Drawn(), np.random.default_rng(0)))
     assert not sheet.signature.any()
@@ -98,6 +99,7 @@ def test_training_resumes_to_the_same_weights(tmp_path: Path, monkeypatch: pytes
     training.train(recipe, "", tmp_path / "whole")
     training.train(recipe, "", tmp_path / "parts", stop_after=2)
     assert not (tmp_path / "parts" / "weights" / "page.json").exists()
+    assert training.release(recipe, "", tmp_path / "parts") == 2
     training.train(recipe, "", tmp_path / "parts")
     whole, parts = (
         (tmp_path / name / "weights" / "model.safetensors").read_bytes() for name in ("whole", "parts")
@@ -114,7 +116,7 @@ def test_opencv_computes_what_torch_computes(tmp_path: Path) -> None:
     padded[:70, :130] = darkness / 255.0
     with torch.inference_mode():
         expected = torch.sigmoid(network(torch.from_numpy(padded)[None, None]))[0, 0, :70, :130].numpy()
-    computed = SignatureFinder(tmp_path / "model.onnx").probability(darkness)
+    computed = Segmenter(tmp_path / "model.onnx").probability(darkness)
     assert np.abs(computed / 255.0 - expected).max() < 0.005
 
 

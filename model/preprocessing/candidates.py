@@ -1,0 +1,116 @@
+"""Parts of a page that may be signatures, with the measures by which that is decided."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.preprocessing.box import Box
+from model.preprocessing.clusters import LOOSE, TIGHT, find_clusters
+from model.preprocessing.evidence import LIKELY, Scene, compared, measure
+from model.preprocessing.ink import Located
+from model.preprocessing.segmentation import Grey
+from model.preprocessing.segmenter import Segmenter
+from model.preprocessing.views import View, first_look, look
+
+SLIP_ASPECT, SLIP_PIXELS, PAGE_PIXELS, PAGE_SIDE = 1.6, 110_000, 170_000, 1024
+"""Most pixels, and the longest side, of the copy on which signatures are searched.
+
+Sheets from this ratio of the sides on are cheques, slips and parts of pages: their signatures are larger.
+"""
+
+INK = 38
+"""Darkness from which a pixel of the page counts as ink."""
+
+MIN_INK, MIN_SIZE = 40, 0.025
+"""Least ink of a candidate in pixels, and least size of its longer side as a share of that of the view."""
+
+UNLIKELY = 40
+"""Probability, of 255, up to which ink is unlikely to be a signature's."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A group of probable ink.
+
+    Attributes
+    ----------
+    box : Box
+        In pixels of the view.
+    ink : int
+        Its pixels.
+    measures : float64 (len(MEASURES),)
+    parts : tuple of Candidate
+        What it falls into if ink is grouped at shorter distances; empty if it stays together.
+    """
+
+    box: Box
+    ink: int
+    measures: NDArray[np.float64]
+    parts: tuple[Candidate, ...] = ()
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What was found in a view.
+
+    Attributes
+    ----------
+    view : View
+    probability : uint8 (h, w)
+    candidates : tuple of Candidate
+    unlikely : float
+        Share of the ink that is unlikely to be a signature's.
+    """
+
+    view: View
+    probability: Grey
+    candidates: tuple[Candidate, ...]
+    unlikely: float
+
+
+def measure_crop(segmenter: Segmenter, located: Located, side: int) -> NDArray[np.float64]:
+    """Describe all ink of an image, seen with ``side`` pixels on its long side, as one part: (len(MEASURES),)."""
+    darkness, ink = first_look(located, side)
+    if not ink.any():
+        ink = (darkness > 0).view(np.uint8)
+    return measure(Scene.of(ink, segmenter.probability(darkness)), Box.bounding(ink))
+
+
+def find_candidates(segmenter: Segmenter, grey: Grey, around: Box) -> Candidates:
+    """Search a part of a page: (h, w) uint8, 255 = white."""
+    aspect = max(around.width, around.height) / min(around.width, around.height)
+    pixels = SLIP_PIXELS if aspect >= SLIP_ASPECT else PAGE_PIXELS
+    view = look(grey, around, min(PAGE_SIDE, math.sqrt(pixels * aspect)))
+    probability = segmenter.probability(view.darkness)
+    ink = (view.darkness > INK).view(np.uint8)
+    scene = Scene.of(ink, probability)
+    least = MIN_SIZE * max(view.darkness.shape)
+    inked = ink > 0
+    likely = (inked & (probability > LIKELY)).view(np.uint8)
+    loose, tight = (
+        [
+            Candidate(cluster.box, cluster.ink, measure(scene, cluster.box))
+            for cluster in find_clusters(likely, reach)
+            if cluster.ink >= MIN_INK and max(cluster.box.width, cluster.box.height) >= least
+        ]
+        for reach in (LOOSE, TIGHT)
+    )
+    candidates = [
+        _compared(one, loose, tuple(other for other in tight if one.box.contains(other.box))) for one in loose
+    ]
+    unlikely = float((probability[inked] <= UNLIKELY).mean()) if inked.any() else 1.0
+    return Candidates(view, probability, tuple(candidates), unlikely)
+
+
+def _compared(one: Candidate, every: list[Candidate], parts: tuple[Candidate, ...]) -> Candidate:
+    """Compare a candidate and its parts with the other candidates of the page."""
+    others = [other.box.height for other in every if other is not one]
+    compare = tuple(
+        replace(part, measures=compared(part.measures, part.box.height, others))
+        for part in (one, *(part for part in parts if part.box != one.box))
+    )
+    return replace(compare[0], parts=compare[1:])
