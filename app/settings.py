@@ -35,13 +35,13 @@ from app.domain.errors import StartRefused
 from app.domain.rates import parse_limit
 
 ROOT = Path(__file__).resolve().parent.parent
-RELEASED_WEIGHTS = ROOT / "weights" / "countersign-4"
+RELEASED_WEIGHTS = ROOT / "weights" / "countersign-5"
 """Default weights; their terms are ``research``."""
 PAGE_NETWORK = ROOT / "weights" / "page-1" / "model.onnx"
 """The segmentation network that finds signatures on pages; its terms are ``research``."""
 PERMISSIVE_PAGE_NETWORK = ROOT / "weights" / "page-1-free" / "model.onnx"
 """The segmentation network when `allowed_terms` is ``permissive``."""
-PERMISSIVE_WEIGHTS = ROOT / "weights" / "countersign-2-free"
+PERMISSIVE_WEIGHTS = ROOT / "weights" / "countersign-5-free"
 """Default weights when `allowed_terms` is ``permissive``."""
 SECRETS = Path("/run/secrets")
 

@@ -34,7 +34,7 @@ def require_training_packages() -> None:
 
 @cli.command()
 def train(
-    recipe: Annotated[Path, typer.Argument(help="A TOML file, such as recipes/countersign-4.toml.")],
+    recipe: Annotated[Path, typer.Argument(help="A TOML file, such as recipes/countersign-5.toml.")],
     out: Annotated[Path | None, typer.Option(help="Folder of the run; runs/NAME by default.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint.")] = False,
     data: Annotated[
