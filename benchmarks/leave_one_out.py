@@ -79,7 +79,11 @@ def main() -> None:
             *([] if args.weights else [Hog(ink_cache)]),
             *(WeightsFeatures(folder, ink_cache) for folder in folders),
         ]
-    embed = cache(lambda system, name: embed_dataset(system, open_dataset(name, args.data)))
+
+    @cache
+    def embed(system: Features, name: str) -> Gallery:
+        return embed_dataset(system, open_dataset(name, args.data))
+
     results: list[Result] = []
     for left_out in args.without or LEFT_OUT:
         systems = [system for system in baselines if not was_trained_on(system, left_out)]

@@ -121,8 +121,8 @@ def measure(
 def _usable(features: Features, specimens: Sequence[Specimen]) -> tuple[list[Specimen], NDArray[np.float32]]:
     """Return the specimens with a usable signature, and their embeddings."""
     rows = features.embed(specimens)
-    usable = np.isfinite(rows).all(axis=1)
-    return [s for s, use in zip(specimens, usable, strict=True) if use], rows[usable]
+    usable: NDArray[np.bool_] = np.asarray(np.isfinite(rows).all(axis=1))
+    return [s for s, use in zip(specimens, usable.tolist(), strict=True) if use], rows[usable]
 
 
 def _changed(specimen: Specimen, change: str, apply: Callable[[Grey], Grey]) -> Specimen:

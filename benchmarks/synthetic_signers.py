@@ -118,7 +118,10 @@ class Population:
         return np.stack(drawn)
 
     def _lengths(self, rows: NDArray[np.int64], weights: Floats) -> Floats:
-        return np.sqrt(np.einsum("si,ij,sj->s", weights, self._products[np.ix_(rows, rows)], weights))
+        lengths: Floats = np.sqrt(
+            np.einsum("si,ij,sj->s", weights, self._products[np.ix_(rows, rows)], weights)
+        )
+        return lengths
 
     def _combinations(self, block: int) -> _Combinations:
         rng = np.random.default_rng([2026, block])

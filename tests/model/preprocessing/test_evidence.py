@@ -61,7 +61,9 @@ def test_a_rule_is_fitted_that_separates_by_a_product_of_two_measures() -> None:
 def test_rules_are_read_as_they_were_written(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     count = terms(np.zeros((1, len(MEASURES)))).shape[1]
-    rule = Rule(rng.normal(size=len(MEASURES)), np.ones(len(MEASURES)), np.asarray(rng.normal(size=count)), 0.25)
+    rule = Rule(
+        rng.normal(size=len(MEASURES)), np.ones(len(MEASURES)), np.asarray(rng.normal(size=count)), 0.25
+    )
     Rules((Look(144, rule, 2.0, -1.0),), rule, 0.1, 0.2).save(tmp_path / "rules.json", {"missed": 0.01})
     read = Rules.load(tmp_path / "rules.json")
     measures = rng.normal(size=(5, len(MEASURES)))
