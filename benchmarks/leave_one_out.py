@@ -140,7 +140,7 @@ def save_results(path: Path, identity: dict[str, Any], results: list[Result]) ->
 
 
 def _measure(
-    system: Features, left_out: str, args: argparse.Namespace, embed: Callable[[Features, str], Gallery]
+    system: Features, left_out: str, args: argparse.Namespace, embed: Callable[..., Gallery]
 ) -> list[Result]:
     """Calibrate a system on the validation writers of the other data sets, and measure it on the left-out one."""
     names = [f"{name}/validation" for name in (*LEFT_OUT, "synthetic") if name != left_out]
