@@ -12,7 +12,8 @@ import pytest
 from app.settings import PAGE_NETWORK, PERMISSIVE_PAGE_NETWORK
 from model.documents.rules import cross_validated, fit
 from model.preprocessing.box import Box
-from model.preprocessing.evidence import MEASURES, REACH, Look, Rule, Rules, Scene, measure, terms
+from model.preprocessing.evidence import MEASURES, Scene, compared, measure
+from model.preprocessing.rules import REACH, Look, Rule, Rules, terms
 
 
 def value(measures: np.ndarray, name: str) -> float:
@@ -43,6 +44,14 @@ def test_a_part_without_ink_has_no_measures() -> None:
     assert not measure(scene, Box(5, 5, 30, 30)).any()
 
 
+def test_a_part_is_compared_with_the_others_of_its_page() -> None:
+    measures = np.ones(len(MEASURES))
+    assert np.array_equal(compared(measures, 30, []), measures)
+    beside = compared(measures, 30, [10, 10, 60])
+    assert value(beside, "others") == pytest.approx(np.log(4))
+    assert value(beside, "outstanding") == pytest.approx(np.log(3))
+
+
 def test_measures_far_from_those_of_the_fit_are_cut_off() -> None:
     rule = Rule(np.zeros(2), np.ones(2), np.ones(terms(np.zeros((1, 2))).shape[1]), 0.5)
     far, farther = rule.log_odds(np.array([[REACH, 1.0], [50 * REACH, 1.0]]))
@@ -61,7 +70,9 @@ def test_a_rule_is_fitted_that_separates_by_a_product_of_two_measures() -> None:
 def test_rules_are_read_as_they_were_written(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     count = terms(np.zeros((1, len(MEASURES)))).shape[1]
-    rule = Rule(rng.normal(size=len(MEASURES)), np.ones(len(MEASURES)), np.asarray(rng.normal(size=count)), 0.25)
+    rule = Rule(
+        rng.normal(size=len(MEASURES)), np.ones(len(MEASURES)), np.asarray(rng.normal(size=count)), 0.25
+    )
     Rules((Look(144, rule, 2.0, -1.0),), rule, 0.1, 0.2).save(tmp_path / "rules.json", {"missed": 0.01})
     read = Rules.load(tmp_path / "rules.json")
     measures = rng.normal(size=(5, len(MEASURES)))
