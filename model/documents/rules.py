@@ -1,7 +1,7 @@
 """Fits the rules of a segmentation network: ``python -m model.documents.rules weights/page-1``.
 
 Pages are composed as for training, with other seeds, and searched by the network; crops are scans of the data sets
-that its recipe names. The rules (:mod:`model.preprocessing.evidence`) are logistic regressions, fitted by maximum
+that its recipe names. The rules (:mod:`model.preprocessing.rules`) are logistic regressions, fitted by maximum
 likelihood with a penalty; thresholds and error rates come from cross-validation. ``rules.json`` is written beside the
 network.
 """
@@ -31,9 +31,10 @@ from model.errors import UnusableSignature
 from model.preprocessing.box import Box
 from model.preprocessing.candidates import INK, find_candidates, measure_crop
 from model.preprocessing.clusters import find_clusters
-from model.preprocessing.evidence import LIKELY, Look, Rule, Rules, terms
+from model.preprocessing.evidence import LIKELY
 from model.preprocessing.extraction import MIN_WEAKEST, WEAKEST
 from model.preprocessing.ink import Located, locate_ink
+from model.preprocessing.rules import Look, Rule, Rules, terms
 from model.preprocessing.segmenter import Segmenter
 from model.preprocessing.views import View, ink_box
 from model.synthetic.writer import Writer

@@ -16,10 +16,10 @@ from model.preprocessing.segmentation import Grey
 from model.preprocessing.segmenter import Segmenter
 from model.preprocessing.views import View, first_look, look
 
-SLIP_ASPECT, SLIP_PIXELS, PAGE_PIXELS, PAGE_SIDE = 1.6, 110_000, 170_000, 1024
+SLIP_ASPECT, SLIP_PIXELS, PAGE_PIXELS, PAGE_SIDE = 1.6, 110_000, 220_000, 1024
 """Most pixels, and the longest side, of the copy on which signatures are searched.
 
-Sheets from this ratio of the sides on are cheques, slips and parts of pages: their signatures are larger.
+From this ratio of width to height on, a sheet is a cheque, a slip or a part of a page: its signatures are larger.
 """
 
 INK = 38
@@ -83,7 +83,7 @@ def measure_crop(segmenter: Segmenter, located: Located, side: int) -> NDArray[n
 def find_candidates(segmenter: Segmenter, grey: Grey, around: Box) -> Candidates:
     """Search a part of a page: (h, w) uint8, 255 = white."""
     aspect = max(around.width, around.height) / min(around.width, around.height)
-    pixels = SLIP_PIXELS if aspect >= SLIP_ASPECT else PAGE_PIXELS
+    pixels = SLIP_PIXELS if around.width >= SLIP_ASPECT * around.height else PAGE_PIXELS
     view = look(grey, around, min(PAGE_SIDE, math.sqrt(pixels * aspect)))
     probability = segmenter.probability(view.darkness)
     ink = (view.darkness > INK).view(np.uint8)

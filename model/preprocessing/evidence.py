@@ -1,17 +1,13 @@
 """What tells a signature from print, stamps and other handwriting, beside the network's probability of each pixel.
 
-:func:`measure` describes a part of a page by numbers; a :class:`Rule` that was fitted on composed pages
-(:mod:`model.documents.rules`) turns them into the log-odds that the part is a signature.
+:func:`measure` describes a part of a page by numbers, for the rules of :mod:`model.preprocessing.rules`.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -34,6 +30,7 @@ MEASURES = (
     "largest-part",
     "parts",
     "uneven",
+    "ragged",
     "taller",
     "ink-share",
     "mass-share",
@@ -84,15 +81,23 @@ def measure(scene: Scene, box: Box) -> NDArray[np.float64]:
     Returns
     -------
     float64 (len(MEASURES),)
-        ``confidence``: mean probability over the ink that may belong to a signature; ``mean``: over all ink;
-        ``likely``: share of the ink that is likely; ``high``: 90th percentile of the probability; ``in-parts``: share
-        of the ink in connected parts a third of which is likely; ``weakest``: lowest mean probability of a connected
-        part with at least 2 % of the ink, over the mean; ``density``: log share of the box that is ink;
-        ``height``: log height over the shorter side of the view; ``aspect``: log width over height; ``stroke``: log
-        stroke width over height; ``largest-part``: share of the ink in the largest connected part; ``parts``: log
-        number of parts; ``uneven``: standard deviation of the heights of parts over their mean, by ink; ``taller``:
-        log height over the median height of the other parts of the page, by ink; ``ink-share``, ``mass-share``:
-        shares of the ink and of the probability of the page; ``down``, ``across``: position of the centre in [0, 1];
+        ``confidence``: mean probability over the ink that may belong to a signature;
+        ``mean``: mean probability over all ink;
+        ``likely``: share of the ink that is likely;
+        ``high``: 90th percentile of the probability;
+        ``in-parts``: share of the ink in connected parts a third of which is likely;
+        ``weakest``: lowest mean probability of a connected part with at least 2 % of the ink, over ``mean``;
+        ``density``: log share of the box that is ink;
+        ``height``: log height over the shorter side of the view;
+        ``aspect``: log width over height;
+        ``stroke``: log stroke width over height;
+        ``largest-part``: share of the ink in the largest connected part;
+        ``parts``: log number of connected parts;
+        ``uneven``: standard deviation of the heights of connected parts, by ink, over their mean;
+        ``ragged``: standard deviation of their lower edges, by ink, over the mean height;
+        ``taller``: log height over the median height of the other connected parts of the page, by ink;
+        ``ink-share``, ``mass-share``: shares of the ink and of the probability of the page;
+        ``down``, ``across``: position of the centre in [0, 1];
         ``others``, ``outstanding``: 0 until :func:`compared` sets them.
     """
     height, width = scene.probability.shape
@@ -141,6 +146,7 @@ def measure(scene: Scene, box: Box) -> NDArray[np.float64]:
             taken.max() / ink,
             np.log(np.count_nonzero(taken >= 3) + 1.0),
             deviation / mean_height,
+            _spread_of_feet(scene, members, taken) / mean_height,
             np.clip(taller, -2.0, 3.0),
             ink / max(1.0, float(areas_all[1:].sum())),
             values.sum() / max(1e-6, scene.mass),
@@ -150,6 +156,14 @@ def measure(scene: Scene, box: Box) -> NDArray[np.float64]:
             0.0,
         ]
     )
+
+
+def _spread_of_feet(scene: Scene, members: NDArray[np.bool_], taken: NDArray[np.float64]) -> float:
+    """Return the standard deviation of the lower edges of parts, by ink: letters in print stand on one line."""
+    stats = scene.parts.stats[members]
+    feet = (stats[:, cv2.CC_STAT_TOP] + stats[:, cv2.CC_STAT_HEIGHT]).astype(np.float64)
+    mean = (feet * taken).sum() / taken.sum()
+    return float(np.sqrt(((feet - mean) ** 2 * taken).sum() / taken.sum()))
 
 
 def compared(measures: NDArray[np.float64], height: int, others: Sequence[int]) -> NDArray[np.float64]:
@@ -163,121 +177,3 @@ def compared(measures: NDArray[np.float64], height: int, others: Sequence[int]) 
         found[-2] = np.log(len(others) + 1.0)
         found[-1] = np.log(height / float(np.median(others)))
     return found
-
-
-REACH = 4.0
-"""Standard deviations from the mean at which measures are cut off: squares beyond them would decide alone."""
-
-
-@dataclass(frozen=True)
-class Rule:
-    """Log-odds as a polynomial of second degree in standardised measures.
-
-    Attributes
-    ----------
-    mean, deviation : float64 (n,)
-        Of each measure, where the rule was fitted.
-    weights : float64 (terms(n),)
-        Of the terms of :func:`terms`.
-    bias : float
-    """
-
-    mean: NDArray[np.float64]
-    deviation: NDArray[np.float64]
-    weights: NDArray[np.float64]
-    bias: float
-
-    def log_odds(self, measures: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Compute the log-odds that parts of pages are signatures: (parts, n) to (parts,)."""
-        return np.asarray(terms(self.standard(measures)) @ self.weights + self.bias)
-
-    def standard(self, measures: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Standardise measures, cut off at :data:`REACH`."""
-        return np.clip((measures - self.mean) / self.deviation, -REACH, REACH)
-
-
-def terms(standard: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Append all products of two measures: (parts, n) to (parts, n + n * (n + 1) / 2)."""
-    first, second = np.triu_indices(standard.shape[1])
-    return np.hstack([standard, standard[:, first] * standard[:, second]])
-
-
-@dataclass(frozen=True)
-class Look:
-    """How an image is recognised as a crop of a signature, at one size.
-
-    Attributes
-    ----------
-    side : int
-        Long side of the ink in pixels.
-    rule : Rule
-    accept : float
-        Log-odds from which the image is used as it is.
-    reject : float
-        Log-odds below which it is not; between the two, the next look decides.
-    """
-
-    side: int
-    rule: Rule
-    accept: float
-    reject: float
-
-
-@dataclass(frozen=True)
-class Rules:
-    """The rules that belong to the weights of a segmentation network, in ``rules.json`` beside them.
-
-    Attributes
-    ----------
-    looks : tuple of Look
-        The first one is the quickest.
-    page : Rule
-        For parts of a page.
-    least : float
-        Log-odds from which a part of a page is a signature.
-    rival : float
-        Log-odds from which a second one makes the choice a guess.
-    """
-
-    looks: tuple[Look, ...]
-    page: Rule
-    least: float
-    rival: float
-
-    @classmethod
-    def load(cls, path: Path) -> Rules:
-        """Read the file; raises OSError, ValueError or KeyError if it is missing or damaged."""
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if found["measures"] != list(MEASURES):
-            raise ValueError(
-                f"{path} was fitted on other measures; fit it with python -m model.documents.rules"
-            )
-        looks = tuple(
-            Look(look["side"], _rule(look["rule"]), look["accept"], look["reject"]) for look in found["looks"]
-        )
-        page = found["page"]
-        return cls(looks, _rule(page["rule"]), page["least"], page["rival"])
-
-    def save(self, path: Path, rates: dict[str, float]) -> None:
-        """Write the file, with the error rates that were measured when the rules were fitted."""
-        looks = [
-            {"side": look.side, "accept": look.accept, "reject": look.reject, "rule": _listed(look.rule)}
-            for look in self.looks
-        ]
-        page = {"least": self.least, "rival": self.rival, "rule": _listed(self.page)}
-        content = {"measures": MEASURES, "rates": rates, "looks": looks, "page": page}
-        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-
-
-def _rule(found: dict[str, Any]) -> Rule:
-    mean, deviation, weights = (np.array(found[key]) for key in ("mean", "deviation", "weights"))
-    return Rule(mean, deviation, weights, float(found["bias"]))
-
-
-def _listed(rule: Rule) -> dict[str, Any]:
-    return {
-        "mean": np.round(rule.mean, 5).tolist(),
-        "deviation": np.round(rule.deviation, 5).tolist(),
-        "weights": np.round(rule.weights, 5).tolist(),
-        "bias": round(rule.bias, 5),
-    }

@@ -26,8 +26,9 @@ from numpy.typing import NDArray
 from model.errors import BadRegion, NoSignature, SeveralSignatures, UnusableSignature
 from model.preprocessing.box import Box
 from model.preprocessing.candidates import INK, Candidate, find_candidates, measure_crop
-from model.preprocessing.evidence import MEASURES, Rules
+from model.preprocessing.evidence import MEASURES
 from model.preprocessing.ink import MIN_SIDE, Canvas, Ink, Located, Prepared, fit, isolate, locate_ink
+from model.preprocessing.rules import Rules
 from model.preprocessing.segmentation import Grey, Parts
 from model.preprocessing.segmenter import Segmenter
 from model.preprocessing.sheet import find_sheet
@@ -52,8 +53,8 @@ MIN_WEAKEST = 0.4
 APART = 0.5
 """Log-odds by which a part of a group of ink must exceed the group to be taken for a signature beside other marks."""
 
-RIVAL_HEIGHT, RIVAL_ODDS = 0.6, 2.5
-"""Least height of a second signature, as a share of the first one's, and most log-odds that it may be less probable,
+HEIGHT_ODDS, RIVAL_ODDS = 3.0, 1.5
+"""Log-odds for a signature e times as high, and most log-odds by which a second signature may come after the first
 for the choice to be a guess."""
 
 WEAKEST = MEASURES.index("weakest")
@@ -78,6 +79,11 @@ class Found:
     box: Box
     log_odds: float
     ink: float
+
+    @property
+    def prominence(self) -> float:
+        """By which signatures are ranked: what else is written by hand on a form is lower than a signature."""
+        return self.log_odds + HEIGHT_ODDS * math.log(max(1, self.box.height))
 
     @property
     def confidence(self) -> float:
@@ -127,7 +133,7 @@ class SignatureFinder:
         self._rules = Rules.load(model.with_name("rules.json"))
 
     def find(self, grey: Grey) -> tuple[Found, ...]:
-        """Find the signatures of a page, the most probable one first.
+        """Find the signatures of a page, the most prominent one first.
 
         Parameters
         ----------
@@ -150,7 +156,7 @@ class SignatureFinder:
             for one, odds in self._apart(candidate)
             if odds >= self._rules.least
         ]
-        return tuple(sorted(found, key=lambda signature: -signature.log_odds)), seen.unlikely
+        return tuple(sorted(found, key=lambda signature: -signature.prominence)), seen.unlikely
 
     def _apart(self, candidate: Candidate) -> list[tuple[Candidate, float]]:
         """Return a candidate with its log-odds; its parts instead, if one is more probably a signature than all."""
@@ -256,10 +262,7 @@ class SignatureFinder:
 
     def _is_rival(self, one: Found, first: Found) -> bool:
         """Whether one signature may be meant as well as the first."""
-        return (
-            one.log_odds >= max(self._rules.rival, first.log_odds - RIVAL_ODDS)
-            and one.box.height >= RIVAL_HEIGHT * first.box.height
-        )
+        return one.log_odds >= self._rules.rival and one.prominence >= first.prominence - RIVAL_ODDS
 
     def _cleaned(
         self, crop: Grey, box: Box, found: tuple[Found, ...], others: list[Box] | None = None

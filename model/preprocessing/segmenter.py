@@ -12,7 +12,7 @@ from model.preprocessing.segmentation import Grey
 STRIDE = 16
 """The network's input is padded to a multiple of this."""
 
-LARGE_PIXELS = 200_000
+LARGE_PIXELS = 130_000
 """Pixels of an input of the network after which its memory is freed."""
 
 

@@ -12,7 +12,8 @@ import pytest
 from app.settings import PAGE_NETWORK, PERMISSIVE_PAGE_NETWORK
 from model.documents.rules import cross_validated, fit
 from model.preprocessing.box import Box
-from model.preprocessing.evidence import MEASURES, REACH, Look, Rule, Rules, Scene, measure, terms
+from model.preprocessing.evidence import MEASURES, Scene, compared, measure
+from model.preprocessing.rules import REACH, Look, Rule, Rules, terms
 
 
 def value(measures: np.ndarray, name: str) -> float:
@@ -41,6 +42,14 @@ def test_a_part_is_described_by_the_network_and_by_its_shape() -> None:
 def test_a_part_without_ink_has_no_measures() -> None:
     scene = Scene.of(np.zeros((40, 40), np.uint8), np.full((40, 40), 255, np.uint8))
     assert not measure(scene, Box(5, 5, 30, 30)).any()
+
+
+def test_a_part_is_compared_with_the_others_of_its_page() -> None:
+    measures = np.ones(len(MEASURES))
+    assert np.array_equal(compared(measures, 30, []), measures)
+    beside = compared(measures, 30, [10, 10, 60])
+    assert value(beside, "others") == pytest.approx(np.log(4))
+    assert value(beside, "outstanding") == pytest.approx(np.log(3))
 
 
 def test_measures_far_from_those_of_the_fit_are_cut_off() -> None:
