@@ -63,7 +63,7 @@ class AcceptIn(ClerkIn):
     decision: Literal["accept"]
     reason: AcceptReason = Field(
         description="`matches`: it agrees with the references. `natural-variation`: the differences are those of one "
-        "writer. `confirmed`: the signer has confirmed it."
+        "writer. `confirmed`: the signer has confirmed it. `other`: `note` states it."
     )
     note: Note = None
 
@@ -83,7 +83,7 @@ class RejectIn(ClerkIn):
     decision: Literal["reject"]
     reason: RejectReason = Field(
         description="`differs`: it does not agree with the references. `suspected-forgery`: it imitates them. "
-        "`denied`: the signer denies it. `unusable-image`: the image does not show enough."
+        "`denied`: the signer denies it. `unusable-image`: the image does not show enough. `other`: `note` states it."
     )
     note: Note = None
 

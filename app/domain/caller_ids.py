@@ -7,6 +7,7 @@ import unicodedata
 from pydantic_core import PydanticCustomError
 
 MAX_LENGTH = 128
+_REPLACEMENT = "\ufffd"
 _JOINERS = "\u200c\u200d"  # part of the spelling of names in Persian and in Indic scripts
 _CATEGORIES = {
     "Cc": "a control character",
@@ -47,8 +48,12 @@ def _validated(text: str, kind: str, an_id: str, the_id: str) -> str:
     if not 1 <= len(text) <= MAX_LENGTH:
         raise _refused(kind, f"{an_id} must have 1 to {MAX_LENGTH} characters, not {len(text)}")
     for position, character in enumerate(text, 1):
-        if not is_printable(character):
-            what = _CATEGORIES[unicodedata.category(character)]
+        if character == _REPLACEMENT or not is_printable(character):
+            what = (
+                "the replacement character, which stands for text in another encoding"
+                if character == _REPLACEMENT
+                else _CATEGORIES[unicodedata.category(character)]
+            )
             raise _refused(
                 kind,
                 f"character {position} of {the_id} is {what} (U+{ord(character):04X}); send printable characters",

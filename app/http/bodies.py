@@ -103,9 +103,7 @@ async def _checked(form: FormData, fields: dict[str, Field]) -> FormData:
     """The form with data URIs in place of files read; raises MalformedRequest."""
     items: list[tuple[str, UploadFile | str]] = []
     for name, value in form.multi_items():
-        field = fields.get(name)
-        if field is None:
-            continue
+        field = _known(name, fields)
         if not field.is_list and (count := len(form.getlist(name))) > 1:
             raise MalformedRequest(f"The field {name!r} came {count} times; send it once.")
         if field.is_file and isinstance(value, str):
@@ -143,8 +141,8 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _items(content: dict[str, Any], fields: dict[str, Field]) -> Iterator[tuple[str, UploadFile | str]]:
     for name, member in content.items():
-        field = fields.get(name)
-        if field is None or member is None:
+        field = _known(name, fields)
+        if member is None:
             continue
         if isinstance(member, list) != field.is_list:
             wanted = "an array" if field.is_list else "a single value, not an array"
@@ -158,6 +156,13 @@ def _items(content: dict[str, Any], fields: dict[str, Field]) -> Iterator[tuple[
                 yield name, str(value)
             else:
                 raise MalformedRequest(f"The member {name!r} has to be a string or a number.")
+
+
+def _known(name: str, fields: dict[str, Field]) -> Field:
+    """Return a field by its name; raise MalformedRequest, because a misspelt field would be ignored otherwise."""
+    if name not in fields:
+        raise MalformedRequest(f"There is no field {name!r}; the fields are {', '.join(sorted(fields))}.")
+    return fields[name]
 
 
 def _decoded(name: str, text: str) -> UploadFile:

@@ -12,8 +12,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.domain.callers import Caller
-from app.domain.errors import RequestTooLarge
+from app.domain.errors import MalformedRequest, RequestTooLarge
 from app.domain.request_context import begin_request
+from app.http.paths import is_utf8
 from app.http.problems import internal, of_error
 from app.observability.metrics import Metrics
 
@@ -88,6 +89,8 @@ class RequestMiddleware:
             declared = headers.get("content-length", "0")
             if declared.isdigit() and int(declared) > self._max_bytes:
                 await of_error(self._too_large())(scope, receive, send_with_headers)
+            elif not is_utf8(scope):
+                await of_error(_not_utf8())(scope, receive, send_with_headers)
             else:
                 await self._app(scope, self._counted(receive), send_with_headers)
         except Exception:
@@ -138,3 +141,9 @@ class RequestMiddleware:
                 }
             },
         )
+
+
+def _not_utf8() -> MalformedRequest:
+    return MalformedRequest(
+        "The path or the query is not UTF-8 after percent-decoding; encode ids as UTF-8, so that ö becomes %C3%B6."
+    )

@@ -8,7 +8,7 @@ segments. :class:`PathMiddleware` hands the router a path in which such a slash 
 from __future__ import annotations
 
 import re
-from urllib.parse import unquote
+from urllib.parse import unquote, unquote_to_bytes
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -36,6 +36,19 @@ class PathMiddleware:
             if prefix and scope["path"] != prefix and not scope["path"].startswith(f"{prefix}/"):
                 scope["path"] = prefix + scope["path"]
         await self._app(scope, receive, send)
+
+
+def is_utf8(scope: Scope) -> bool:
+    """Whether the path and the query of an HTTP request are UTF-8 after percent-decoding.
+
+    A server replaces bytes that are not by U+FFFD, so that different ids in another encoding would become one.
+    """
+    for part in (scope.get("raw_path") or b"", scope["query_string"]):
+        try:
+            unquote_to_bytes(part).decode("utf-8")
+        except UnicodeDecodeError:
+            return False
+    return True
 
 
 def _segment(raw: bytes) -> str:

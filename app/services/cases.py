@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from sqlalchemy.orm import Session
 
 from app.domain.cases import Case, Claim, Clerk, Ruling, State
+from app.domain.errors import MalformedRequest
 from app.domain.records import Page, now
 from app.services.core import Core
 from app.store import cases
@@ -116,7 +117,11 @@ async def decide_case(core: Core, tenant_id: str, case_id: str, clerk: Clerk, ru
     Raises
     ------
     CaseNotFound, CaseDecided, CaseClaimed, CaseNotClaimed
+    MalformedRequest
+        The reason is ``other``, and no note says what it is.
     """
+    if ruling.reason == "other" and not (ruling.note or "").strip():
+        raise MalformedRequest("The reason other needs a note that states it; send `note`.")
     entry = core.trail.entry(
         "case-decision",
         record_id=case_id,

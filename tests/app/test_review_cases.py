@@ -168,6 +168,8 @@ def test_a_reason_belongs_to_its_decision(serve: Serve, draw: Draw) -> None:
         {"decision": "review", "reason": "other"},
         {"decision": "reject"},
         {"decision": "reject", "reason": "differs", "state": "open"},
+        {"decision": "reject", "reason": "other"},
+        {"decision": "reject", "reason": "other", "note": " "},
     ):
         assert code(post(client, f"{case}/decision", **wrong)) == (400, "malformed-request"), wrong
 

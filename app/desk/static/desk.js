@@ -291,6 +291,8 @@ function press(key) {
 document.addEventListener("click", (event) => {
   const button = event.target.closest("button");
   if (button?.closest(".tools")) VIEWER_KEYS[button.dataset.key]?.();
+  // The reason "other" needs a note; the browser then asks for it.
+  if (button?.name === "ruling") document.querySelector("#note").required = button.value.endsWith(":other");
   if (button?.matches(".close")) button.closest("dialog").close();
 });
 

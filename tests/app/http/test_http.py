@@ -247,10 +247,32 @@ def test_a_form_has_the_framework_s_bound_on_fields(client: TestClient, draw: Dr
         ("..", "URL"),
         ("x" * 129, "128"),
         ("\ue000", "private-use"),
+        ("M\ufffdller", "another encoding"),
     ],
 )
 def test_an_id_that_is_refused_says_why(client: TestClient, draw: Draw, name: str, word: str) -> None:
     refused(verify(client, name, draw(1, 0)), "signer_id", word)
+
+
+def test_paths_and_queries_that_are_not_utf8_are_refused(client: TestClient, draw: Draw) -> None:
+    # As bytes of Latin-1, König and Känig would both be decoded to K\ufffdnig.
+    refused(client.post("/signers/K%F6nig/references", files={"files": draw(1, 0)}), "UTF-8")
+    assert enrol(client, "K%C3%B6nig", draw(1, 0)).status_code == 201
+    refused(client.delete("/signers/K%E4nig"), "UTF-8")
+    refused(client.get("/verifications?signer_id=K%F6nig"), "UTF-8")
+    assert client.get("/signers/K%C3%B6nig").json()["signer_id"] == "König"
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_an_unknown_field_is_refused(client: TestClient, draw: Draw, as_json: bool) -> None:
+    enrol(client, "a", draw(1, 0))
+    fields = {"signer_id": "a", "regoin": "1,1,5,5"}
+    answer = (
+        client.post("/verify", json={**fields, "signature": b64(draw(1, 1))})
+        if as_json
+        else client.post("/verify", data=fields, files={"signature": draw(1, 1)})
+    )
+    refused(answer, "regoin", "region")
 
 
 @given(st.text(max_size=140))
