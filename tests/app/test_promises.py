@@ -218,7 +218,7 @@ def test_an_erasure_and_a_write_at_the_same_moment_leave_nothing(
             assert not quick.done(), "the second waits for the first"
             go_on.set()
             await asyncio.gather(slow, quick, return_exceptions=True)
-            assert [rows(app, table) for table in (SignerRow, *BIOMETRIC)] == [0] * 5
+            assert not any(rows(app, table) for table in (SignerRow, *BIOMETRIC))
             assert kept_answers(app) == 0
 
     asyncio.run(scenario())
@@ -319,7 +319,7 @@ def test_an_erasure_sees_what_it_waited_for_whatever_the_server_s_isolation_leve
             go_on.set()
             await writing
             assert (await erasing).status_code == 204
-            assert [rows(app, table) for table in (SignerRow, *BIOMETRIC)] == [0] * 5
+            assert not any(rows(app, table) for table in (SignerRow, *BIOMETRIC))
 
     asyncio.run(scenario())
 
@@ -712,7 +712,7 @@ def test_what_came_back_is_erased_also_where_the_first_attempt_failed(
             monkeypatch.setattr(tombstones, "erase_again", erase)
             assert (two.look(), one.look()) == (1, 0)
             assert (await client.get("/signers/a")).status_code == 404
-            assert [rows(app, table) for table in BIOMETRIC] == [0] * 4
+            assert not any(rows(app, table) for table in BIOMETRIC)
 
     asyncio.run(scenario())
 
