@@ -43,7 +43,7 @@ def demo(
     It takes the configured model. As long as the folder exists, its cases are used again; it can be deleted.
     """
     settings = demo_settings(load_settings(), folder, host, port)
-    typer.echo(f"Preparing {cases} cases in {folder} ...", err=True)
+    typer.echo(f"Preparing at least {cases} cases in {folder} ...", err=True)
     asyncio.run(_prepare(settings, cases))
     typer.echo(f"Open http://{host}:{port}/desk and sign in with any name. Ctrl-C ends it.", err=True)
     run_service(settings)
