@@ -83,7 +83,7 @@ def body_of(method: str, path: str, draw: Draw) -> dict[str, Any]:
     bodies: dict[str, dict[str, Any]] = {
         "POST /compare": {"files": [("references", ("r.png", draw(1, 0))), ("signature", image)]},
         "POST /verify": {"data": {"signer_id": "a"}, "files": {"signature": image}},
-        "POST /identify": {"data": {"signer_id": "a"}, "files": {"signature": image}},
+        "POST /identify": {"data": {"signer_ids": ["a"]}, "files": {"signature": image}},
         "POST /extract": {"files": {"document": image}},
         "POST /verifications/{verification_id}/reference": {},
         "POST /accounts/{account_id}/verify": {"data": {"amount": "1"}, "files": {"signatures": image}},
