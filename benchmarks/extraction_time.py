@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import platform
 import statistics
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -19,17 +18,15 @@ from functools import partial
 from pathlib import Path
 
 import cv2
-import httpx
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from app.decoding.formats import UploadLimits
 from app.decoding.uploads import read_upload
-from app.main import create_app
-from app.settings import PAGE_NETWORK, RELEASED_WEIGHTS, Settings
+from app.settings import PAGE_NETWORK, RELEASED_WEIGHTS
 from benchmarks.document_pages import KINDS, NoSignatures, compose
-from benchmarks.serving import png
+from benchmarks.serving import png, running_service
 from model.documents.elements import Drawer
 from model.documents.material import Typefaces
 from model.errors import UnusableSignature
@@ -83,41 +80,29 @@ async def measure_requests(weights: Path, rounds: int) -> tuple[float, float, fl
     """Return the median milliseconds of the computation, and of /verify of a crop without and with extraction."""
     images = [png(1, n) for n in range(20)]
     limits = UploadLimits(10**8, 10**8)
-    with tempfile.TemporaryDirectory() as folder:
-        settings = Settings(
-            _env_file=None,
-            weights=weights,
-            database_url=f"sqlite:///{folder}/bench.db",
-            log_level="error",
-        )  # type: ignore[call-arg]
-        app = create_app(settings)
-        transport = httpx.ASGITransport(app, client=("127.0.0.1", 1))
-        async with (
-            app.router.lifespan_context(app),
-            httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client,
-        ):
-            embedder: Embedder = app.state.core.embedder
+    async with running_service(weights) as (core, client):
+        embedder = core.embedder
 
-            async def compute(image: bytes) -> None:
-                embedder.embed(embedder.prepare(read_upload(image, None, limits)).canvas[None])
+        async def compute(image: bytes) -> None:
+            embedder.embed(embedder.prepare(read_upload(image, None, limits)).canvas[None])
 
-            def verify(region: str) -> Callable[[bytes], Awaitable[None]]:
-                async def send(image: bytes) -> None:
-                    data = {"signer_id": "a", "region": region}
-                    response = await client.post("/verify", data=data, files={"signature": image})
-                    response.raise_for_status()
+        def verify(region: str) -> Callable[[bytes], Awaitable[None]]:
+            async def send(image: bytes) -> None:
+                data = {"signer_id": "a", "region": region}
+                response = await client.post("/verify", data=data, files={"signature": image})
+                response.raise_for_status()
 
-                return send
+            return send
 
-            files = [("files", png(1, 1000 + n)) for n in range(5)]
-            (await client.post("/signers/a/references", files=files)).raise_for_status()
-            actions = (compute, verify("whole"), verify("auto"))
-            times: list[list[float]] = [[], [], []]
-            for number in range(rounds + 5):
-                for values, action in zip(times, actions, strict=True):
-                    start = time.perf_counter()
-                    await action(images[number % len(images)])
-                    values.append(1e3 * (time.perf_counter() - start))
+        files = [("files", png(1, 1000 + n)) for n in range(5)]
+        (await client.post("/signers/a/references", files=files)).raise_for_status()
+        actions = (compute, verify("whole"), verify("auto"))
+        times: list[list[float]] = [[], [], []]
+        for number in range(rounds + 5):
+            for values, action in zip(times, actions, strict=True):
+                start = time.perf_counter()
+                await action(images[number % len(images)])
+                values.append(1e3 * (time.perf_counter() - start))
     computation, whole, auto = (statistics.median(values[5:]) for values in times)
     return computation, whole, auto
 

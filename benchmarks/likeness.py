@@ -7,12 +7,9 @@ the synthetic writers of training, and those of ``synthetic/validation``, whose 
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 import numpy as np
 
-from app.settings import RELEASED_WEIGHTS
+from benchmarks.command_line import parse_arguments
 from model.data.readers.synthetic import HABITS, SyntheticDataset
 from model.data.registry import open_dataset
 from model.data.specimens import Dataset
@@ -25,12 +22,7 @@ REAL = ("sigcomp2011-dutch/full", "svc2004/full")
 
 def main() -> None:
     """Measure and print one table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("weights", nargs="?", type=Path, default=RELEASED_WEIGHTS)
-    parser.add_argument("--data", type=Path, default=None, help="folder of the data sets (SIGNATURE_DATA)")
-    args = parser.parse_args()
+    args = parse_arguments(__doc__)
     features = WeightsFeatures(args.weights, InkCache())
     print(f"`python -m benchmarks.likeness {args.weights}`\n")
     print("| writers | genuine distance | its deviation between writers | forged distance | difference |")

@@ -8,13 +8,11 @@ one session.
 
 from __future__ import annotations
 
-import argparse
 import re
-from pathlib import Path
 
 import numpy as np
 
-from app.settings import RELEASED_WEIGHTS
+from benchmarks.command_line import parse_arguments
 from model.data.registry import open_dataset
 from model.decision.calibration import Calibration
 from model.decision.distances import Floats
@@ -37,12 +35,7 @@ SEED = 0
 
 def main() -> None:
     """Measure and print the tables."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("weights", nargs="?", type=Path, default=RELEASED_WEIGHTS)
-    parser.add_argument("--data", type=Path, default=None, help="folder of the data sets (SIGNATURE_DATA)")
-    args = parser.parse_args()
+    args = parse_arguments(__doc__)
     features = WeightsFeatures(args.weights, InkCache())
     calibration = Calibration.load(args.weights, features.embedder.card.sha256)
     print(f"`python -m benchmarks.reference_quality {args.weights}`\n")

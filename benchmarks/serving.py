@@ -13,7 +13,8 @@ import io
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
@@ -25,9 +26,9 @@ from app.decoding.formats import UploadLimits
 from app.decoding.uploads import read_upload
 from app.domain.records import NewReference, new_id, now
 from app.main import create_app
+from app.services.core import Core
 from app.settings import RELEASED_WEIGHTS, Settings
 from app.store import references, signer_locks
-from model.networks.embedder import Embedder
 from model.synthetic.writer import Writer
 
 BATCH = 200
@@ -38,6 +39,25 @@ def png(writer: int, n: int) -> bytes:
     out = io.BytesIO()
     Image.fromarray(Writer(writer).genuine_image(n, height_px=250)).save(out, "PNG")
     return out.getvalue()
+
+
+@asynccontextmanager
+async def running_service(weights: Path) -> AsyncIterator[tuple[Core, httpx.AsyncClient]]:
+    """Run the service in this process, on a new store; yield its core and a client on the loopback interface."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Settings(
+            _env_file=None,
+            weights=weights,
+            database_url=f"sqlite:///{folder}/bench.db",
+            log_level="error",
+        )  # type: ignore[call-arg]
+        app = create_app(settings)
+        transport = httpx.ASGITransport(app, client=("127.0.0.1", 1))
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client,
+        ):
+            yield app.state.core, client
 
 
 async def median_ms(action: Callable[[bytes], Awaitable[object]], images: list[bytes]) -> float:
@@ -84,48 +104,35 @@ async def measure(weights: Path, rounds: int, signers: int) -> None:
     """Run both comparisons and print the table."""
     images = [png(1, n) for n in range(rounds)]
     limits = UploadLimits(10**8, 10**8)
-    with tempfile.TemporaryDirectory() as folder:
-        settings = Settings(
-            _env_file=None,
-            weights=weights,
-            database_url=f"sqlite:///{folder}/bench.db",
-            log_level="error",
-        )  # type: ignore[call-arg]
-        app = create_app(settings)
-        transport = httpx.ASGITransport(app, client=("127.0.0.1", 1))
-        async with (
-            app.router.lifespan_context(app),
-            httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client,
-        ):
-            core = app.state.core
-            embedder: Embedder = core.embedder
+    async with running_service(weights) as (core, client):
+        embedder = core.embedder
 
-            async def compute(image: bytes) -> None:
-                embedder.embed(embedder.prepare(read_upload(image, None, limits)).canvas[None])
+        async def compute(image: bytes) -> None:
+            embedder.embed(embedder.prepare(read_upload(image, None, limits)).canvas[None])
 
-            async def verify(image: bytes) -> None:
-                response = await client.post("/verify", data={"signer_id": "a"}, files={"signature": image})
-                response.raise_for_status()
+        async def verify(image: bytes) -> None:
+            response = await client.post("/verify", data={"signer_id": "a"}, files={"signature": image})
+            response.raise_for_status()
 
-            async def identify(image: bytes) -> None:
-                response = await client.post("/identify", files={"signature": image})
-                response.raise_for_status()
+        async def identify(image: bytes) -> None:
+            response = await client.post("/identify", files={"signature": image})
+            response.raise_for_status()
 
-            enrolled = await client.post(
-                "/signers/a/references", files=[("files", png(1, 1000 + n)) for n in range(5)]
-            )
-            enrolled.raise_for_status()
-            for action in (compute, verify):  # warm-up
-                await median_ms(action, images[:5])
-            compute_ms, verify_ms = [], []
-            for start in range(0, rounds, 10):  # alternate, so that load on the machine affects both
-                compute_ms.append(await median_ms(compute, images[start : start + 10]))
-                verify_ms.append(await median_ms(verify, images[start : start + 10]))
-            verify_ratio = statistics.median(verify_ms) / statistics.median(compute_ms)
-            await fill(core, signers, embedder.dimension)
-            await identify(images[0])  # builds the gallery
-            identify_ms = await median_ms(identify, images[:50])
-            compute_again_ms = await median_ms(compute, images[:50])
+        enrolled = await client.post(
+            "/signers/a/references", files=[("files", png(1, 1000 + n)) for n in range(5)]
+        )
+        enrolled.raise_for_status()
+        for action in (compute, verify):  # warm-up
+            await median_ms(action, images[:5])
+        compute_ms, verify_ms = [], []
+        for start in range(0, rounds, 10):  # alternate, so that load on the machine affects both
+            compute_ms.append(await median_ms(compute, images[start : start + 10]))
+            verify_ms.append(await median_ms(verify, images[start : start + 10]))
+        verify_ratio = statistics.median(verify_ms) / statistics.median(compute_ms)
+        await fill(core, signers, embedder.dimension)
+        await identify(images[0])  # builds the gallery
+        identify_ms = await median_ms(identify, images[:50])
+        compute_again_ms = await median_ms(compute, images[:50])
     identify_ratio = identify_ms / compute_again_ms
     added_ms = identify_ms - compute_again_ms
     print(f"`python benchmarks/serving.py`, {embedder.version} on {embedder.device}, {rounds} rounds")

@@ -23,12 +23,13 @@ from numpy.typing import NDArray
 
 from model.data.packing import DEFAULT_CACHE, pack
 from model.data.specimens import Dataset, Specimen
+from model.data.synthetic_population import recipe_population, synthetic_data
 from model.errors import DataError
 from model.networks.card import TrainingData
 from model.preprocessing.ink import Canvas, fit
 from model.synthetic.pen import draw, evenly_spaced, perturb, random_pen
 from model.synthetic.pool import Population
-from model.synthetic.writer import Habits, Writer
+from model.synthetic.writer import Writer
 
 Pixels = NDArray[np.uint8]
 
@@ -133,14 +134,14 @@ def synthetic_masters(options: Mapping[str, object], canvas: Canvas) -> Masters:
     Parameters
     ----------
     options : mapping
-        The options of :class:`model.training.sources.SyntheticSource`.
+        The options of :func:`model.data.synthetic_population.recipe_population`.
 
     Raises
     ------
     TypeError
         An option is unknown.
     """
-    population = _population(**options)  # type: ignore[arg-type]  # values come from a recipe
+    population = recipe_population(**options)  # type: ignore[arg-type]  # values come from a recipe
     size = master_canvas(canvas)
     with ProcessPoolExecutor(os.cpu_count()) as processes:
         images = list(
@@ -148,15 +149,8 @@ def synthetic_masters(options: Mapping[str, object], canvas: Canvas) -> Masters:
         )
     each = population.genuine + population.forgeries
     signers = [f"{writer:06d}" for writer in range(population.writers) for _ in range(each)]
-    about = TrainingData(
-        name="synthetic",
-        terms="permissive",
-        signers=population.writers,
-        signatures=population.writers * each,
-        citation="drawn by this project's sigma-lognormal synthetic writer",
-    )
     return Masters(
-        about,
+        synthetic_data(population),
         size,
         tuple(f"{signer}/{number % each}" for number, signer in enumerate(signers)),
         tuple(signers),
@@ -264,17 +258,6 @@ def _drawn(specimen: Specimen, canvas: Canvas, number: int) -> Pixels:
     rng = np.random.default_rng([zlib.crc32(specimen.key.encode()), number])
     trajectory = perturb(evenly_spaced(specimen.trajectory()), rng, PERTURBATION)
     return draw(trajectory, random_pen(rng), canvas)
-
-
-def _population(
-    writers: int = 1000,
-    genuine: int = 24,
-    forgeries: int = 24,
-    forgers: int = 4,
-    seed: int = 1_000_000,
-    habits: Mapping[str, float] | None = None,
-) -> Population:
-    return Population(writers, genuine, forgeries, forgers, seed, Habits(**habits or {}))
 
 
 def _draw_writer(population: Population, canvas: Canvas, identity: int) -> Pixels:

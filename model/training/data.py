@@ -22,6 +22,7 @@ from model.data.packing import DEFAULT_CACHE
 from model.data.registry import open_dataset
 from model.data.specimens import Dataset
 from model.data.splits import Subset, signers_of_split, split
+from model.data.synthetic_population import recipe_population
 from model.errors import DataError
 from model.preprocessing.ink import Canvas
 from model.training.recipes import DataSpec, Recipe
@@ -43,7 +44,7 @@ def open_source(spec: DataSpec, recipe: Recipe, data: Path | None, cache: Path) 
     canvas = recipe.canvas.canvas()
     if spec.name == "synthetic":
         try:
-            return SyntheticSource(canvas, recipe.augmentation, **spec.options)
+            return SyntheticSource(canvas, recipe.augmentation, recipe_population(**spec.options))
         except TypeError as error:
             raise DataError(f"The options of the recipe's synthetic data are invalid: {error}.") from error
     return source_of(open_split(spec, data), canvas, recipe.augmentation, cache)

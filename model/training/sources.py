@@ -6,7 +6,7 @@ on a canvas with random augmentation; the same state of the random generator giv
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -17,12 +17,12 @@ from model.data.augmentation import Augmentation, age_scan, augment_crop, random
 from model.data.packing import DEFAULT_CACHE, pack
 from model.data.pseudo_writers import Deformation, deform_ink, deform_trajectory
 from model.data.specimens import Dataset, Specimen
+from model.data.synthetic_population import synthetic_data
 from model.errors import DataError
 from model.networks.card import TrainingData
 from model.preprocessing.ink import Canvas
 from model.synthetic.pen import Pen, Trajectory, draw, evenly_spaced, perturb, random_pen
 from model.synthetic.pool import Population, open_pool
-from model.synthetic.writer import Habits
 from model.types import Terms
 
 Pixels = NDArray[np.uint8]
@@ -136,40 +136,16 @@ class SyntheticSource:
 
     Parameters
     ----------
-    writers : int
-        Number of writers.
-    genuine, forgeries : int
-        Number of different specimens of each writer.
-    forgers : int
-        Number of forgers for each writer.
-    seed : int
-        Seed of the first writer; validation must use other seeds than training.
-    habits : mapping
-        Fields of :class:`model.synthetic.writer.Habits`: ``variation``, ``diversity``, ``error``.
+    population : Population
+        From :func:`model.data.synthetic_population.recipe_population`.
     """
 
-    def __init__(
-        self,
-        canvas: Canvas,
-        augmentation: Augmentation,
-        writers: int = 1000,
-        genuine: int = 24,
-        forgeries: int = 24,
-        forgers: int = 4,
-        seed: int = 1_000_000,
-        habits: Mapping[str, float] | None = None,
-    ) -> None:
+    def __init__(self, canvas: Canvas, augmentation: Augmentation, population: Population) -> None:
         self._canvas, self._augmentation = canvas, augmentation
-        self._population = Population(writers, genuine, forgeries, forgers, seed, Habits(**habits or {}))
-        self._pool = open_pool(self._population)
-        self.groups = ("",) * writers
-        self.about = TrainingData(
-            name="synthetic",
-            terms="permissive",
-            signers=writers,
-            signatures=writers * (genuine + forgeries),
-            citation="drawn by this project's sigma-lognormal synthetic writer",
-        )
+        self._population = population
+        self._pool = open_pool(population)
+        self.groups = ("",) * population.writers
+        self.about = synthetic_data(population)
 
     def count(self, identity: int, *, forged: bool) -> int:
         """Return the number of specimens in the recipe, which is the same for all writers."""
