@@ -25,8 +25,8 @@ from model.data.splits import Subset, signers_of_split, split
 from model.data.synthetic_population import recipe_population
 from model.errors import DataError
 from model.preprocessing.ink import Canvas
+from model.training.plans import Plan, Plans
 from model.training.recipes import DataSpec, Recipe
-from model.training.rendering import Plan, Plans
 from model.training.samplers import Batch, Batches
 from model.training.sources import Source, SyntheticSource, source_of
 

@@ -2,8 +2,8 @@
 
 Rendering in :mod:`model.data.augmentation` takes some milliseconds of CPU time for each canvas, and a GPU trains on
 tens of thousands of canvases in a second. Here, loader processes only draw which specimens a batch contains and how
-they are deformed (:class:`Plan`). All canvases of the batch are then rendered together as tensor operations, on a GPU
-or on the CPU.
+they are deformed (:class:`~model.training.plans.Plan`). All canvases of the batch are then rendered together as
+tensor operations, on a GPU or on the CPU.
 
 The augmentations are those of :func:`model.data.augmentation.augment_crop`, without JPEG compression. The outline of
 strokes is represented by a distance map, as in C. Green, "Improved alpha-tested magnification for vector textures",
@@ -14,22 +14,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn import functional
-from torch.utils.data import Dataset as TorchDataset
 
 from model.data.augmentation import INK_LEVEL, Augmentation, stroke_width
 from model.data.masters import Masters, in_threads
-from model.data.pseudo_writers import WAVES, Deformation
 from model.errors import DataError
-from model.networks.card import TrainingData
 from model.preprocessing.ink import Canvas
-from model.training.samplers import Batch, BatchRow, IdentitySampler
+from model.training.plans import Plan
+from model.training.samplers import Batch
 
 Pixels = NDArray[np.uint8]
 
@@ -50,116 +47,6 @@ MEASURED = (96, 192)
 
 REACH = (4.5, 7.0)
 """Half of the height and of the width of the area in which the moments of deformed ink are measured, in units."""
-
-
-class MasterSource:
-    """The identities of a data set, with the indices of their master images.
-
-    Parameters
-    ----------
-    masters : Masters
-    first : int
-        Index of the first image of ``masters`` among the images of all sources.
-    """
-
-    def __init__(self, masters: Masters, first: int) -> None:
-        starts = first + np.concatenate([[0], np.cumsum(masters.drawings)[:-1]])
-        by_signer: dict[str, tuple[list[int], list[int]]] = {}
-        for row, (signer, genuine) in enumerate(zip(masters.signers, masters.genuine, strict=True)):
-            by_signer.setdefault(signer, ([], []))[0 if genuine else 1].append(row)
-        usable = {signer: rows for signer, rows in by_signer.items() if len(rows[0]) >= 2}
-        self._rows = list(usable.values())  # genuine, forged
-        self._starts, self._drawings = starts, masters.drawings
-        self.groups = tuple(signer.partition("/")[2] for signer in usable)
-        self.about: TrainingData = masters.about.model_copy(
-            update={
-                "signers": len(usable),
-                "signatures": sum(len(genuine) + len(forged) for genuine, forged in self._rows),
-            }
-        )
-
-    def count(self, identity: int, *, forged: bool) -> int:
-        """Return the number of specimens."""
-        return len(self._rows[identity][forged])
-
-    def image(self, identity: int, number: int, rng: np.random.Generator, *, forged: bool) -> int:
-        """Return the index of a drawing of a specimen."""
-        row = self._rows[identity][forged][number]
-        return int(self._starts[row] + rng.integers(self._drawings[row]))
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a batch contains: the images of each row, its deformation, and its label.
-
-    Attributes
-    ----------
-    step : int
-        The batch's number; augmentations are drawn from a generator that it seeds.
-    images : int64 (n, 2)
-        Indices of the master and of the one that is joined to it, which is the same if there is none.
-    joint : float32 (n, 5)
-        Scale and offsets (x, y, x, y) of the two images.
-    inverse : float32 (n, 2, 2)
-        Inverse of the deformation's linear part.
-    waves, amplitudes : float32 (n, waves, 2)
-    phases : float32 (n, waves)
-    identities : int64 (n,)
-    forged : bool (n,)
-    """
-
-    step: int
-    images: torch.Tensor
-    joint: torch.Tensor
-    inverse: torch.Tensor
-    waves: torch.Tensor
-    phases: torch.Tensor
-    amplitudes: torch.Tensor
-    identities: torch.Tensor
-    forged: torch.Tensor
-
-    def to(self, device: str) -> Plan:
-        """Return the plan with its tensors on a device."""
-        tensors = (getattr(self, field.name) for field in fields(self)[1:])
-        return Plan(self.step, *(tensor.to(device, non_blocking=True) for tensor in tensors))
-
-
-class Plans(TorchDataset[Plan]):
-    """The plans of a run's batches by step."""
-
-    def __init__(
-        self, sampler: IdentitySampler, sources: Sequence[MasterSource], seed: int, steps: int
-    ) -> None:
-        self._sampler, self._sources, self._seed, self._steps = sampler, sources, seed, steps
-
-    def __len__(self) -> int:
-        return self._steps
-
-    def __getitem__(self, step: int) -> Plan:
-        rows = self._sampler.rows(step)
-        rng = np.random.default_rng([self._seed, step, 2])
-        columns = [_deformation_arrays(row.deformation) for row in rows]
-        joint, inverse, waves, phases, amplitudes = (
-            torch.from_numpy(np.stack(arrays)) for arrays in zip(*columns, strict=True)
-        )
-        return Plan(
-            step,
-            torch.tensor([self._images(row, rng) for row in rows]),
-            joint,
-            inverse,
-            waves,
-            phases,
-            amplitudes,
-            torch.tensor([row.label for row in rows]),
-            torch.tensor([row.forged for row in rows]),
-        )
-
-    def _images(self, row: BatchRow, rng: np.random.Generator) -> tuple[int, int]:
-        source = self._sources[row.source]
-        first = source.image(row.identity, row.number, rng, forged=row.forged)
-        if row.second is None:
-            return first, first
-        return first, source.image(*row.second, rng, forged=row.forged)
 
 
 class Renderer:
@@ -200,10 +87,8 @@ class Renderer:
             self._images[rows, 1] = torch.from_numpy(maps).to(device)
             self._widths[rows] = torch.from_numpy(widths).to(device)
             first = rows.stop
-        parts = [
-            _moments(part[:, 0].float(), self._pixel_grid(height, width))
-            for part in torch.split(self._images, 512)
-        ]
+        pixels = self._grid(height, width, 0.5 * (height - 1), 0.5 * (width - 1))
+        parts = [_moments(part[:, 0].float(), pixels) for part in torch.split(self._images, 512)]
         self._centres = torch.cat([centre for centre, _ in parts])
         self._units = torch.cat([sigma.clamp_min(1.0).prod(dim=1).sqrt() for _, sigma in parts])
         self._small = torch.cat(
@@ -220,7 +105,7 @@ class Renderer:
         """
         plan = plan.to(self._device)
         generator = torch.Generator(self._device).manual_seed((self._seed << 32) + plan.step)
-        canvases = self._age(*self._strokes(plan, generator), generator)
+        canvases = self._age(self._strokes(plan, generator), generator)
         return Batch(canvases.mul(255.0).round_().to(torch.uint8), plan.identities, plan.forged)
 
     def render_plain(self, images: torch.Tensor) -> torch.Tensor:
@@ -230,6 +115,7 @@ class Renderer:
         plan = Plan(
             0,
             torch.stack([images, images], dim=1),
+            torch.empty(0, dtype=torch.int64),
             torch.tensor([1.0, 0.0, 0.0, 0.0, 0.0]).expand(n, 5),
             identity,
             torch.zeros(n, 1, 2),
@@ -241,17 +127,14 @@ class Renderer:
         centre, scale = self._placement(plan)
         grid = self._canvas_grid(self._canvas.height, self._canvas.width)
         sources = self._sources(grid / scale[:, None, None, None] + centre[:, None, None], plan)
-        density = self._sample(self._images[:, :1], plan, sources)[0][:, 0]
+        density = self._sample(self._images[:, :1], plan, sources, 0)[:, 0]
         return density.mul(255.0).round_().to(torch.uint8)
 
-    def _strokes(self, plan: Plan, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """Deform and place the ink and give its strokes another width: ``(n, h, w)`` in [0, 1].
-
-        The second result is a random number for each row that :meth:`_age` must not use again.
-        """
+    def _strokes(self, plan: Plan, generator: torch.Generator) -> torch.Tensor:
+        """Deform and place the ink and give its strokes another width: ``(n, h, w)`` in [0, 1]."""
         n, device, ranges = len(plan.images), self._device, self._augmentation
         height, width = self._canvas.height, self._canvas.width
-        draws = torch.rand(n, 10, generator=generator, device=device)
+        draws = torch.rand(n, 8, generator=generator, device=device)
         signed = 2.0 * draws - 1.0
         centre, scale = self._placement(plan)
         positions = self._canvas_grid(*COARSE).expand(n, *COARSE, 2)
@@ -264,16 +147,16 @@ class Renderer:
         sources = functional.interpolate(
             sources.permute(0, 3, 1, 2), size=(height, width), mode="bilinear", align_corners=True
         ).permute(0, 2, 3, 1)
-        parts = self._sample(self._images, plan, sources)
         # Pixels of the canvas per pixel of the master.
         scales = scale * plan.joint[:, 0]
-        first, second = ((scales / self._units[plan.images[:, side]]) for side in (0, 1))
-        unit = 255.0 / STEPS
-        inside = torch.maximum(
-            (parts[0][:, 1] - OUTLINE / 255.0) * (unit * first)[:, None, None],
-            (parts[1][:, 1] - OUTLINE / 255.0) * (unit * second)[:, None, None],
+        first, second = (scales / self._units[plan.images[:, side]] for side in (0, 1))
+        density, inside = self._ink(self._sample(self._images, plan, sources, 0), first)
+        rows = plan.joined
+        other = self._ink(self._sample(self._images, plan, sources, 1, rows), second[rows])
+        density[rows], inside[rows] = (
+            torch.maximum(density[rows], other[0]),
+            torch.maximum(inside[rows], other[1]),
         )
-        density = torch.maximum(parts[0][:, 0], parts[1][:, 0])
         present = 0.5 * (self._widths[plan.images[:, 0]] * first + self._widths[plan.images[:, 1]] * second)
         low, high = np.log(ranges.widths or (1.0, 1.0))
         wanted = torch.exp(low + (high - low) * draws[:, 6])
@@ -284,21 +167,24 @@ class Renderer:
         thicker = cover * _largest(density, 5)
         changed = torch.where(moved <= 0, thinner, thicker)
         natural = (draws[:, 7] < NATURAL) & (plan.joint[:, 0] == 1.0)
-        return torch.where(natural[:, None, None], density, changed), draws[:, 8:]
+        return torch.where(natural[:, None, None], density, changed)
+
+    @staticmethod
+    def _ink(sampled: torch.Tensor, scale: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Split samples ``(n, 2, h, w)`` into densities and distances inside of the outline in canvas pixels."""
+        return sampled[:, 0], (sampled[:, 1] * 255.0 - OUTLINE) * (scale / STEPS)[:, None, None]
 
     def _placement(self, plan: Plan) -> tuple[torch.Tensor, torch.Tensor]:
         """Measure the deformed ink: its centroid ``(n, 2)`` in units, and ``(n,)`` pixels of the canvas per unit.
 
         The ink is placed as by :func:`model.preprocessing.ink.placement`.
         """
-        rows, columns = (
-            torch.linspace(-reach, reach, size, device=self._device)
-            for reach, size in zip(REACH, MEASURED, strict=True)
-        )
-        grid = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)
+        grid = self._grid(*MEASURED, *REACH)
         sources = self._sources(grid.expand(len(plan.images), *grid.shape), plan)
-        first, second = self._sample(self._small, plan, sources)
-        centre, sigma = _moments(torch.maximum(first, second)[:, 0], grid)
+        ink = self._sample(self._small, plan, sources, 0)[:, 0]
+        second = self._sample(self._small, plan, sources, 1, plan.joined)[:, 0]
+        ink[plan.joined] = torch.maximum(ink[plan.joined], second)
+        centre, sigma = _moments(ink, grid)
         size = (
             torch.tensor([self._canvas.width, self._canvas.height], device=self._device) * self._canvas.fill
         )
@@ -313,22 +199,37 @@ class Renderer:
         bend = torch.sin(x * waves[..., 0] + y * waves[..., 1] + plan.phases[:, None, None])
         return moved + torch.stack([(bend * amplitudes[..., axis]).sum(dim=-1) for axis in (0, 1)], dim=-1)
 
-    def _sample(self, images: torch.Tensor, plan: Plan, sources: torch.Tensor) -> list[torch.Tensor]:
-        """Sample both masters of each row at positions in units: twice ``(n, channels, h, w)`` in [0, 1]."""
+    def _sample(
+        self,
+        images: torch.Tensor,
+        plan: Plan,
+        sources: torch.Tensor,
+        side: int,
+        rows: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Sample the first (``side`` 0) or second master of rows at positions in units.
+
+        Parameters
+        ----------
+        images : uint8 (masters, channels, h', w')
+        sources : (n, h, w, 2)
+        rows : int64 (m,), optional
+            The rows to sample; all by default.
+
+        Returns
+        -------
+        (m, channels, h, w) in [0, 1]
+        """
+        chosen, joint = plan.images[:, side], plan.joint
+        if rows is not None:
+            chosen, joint, sources = chosen[rows], joint[rows], sources[rows]
         height, width = self._images.shape[2:]
         half = 0.5 * torch.tensor([width, height], device=self._device, dtype=torch.float32)
-        sampled = []
-        for side in (0, 1):
-            offset = plan.joint[:, None, None, 1 + 2 * side : 3 + 2 * side]
-            local = (sources - offset) / plan.joint[:, None, None, :1]
-            chosen = plan.images[:, side]
-            grid = local * self._units[chosen][:, None, None, None] + self._centres[chosen][:, None, None]
-            sampled.append(
-                functional.grid_sample(
-                    images[chosen].float().div_(255.0), grid / half, align_corners=False, padding_mode="zeros"
-                )
-            )
-        return sampled
+        local = (sources - joint[:, None, None, 1 + 2 * side : 3 + 2 * side]) / joint[:, None, None, :1]
+        grid = local * self._units[chosen][:, None, None, None] + self._centres[chosen][:, None, None]
+        return functional.grid_sample(
+            images[chosen].float().div_(255.0), grid / half, align_corners=False, padding_mode="zeros"
+        )
 
     def _elastic(self, n: int, generator: torch.Generator) -> torch.Tensor:
         """Draw smooth displacements for some of the rows: ``(n, *COARSE, 2)`` pixels."""
@@ -337,7 +238,7 @@ class Renderer:
         chosen = torch.rand(n, generator=generator, device=self._device) < self._augmentation.elastic
         return (0.01 * self._canvas.height * chosen)[:, None, None, None] * smooth.permute(0, 2, 3, 1)
 
-    def _age(self, canvases: torch.Tensor, draws: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def _age(self, canvases: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Apply the effects of pens and scanners, as :func:`model.data.augmentation.age_scan` does."""
         ranges, (n, height, width) = self._augmentation, canvases.shape
         u = torch.rand(n, 12, generator=generator, device=self._device)
@@ -360,20 +261,18 @@ class Renderer:
         grain = torch.randn(out.shape, generator=generator, device=self._device)
         grain = grain * ((6.0 + 24.0 * u[:, 8]) / 255.0)[:, None, None] * (out > 16.0 / 255.0)
         out = some(u[:, 9] < ranges.noise, (out + grain).clamp(0.0, 1.0), out)
-        level = (70.0 + 90.0 * draws[:, 1]) / 255.0
+        level = (70.0 + 90.0 * u[:, 10]) / 255.0
         half = torch.full((n,), 0.5, device=self._device)
-        return some(draws[:, 0] < ranges.bitonal, _blur((out > level[:, None, None]).float(), half), out)
+        return some(u[:, 11] < ranges.bitonal, _blur((out > level[:, None, None]).float(), half), out)
 
     def _canvas_grid(self, rows: int, columns: int) -> torch.Tensor:
         """Positions of the canvas relative to its centre: ``(rows, columns, 2)``, x and y in pixels."""
-        half_width, half_height = 0.5 * (self._canvas.width - 1), 0.5 * (self._canvas.height - 1)
+        return self._grid(rows, columns, 0.5 * (self._canvas.height - 1), 0.5 * (self._canvas.width - 1))
+
+    def _grid(self, rows: int, columns: int, half_height: float, half_width: float) -> torch.Tensor:
+        """Positions from ``-half`` to ``half`` in both directions: ``(rows, columns, 2)``, x and y."""
         x = torch.linspace(-half_width, half_width, columns, device=self._device)
         y = torch.linspace(-half_height, half_height, rows, device=self._device)
-        return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
-
-    def _pixel_grid(self, height: int, width: int) -> torch.Tensor:
-        x = torch.arange(width, device=self._device) - 0.5 * (width - 1)
-        y = torch.arange(height, device=self._device) - 0.5 * (height - 1)
         return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
 
 
@@ -408,23 +307,6 @@ def distance_maps(images: Pixels) -> tuple[Pixels, NDArray[np.float32]]:
 
     in_threads(compute, len(images))
     return maps, widths
-
-
-def _deformation_arrays(deformation: Deformation | None) -> tuple[NDArray[np.float32], ...]:
-    """The columns of a :class:`Plan` for one row: joint, inverse, waves, phases and amplitudes."""
-    joint = np.array([1.0, 0.0, 0.0, 0.0, 0.0], dtype=np.float32)
-    if deformation is None:
-        flat = np.zeros((WAVES, 2), dtype=np.float32)
-        return joint, np.eye(2, dtype=np.float32), flat, np.zeros(WAVES, dtype=np.float32), flat
-    if deformation.joint is not None:
-        joint = np.array([deformation.joint.scale, *np.ravel(deformation.joint.offsets)], dtype=np.float32)
-    return (
-        joint,
-        np.linalg.inv(deformation.linear).astype(np.float32),
-        deformation.waves.astype(np.float32),
-        deformation.phases.astype(np.float32),
-        deformation.amplitudes.astype(np.float32),
-    )
 
 
 def _inverse_affine(signed: torch.Tensor, ranges: Augmentation) -> torch.Tensor:

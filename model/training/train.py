@@ -42,9 +42,10 @@ from model.training.data import batch_loader, open_masters, open_source, open_sp
 from model.training.initial_network import build_network, embedding_dimension, load_start_weights
 from model.training.objectives import build_objective, label_rows
 from model.training.optimisers import build_optimiser, l2_penalty, rate_factor, update_average
+from model.training.plans import MasterSource, Plan, Plans
 from model.training.recipes import Recipe
 from model.training.release import release
-from model.training.rendering import MasterSource, Plan, Plans, Renderer
+from model.training.rendering import Renderer
 from model.training.samplers import Batch, Batches, IdentitySampler
 from model.training.set_objectives import MatchedSimilarity
 from model.training.sources import Identities

@@ -27,8 +27,9 @@ from model.errors import DataError
 from model.preprocessing.ink import Canvas, fit
 from model.training import train as training
 from model.training.data import pack_masters
+from model.training.plans import MasterSource, Plan, Plans
 from model.training.recipes import SamplerSpec, parse_recipe
-from model.training.rendering import OUTLINE, STEPS, MasterSource, Plan, Plans, Renderer, distance_maps
+from model.training.rendering import OUTLINE, STEPS, Renderer, distance_maps
 from model.training.samplers import Batch, IdentitySampler
 from model.training.train import train
 
