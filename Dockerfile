@@ -2,7 +2,7 @@
 #   docker build --target cpu  -t countersign:cpu .     (default in docker-compose.yml)
 #   docker build --target cuda -t countersign:cuda .    (needs the NVIDIA container toolkit to run on a GPU)
 # The service listens on all of the container's addresses and therefore refuses to start without an encryption key and
-# COUNTERSIGN_API_KEYS; `docker run --rm countersign:cpu new-key NAME` makes one.
+# COUNTERSIGN_BOOTSTRAP_KEY; `docker run --rm countersign:cpu keys generate` makes one.
 
 FROM python:3.11-slim AS base
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1

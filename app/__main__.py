@@ -11,7 +11,6 @@ from app.commands.config import config
 from app.commands.demo import demo
 from app.commands.doctor import doctor
 from app.commands.migrate import migrate
-from app.commands.new_key import new_key
 from app.commands.reembed import reembed
 from app.commands.serve import serve
 from app.domain.errors import CountersignError
@@ -22,11 +21,9 @@ cli = typer.Typer(
 cli.command()(serve)
 cli.command()(demo)
 cli.command()(config)
-cli.command("settings", hidden=True)(config)  # the former name
 cli.add_typer(keys.cli, name="keys")
 cli.add_typer(audit.cli, name="audit")
 cli.add_typer(bulk.cli, name="bulk")
-cli.command()(new_key)
 cli.command()(reembed)
 cli.command()(doctor)
 cli.command()(migrate)

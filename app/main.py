@@ -123,7 +123,7 @@ def create_app(settings: Settings) -> FastAPI:
     traces = (
         open_traces(settings.otlp_endpoint, settings.trace_share, VERSION) if settings.otlp_endpoint else None
     )
-    keys = ApiKeyCache((key.key for key in settings.api_keys), settings.key_refresh_s)
+    keys = ApiKeyCache(settings.key, settings.key_refresh_s)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

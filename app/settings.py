@@ -28,7 +28,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.cpu import usable_cores
-from app.domain.api_keys import NAME, ApiKey
+from app.domain.api_keys import NAME, Key, bootstrap_key
 from app.domain.audit_chain import ChainKeys
 from app.domain.callers import DEFAULT_TENANT
 from app.domain.errors import StartRefused
@@ -98,11 +98,11 @@ class Settings(BaseSettings):
     )
 
     # Callers
-    api_keys: Annotated[tuple[ApiKey, ...], NoDecode] = Field(
-        default=(),
-        description="Comma-separated keys, each NAME:SHA256[:SCOPE+SCOPE[:TENANT]] with scopes enrol, verify, read "
-        "and admin; `python -m app new-key NAME` makes one. Keys in the store, which `python -m app keys` "
-        "creates and revokes, are valid as well. While no key exists, the service serves this machine only.",
+    bootstrap_key: SecretStr | None = Field(
+        default=None,
+        description="Text of an API key of `operator_tenant` with the scope admin, valid as long as it is set: a "
+        "service can start on the network before `python -m app keys create` has made the other keys, which are in "
+        "the store. `python -m app keys generate` makes it. Without any key, the service serves this machine only.",
     )
     key_refresh_s: float = Field(
         default=2.0, gt=0, le=60, description="Seconds after which a revoked key is refused."
@@ -409,11 +409,11 @@ class Settings(BaseSettings):
             return {"weights": PERMISSIVE_WEIGHTS} | values
         return values
 
-    @field_validator("api_keys", mode="before")
+    @field_validator("bootstrap_key")
     @classmethod
-    def _parse_keys(cls, value: object) -> object:
-        if isinstance(value, str):
-            return tuple(ApiKey.parse(part) for part in value.split(",") if part.strip())
+    def _is_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            bootstrap_key(value.get_secret_value(), DEFAULT_TENANT)
         return value
 
     @field_validator("cors_origins", mode="before")
@@ -444,6 +444,7 @@ class Settings(BaseSettings):
         return value
 
     @field_validator(
+        "bootstrap_key",
         "review_far",
         "fixed_threshold",
         "otlp_endpoint",
@@ -477,9 +478,6 @@ class Settings(BaseSettings):
             )
         if self.encryption_keys is not None and self.encryption_key_file is not None:
             raise ValueError("encryption_keys and encryption_key_file are both set; set one of them")
-        names = [(key.tenant_id, key.name) for key in self.api_keys]
-        if len(set(names)) != len(names):
-            raise ValueError("two api_keys have the same name")
         if self.audit_key is not None and self.audit_key_file is not None:
             raise ValueError("audit_key and audit_key_file are both set; set one of them")
         return self
@@ -505,6 +503,13 @@ class Settings(BaseSettings):
         return PERMISSIVE_PAGE_NETWORK if self.allowed_terms == "permissive" else PAGE_NETWORK
 
     @property
+    def key(self) -> Key | None:
+        """The API key of the settings."""
+        if self.bootstrap_key is None:
+            return None
+        return bootstrap_key(self.bootstrap_key.get_secret_value(), self.operator_tenant)
+
+    @property
     def loopback(self) -> bool:
         """Whether the service can be reached from this machine only."""
         if self.host == "localhost":
@@ -524,7 +529,9 @@ class Settings(BaseSettings):
         """
         if keys:
             return
-        remedy = "Make a key (`python -m app keys create NAME --scope SCOPE`, or set COUNTERSIGN_API_KEYS)"
+        remedy = (
+            "Make a key (`python -m app keys create NAME --scope SCOPE`, or set COUNTERSIGN_BOOTSTRAP_KEY)"
+        )
         if not self.loopback:
             raise StartRefused(
                 f"COUNTERSIGN_HOST={self.host} is not a loopback address and there is no valid API key: anyone "

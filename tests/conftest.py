@@ -27,6 +27,7 @@ from model.networks import build
 from model.networks.weights import save
 from model.synthetic.command import write_folder
 from model.synthetic.writer import Writer
+from tests.decoders import shared_pool, stop_shared_pools
 from tests.postgres import Postgres, clean_up
 
 TEST_KEY = f"test:{base64.b64encode(bytes(range(32))).decode()}"
@@ -164,6 +165,15 @@ def settings(tmp_path: Path, model_folder: Path, database: Database) -> Settings
         log_level="error",
         local_names="testserver",  # Host header of the test client
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shared_decoders() -> Iterator[None]:
+    """Let the services in this process share their decoder pools."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("app.main.DecoderPool", shared_pool)
+        yield
+    stop_shared_pools()
 
 
 @pytest.fixture

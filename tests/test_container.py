@@ -62,7 +62,7 @@ def test_compose_has_a_store_a_gpu_profile_and_no_secret(compose: dict[str, Any]
     for service in (cpu, gpu):
         assert service["read_only"] is True
         assert any(volume.endswith(":/var/lib/countersign") for volume in service["volumes"])
-        assert service["environment"]["COUNTERSIGN_API_KEYS"] == "${COUNTERSIGN_API_KEYS:-}"
+        assert service["environment"]["COUNTERSIGN_BOOTSTRAP_KEY"] == "${COUNTERSIGN_BOOTSTRAP_KEY:-}"
         assert all(
             name.removeprefix("COUNTERSIGN_").lower() in Settings.model_fields
             for name in service["environment"]
@@ -83,7 +83,7 @@ def test_the_cluster_is_postgresql_and_two_replicas_behind_a_proxy(compose: dict
     names = {name.removeprefix("COUNTERSIGN_").lower() for name in replica["environment"]}
     names |= {name.removeprefix("countersign_") for name in replica["secrets"]}
     assert names <= set(Settings.model_fields)
-    assert {"database_url", "api_keys", "audit_key", "encryption_key_file", "erasure_log"} <= names
+    assert {"database_url", "bootstrap_key", "audit_key", "encryption_key_file", "erasure_log"} <= names
     shared = replica["environment"]["COUNTERSIGN_ERASURE_LOG"]
     assert any(shared.startswith(volume.partition(":")[2]) for volume in replica["volumes"])
     assert "ports" not in replica, "replicas are reached through the proxy only"

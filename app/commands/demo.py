@@ -57,7 +57,7 @@ def demo_settings(settings: Settings, folder: Path, host: str, port: int) -> Set
             "port": port,
             "root_path": "",
             "trusted_proxies": "",
-            "api_keys": (),
+            "bootstrap_key": None,
             "database_url": f"sqlite:///{folder / 'demo.sqlite3'}",
             "encryption_keys": None,
             "encryption_key_file": None,

@@ -72,6 +72,12 @@ def create(
     )
 
 
+@cli.command()
+def generate() -> None:
+    """Print the text of a new key for COUNTERSIGN_BOOTSTRAP_KEY. It is not stored."""
+    typer.echo(new_text())
+
+
 @cli.command("list")
 def list_keys(
     tenant: Annotated[str | None, typer.Option(help="List only keys of this tenant.")] = None,
@@ -79,7 +85,7 @@ def list_keys(
     everything: Annotated[bool, typer.Option("--all", help="Include revoked and expired keys.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
 ) -> None:
-    """List the keys in the store, without those of COUNTERSIGN_API_KEYS."""
+    """List the keys in the store, without COUNTERSIGN_BOOTSTRAP_KEY."""
     time = now()
     with store_and_trail() as (store, _):
         listed = [key for key in store.read_now(api_keys.listed, tenant) if everything or key.live(time)]

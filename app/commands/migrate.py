@@ -8,6 +8,6 @@ from app.commands.common import store_and_trail
 
 
 def migrate() -> None:
-    """Create or migrate the store: tables, encryption of plaintext values, and erasures that a backup undid."""
+    """Create or migrate the store: tables, and erasures that a backup undid."""
     with store_and_trail():
         typer.echo("the store is up to date")

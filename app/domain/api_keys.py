@@ -1,4 +1,4 @@
-"""API keys: their text form, their configuration, and lookup by text.
+"""API keys: their text form, and lookup by text.
 
 A key has 256 random bits, so an unsalted SHA-256 is enough to store it. The time of a lookup depends neither on the
 number of keys nor on how much of a guess is right: digests are indexed under an HMAC with a random secret of this
@@ -15,21 +15,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from pydantic import BaseModel, ConfigDict, SecretStr
-
-from app.domain.callers import DEFAULT_TENANT, Caller, Scope, parse_scopes
+from app.domain.callers import Caller, Scope
 
 PREFIX = "cs_"
 NAME = r"[A-Za-z0-9_.-]{1,64}"
 """Regular expression of the name of a key or a tenant."""
-_CONFIGURED_KEY = re.compile(
-    rf"(?P<name>{NAME}):(?P<digest>[0-9a-f]{{64}})(?::(?P<scopes>[a-z+]+))?(?::(?P<tenant>{NAME}))?"
-)
+BOOTSTRAP = "bootstrap"
+"""Name and id of the key of the settings."""
+_KEY_TEXT = re.compile(rf"{PREFIX}[A-Za-z0-9_-]{{43}}")
 
 
 @dataclass(frozen=True)
 class Key:
-    """A stored or configured key, without its text.
+    """A key, without its text.
 
     Attributes
     ----------
@@ -66,40 +64,14 @@ class Key:
         return Caller(self.name, self.tenant_id, self.scopes, self.key_id, self.rate_limit)
 
 
-class ApiKey(BaseModel):
-    """A configured key: its name, the SHA-256 of its text, its scopes and its tenant."""
+def bootstrap_key(text: str, tenant_id: str) -> Key:
+    """Return the key of the settings, with the scope ``admin``.
 
-    model_config = ConfigDict(frozen=True)
-
-    name: str
-    sha256: SecretStr
-    scopes: frozenset[Scope]
-    tenant_id: str = DEFAULT_TENANT
-
-    @classmethod
-    def parse(cls, text: str) -> ApiKey:
-        """Parse ``NAME:SHA256[:SCOPE+SCOPE[:TENANT]]``. A key without scopes has the scope ``admin``.
-
-        Raises ValueError for any other form.
-        """
-        match = _CONFIGURED_KEY.fullmatch(text.strip())
-        if match is None:
-            raise ValueError(
-                "an API key has the form NAME:SHA256[:SCOPE+SCOPE[:TENANT]]; "
-                "create one with `python -m app new-key NAME`"
-            )
-        return cls(
-            name=match["name"],
-            sha256=SecretStr(match["digest"]),
-            scopes=parse_scopes((match["scopes"] or "admin").split("+")),
-            tenant_id=match["tenant"] or DEFAULT_TENANT,
-        )
-
-    @property
-    def key(self) -> Key:
-        """The key as the authentication middleware uses it."""
-        key_id = f"config-{self.tenant_id}-{self.name}"
-        return Key(key_id, self.name, self.tenant_id, self.sha256.get_secret_value(), self.scopes)
+    Raises ValueError when `text` is not the text of a key.
+    """
+    if _KEY_TEXT.fullmatch(text) is None:
+        raise ValueError("it is not the text of an API key; `python -m app keys generate` makes one")
+    return Key(BOOTSTRAP, BOOTSTRAP, tenant_id, sha256(text), frozenset({"admin"}))
 
 
 def new_text() -> str:
@@ -110,17 +82,6 @@ def new_text() -> str:
 def sha256(text: str) -> str:
     """Return the SHA-256 of the text of a key, hexadecimal."""
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
-
-
-def new_key(name: str, scopes: tuple[Scope, ...] = (), tenant_id: str = DEFAULT_TENANT) -> tuple[str, str]:
-    """Generate a key for the settings. Returns its text, which is shown once, and its COUNTERSIGN_API_KEYS entry."""
-    text = new_text()
-    parts = [name, sha256(text)]
-    if scopes or tenant_id != DEFAULT_TENANT:
-        parts.append("+".join(scopes or ("admin",)))
-    if tenant_id != DEFAULT_TENANT:
-        parts.append(tenant_id)
-    return text, ":".join(parts)
 
 
 class Keyring:

@@ -1,8 +1,8 @@
-"""API keys in memory: the configured keys, and the stored keys, which are re-read every few seconds.
+"""API keys in memory: the stored keys, which are re-read every few seconds, and the key of the settings.
 
 Each replica refreshes its own cache, so a key revoked by any process or command is rejected after at most
 `key_refresh_s` seconds. When the store has been unreadable for half a minute, stored keys are no longer accepted
-because it is unknown whether they were revoked; configured keys still are.
+because it is unknown whether they were revoked; the key of the settings still is.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from app.domain.api_keys import Key, Keyring
@@ -32,15 +31,15 @@ class ApiKeyCache:
 
     Parameters
     ----------
-    configured : iterable of Key
-        The keys of the settings.
+    bootstrap : Key or None
+        The key of the settings.
     refresh_s : float
         Seconds between two reads of the store.
     """
 
-    def __init__(self, configured: Iterable[Key], refresh_s: float) -> None:
+    def __init__(self, bootstrap: Key | None, refresh_s: float) -> None:
         self._refresh_s = refresh_s
-        self._configured = Keyring(configured)
+        self._bootstrap = Keyring([bootstrap] if bootstrap else [])
         self._stored = Keyring()
         self._store: Store | None = None
         self._read_at = float("-inf")
@@ -54,13 +53,13 @@ class ApiKeyCache:
     def keyless(self) -> bool:
         """Whether no key was ever created."""
         was_read = self._read_at > float("-inf")
-        return was_read and not self._configured and not self._stored
+        return was_read and not self._bootstrap and not self._stored
 
     @property
     def live(self) -> int:
         """The number of keys that are neither revoked nor expired."""
         moment = now()
-        return self._configured.live(moment) + self._stored.live(moment)
+        return self._bootstrap.live(moment) + self._stored.live(moment)
 
     async def open(self, store: Store) -> None:
         """Read the stored keys and start the periodic refresh."""
@@ -87,8 +86,8 @@ class ApiKeyCache:
         StoreUnavailable
             The stored keys are stale.
         """
-        if (configured := self._configured.find(sha256)) is not None:
-            return configured
+        if (bootstrap := self._bootstrap.find(sha256)) is not None:
+            return bootstrap
         stored = self._stored.find(sha256)
         if stored is None and time.monotonic() - self._unknown_key_at > _UNKNOWN_KEY_INTERVAL_S:
             self._unknown_key_at = time.monotonic()
@@ -100,7 +99,7 @@ class ApiKeyCache:
 
     def used(self, key: Key) -> None:
         """Record that a key was used; the store is updated within a minute."""
-        if key.created_at is not None:  # configured keys are not in the store
+        if key.created_at is not None:  # the key of the settings is not in the store
             self._used[key.key_id] = now()
 
     async def _run(self) -> None:

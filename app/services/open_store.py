@@ -1,4 +1,4 @@
-"""Open the store from the settings: migrate it, encrypt plaintext values, and repeat erasures that a backup undid."""
+"""Open the store from the settings: migrate it, and repeat erasures that a backup undid."""
 
 from __future__ import annotations
 
@@ -110,7 +110,6 @@ def _bring_up_to_date(store: Store, trail: Trail) -> None:
         _log.error(
             "some stored values were encrypted with key %s, which is not configured", ", ".join(missing)
         )
-    maintenance.encrypt_plain(store)
     if store.erasure_log is None:
         _log.warning(
             "erasures are recorded in the database only, so restoring a backup undoes those made since the backup; "

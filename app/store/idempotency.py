@@ -47,14 +47,12 @@ def find(session: Session, tenant_id: str, key: str, fingerprint: str) -> dict[s
         raise IdempotencyConflict(
             f"The Idempotency-Key {key!r} was used for a different request; use a new key for each new request."
         )
-    if row.sealed is not None:
-        place = answer_place(tenant_id, row.signer_id, key)
-        return cast("dict[str, Any]", json.loads(cipher_of(session).open(place, row.key_id, row.sealed)))
-    if row.answer is None:
+    if row.sealed is None or row.key_id is None:
         raise IdempotencyConflict(
             f"The signer of the earlier request with the Idempotency-Key {key!r} has been erased; use a new key."
         )
-    return row.answer
+    place = answer_place(tenant_id, row.signer_id, key)
+    return cast("dict[str, Any]", json.loads(cipher_of(session).open(place, row.key_id, row.sealed)))
 
 
 def claim(
@@ -112,7 +110,7 @@ def forget_signer(session: Session, tenant_id: str, signer_id: str) -> None:
             RetryRow.tenant_id == tenant_id,
             or_(RetryRow.signer_id == signer_id, RetryRow.idempotency_key.in_(among_others)),
         )
-        .values(sealed=None, key_id=None, answer=None, signer_id=None)
+        .values(sealed=None, key_id=None, signer_id=None)
         .execution_options(synchronize_session=False)
     )
     session.execute(

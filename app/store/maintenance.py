@@ -1,4 +1,4 @@
-"""Maintenance of the store: encryption of plaintext, erasure of restored records, and purging of expired data."""
+"""Maintenance of the store: erasure of restored records, and purging of expired data."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.domain.records import now
 from app.settings import Settings
-from app.store import idempotency, questioned_images, questioned_templates, reencryption
+from app.store import idempotency, questioned_images, questioned_templates
 from app.store.erasure import tombstones
 from app.store.erasure.log import ErasureLog
 from app.store.store import Store
@@ -59,20 +59,6 @@ class Retention:
             template_days=settings.keep_questioned_templates_days,
             answers_hours=settings.keep_answers_hours,
         )
-
-
-def encrypt_plain(store: Store) -> int:
-    """Encrypt the plaintext of earlier releases and remove it from the files; return the number of values."""
-    encrypted = 0
-    for column in reencryption.SEALED_COLUMNS:
-        plaintext_rows = store.read_now(reencryption.find_plaintext, column)
-        if plaintext_rows:
-            _log.warning("encrypting %d plaintext values (%s)", len(plaintext_rows), column.kind)
-        for outcome in reencryption.reencrypt(store, column, plaintext_rows):
-            encrypted += outcome.done
-    if encrypted:
-        store.compact(*reencryption.TABLES)
-    return encrypted
 
 
 class ErasureWatch:

@@ -1,4 +1,4 @@
-"""Re-encryption of stored values: plaintext of an earlier release, or values under a key that will be retired.
+"""Re-encryption of stored values under the active key, when another key will be retired.
 
 Rows are encrypted in small transactions, each of which locks its rows, while the service runs. The remaining rows are
 found by their key id, so a job that was killed can be resumed.
@@ -6,12 +6,11 @@ found by their key id, so a job that was killed can be resumed.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Row, Select, func, literal, or_, select, tuple_, update
+from sqlalchemy import Row, Select, func, literal, select, tuple_, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.domain.errors import DataKeyMissing, StoredDataDamaged
@@ -48,9 +47,7 @@ class SealedColumn:
     data : Column
         The encrypted values.
     rows : Select
-        Selects the parts of each place, the key id, the encrypted value and the plaintext.
-    plain : Column or None
-        The plaintext values of earlier releases; None if they were stored in `data`.
+        Selects the parts of each place, the key id and the encrypted value.
     """
 
     kind: str
@@ -58,7 +55,6 @@ class SealedColumn:
     identity: tuple[Column, ...]
     data: Column
     rows: Select[Any]
-    plain: Column | None = None
 
     def place(self, row: Row[Any]) -> Place:
         """Return the place that the value of a row is bound to."""
@@ -87,7 +83,6 @@ def _of_reference(table: Any, model_version: Any, data: Column) -> Select[Any]:
             model_version.label("model_version"),
             table.key_id,
             data.label("data"),
-            literal(None).label("plain"),
         )
         .join(ReferenceRow, ReferenceRow.reference_id == table.reference_id)
         .join(SignerRow, SignerRow.key == ReferenceRow.signer_key)
@@ -101,7 +96,6 @@ _OF_VERIFICATION: Any = select(
     literal("").label("model_version"),
     QuestionedRow.key_id,
     QuestionedRow.data.label("data"),
-    literal(None).label("plain"),
 ).join(VerificationRow, VerificationRow.verification_id == QuestionedRow.verification_id)
 
 _OF_QUESTIONED_TEMPLATE: Any = select(
@@ -111,8 +105,16 @@ _OF_QUESTIONED_TEMPLATE: Any = select(
     QuestionedTemplateRow.model_version,
     QuestionedTemplateRow.key_id,
     QuestionedTemplateRow.vector.label("data"),
-    literal(None).label("plain"),
 ).join(SignerRow, SignerRow.key == QuestionedTemplateRow.signer_key)
+
+_OF_ANSWER: Any = select(
+    RetryRow.tenant_id,
+    RetryRow.signer_id.label("owner"),
+    RetryRow.idempotency_key.label("row_id"),
+    literal("").label("model_version"),
+    RetryRow.key_id,
+    RetryRow.sealed.label("data"),
+).where(RetryRow.sealed.is_not(None))
 
 SEALED_COLUMNS = (
     SealedColumn(
@@ -148,34 +150,17 @@ SEALED_COLUMNS = (
         RetryRow,
         (RetryRow.tenant_id, RetryRow.idempotency_key),
         RetryRow.sealed,
-        select(
-            RetryRow.tenant_id,
-            RetryRow.signer_id.label("owner"),
-            RetryRow.idempotency_key.label("row_id"),
-            literal("").label("model_version"),
-            RetryRow.key_id,
-            RetryRow.sealed.label("data"),
-            RetryRow.answer.label("plain"),
-        ).where(or_(RetryRow.sealed.is_not(None), RetryRow.answer.is_not(None))),
-        RetryRow.answer,
+        _OF_ANSWER,
     ),
 )
 TABLES = tuple(column.table.__tablename__ for column in SEALED_COLUMNS)
 
 
-def find_plaintext(session: Session, column: SealedColumn) -> list[Identity]:
-    """Return the primary keys of the rows whose value is plaintext."""
-    query = select(*column.identity).where(column.table.key_id.is_(None))
-    if column.plain is not None:
-        query = query.where(column.plain.is_not(None))
-    return [tuple(row) for row in session.execute(query)]
-
-
 def find_outdated(session: Session, column: SealedColumn) -> list[Identity]:
-    """Return the primary keys of the rows whose value is plaintext or not encrypted with the active key."""
+    """Return the primary keys of the rows whose value is not encrypted with the active key."""
     active = cipher_of(session).keys.active.key_id
     query = select(*column.identity).where(column.table.key_id != active)
-    return find_plaintext(session, column) + [tuple(row) for row in session.execute(query)]
+    return [tuple(row) for row in session.execute(query)]
 
 
 def find_all(session: Session, column: SealedColumn) -> list[Identity]:
@@ -236,14 +221,11 @@ def _reencrypt(session: Session, column: SealedColumn, identities: Sequence[Iden
             continue
         place = column.place(row)
         sealed = cipher.seal(place, plaintext)
-        changed: dict[Any, Any] = {column.data: sealed.data, column.table.key_id: sealed.key_id}
-        if column.plain is not None:
-            changed[column.plain] = None
         primary_key = zip(column.identity, column.identity_of(place), strict=True)
         session.execute(
             update(column.table)
             .where(*(key_column == value for key_column, value in primary_key))
-            .values(changed)
+            .values({column.data: sealed.data, column.table.key_id: sealed.key_id})
             .execution_options(synchronize_session=False)
         )
     return outcome
@@ -251,9 +233,8 @@ def _reencrypt(session: Session, column: SealedColumn, identities: Sequence[Iden
 
 def _open(session: Session, column: SealedColumn, row: Row[Any], outcome: Outcome) -> bytes | None:
     place = column.place(row)
-    stored = row.data if row.data is not None else json.dumps(row.plain).encode()
     try:
-        plaintext = cipher_of(session).open(place, row.key_id, stored)
+        plaintext = cipher_of(session).open(place, row.key_id, row.data)
     except (StoredDataDamaged, DataKeyMissing) as error:
         outcome.failed[place] = str(error)
         return None

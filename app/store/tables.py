@@ -1,7 +1,7 @@
 """The database schema, in types that SQLite and PostgreSQL both support.
 
 The columns `data`, `vector` and `sealed` contain ciphertexts (`app.store.encryption.cipher`); `key_id` is the id of
-their key. Where `key_id` is NULL, the value is plaintext of an earlier release, which the next start encrypts.
+their key.
 
 Every signer has an internal key (random UUID) besides the id that the caller chose, so that rows which are kept after
 an erasure (`changes`) do not identify anyone. Images and templates have their own tables: listings and the template
@@ -113,7 +113,7 @@ class ReferenceRow(Base):
     media_type: Mapped[str] = mapped_column(String(64))
     size: Mapped[int] = mapped_column(Integer)
     page: Mapped[int] = mapped_column(Integer)
-    region: Mapped[str] = mapped_column(String(REGION_LENGTH), server_default="whole")
+    region: Mapped[str] = mapped_column(String(REGION_LENGTH))
     quality: Mapped[dict[str, Any]] = mapped_column(JSON)
     warnings: Mapped[list[dict[str, str]]] = mapped_column(JSON)
     model_version: Mapped[str] = mapped_column(String(NAME_LENGTH))
@@ -132,7 +132,7 @@ class ImageRow(Base):
         ForeignKey("references.reference_id", ondelete="CASCADE"), primary_key=True
     )
     data: Mapped[bytes] = mapped_column(LargeBinary)
-    key_id: Mapped[str | None] = mapped_column(String(KEY_ID_LENGTH))
+    key_id: Mapped[str] = mapped_column(String(KEY_ID_LENGTH))
 
     __table_args__ = (Index("ix_reference_images_key", "key_id"),)
 
@@ -147,7 +147,7 @@ class TemplateRow(Base):
     )
     model_version: Mapped[str] = mapped_column(String(NAME_LENGTH), primary_key=True)
     vector: Mapped[bytes] = mapped_column(LargeBinary)
-    key_id: Mapped[str | None] = mapped_column(String(KEY_ID_LENGTH))
+    key_id: Mapped[str] = mapped_column(String(KEY_ID_LENGTH))
 
     __table_args__ = (Index("ix_templates_key", "key_id"),)
 
@@ -192,9 +192,9 @@ class QuestionedRow(Base):
     )
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     media_type: Mapped[str] = mapped_column(String(64))
-    page: Mapped[int] = mapped_column(Integer, server_default="0")
-    region: Mapped[str] = mapped_column(String(REGION_LENGTH), server_default="auto")
-    turned: Mapped[int] = mapped_column(Integer, server_default="0")
+    page: Mapped[int] = mapped_column(Integer)
+    region: Mapped[str] = mapped_column(String(REGION_LENGTH))
+    turned: Mapped[int] = mapped_column(Integer)
     key_id: Mapped[str] = mapped_column(String(KEY_ID_LENGTH))
     data: Mapped[bytes] = mapped_column(LargeBinary)
 
@@ -207,8 +207,8 @@ class QuestionedRow(Base):
 class RetryRow(Base):
     """The response to a request with an Idempotency-Key, encrypted, to be replayed when the request is repeated.
 
-    If both `sealed` and `answer` are NULL, the transaction that inserted the row is not committed yet, or the signer
-    has been erased since. `answer` contains the plaintext of earlier releases.
+    If `sealed` is NULL, the transaction that inserted the row is not committed yet, or the signer has been erased
+    since.
     """
 
     __tablename__ = "idempotency"
@@ -217,7 +217,6 @@ class RetryRow(Base):
     idempotency_key: Mapped[str] = mapped_column(String(255), primary_key=True)
     fingerprint: Mapped[str] = mapped_column(String(DIGEST_LENGTH))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
-    answer: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     signer_id: Mapped[str | None] = mapped_column(String(NAME_LENGTH))
     key_id: Mapped[str | None] = mapped_column(String(KEY_ID_LENGTH))
     sealed: Mapped[bytes | None] = mapped_column(LargeBinary)

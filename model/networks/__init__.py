@@ -14,6 +14,7 @@ from torch import nn
 
 NETWORKS: dict[str, str] = {
     "article": "model.networks.article:ArticleNetwork",
+    "ensemble": "model.networks.ensemble:LocalEnsemble",
     "local": "model.networks.local:LocalNetwork",
     "layout": "model.networks.layout:LayoutNetwork",
     "refined": "model.networks.refined:Refined",

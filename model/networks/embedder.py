@@ -20,6 +20,7 @@ from model.decision.calibration import Calibration
 from model.decision.distances import distances, pairwise
 from model.errors import CalibrationMissing, DeviceUnavailable, WeightsMismatched
 from model.networks.card import Card
+from model.networks.ensemble import LocalEnsemble
 from model.networks.folding import fold_norms
 from model.networks.local import LocalNetwork
 from model.networks.weights import load_card, load_network
@@ -168,7 +169,7 @@ class Embedder:
         ValueError
             The embeddings have different dimensions.
         """
-        if not isinstance(self._network, LocalNetwork):
+        if not isinstance(self._network, LocalNetwork | LocalEnsemble):
             return distances(np.atleast_2d(questioned), references, self.metric)
         if questioned.shape[1:] != (self.dimension,) or references.shape[1:] != (self.dimension,):
             raise ValueError(
@@ -195,7 +196,7 @@ class Embedder:
 
         They are those of :meth:`compare`, up to rounding, in about a quarter of the time for local matching.
         """
-        if not isinstance(self._network, LocalNetwork):
+        if not isinstance(self._network, LocalNetwork | LocalEnsemble):
             return np.asarray(self.compare(questioned[None], references)[0])
         one = torch.from_numpy(np.asarray(questioned, dtype=np.float32)).to(self.device)
         many = torch.from_numpy(np.asarray(references, dtype=np.float32)).to(self.device)
@@ -209,7 +210,7 @@ class Embedder:
 
     def compare_among(self, references: NDArray[np.floating]) -> NDArray[np.float64]:
         """Compute the distances among embeddings: (k, d) to (k, k) float64, symmetric, zeros on the diagonal."""
-        if not isinstance(self._network, LocalNetwork):
+        if not isinstance(self._network, LocalNetwork | LocalEnsemble):
             return pairwise(references, self.metric)
         table = np.triu(self.compare(references, references), 1)
         return table + table.T
@@ -222,7 +223,7 @@ class Embedder:
         by one cell and takes a quarter of the memory.
         """
         vectors = np.asarray(embeddings, dtype=np.float32)
-        if isinstance(self._network, LocalNetwork):
+        if isinstance(self._network, LocalNetwork | LocalEnsemble):
             rows, columns = self._network.matching.grid
             cells = vectors[:, :-1].reshape(len(vectors), rows // 2, 2, columns // 2, 2, -1)
             return np.ascontiguousarray(cells.mean(axis=(2, 4)).reshape(len(vectors), -1))
@@ -237,7 +238,7 @@ class Embedder:
         people whom the network has not seen, this finds as many signers as principal components or linear
         discriminants of such a length do, and needs no training (``python -m benchmarks.reductions``).
         """
-        if not isinstance(self._network, LocalNetwork):
+        if not isinstance(self._network, LocalNetwork | LocalEnsemble):
             return self.search_vectors(embeddings)
         rows, columns = self._network.matching.grid
         vectors = torch.from_numpy(np.asarray(embeddings, dtype=np.float32)[:, :-1])

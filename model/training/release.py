@@ -66,7 +66,7 @@ def release(
         "metric": recipe.metric,
         "datasets": [data.model_dump() for data in datasets],
         "terms": "research" if any(data.terms == "research" for data in datasets) else "permissive",
-        "commit": _commit(),
+        "commit": commit(),
         "validation": dict(validation),
     }
     return save(folder / "weights", network, fields, recipe_text)
@@ -117,7 +117,7 @@ def _refine(
     return network, options
 
 
-def _commit() -> str:
+def commit() -> str:
     """Return the commit of the checkout that this code runs in; empty outside a checkout."""
     git = shutil.which("git")
     if git is None:

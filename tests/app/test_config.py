@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from app.__main__ import cli
 from app.cpu import usable_cores
-from app.domain.api_keys import new_key
+from app.domain.api_keys import new_text, sha256
 from app.domain.errors import StartRefused
 from app.settings import PERMISSIVE_WEIGHTS, RELEASED_WEIGHTS, Settings, load_settings
 
@@ -26,8 +26,8 @@ def print_config(*options: str) -> str:
 
 
 def test_config_prints_every_setting_and_masks_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    text, line = new_key("teller", ("verify",))
-    monkeypatch.setenv("COUNTERSIGN_API_KEYS", line)
+    text = new_text()
+    monkeypatch.setenv("COUNTERSIGN_BOOTSTRAP_KEY", text)
     monkeypatch.setenv("COUNTERSIGN_DATABASE_URL", "postgresql://countersign:hunter2@db/countersign")
     monkeypatch.setenv("COUNTERSIGN_OTLP_ENDPOINT", "http://me:hunter3@collector:4318")
     monkeypatch.setenv("COUNTERSIGN_DEADLINE_S", "7")
@@ -35,20 +35,14 @@ def test_config_prints_every_setting_and_masks_secrets(monkeypatch: pytest.Monke
     for name in Settings.model_fields:
         assert f"COUNTERSIGN_{name.upper()}=" in out
     assert "COUNTERSIGN_DEADLINE_S=7.0" in out
-    assert "teller" in out
     assert "countersign:***@db" in out
-    for secret in (line.split(":")[1], text, "hunter2", "hunter3"):
+    for secret in (text, "hunter2", "hunter3"):
         assert secret not in out
 
 
 def test_config_explain_prints_descriptions() -> None:
     out = print_config("--explain")
     assert all(f"# {field.description}" in out for field in Settings.model_fields.values())
-
-
-def test_former_command_name_still_works() -> None:
-    result = CliRunner().invoke(cli, ["settings"])
-    assert "COUNTERSIGN_PORT=8000" in result.output
 
 
 @pytest.mark.parametrize(
@@ -104,15 +98,16 @@ def test_byte_order_marks_and_carriage_returns_are_stripped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COUNTERSIGN_DATABASE_URL", "sqlite:///s.sqlite3\r")
-    _, line = new_key("teller", ("verify",))
-    monkeypatch.setenv("COUNTERSIGN_API_KEYS", f"\ufeff{line}\r\n")
+    text = new_text()
+    monkeypatch.setenv("COUNTERSIGN_BOOTSTRAP_KEY", f"\ufeff{text}\r\n")
     windows_file = tmp_path / "audit.key"
     windows_file.write_bytes(b"\xef\xbb\xbf" + b"v1:" + b"k" * 43 + b"\r\n")
     unix_file = tmp_path / "plain.key"
     unix_file.write_bytes(b"v1:" + b"k" * 43 + b"\n")
     settings = load_settings()
     assert str(settings.database_url).endswith("s.sqlite3")
-    assert [key.name for key in settings.api_keys] == ["teller"]
+    assert settings.key is not None
+    assert settings.key.sha256 == sha256(text)
     windows_keys, unix_keys = (
         settings.model_copy(update={"audit_key_file": path}).chain_keys()
         for path in (windows_file, unix_file)

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.domain.api_keys import new_key
+from app.domain.api_keys import new_text
 from app.settings import ROOT
 from tests.app.test_start import Service
 
@@ -22,13 +22,13 @@ EXAMPLES = os.environ.get("SCHEMA_EXAMPLES", "8")  # for each operation and phas
 @pytest.fixture
 def service(tmp_path: Path, model_folder: Path) -> Iterator[tuple[Service, str]]:
     """A service that requires a key, and the key."""
-    text, line = new_key("tester")
+    text = new_text()
     started = Service(
         {
             "COUNTERSIGN_WEIGHTS": str(model_folder),
             "COUNTERSIGN_DATABASE_URL": f"sqlite:///{tmp_path / 'store.db'}",
             "COUNTERSIGN_DEVICE": "cpu",
-            "COUNTERSIGN_API_KEYS": line,
+            "COUNTERSIGN_BOOTSTRAP_KEY": text,
             "COUNTERSIGN_LOG_LEVEL": "warning",
             "COUNTERSIGN_RATE_LIMIT": "",
             # The many requests without a valid key must get 401, as documented, and not 429.

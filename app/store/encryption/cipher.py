@@ -84,8 +84,8 @@ class Cipher:
         data = key.aead.encrypt(nonce, value, place.associated_data(key.key_id))
         return Sealed(key.key_id, _FORMAT + nonce + data)
 
-    def open(self, place: Place, key_id: str | None, data: bytes) -> bytes:
-        """Decrypt the value of a row; a value without a key id is plaintext of an earlier release.
+    def open(self, place: Place, key_id: str, data: bytes) -> bytes:
+        """Decrypt the value of a row.
 
         Raises
         ------
@@ -94,8 +94,6 @@ class Cipher:
         StoredDataDamaged
             If the value was modified or belongs to another row.
         """
-        if key_id is None:
-            return bytes(data)
         key = self.keys.get(key_id)
         if key is None:
             self._record_unreadable(place, f"its key {key_id!r} is not configured")

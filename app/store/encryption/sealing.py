@@ -13,9 +13,9 @@ from app.domain.records import Vector
 from app.store.encryption.cipher import Place, Sealed, cipher_of
 from app.store.tables import ImageRow, TemplateRow
 
-_FLOAT32, _FLOAT16 = np.dtype("<f4"), np.dtype("<f2")
+_FLOAT16 = np.dtype("<f2")
 _FLOAT16_PREFIX = b"\x02"
-"""Prefix of a template stored as float16. A template without it is float32; its length is a multiple of four."""
+"""Format of a stored template: this byte, then the components as float16."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class StoredTemplate:
     """The encrypted template of one row."""
 
     reference_id: str
-    key_id: str | None
+    key_id: str
     vector: bytes
 
 
@@ -61,7 +61,7 @@ def image_row(session: Session, tenant_id: str, signer_key: str, reference_id: s
 
 
 def open_image(
-    session: Session, tenant_id: str, signer_key: str, reference_id: str, key_id: str | None, data: bytes
+    session: Session, tenant_id: str, signer_key: str, reference_id: str, key_id: str, data: bytes
 ) -> bytes:
     """Decrypt the image of a reference, as uploaded; raises StoredDataDamaged, DataKeyMissing."""
     return cipher_of(session).open(image_place(tenant_id, signer_key, reference_id), key_id, data)
@@ -100,18 +100,18 @@ def open_template(
     StoredDataDamaged, DataKeyMissing
         If the template does not decrypt.
     ValueError
-        If its length is not a whole number of floats.
+        If its format is unknown or its length is not a whole number of floats.
     """
     place = template_place(tenant_id, signer_key, stored.reference_id, model_version)
     return open_template_at(session, place, stored.key_id, stored.vector)
 
 
-def open_template_at(session: Session, place: Place, key_id: str | None, vector: bytes) -> Vector:
+def open_template_at(session: Session, place: Place, key_id: str, vector: bytes) -> Vector:
     """Decrypt the template of a place; raises as :func:`open_template`."""
     data = cipher_of(session).open(place, key_id, vector)
-    if len(data) % 2 and data.startswith(_FLOAT16_PREFIX):
-        return np.frombuffer(data, _FLOAT16, offset=1).astype(np.float32)
-    return np.frombuffer(data, _FLOAT32).astype(np.float32, copy=False)
+    if not data.startswith(_FLOAT16_PREFIX):
+        raise ValueError(f"the template {place.row_id} has an unknown format")
+    return np.frombuffer(data, _FLOAT16, offset=1).astype(np.float32)
 
 
 def open_templates(

@@ -29,6 +29,7 @@ from model.preprocessing.ink import Canvas, fit, isolate
 from tests.app.http.test_problems import paper, picture
 from tests.app.test_api import enrol, verify
 from tests.app.test_start import Service
+from tests.decoders import stop_shared_pools
 from tests.processes import reading_processes
 
 Draw = Callable[..., bytes]
@@ -40,6 +41,14 @@ CANVAS = Canvas(64, 128, "moments", 0.8)
 def deaths() -> list[None]:
     """One item for each worker process that died while decoding an upload."""
     return []
+
+
+@pytest.fixture(autouse=True)
+def _own_worker() -> Iterator[None]:
+    """Give the service of each test a worker process of its own, which the tests kill or replace."""
+    stop_shared_pools()
+    yield
+    stop_shared_pools()
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from app.domain.api_keys import new_key
+from app.settings import Settings
+from tests.app.keyed import Commands
 from tests.service import Service
 
 pytestmark = pytest.mark.browser
@@ -67,17 +68,21 @@ def desks(
     chromium: Any, tmp_path_factory: pytest.TempPathFactory, model_folder: Path
 ) -> Iterator[list[Desk]]:
     """Tenants of one service, a fresh one for each test."""
-    keys = [new_key("clerk", ("enrol", "verify", "read"), f"tenant-{number}") for number in range(TENANTS)]
+    url = f"sqlite:///{tmp_path_factory.mktemp('desk') / 'store.db'}"
+    commands = Commands(Settings(_env_file=None, weights=model_folder, database_url=url))
+    keys = [
+        commands.key("clerk", "enrol", "verify", "read", tenant=f"tenant-{number}")["X-API-Key"]
+        for number in range(TENANTS)
+    ]
     service = Service(
         {
             "COUNTERSIGN_WEIGHTS": str(model_folder),
-            "COUNTERSIGN_DATABASE_URL": f"sqlite:///{tmp_path_factory.mktemp('desk') / 'store.db'}",
+            "COUNTERSIGN_DATABASE_URL": url,
             "COUNTERSIGN_DEVICE": "cpu",
-            "COUNTERSIGN_API_KEYS": ",".join(entry for _, entry in keys),
             **{f"COUNTERSIGN_{name.upper()}": value for name, value in REVIEW.items()},
         }
     )
-    yield [Desk(service.ready().url, text) for text, _ in keys]
+    yield [Desk(service.ready().url, text) for text in keys]
     service.finish(signal.SIGKILL)
 
 

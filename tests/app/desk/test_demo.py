@@ -31,4 +31,4 @@ def test_the_demonstration_leaves_the_configured_store_alone(settings: Settings,
     assert changed.database_url == f"sqlite:///{tmp_path / 'demo' / 'demo.sqlite3'}"
     assert changed.encryption_keys is None
     assert changed.erasure_log is None
-    assert (changed.api_keys, changed.root_path) == ((), "")
+    assert (changed.bootstrap_key, changed.root_path) == (None, "")

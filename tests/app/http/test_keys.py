@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 from sqlalchemy import create_engine, text
 
-from app.domain.api_keys import ApiKey, Key, Keyring, new_key, new_text, sha256
+from app.domain.api_keys import Key, Keyring, new_text, sha256
 from app.domain.errors import StartRefused
 from app.domain.records import new_id
 from app.http.rate_limits import Limits
@@ -130,15 +130,25 @@ def test_the_last_use_of_a_key_is_noted(serve: Serve, commands: Commands) -> Non
     assert used()["idle"] == "-"
 
 
-def test_keys_of_the_settings_work_beside_those_of_the_store(serve: Serve, commands: Commands) -> None:
-    shown, line = new_key("bootstrap", ("read", "admin"), "north")
-    parsed = ApiKey.parse(line)
-    assert (parsed.tenant_id, parsed.scopes) == ("north", {"read", "admin"})
-    client = serve(api_keys=(parsed,), **FAST)
+def test_the_bootstrap_key_works_beside_those_of_the_store(serve: Serve, commands: Commands) -> None:
+    text = commands.run("keys", "generate").stdout.strip()
+    client = serve(bootstrap_key=SecretStr(text), operator_tenant="north", **FAST)
+    bootstrap = {"X-API-Key": text}
+    assert client.get("/audit", headers=bootstrap).status_code == 200
     stored = commands.key("teller", "read")
-    for key in ({"X-API-Key": shown}, stored):
+    for key in (bootstrap, stored):
         assert client.get("/signers", headers=key).status_code == 200
     assert code(client.get("/signers")) == (401, "unauthenticated")
+    client.put("/accounts/joint", headers=bootstrap, json={})
+    assert {entry["tenant_id"] for entry in client.get("/audit", headers=bootstrap).json()["entries"]} <= {
+        "north"
+    }
+
+
+@pytest.mark.parametrize("text", ["teller", "cs_short", "cs_" + "x" * 42 + " "])
+def test_a_bootstrap_key_must_be_the_text_of_a_key(text: str) -> None:
+    with pytest.raises(ValueError, match="keys generate"):
+        Settings(_env_file=None, bootstrap_key=text)
 
 
 @pytest.mark.parametrize(

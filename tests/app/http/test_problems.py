@@ -13,12 +13,12 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from app.domain.api_keys import ApiKey, new_key
 from app.domain.errors import Busy, StoreUnavailable
 from app.http.problems import PROBLEMS
 from app.inference.batching import InferenceQueue
 from app.store import health
 from app.store.store import Store
+from tests.app.keyed import Commands
 from tests.app.test_api import enrol, verify
 
 # One process runs them all, in their order: the last of them looks at what the others provoked.
@@ -166,22 +166,22 @@ def test_a_request_that_is_too_large(serve: Callable[..., TestClient], draw: Dra
     check(client.post("/verify", content=b"x" * 200_000), "request-too-large")
 
 
-def test_keys_and_scopes(serve: Callable[..., TestClient], draw: Draw) -> None:
-    text, line = new_key("teller", ("verify",))
-    client = serve(api_keys=(ApiKey.parse(line),))
+def test_keys_and_scopes(serve: Callable[..., TestClient], commands: Commands, draw: Draw) -> None:
+    key = commands.key("teller", "verify")
+    client = serve()
     response = client.get("/signers")
     check(response, "unauthenticated")
     assert "X-API-Key" in response.headers["WWW-Authenticate"]
     check(client.get("/signers", headers={"X-API-Key": "cs_wrong"}), "unauthenticated")
-    check(client.get("/signers", headers={"X-API-Key": text}), "forbidden")
-    check(verify(client, "nobody", draw(1, 0), headers={"X-API-Key": text}), "signer-not-found")
+    check(client.get("/signers", headers=key), "forbidden")
+    check(verify(client, "nobody", draw(1, 0), headers=key), "signer-not-found")
     assert client.get("/livez").status_code == 200
 
 
-def test_too_many_requests(serve: Callable[..., TestClient]) -> None:
-    text, line = new_key("teller", ("read",))
-    client = serve(api_keys=(ApiKey.parse(line),), rate_limit="2/hour")
-    answers = [client.get("/signers", headers={"X-API-Key": text}) for _ in range(3)]
+def test_too_many_requests(serve: Callable[..., TestClient], commands: Commands) -> None:
+    key = commands.key("teller", "read")
+    client = serve(rate_limit="2/hour")
+    answers = [client.get("/signers", headers=key) for _ in range(3)]
     assert [answer.status_code for answer in answers] == [200, 200, 429]
     check(answers[2], "too-many-requests")
     assert 1 <= int(answers[2].headers["Retry-After"]) <= 7200

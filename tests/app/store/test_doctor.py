@@ -49,16 +49,13 @@ def test_values_that_do_not_decrypt_are_reported_and_the_named_command_repairs_t
 
 
 @pytest.mark.both_databases
-def test_a_store_of_an_older_or_newer_release_is_reported_and_not_changed(
+def test_a_store_of_another_release_is_reported_and_not_changed(
     enrolled: TestClient, command: Command, sql: Sql
 ) -> None:
     ((head,),) = sql("SELECT version_num FROM alembic_version")
     sql("UPDATE alembic_version SET version_num = '9999'")
     assert "install the release" in findings(command("doctor", "--json"))["store"]["fix"]
-    sql("UPDATE alembic_version SET version_num = '0002'")
-    found = findings(command("doctor", "--json"))["store"]
-    assert (found["fix"], "0002" in found["what"]) == ("python -m app migrate", True)
-    assert sql("SELECT version_num FROM alembic_version") == [("0002",)]
+    assert sql("SELECT version_num FROM alembic_version") == [("9999",)]
     sql("UPDATE alembic_version SET version_num = :head", head=head)
     assert command("doctor").returncode == 0
 
@@ -73,13 +70,6 @@ def test_doctor_does_not_create_a_missing_store(command: Command, tmp_path: Path
     assert command("migrate", database_url=url, encryption_keys="-", erasure_log="-").returncode == 0
     ran = command("doctor", "--json", database_url=url, encryption_keys="-", erasure_log="-")
     assert ran.returncode == 0, ran.stdout
-
-
-@pytest.mark.both_databases
-def test_plaintext_values_are_reported(enrolled: TestClient, command: Command, sql: Sql) -> None:
-    sql("UPDATE reference_images SET key_id = NULL")
-    assert findings(command("doctor", "--json"))["encryption"]["fix"] == "python -m app migrate"
-    assert sql("SELECT key_id FROM reference_images LIMIT 1") == [(None,)]
 
 
 def test_references_of_another_model_are_reported(

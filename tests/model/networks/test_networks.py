@@ -43,8 +43,10 @@ def test_signet_has_its_published_size() -> None:
     assert build("signet").eval()(torch.rand(1, 1, 150, 220)).shape == (1, 2048)
 
 
+LOCAL = {"widths": (8, 8, 16, 16), "canvas": (32, 64), "cell": 4}
 FOLDED = {
-    "local": ({"widths": (8, 8, 16, 16), "canvas": (32, 64), "cell": 4}, (32, 64)),
+    "ensemble": ({"members": [LOCAL | {"scale": False}] * 2, "cell": 8}, (32, 64)),
+    "local": (LOCAL, (32, 64)),
     "article": ({}, (105, 105)),
     "layout": (TINY, (32, 64)),
     "refined": ({"base": "layout", "options": TINY, "dimension": 128, "sizes": (0.9, 1.0)}, (32, 64)),
