@@ -34,7 +34,7 @@ FROM python:3.11-slim AS runtime
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PATH=/opt/countersign/bin:$PATH \
     COUNTERSIGN_HOST=0.0.0.0 \
     COUNTERSIGN_PORT=8000 \
-    COUNTERSIGN_WEIGHTS=/srv/countersign/weights/countersign-5 \
+    COUNTERSIGN_WEIGHTS=/srv/countersign/weights/countersign-6 \
     COUNTERSIGN_DATABASE_URL=sqlite:////var/lib/countersign/countersign.sqlite3
 # The store's volume belongs to the service; everything else may be read-only.
 RUN useradd --system --uid 10001 --no-create-home countersign \

@@ -189,7 +189,7 @@ class AccountVerificationOut(Out):
         description="Number of further signatories, who have been erased.", examples=[0]
     )
     instruction: str | None = Field(description="Instruction for the clerk, from the mandate.")
-    model_version: str = Field(examples=["countersign-5@0a1b2c3d4e5f"])
+    model_version: str = Field(examples=["countersign-6@0a1b2c3d4e5f"])
     created_at: datetime = Field(description="Time of the decision, in UTC.", examples=[EXAMPLE_TIME])
     outcome: Outcome | None = Field(
         default=None, description="Recorded outcome of the document; null before one is recorded."

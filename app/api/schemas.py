@@ -134,7 +134,7 @@ class VerdictOut(Out):
     )
     warnings: list[WarningOut]
     model_version: str = Field(
-        description="Name and hash of the weights.", examples=["countersign-5@0a1b2c3d4e5f"]
+        description="Name and hash of the weights.", examples=["countersign-6@0a1b2c3d4e5f"]
     )
     created_at: datetime = Field(description="Time of the decision, in UTC.", examples=[EXAMPLE_TIME])
 
@@ -316,7 +316,7 @@ class ReferenceOut(Out):
     warnings: list[WarningOut]
     model_version: str = Field(
         description="Name and hash of the weights of its latest template.",
-        examples=["countersign-5@0a1b2c3d4e5f"],
+        examples=["countersign-6@0a1b2c3d4e5f"],
     )
     created_at: datetime = Field(description="Time of enrolment, in UTC.", examples=[EXAMPLE_TIME])
 
@@ -362,7 +362,7 @@ class IdentificationOut(Out):
     candidates: list[CandidateOut] = Field(description="Closest first.")
     compared: int = Field(description="Number of signers that were compared.", examples=[5])
     warnings: list[WarningOut]
-    model_version: str = Field(examples=["countersign-5@0a1b2c3d4e5f"])
+    model_version: str = Field(examples=["countersign-6@0a1b2c3d4e5f"])
 
     @classmethod
     def of(cls, found: Identification) -> IdentificationOut:
@@ -400,7 +400,7 @@ class VerificationsPage(Out):
 class ModelOut(Out):
     """The weights in use, with their card, their calibration and its operating points."""
 
-    version: str = Field(description="Name and hash of the weights.", examples=["countersign-5@0a1b2c3d4e5f"])
+    version: str = Field(description="Name and hash of the weights.", examples=["countersign-6@0a1b2c3d4e5f"])
     device: str = Field(description="Device that the network runs on.", examples=["cpu"])
     precision: str = Field(description="Floating-point type of the network.", examples=["float32"])
     terms: Literal["research", "permissive"] = Field(

@@ -84,7 +84,7 @@ class SignerQualityOut(Out):
     findings: list[QualityFindingOut] = Field(
         description="The most serious first; empty when there is nothing to do."
     )
-    model_version: str = Field(examples=["countersign-5@0a1b2c3d4e5f"])
+    model_version: str = Field(examples=["countersign-6@0a1b2c3d4e5f"])
 
     @classmethod
     def of(cls, quality: SignerQuality) -> SignerQualityOut:

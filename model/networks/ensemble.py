@@ -5,8 +5,8 @@ concatenated and projected to the dimension of a single network's, so that templ
 compared in the same time; only the forward pass takes longer. A match of cells is chosen once for all members, by
 the sum of their squared distances.
 
-The projection is fitted on descriptors (:func:`principal_projection`). Where it drops what the members describe only
-weakly, error rates on people whom no member has seen fell a little as well (``benchmarks/README.md``).
+The projection is fitted on descriptors (:func:`principal_projection`). Halving their dimension did not increase the
+error rates (``benchmarks/README.md``).
 """
 
 from __future__ import annotations
