@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import RedirectResponse
 
 from app.desk.texts import LANGUAGE_COOKIE, LANGUAGES, texts_of
+from app.domain.cases import Order
 from app.domain.errors import CountersignError
 from app.domain.request_context import prefix, request_id
 from app.http.problems import PROBLEMS
@@ -21,6 +22,7 @@ from app.http.sessions import DESK, ClerkSession
 from model.errors import ModelError
 
 FOLDER = Path(__file__).parent
+ORDER_COOKIE = "countersign_order"
 STATIC = FOLDER / "static"
 """The script and the style sheet of the pages."""
 POLICY = (
@@ -84,10 +86,18 @@ def redirect(request: Request, path: str) -> RedirectResponse:
     return response
 
 
+def order_of(request: Request) -> Order:
+    """Return the order of the queue that the clerk has chosen."""
+    chosen = request.query_params.get("order") or request.cookies.get(ORDER_COOKIE)
+    return "largest-amount" if chosen == "largest-amount" else "oldest"
+
+
 def _keep_cookies(request: Request, response: Response) -> None:
     session: ClerkSession | None = getattr(request.state, "session", None)
     if session is not None:
         request.app.state.authenticator.sessions.keep(session, request.scope, response)
+    if "order" in request.query_params:
+        response.set_cookie(ORDER_COOKIE, order_of(request), path=f"{prefix()}{DESK}", samesite="strict")
     if (language := request.query_params.get("lang")) in LANGUAGES:
         response.set_cookie(LANGUAGE_COOKIE, language or "", path=f"{prefix()}{DESK}", samesite="strict")
 

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from app.api.case_schemas import CLERK_PATTERN
 from app.api.dependencies import RunningCore
 from app.api.schemas import decode_cursor, encode_cursor
-from app.desk.pages import PageRoute, redirect, render
+from app.desk.pages import PageRoute, order_of, redirect, render
 from app.desk.views import Scale, Shown, shown_references
 from app.domain.callers import Caller
 from app.domain.cases import REASONS, Case, Clerk, Ruling, State
@@ -121,14 +121,16 @@ async def get_queue(
     decided: bool = False,
     none_free: bool = False,
 ) -> Response:
-    """Show the open cases, oldest first, or the decided ones."""
+    """Show the open cases in the chosen order, or the decided ones, oldest first."""
     state: State = "decided" if decided else "open"
-    page = await cases.list_cases(core, caller.tenant_id, state, PAGE, decode_cursor(cursor))
+    order = "oldest" if decided else order_of(request)
+    page = await cases.list_cases(core, caller.tenant_id, state, PAGE, decode_cursor(cursor), order)
     return render(
         request,
         "queue.html",
         listed=page.items,
         state=state,
+        order=order,
         count=await cases.count_open_cases(core, caller.tenant_id),
         next_cursor=encode_cursor(page.next_after),
         none_free=none_free,
@@ -211,12 +213,14 @@ async def post_decision(
     case_id: str,
     ruling: Annotated[str, Form(max_length=64, description="A decision and its reason: `accept:matches`.")],
     note: Annotated[str, Form(max_length=1000)] = "",
+    seconds: Annotated[float | None, Form(ge=0, le=86_400, allow_inf_nan=False)] = None,
     *,
     in_place: Annotated[bool, Form(description="The page shows the next case itself.")] = False,
 ) -> Response:
     """Decide a case and lead to the next one."""
     clerk = _clerk(caller, session)
-    await cases.decide_case(core, caller.tenant_id, case_id, clerk, _parse_ruling(ruling, note.strip()))
+    stated = _parse_ruling(ruling, note.strip())
+    await cases.decide_case(core, caller.tenant_id, case_id, clerk, stated, seconds)
     if in_place:
         return render(request, "undo.html", undo=await _undo_offer(core, caller, session, case_id))
     return await _to_next(request, core, caller, session, case_id, undo=case_id)
@@ -239,7 +243,8 @@ async def _to_next(
     after: str | None,
     undo: str | None = None,
 ) -> Response:
-    case = await cases.claim_next_case(core, caller.tenant_id, _clerk(caller, session), after)
+    clerk, order = _clerk(caller, session), order_of(request)
+    case = await cases.claim_next_case(core, caller.tenant_id, clerk, after, order)
     query = "" if undo is None else f"?undo={undo}"
     if case is not None:
         return redirect(request, f"/cases/{case.case_id}{query}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable
+from decimal import Decimal
 from pathlib import Path
 
 from starlette.requests import Request
@@ -51,6 +52,13 @@ class Texts:
         """Format a number with the decimal sign of the language."""
         text = f"{value:.{digits}f}"
         return text.replace(".", ",") if self.language == "de" else text
+
+    def amount(self, value: Decimal, currency: str | None) -> str:
+        """Format an amount with the signs of the language and its currency."""
+        text = f"{value:,.2f}" if value == round(value, 2) else f"{value:,.4f}"
+        if self.language == "de":
+            text = text.translate(str.maketrans(",.", ".,"))
+        return f"{text} {currency}" if currency else text
 
     def error(self, code: str, status: int) -> str | None:
         """Return the text for a problem code; None when there is none."""
