@@ -13,6 +13,7 @@ from fastapi.routing import APIRoute
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import RedirectResponse
 
+from app.desk.forms import segment
 from app.desk.texts import LANGUAGE_COOKIE, LANGUAGES, texts_of
 from app.domain.cases import Order
 from app.domain.errors import CountersignError
@@ -38,6 +39,8 @@ _templates = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+
+_templates.filters["segment"] = segment
 
 
 class PageRoute(APIRoute):
@@ -105,4 +108,4 @@ def _keep_cookies(request: Request, response: Response) -> None:
 def _error_page(request: Request, code: str, detail: str) -> Response:
     status = PROBLEMS[code].status if code in PROBLEMS else 500
     text = texts_of(request).error(code, status) or detail
-    return render(request, "error.html", status, text=text, request_id=request_id())
+    return render(request, "error.html", status, text=text, detail=detail, request_id=request_id())

@@ -10,6 +10,7 @@ from pathlib import Path
 from starlette.requests import Request
 
 from app.domain.records import Finding, ResultWarning
+from app.services.reference_quality import QualityFinding
 
 LANGUAGES = ("en", "de")
 LANGUAGE_COOKIE = "countersign_language"
@@ -71,6 +72,16 @@ class Texts:
         """Return a warning in words for a clerk, or else in the words of the API."""
         key = f"warning-{warning.code}"
         return self(key) if key in CATALOGUE else warning.detail
+
+    def quality(self, finding: QualityFinding) -> str:
+        """Return a finding about references in words for a clerk, or else in the words of the API."""
+        key = f"quality-{finding.code}"
+        return self(key) if key in CATALOGUE else f"{finding.detail} {finding.advice}"
+
+    def action(self, action: str) -> str:
+        """Return an action of the audit trail in words, or else its code."""
+        key = f"action-{action}"
+        return self(key) if key in CATALOGUE else action
 
     def findings(self, finding: Finding) -> Iterable[str]:
         """Put distance, thresholds, likelihood ratio and error rates of a verification in sentences."""

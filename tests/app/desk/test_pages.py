@@ -364,7 +364,18 @@ def test_every_text_is_in_every_language_and_every_text_is_used() -> None:
         path.read_text(encoding="utf-8") for kind in ("**/*.py", "templates/*") for path in FOLDER.glob(kind)
     )
     named = set(re.findall(r"""["']([a-z][a-z-]*)["']""", source))
-    families = ("reason-", "outcome-", "warning-", "error-", "support-", "order-")
+    families = (
+        "reason-",
+        "outcome-",
+        "warning-",
+        "error-",
+        "support-",
+        "order-",
+        "quality-",
+        "action-",
+        "column-",
+        "box-",
+    )
     unused = {key for key in CATALOGUE if key not in named and not key.startswith(families)}
     assert unused <= {"accept", "accepted", "reject", "rejected"}, unused
     for decision, reasons in REASONS.items():
