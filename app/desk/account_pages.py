@@ -17,7 +17,13 @@ from app.desk.forms import PAGE, CursorText, FormSession, segment
 from app.desk.pages import PageRoute, redirect, render
 from app.domain.accounts import Precondition
 from app.domain.caller_ids import account_id as checked_account_id
-from app.domain.errors import CountersignError, MalformedRequest
+from app.domain.errors import (
+    MalformedRequest,
+    PreconditionFailed,
+    PreconditionRequired,
+    SignerNotFound,
+    UnsupportedRate,
+)
 from app.domain.mandate_form import MAX_SIGNATORIES, Mandate
 from app.domain.request_context import prefix
 from app.http.authorization import Enrolling, Reading
@@ -32,6 +38,8 @@ RECENT = 10
 """Number of versions and documents that are shown."""
 MAX_TEXT = 100_000
 EXAMPLE_RULES = {"bands": [{"up_to": None, "rules": [{"signatures": 1}]}]}
+_WRONG = (MalformedRequest, PreconditionFailed, PreconditionRequired, SignerNotFound, UnsupportedRate)
+"""What is wrong with a form rather than with the service."""
 
 
 async def _form(request: Request) -> FormData:
@@ -122,7 +130,7 @@ async def _put(
         await accounts.put_account(core, tenant_id, account_id, mandate, precondition, lambda _: {})
     except ValidationError as error:
         wrong = [_message(item) for item in error.errors(include_url=False, include_input=False)]
-    except CountersignError as error:
+    except _WRONG as error:
         wrong = [str(error)]
     else:
         return redirect(request, f"/accounts/{segment(account_id)}")
