@@ -47,7 +47,7 @@ def decisions(session: Session, tenant_id: str, begin: datetime, end: datetime) 
         )
         .group_by(VerificationRow.decision)
     )
-    return dict(rows.tuples().all())
+    return {str(decision): count for decision, count in rows}
 
 
 def outcomes(
