@@ -22,7 +22,7 @@ from typing import Any
 
 import httpx
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, ViewportSize, sync_playwright
 
 from app.commands.demo import SEED
 from model.synthetic.writer import Writer
@@ -31,7 +31,8 @@ PORT = 8131
 URL = f"http://127.0.0.1:{PORT}/desk"
 DECISIONS = 12
 OPENED = 8
-WIDE, NARROW = {"width": 1280, "height": 860}, {"width": 390, "height": 780}
+WIDE: ViewportSize = {"width": 1280, "height": 860}
+NARROW: ViewportSize = {"width": 390, "height": 780}
 DRAWN = "() => [...document.querySelectorAll('figure:not([hidden]) canvas')].every((canvas) => canvas.width > 300)"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -141,7 +142,7 @@ async def decide_case(
     """
     if ruling.reason == "other" and not (ruling.note or "").strip():
         raise MalformedRequest("The reason other needs a note that states it; send `note`.")
-    details = {"clerk": clerk.name, "decision": ruling.decision, "reason": ruling.reason}
+    details: dict[str, Any] = {"clerk": clerk.name, "decision": ruling.decision, "reason": ruling.reason}
     entry = core.trail.entry("case-decision", record_id=case_id, **details)
 
     def write(session: Session) -> Case:
