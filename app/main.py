@@ -31,12 +31,13 @@ from app.api import (
     proposals,
     signer_quality,
     signers,
+    statistics,
     verifications,
     verify,
 )
 from app.decoding.pool import DecoderPool
+from app.desk import account_pages, dashboard_pages, enrol_pages, routes, signer_pages
 from app.desk.pages import STATIC
-from app.desk.routes import router as desk_router
 from app.domain.errors import NotReady, StartRefused
 from app.domain.request_context import prefix
 from app.http import problems
@@ -86,6 +87,7 @@ ROUTERS = tuple(
         cases,
         model,
         audit,
+        statistics,
         health,
     )
 )
@@ -152,7 +154,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.closing = False
     for router in ROUTERS:
         app.include_router(router)
-    app.include_router(desk_router)
+    for page in (routes, enrol_pages, signer_pages, account_pages, dashboard_pages):
+        app.include_router(page.router)
     app.mount(f"{DESK}/static", StaticFiles(directory=STATIC), name="desk-static")
     problems.install(app)
     app.add_api_route("/", _redirect_to_docs, include_in_schema=False)

@@ -263,6 +263,13 @@ class Settings(BaseSettings):
         le=3600,
         description="Seconds within which a clerk may take back a decision on a case; 0: never.",
     )
+    quality_control_share: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Share of the decisions accept and reject that are drawn for a clerk to look at as well, for "
+        "quality control; the answer is not changed by it.",
+    )
     desk_session_s: int = Field(
         default=1800,
         ge=10,

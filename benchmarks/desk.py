@@ -10,6 +10,7 @@ key press to the drawn signatures, in the browser.
 
 from __future__ import annotations
 
+import io
 import shutil
 import statistics
 import subprocess
@@ -21,12 +22,17 @@ from typing import Any
 
 import httpx
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, ViewportSize, sync_playwright
+
+from app.commands.demo import SEED
+from model.synthetic.writer import Writer
 
 PORT = 8131
 URL = f"http://127.0.0.1:{PORT}/desk"
 DECISIONS = 12
 OPENED = 8
+WIDE: ViewportSize = {"width": 1280, "height": 860}
+NARROW: ViewportSize = {"width": 390, "height": 780}
 DRAWN = "() => [...document.querySelectorAll('figure:not([hidden]) canvas')].every((canvas) => canvas.width > 300)"
 
 
@@ -43,8 +49,9 @@ def main() -> None:
             _wait()
             with sync_playwright() as driver:
                 browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-                page = browser.new_page(viewport={"width": 1280, "height": 860})
+                page = browser.new_page(viewport=WIDE)
                 _use(page, out)
+                _show(page, out, Path(folder))
                 browser.close()
         finally:
             service.terminate()
@@ -80,12 +87,78 @@ def _use(page: Page, out: Path) -> None:
     _save(page, out / "desk-overlay.png")
     page.keyboard.press("s")
     following = [_decide(page) for _ in range(DECISIONS)]
-    page.set_viewport_size({"width": 390, "height": 780})
+    page.set_viewport_size(NARROW)
     page.wait_for_timeout(300)
     _save(page, out / "desk-phone.png")
     print("| what | median, ms | slowest, ms |\n|---|---:|---:|")
     for name, values in (("a case opens", opened), ("the next case, fetched before", following)):
         print(f"| {name} | {statistics.median(values):.0f} | {max(values):.0f} |")
+
+
+def _show(page: Page, out: Path, folder: Path) -> None:
+    """Take the pictures of the other pages, with an account, outcomes, and a photo of signatures."""
+    page.set_viewport_size(WIDE)
+    signer = "writer-001"
+    mandate = {
+        "signatories": [
+            {"signer_id": signer, "panel": "A", "role": "director"},
+            {"signer_id": "writer-002", "panel": "B"},
+        ],
+        "bands": [
+            {"up_to": "10000", "rules": [{"signatures": 1}]},
+            {"up_to": None, "rules": [{"panels": {"A": 1, "B": 1}}], "target_far": 0.05},
+        ],
+        "currency": "EUR",
+        "instruction": "Call the company before orders to a new payee.",
+    }
+    with httpx.Client(base_url=f"http://127.0.0.1:{PORT}", timeout=60) as client:
+        client.put("/accounts/acme", json=mandate).raise_for_status()
+        for number, amount in enumerate(("480", "25000", "1999.90")):
+            files = {"signatures": ("q.png", _signature(1, 20 + number))}
+            client.post("/accounts/acme/verify", data={"amount": amount}, files=files).raise_for_status()
+        recent = client.get("/verifications", params={"limit": 60}).json()["verifications"]
+        for number, one in enumerate(recent):
+            outcome = "genuine" if one["decision"] == "accept" or number % 3 else "forged"
+            if one["decision"] != "review":
+                path = f"/verifications/{one['verification_id']}/outcome"
+                client.put(path, json={"outcome": outcome}).raise_for_status()
+        case = client.get("/cases?state=decided").json()["cases"][0]["case_id"]
+    for name, path in (
+        ("amounts", "?order=largest-amount"),
+        ("signers", "/signers"),
+        ("signer", f"/signers/{signer}"),
+        ("account", "/accounts/acme"),
+        ("record", f"/cases/{case}/record"),
+        ("dashboard", "/dashboard"),
+    ):
+        page.goto(f"{URL}{path}")
+        page.wait_for_load_state("networkidle")
+        _save(page, out / f"desk-{name}.png")
+    photo = folder / "photo.jpg"
+    _photo(photo)
+    page.goto(f"{URL}/enrol?signer=writer-900")
+    page.set_input_files("#files", photo)
+    page.wait_for_selector(".page image[href]", state="attached")
+    _save(page, out / "desk-enrol.png")
+
+
+def _signature(writer: int, number: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(Writer(SEED + writer).genuine_image(number)).save(buffer, "PNG", dpi=(300, 300))
+    return buffer.getvalue()
+
+
+def _photo(file: Path) -> None:
+    """Draw a page with three signatures."""
+    images = [Image.open(io.BytesIO(_signature(900, number))).convert("L") for number in range(3)]
+    page = Image.new(
+        "L", (max(one.width for one in images) + 400, sum(one.height + 200 for one in images)), 255
+    )
+    top = 100
+    for image in images:
+        page.paste(image, (200, top))
+        top += image.height + 200
+    page.save(file, "JPEG", quality=92)
 
 
 def _decide(page: Page) -> float:

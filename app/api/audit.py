@@ -9,7 +9,7 @@ from typing import Annotated, Any, get_args
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.dependencies import COMMON_PROBLEMS, Limit, RunningCore
+from app.api.dependencies import COMMON_PROBLEMS, PRINTABLE_PATTERN, Limit, RunningCore
 from app.api.schemas import SignerId
 from app.domain.audit_chain import Entry
 from app.http.authorization import Administering
@@ -100,6 +100,14 @@ async def get_audit(
     signer_id: Annotated[
         SignerId | None, Query(description="Only entries about this enrolled signer.")
     ] = None,
+    record_id: Annotated[
+        str | None,
+        Query(
+            max_length=64,
+            pattern=PRINTABLE_PATTERN,
+            description="Only entries about this verification, case, reference or key.",
+        ),
+    ] = None,
     limit: Limit = 50,
     cursor: Annotated[
         str | None,
@@ -119,7 +127,9 @@ async def get_audit(
     ```
     """
     before = None if cursor is None else int(cursor)
-    page = await records.list_audit_entries(core, caller.tenant_id, limit, before, action, signer_id)
+    page = await records.list_audit_entries(
+        core, caller.tenant_id, limit, before, action, signer_id, record_id
+    )
     return AuditPage(
         entries=[EntryOut.of(entry, signer) for entry, signer in page.items],
         next_cursor=page.next_after,

@@ -11,7 +11,18 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.api.schemas import EXAMPLE_ID, EXAMPLE_TIME, Out, ReferenceDistanceOut, VerificationRecord
 from app.decoding.pool import Picture
 from app.domain.callers import Caller
-from app.domain.cases import AcceptReason, Case, CaseDecision, Clerk, RejectReason, Ruling, State
+from app.domain.cases import (
+    AcceptReason,
+    Case,
+    CaseDecision,
+    Clerk,
+    Kind,
+    Order,
+    RejectReason,
+    Ruling,
+    State,
+)
+from app.domain.mandate_form import amount_text
 from app.domain.records import now
 from app.services.case_pictures import MAX_REFERENCES, CasePictures
 from app.services.cases import undo_until
@@ -51,9 +62,25 @@ class NextCaseIn(ClerkIn):
         "after it is claimed.",
         examples=[EXAMPLE_ID],
     )
+    order: Order = Field(
+        default="oldest", description="Which case is first: the oldest, or the one with the largest amount."
+    )
 
 
-class AcceptIn(ClerkIn):
+class DecisionIn(ClerkIn):
+    """What both decisions have."""
+
+    note: Note = None
+    seconds: float | None = Field(
+        default=None,
+        ge=0,
+        le=86_400,
+        allow_inf_nan=False,
+        description="Seconds for which the clerk looked at the case, for the statistics.",
+    )
+
+
+class AcceptIn(DecisionIn):
     """The signature is accepted."""
 
     model_config = ConfigDict(
@@ -65,7 +92,6 @@ class AcceptIn(ClerkIn):
         description="`matches`: it agrees with the references. `natural-variation`: the differences are those of one "
         "writer. `confirmed`: the signer has confirmed it. `other`: `note` states it."
     )
-    note: Note = None
 
     @property
     def ruling(self) -> Ruling:
@@ -73,7 +99,7 @@ class AcceptIn(ClerkIn):
         return Ruling(self.decision, self.reason, self.note)
 
 
-class RejectIn(ClerkIn):
+class RejectIn(DecisionIn):
     """The signature is rejected."""
 
     model_config = ConfigDict(
@@ -85,7 +111,6 @@ class RejectIn(ClerkIn):
         description="`differs`: it does not agree with the references. `suspected-forgery`: it imitates them. "
         "`denied`: the signer denies it. `unusable-image`: the image does not show enough. `other`: `note` states it."
     )
-    note: Note = None
 
     @property
     def ruling(self) -> Ruling:
@@ -97,12 +122,21 @@ RulingIn = Annotated[AcceptIn | RejectIn, Field(discriminator="decision")]
 
 
 class CaseOut(Out):
-    """A verification that is left to a person, with its claim and its decision."""
+    """A verification that a clerk looks at, with its claim and its decision."""
 
     case_id: str = Field(description="The `verification_id` of its verification.", examples=[EXAMPLE_ID])
     state: State = Field(
         description="`open`; `decided` by a clerk; or `closed`, because an outcome was recorded before."
     )
+    kind: Kind = Field(
+        description="`review`: the service left the decision to a person. `quality-control`: the service decided, "
+        "and the verification was drawn at random; the clerk's decision does not change the answer."
+    )
+    amount: str | None = Field(
+        description="Amount of the document that was signed; null when it was verified without one.",
+        examples=[None],
+    )
+    currency: str | None = Field(description="Currency code, ISO 4217.", examples=[None])
     image_kept: bool = Field(
         description="Whether the image of the questioned signature is kept and can be fetched."
     )
@@ -128,6 +162,9 @@ class CaseOut(Out):
         return cls(
             case_id=case.case_id,
             state=case.state,
+            kind=case.kind,
+            amount=None if case.amount is None else amount_text(case.amount),
+            currency=case.currency,
             image_kept=case.is_image_kept,
             claimed_by=claim.clerk.name if claim else None,
             claimed_until=claim.until if claim else None,

@@ -18,7 +18,7 @@ from app.api.case_schemas import (
 )
 from app.api.dependencies import COMMON_PROBLEMS, Cursor, Limit, RunningCore
 from app.api.schemas import decode_cursor, encode_cursor
-from app.domain.cases import State
+from app.domain.cases import Order, State
 from app.http.authorization import Reading, Verifying
 from app.http.problems import documented
 from app.services import cases
@@ -42,19 +42,23 @@ async def list_cases(
     core: RunningCore,
     caller: Reading,
     state: Annotated[State, Query(description="Only cases in this state.")] = "open",
+    order: Annotated[
+        Order, Query(description="Oldest first, or largest amount first and cases without an amount last.")
+    ] = "oldest",
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> CasesPage:
-    """List the cases in a state, oldest first. Requires the scope `read`.
+    """List the cases in a state. Requires the scope `read`.
 
-    A verification with the decision `review` is an open case. It is decided by a clerk, or closed when an outcome
-    `genuine` or `forged` is recorded for it.
+    A verification with the decision `review` is an open case, and so is one that was drawn for quality control. It is
+    decided by a clerk, or closed when an outcome `genuine` or `forged` is recorded for it. Amounts of different
+    currencies are compared as numbers.
 
     ```sh
     curl http://127.0.0.1:8000/cases
     ```
     """
-    page = await cases.list_cases(core, caller.tenant_id, state, limit, decode_cursor(cursor))
+    page = await cases.list_cases(core, caller.tenant_id, state, limit, decode_cursor(cursor), order)
     return CasesPage(
         cases=[CaseOut.of(core, case) for case in page.items],
         next_cursor=encode_cursor(page.next_after),
@@ -65,7 +69,7 @@ async def list_cases(
     "/next", summary="Claim the next case", response_model=NextCaseOut, responses=documented(*COMMON_PROBLEMS)
 )
 async def post_next_case(core: RunningCore, caller: Verifying, body: NextCaseIn) -> NextCaseOut:
-    r"""Claim the oldest open case that no other clerk has claimed, one's own claims first.
+    r"""Claim the first open case that no other clerk has claimed, one's own claims first.
 
     Requires the scope `verify`.
 
@@ -74,7 +78,8 @@ async def post_next_case(core: RunningCore, caller: Verifying, body: NextCaseIn)
          http://127.0.0.1:8000/cases/next
     ```
     """
-    case = await cases.claim_next_case(core, caller.tenant_id, clerk_of(caller, body.clerk), body.after)
+    clerk = clerk_of(caller, body.clerk)
+    case = await cases.claim_next_case(core, caller.tenant_id, clerk, body.after, body.order)
     return NextCaseOut(case=None if case is None else CaseOut.of(core, case))
 
 
@@ -158,7 +163,8 @@ async def post_decision(core: RunningCore, caller: Verifying, case_id: CasePath,
     r"""Decide a case that one has claimed. Requires the scope `verify`.
 
     The same decision may be sent again; the answer is the same. A decision is no outcome: what the signature turns
-    out to be is recorded by `PUT /verifications/{verification_id}/outcome`.
+    out to be is recorded by `PUT /verifications/{verification_id}/outcome`. In quality control, the decision of the
+    service stays as it is, and the audit has both.
 
     ```sh
     curl -X POST -H 'Content-Type: application/json' \
@@ -167,7 +173,8 @@ async def post_decision(core: RunningCore, caller: Verifying, case_id: CasePath,
     ```
     """
     clerk = clerk_of(caller, body.clerk)
-    return CaseOut.of(core, await cases.decide_case(core, caller.tenant_id, case_id, clerk, body.ruling))
+    decided = await cases.decide_case(core, caller.tenant_id, case_id, clerk, body.ruling, body.seconds)
+    return CaseOut.of(core, decided)
 
 
 @router.post(

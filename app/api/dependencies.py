@@ -101,6 +101,8 @@ IdempotencyKey = Annotated[
         "answered 409 `idempotency-conflict`.",
     ),
 ]
+PRINTABLE_PATTERN = r"^[^\x00-\x1f\x7f]*$"
+"""Text without control characters, which PostgreSQL does not store."""
 Limit = Annotated[int, Query(ge=1, le=500, description="Maximum number of items per page.")]
 Cursor = Annotated[
     str | None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from pydantic import Field
 
 from app.api.dependencies import COMMON_PROBLEMS, UPLOAD_PROBLEMS, Cursor, Limit, RunningCore
@@ -86,6 +86,28 @@ async def list_proposals(
     return ProposalsPage(
         proposals=[ProposalOut.of(item) for item in page.items], next_cursor=encode_cursor(page.next_after)
     )
+
+
+@router.delete(
+    "/signers/{signer_id}/proposals/{verification_id}",
+    summary="Decline a proposed reference",
+    status_code=204,
+    responses=documented(*COMMON_PROBLEMS),
+)
+async def delete_proposal(
+    core: RunningCore, caller: Enrolling, signer_id: SignerPath, verification_id: VerificationPath
+) -> Response:
+    """Propose a questioned signature no longer as a reference of its signer.
+
+    The response is 204 also when it is none of the signer. `POST /verifications/{verification_id}/reference` still
+    accepts it. Requires the scope `enrol`.
+
+    ```sh
+    curl -X DELETE http://127.0.0.1:8000/signers/writer-001/proposals/VERIFICATION_ID
+    ```
+    """
+    await proposals.decline_proposal(core, caller.tenant_id, signer_id, verification_id)
+    return Response(status_code=204)
 
 
 @router.post(

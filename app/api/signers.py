@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, File, Path, Response, UploadFile
+from fastapi import APIRouter, File, Path, Query, Response, UploadFile
 
 from app.api.dependencies import (
     COMMON_PROBLEMS,
     IMAGE_RESPONSE,
+    PRINTABLE_PATTERN,
     UPLOAD_PROBLEMS,
     Cursor,
     IdempotencyKey,
@@ -100,7 +101,19 @@ async def post_references(
     responses=documented(*COMMON_PROBLEMS, "invalid-cursor"),
 )
 async def list_signers(
-    core: RunningCore, caller: Reading, limit: Limit = 50, cursor: Cursor = None
+    core: RunningCore,
+    caller: Reading,
+    search: Annotated[
+        str | None,
+        Query(
+            max_length=128,
+            pattern=PRINTABLE_PATTERN,
+            description="Only signers whose id contains this text; the letters A to Z in either case.",
+            examples=["writer"],
+        ),
+    ] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
 ) -> SignersPage:
     """List the signers, ordered by id. Requires the scope `read`.
 
@@ -108,7 +121,7 @@ async def list_signers(
     curl 'http://127.0.0.1:8000/signers?limit=20'
     ```
     """
-    page = await records.list_signers(core, caller.tenant_id, limit, decode_cursor(cursor))
+    page = await records.list_signers(core, caller.tenant_id, limit, decode_cursor(cursor), search)
     return SignersPage(
         signers=[SignerOut.of(s) for s in page.items], next_cursor=encode_cursor(page.next_after)
     )

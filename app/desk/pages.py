@@ -13,7 +13,9 @@ from fastapi.routing import APIRoute
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import RedirectResponse
 
+from app.desk.forms import segment
 from app.desk.texts import LANGUAGE_COOKIE, LANGUAGES, texts_of
+from app.domain.cases import Order
 from app.domain.errors import CountersignError
 from app.domain.request_context import prefix, request_id
 from app.http.problems import PROBLEMS
@@ -21,6 +23,7 @@ from app.http.sessions import DESK, ClerkSession
 from model.errors import ModelError
 
 FOLDER = Path(__file__).parent
+ORDER_COOKIE = "countersign_order"
 STATIC = FOLDER / "static"
 """The script and the style sheet of the pages."""
 POLICY = (
@@ -36,6 +39,8 @@ _templates = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+
+_templates.filters["segment"] = segment
 
 
 class PageRoute(APIRoute):
@@ -84,10 +89,18 @@ def redirect(request: Request, path: str) -> RedirectResponse:
     return response
 
 
+def order_of(request: Request) -> Order:
+    """Return the order of the queue that the clerk has chosen."""
+    chosen = request.query_params.get("order") or request.cookies.get(ORDER_COOKIE)
+    return "largest-amount" if chosen == "largest-amount" else "oldest"
+
+
 def _keep_cookies(request: Request, response: Response) -> None:
     session: ClerkSession | None = getattr(request.state, "session", None)
     if session is not None:
         request.app.state.authenticator.sessions.keep(session, request.scope, response)
+    if "order" in request.query_params:
+        response.set_cookie(ORDER_COOKIE, order_of(request), path=f"{prefix()}{DESK}", samesite="strict")
     if (language := request.query_params.get("lang")) in LANGUAGES:
         response.set_cookie(LANGUAGE_COOKIE, language or "", path=f"{prefix()}{DESK}", samesite="strict")
 
@@ -95,4 +108,4 @@ def _keep_cookies(request: Request, response: Response) -> None:
 def _error_page(request: Request, code: str, detail: str) -> Response:
     status = PROBLEMS[code].status if code in PROBLEMS else 500
     text = texts_of(request).error(code, status) or detail
-    return render(request, "error.html", status, text=text, request_id=request_id())
+    return render(request, "error.html", status, text=text, detail=detail, request_id=request_id())

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import hmac
 import re
 from datetime import timedelta
-from typing import Annotated, cast
+from typing import Annotated
+from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Form, Query, Request, Response
+from fastapi import APIRouter, Form, Query, Request, Response
 
 from app.api.case_schemas import CLERK_PATTERN
 from app.api.dependencies import RunningCore
 from app.api.schemas import decode_cursor, encode_cursor
-from app.desk.pages import PageRoute, redirect, render
+from app.desk.forms import PAGE, FormSession, Session, authenticator_of, clerk_of
+from app.desk.pages import PageRoute, order_of, redirect, render
 from app.desk.views import Scale, Shown, shown_references
 from app.domain.callers import Caller
 from app.domain.cases import REASONS, Case, Clerk, Ruling, State
 from app.domain.errors import CaseNotFound, Forbidden, MalformedRequest, Unauthenticated, UndoExpired
 from app.domain.records import now
-from app.http.authentication import Authenticator
 from app.http.authorization import Reading, Verifying
 from app.http.sessions import ClerkSession
 from app.services import cases, records
@@ -26,39 +26,14 @@ from app.services.case_pictures import get_case_page, get_case_pictures
 from app.services.core import Core
 
 router = APIRouter(prefix="/desk", route_class=PageRoute, include_in_schema=False)
-PAGE = 50
-"""Number of cases on a page of the queue."""
 EARLIER = 5
 """Number of earlier verifications of the signer that are shown."""
-_RETURN = re.compile(r"/desk(/cases/[0-9a-f-]{1,64})?")
-Csrf = Annotated[str, Form(max_length=64)]
+_RETURN = re.compile(
+    r"/desk(/(cases|signers|accounts)/[^/\\]{1,384}|/(signers|accounts|new-account|enrol|dashboard))?"
+)
+"""Pages to which the sign-in leads back."""
 After = Annotated[str | None, Form(max_length=64)]
 Undo = Annotated[str | None, Query(max_length=64, description="A case that was just decided.")]
-
-
-async def _session(request: Request) -> ClerkSession:
-    return cast("ClerkSession", request.state.session)  # the middleware has checked it
-
-
-async def _checked_session(session: Session, csrf: Csrf) -> ClerkSession:
-    """Return the session of a form. Raises Forbidden when the form is not from a page of this session."""
-    if not hmac.compare_digest(csrf.encode(), session.csrf.encode()):
-        raise Forbidden(
-            "The form was not sent from a page of this session; reload the page and send it again."
-        )
-    return session
-
-
-Session = Annotated[ClerkSession, Depends(_session)]
-FormSession = Annotated[ClerkSession, Depends(_checked_session)]
-
-
-def _clerk(caller: Caller, session: ClerkSession) -> Clerk:
-    return Clerk(session.clerk, caller.key_id)
-
-
-def _authenticator(request: Request) -> Authenticator:
-    return cast("Authenticator", request.app.state.authenticator)
 
 
 @router.get("/sign-in")
@@ -78,19 +53,20 @@ async def post_sign_in(
     if request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
         raise Forbidden("The form was sent by a page of another origin.")
     try:
-        session, caller = await _authenticator(request).sign_in(request.scope, clerk.strip(), key.strip())
+        session, caller = await authenticator_of(request).sign_in(request.scope, clerk.strip(), key.strip())
     except Unauthenticated:
         return _sign_in_page(request, 401, next, refused="sign-in-refused")
     if not caller.may("read"):
         return _sign_in_page(request, 403, next, refused="sign-in-no-scope")
     request.state.session = session
-    return redirect(request, next.removeprefix("/desk") if _RETURN.fullmatch(next) else "")
+    # An id in the path was decoded.
+    return redirect(request, quote(next.removeprefix("/desk"), safe="/%") if _RETURN.fullmatch(next) else "")
 
 
 def _sign_in_page(
     request: Request, status: int, target: str, *, refused: str = "", again: bool = False
 ) -> Response:
-    keyless = _authenticator(request).keyless
+    keyless = authenticator_of(request).keyless
     return render(
         request, "sign-in.html", status, target=target, refused=refused, again=again, keyless=keyless
     )
@@ -102,10 +78,10 @@ async def post_sign_out(
 ) -> Response:
     """Release the claims of the clerk and end the session."""
     if caller.may("verify"):
-        await cases.release_all_cases(core, caller.tenant_id, _clerk(caller, session))
+        await cases.release_all_cases(core, caller.tenant_id, clerk_of(caller, session))
     del request.state.session
     response = redirect(request, "/sign-in")
-    _authenticator(request).sessions.end(session, response)
+    authenticator_of(request).sessions.end(session, response)
     return response
 
 
@@ -121,19 +97,21 @@ async def get_queue(
     decided: bool = False,
     none_free: bool = False,
 ) -> Response:
-    """Show the open cases, oldest first, or the decided ones."""
+    """Show the open cases in the chosen order, or the decided ones, oldest first."""
     state: State = "decided" if decided else "open"
-    page = await cases.list_cases(core, caller.tenant_id, state, PAGE, decode_cursor(cursor))
+    order = "oldest" if decided else order_of(request)
+    page = await cases.list_cases(core, caller.tenant_id, state, PAGE, decode_cursor(cursor), order)
     return render(
         request,
         "queue.html",
         listed=page.items,
         state=state,
+        order=order,
         count=await cases.count_open_cases(core, caller.tenant_id),
         next_cursor=encode_cursor(page.next_after),
         none_free=none_free,
         now=now(),
-        me=_clerk(caller, session),
+        me=clerk_of(caller, session),
         undo=await _undo_offer(core, caller, session, undo),
     )
 
@@ -151,7 +129,7 @@ async def get_case(
     request: Request, core: RunningCore, caller: Reading, session: Session, case_id: str, undo: Undo = None
 ) -> Response:
     """Show a case, and renew the clerk's claim when half of its time is over."""
-    clerk = _clerk(caller, session)
+    clerk = clerk_of(caller, session)
     case = await cases.get_case(core, caller.tenant_id, case_id)
     if caller.may("verify") and _is_held(case, clerk) and _is_half_over(core, case):
         await cases.claim_case(core, caller.tenant_id, case_id, clerk)
@@ -189,7 +167,7 @@ async def post_claim(
     request: Request, core: RunningCore, caller: Verifying, session: FormSession, case_id: str
 ) -> Response:
     """Claim a case."""
-    await cases.claim_case(core, caller.tenant_id, case_id, _clerk(caller, session))
+    await cases.claim_case(core, caller.tenant_id, case_id, clerk_of(caller, session))
     return redirect(request, f"/cases/{case_id}")
 
 
@@ -198,7 +176,7 @@ async def post_skip(
     request: Request, core: RunningCore, caller: Verifying, session: FormSession, case_id: str
 ) -> Response:
     """Release a case and lead to the next one."""
-    await cases.release_case(core, caller.tenant_id, case_id, _clerk(caller, session))
+    await cases.release_case(core, caller.tenant_id, case_id, clerk_of(caller, session))
     return await _to_next(request, core, caller, session, case_id)
 
 
@@ -211,12 +189,14 @@ async def post_decision(
     case_id: str,
     ruling: Annotated[str, Form(max_length=64, description="A decision and its reason: `accept:matches`.")],
     note: Annotated[str, Form(max_length=1000)] = "",
+    seconds: Annotated[float | None, Form(ge=0, le=86_400, allow_inf_nan=False)] = None,
     *,
     in_place: Annotated[bool, Form(description="The page shows the next case itself.")] = False,
 ) -> Response:
     """Decide a case and lead to the next one."""
-    clerk = _clerk(caller, session)
-    await cases.decide_case(core, caller.tenant_id, case_id, clerk, _parse_ruling(ruling, note.strip()))
+    clerk = clerk_of(caller, session)
+    stated = _parse_ruling(ruling, note.strip())
+    await cases.decide_case(core, caller.tenant_id, case_id, clerk, stated, seconds)
     if in_place:
         return render(request, "undo.html", undo=await _undo_offer(core, caller, session, case_id))
     return await _to_next(request, core, caller, session, case_id, undo=case_id)
@@ -227,7 +207,7 @@ async def post_undo(
     request: Request, core: RunningCore, caller: Verifying, session: FormSession, case_id: str
 ) -> Response:
     """Take a decision back and lead to its case."""
-    await cases.undo_decision(core, caller.tenant_id, case_id, _clerk(caller, session))
+    await cases.undo_decision(core, caller.tenant_id, case_id, clerk_of(caller, session))
     return redirect(request, f"/cases/{case_id}")
 
 
@@ -239,7 +219,8 @@ async def _to_next(
     after: str | None,
     undo: str | None = None,
 ) -> Response:
-    case = await cases.claim_next_case(core, caller.tenant_id, _clerk(caller, session), after)
+    clerk, order = clerk_of(caller, session), order_of(request)
+    case = await cases.claim_next_case(core, caller.tenant_id, clerk, after, order)
     query = "" if undo is None else f"?undo={undo}"
     if case is not None:
         return redirect(request, f"/cases/{case.case_id}{query}")
@@ -254,7 +235,7 @@ async def _undo_offer(
         return None
     try:
         case = await cases.get_case(core, caller.tenant_id, case_id)
-        case.refuse_undo(_clerk(caller, session), cases.undo_until(core, case), now())
+        case.refuse_undo(clerk_of(caller, session), cases.undo_until(core, case), now())
     except (CaseNotFound, UndoExpired):
         return None
     until = cases.undo_until(core, case)

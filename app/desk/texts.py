@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable
+from decimal import Decimal
 from pathlib import Path
 
 from starlette.requests import Request
 
 from app.domain.records import Finding, ResultWarning
+from app.services.reference_quality import QualityFinding
 
 LANGUAGES = ("en", "de")
 LANGUAGE_COOKIE = "countersign_language"
@@ -52,6 +54,13 @@ class Texts:
         text = f"{value:.{digits}f}"
         return text.replace(".", ",") if self.language == "de" else text
 
+    def amount(self, value: Decimal, currency: str | None) -> str:
+        """Format an amount with the signs of the language and its currency."""
+        text = f"{value:,.2f}" if value == round(value, 2) else f"{value:,.4f}"
+        if self.language == "de":
+            text = text.translate(str.maketrans(",.", ".,"))
+        return f"{text} {currency}" if currency else text
+
     def error(self, code: str, status: int) -> str | None:
         """Return the text for a problem code; None when there is none."""
         key = (
@@ -63,6 +72,16 @@ class Texts:
         """Return a warning in words for a clerk, or else in the words of the API."""
         key = f"warning-{warning.code}"
         return self(key) if key in CATALOGUE else warning.detail
+
+    def quality(self, finding: QualityFinding) -> str:
+        """Return a finding about references in words for a clerk, or else in the words of the API."""
+        key = f"quality-{finding.code}"
+        return self(key) if key in CATALOGUE else f"{finding.detail} {finding.advice}"
+
+    def action(self, action: str) -> str:
+        """Return an action of the audit trail in words, or else its code."""
+        key = f"action-{action}"
+        return self(key) if key in CATALOGUE else action
 
     def findings(self, finding: Finding) -> Iterable[str]:
         """Put distance, thresholds, likelihood ratio and error rates of a verification in sentences."""

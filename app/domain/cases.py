@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Literal
 
 from app.domain.errors import CaseClaimed, CaseDecided, CaseNotClaimed, UndoExpired
 from app.domain.records import Verification
 
 State = Literal["open", "decided", "closed"]
+Kind = Literal["review", "quality-control"]
+"""Why a clerk has to look at a verification: its decision is ``review``, or it was drawn for quality control."""
+Order = Literal["oldest", "largest-amount"]
 CaseDecision = Literal["accept", "reject"]
 AcceptReason = Literal["matches", "natural-variation", "confirmed", "other"]
 RejectReason = Literal["differs", "suspected-forgery", "denied", "unusable-image", "other"]
@@ -18,6 +23,21 @@ REASONS: dict[CaseDecision, tuple[str, ...]] = {
     "reject": ("differs", "suspected-forgery", "denied", "unusable-image", "other"),
 }
 """Reason codes of each decision, in the order in which they are offered."""
+
+
+def is_drawn(verification_id: str, share: float) -> bool:
+    """Whether an automatic decision is drawn for quality control.
+
+    The draw depends on nothing but the id, so that it can be checked later; the service makes the id at random after
+    the comparison, so that no caller knows or chooses it before.
+
+    Parameters
+    ----------
+    share : float
+        In [0, 1].
+    """
+    digest = hashlib.sha256(f"quality-control {verification_id}".encode()).digest()
+    return int.from_bytes(digest[:6], "big") < share * 2**48
 
 
 @dataclass(frozen=True)
@@ -57,10 +77,12 @@ class Ruling:
 
 @dataclass(frozen=True)
 class Case:
-    """A verification that is left to a person.
+    """A verification that a clerk looks at.
 
     Attributes
     ----------
+    kind : {"review", "quality-control"}
+        With ``quality-control``, the service has decided, and the ruling does not change its decision.
     state : {"open", "decided", "closed"}
         ``closed``: an outcome was recorded for the verification before a clerk decided.
     claim : Claim or None
@@ -69,6 +91,10 @@ class Case:
         Of a decided case, like `ruling` and `decided_at`.
     is_image_kept : bool
         Whether the image of the questioned signature can be shown.
+    amount, currency : Decimal and str, or None
+        Of the document, where the signature was verified with one.
+    seconds : float or None
+        For how long the clerk looked at the case before deciding, as the page measured it.
     """
 
     verification: Verification
@@ -78,6 +104,10 @@ class Case:
     decided_by: Clerk | None
     decided_at: datetime | None
     is_image_kept: bool
+    kind: Kind = "review"
+    amount: Decimal | None = None
+    currency: str | None = None
+    seconds: float | None = None
 
     @property
     def case_id(self) -> str:

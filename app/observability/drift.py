@@ -27,8 +27,13 @@ MIN_RANKS = 100
 
 def genuine_rank(calibration: Calibration, verdict: Verdict, references: int) -> float:
     """Return the share of the calibration's genuine signatures with a smaller score than this one, in (0, 1)."""
+    return rank_of(calibration, verdict.distance, verdict.spread, references)
+
+
+def rank_of(calibration: Calibration, distance: float, spread: float, references: int) -> float:
+    """Return the rank of a distance to references whose mean distance among each other is `spread`, in (0, 1)."""
     fitted = calibration.at(references)
-    return fitted.genuine.share(verdict.distance - fitted.rule.spread_weight * verdict.spread)
+    return fitted.genuine.share(distance - fitted.rule.spread_weight * spread)
 
 
 class RankWindow:

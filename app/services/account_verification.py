@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,7 @@ async def verify_account(
         verifications={verification.verification_id: verification for verification in verifications},
     )
     entries = [verify_entry(core, verification) for verification in verifications]
+    signed = replace(document, currency=document.currency or signatories.account.mandate.currency)
     entry = _entry(core, verified)
 
     def write(session: Session) -> Answer:
@@ -103,7 +105,7 @@ async def verify_account(
             if item.verification is not None:
                 owner = locked[item.verification.signer_id]
                 compared = item.compared[owner.signer_id]
-                store_verification(session, core, owner, item.verification, item.signature, compared)
+                store_verification(session, core, owner, item.verification, item.signature, compared, signed)
         account_verifications.add(session, tenant_id, verified)
         answer = render(verified)
         if request is not None:

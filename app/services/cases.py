@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy.orm import Session
 
-from app.domain.cases import Case, Claim, Clerk, Ruling, State
+from app.domain.audit_chain import canonical
+from app.domain.cases import Case, Claim, Clerk, Order, Ruling, State
 from app.domain.errors import MalformedRequest
 from app.domain.records import Page, now
 from app.services.core import Core
@@ -17,9 +19,11 @@ from app.store import cases
 _Choice = Callable[[Session], Case | None]
 
 
-async def list_cases(core: Core, tenant_id: str, state: State, limit: int, after: str | None) -> Page[Case]:
-    """List the cases in a state, oldest first."""
-    return await core.store.read(cases.page, tenant_id, state, limit, after)
+async def list_cases(
+    core: Core, tenant_id: str, state: State, limit: int, after: str | None, order: Order = "oldest"
+) -> Page[Case]:
+    """List the cases in a state, oldest first, or largest amount first."""
+    return await core.store.read(cases.page, tenant_id, state, limit, after, order)
 
 
 async def count_open_cases(core: Core, tenant_id: str) -> int:
@@ -45,8 +49,10 @@ async def claim_case(core: Core, tenant_id: str, case_id: str, clerk: Clerk) -> 
     return claimed
 
 
-async def claim_next_case(core: Core, tenant_id: str, clerk: Clerk, after: str | None = None) -> Case | None:
-    """Claim the oldest case that nobody else has claimed, one that the clerk has claimed already before others.
+async def claim_next_case(
+    core: Core, tenant_id: str, clerk: Clerk, after: str | None = None, order: Order = "oldest"
+) -> Case | None:
+    """Claim the first case that nobody else has claimed, one that the clerk has claimed already before others.
 
     Parameters
     ----------
@@ -57,7 +63,7 @@ async def claim_next_case(core: Core, tenant_id: str, clerk: Clerk, after: str |
         core,
         tenant_id,
         clerk,
-        lambda session: cases.lock_next(session, tenant_id, clerk, now(), after),
+        lambda session: cases.lock_next(session, tenant_id, clerk, now(), after, order),
     )
 
 
@@ -111,8 +117,22 @@ async def release_all_cases(core: Core, tenant_id: str, clerk: Clerk) -> int:
     return await core.store.write(write)
 
 
-async def decide_case(core: Core, tenant_id: str, case_id: str, clerk: Clerk, ruling: Ruling) -> Case:
+async def decide_case(
+    core: Core,
+    tenant_id: str,
+    case_id: str,
+    clerk: Clerk,
+    ruling: Ruling,
+    seconds: float | None = None,
+) -> Case:
     """Decide a case that the clerk has claimed. The same decision of the same clerk may be repeated.
+
+    In quality control, the decision stands beside that of the service and does not change it.
+
+    Parameters
+    ----------
+    seconds : float, optional
+        For how long the clerk looked at the case.
 
     Raises
     ------
@@ -122,13 +142,8 @@ async def decide_case(core: Core, tenant_id: str, case_id: str, clerk: Clerk, ru
     """
     if ruling.reason == "other" and not (ruling.note or "").strip():
         raise MalformedRequest("The reason other needs a note that states it; send `note`.")
-    entry = core.trail.entry(
-        "case-decision",
-        record_id=case_id,
-        clerk=clerk.name,
-        decision=ruling.decision,
-        reason=ruling.reason,
-    )
+    details: dict[str, Any] = {"clerk": clerk.name, "decision": ruling.decision, "reason": ruling.reason}
+    entry = core.trail.entry("case-decision", record_id=case_id, **details)
 
     def write(session: Session) -> Case:
         case = cases.lock(session, tenant_id, case_id)
@@ -136,8 +151,12 @@ async def decide_case(core: Core, tenant_id: str, case_id: str, clerk: Clerk, ru
             return case
         time = now()
         case.refuse_decision(clerk, time)
-        cases.decide(session, case_id, clerk, ruling, time)
-        core.trail.append(session, entry)
+        cases.decide(session, case_id, clerk, ruling, time, seconds)
+        told = entry
+        if case.kind == "quality-control":
+            automatic = case.verification.finding.decision
+            told = replace(entry, details=canonical(details | {"automatic_decision": automatic}))
+        core.trail.append(session, told)
         return cases.get(session, tenant_id, case_id)
 
     return await core.store.write(write)

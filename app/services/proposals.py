@@ -14,10 +14,10 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.domain.errors import CountersignError, ImageNotKept, NotConfirmed
-from app.domain.records import INFORMATION, Page, Reference, Upload, Verification
+from app.domain.records import INFORMATION, Page, Reference, Upload, Verification, now
 from app.services.core import Core
 from app.services.enrol import enrol
-from app.store import proposals, questioned_images, verifications
+from app.store import proposals, questioned_images, signer_locks, verifications
 
 Answer = dict[str, Any]
 _log = logging.getLogger(__name__)
@@ -49,6 +49,23 @@ async def accept_proposal(
     return await enrol(core, tenant_id, signer_id, [upload], render, verification_id=verification_id)
 
 
+async def decline_proposal(core: Core, tenant_id: str, signer_id: str, verification_id: str) -> bool:
+    """Propose a questioned signature no longer; return False when it is none of the signer or was declined before.
+
+    It can still be accepted by its id.
+    """
+    entry = core.trail.entry("proposal-decline", record_id=verification_id)
+
+    def write(session: Session) -> bool:
+        locked = signer_locks.lock_by_id_exclusively(session, tenant_id, signer_id)
+        if locked is None or not proposals.decline(session, locked, verification_id, now()):
+            return False
+        core.trail.append(session, entry, locked.key)
+        return True
+
+    return await core.store.write(write)
+
+
 async def accept_by_policy(core: Core, tenant_id: str, verification: Verification) -> None:
     """Enrol a signature that the service accepted and a person confirmed, if the settings say so.
 
@@ -59,6 +76,7 @@ async def accept_by_policy(core: Core, tenant_id: str, verification: Verificatio
         not core.settings.add_confirmed_references
         or verification.finding.decision != "accept"
         or not reliable
+        or await core.store.read(proposals.is_declined, verification.verification_id)
     ):
         return
     try:

@@ -14,9 +14,11 @@ from app.store import audit, questioned_images, references, signer_locks, signer
 from app.store.erasure.tombstones import Erasure
 
 
-async def list_signers(core: Core, tenant_id: str, limit: int, after: str | None) -> Page[Signer]:
-    """List signers by id."""
-    return await core.store.read(signers.page, tenant_id, limit, after)
+async def list_signers(
+    core: Core, tenant_id: str, limit: int, after: str | None, search: str | None = None
+) -> Page[Signer]:
+    """List signers by id; with `search`, those whose id contains it."""
+    return await core.store.read(signers.page, tenant_id, limit, after, search)
 
 
 async def get_signer(core: Core, tenant_id: str, signer_id: str) -> Signer:
@@ -147,7 +149,13 @@ async def get_questioned_image(core: Core, tenant_id: str, verification_id: str)
 
 
 async def list_audit_entries(
-    core: Core, tenant_id: str, limit: int, before: int | None, action: str | None, signer_id: str | None
+    core: Core,
+    tenant_id: str,
+    limit: int,
+    before: int | None,
+    action: str | None = None,
+    signer_id: str | None = None,
+    record_id: str | None = None,
 ) -> Page[tuple[Entry, str | None]]:
     """List entries of a tenant's audit trail, newest first, each with the id of its signer while enrolled.
 
@@ -163,6 +171,6 @@ async def list_audit_entries(
             subject = audit.subject_of(session, tenant_id, signer_id)
             if subject is None:
                 return Page((), None)
-        return audit.page(session, tenant_id, limit, before, action, subject)
+        return audit.page(session, tenant_id, limit, before, action, subject, record_id)
 
     return await core.store.read(read)

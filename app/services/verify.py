@@ -10,7 +10,9 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from app.decoding.formats import detect_media_type
+from app.domain.accounts import Document
 from app.domain.audit_chain import Entry
+from app.domain.cases import is_drawn
 from app.domain.errors import TooFewReferences
 from app.domain.records import (
     Finding,
@@ -128,11 +130,20 @@ def store_verification(
     verification: Verification,
     signature: Signature,
     compared: Compared,
+    document: Document | None = None,
 ) -> None:
-    """Store a verification, its case if it is left to a person, and its image and template if they are to be kept."""
+    """Store a verification, its case if a clerk has to see it, and its image and template if they are to be kept.
+
+    Parameters
+    ----------
+    document : Document, optional
+        The document that was signed.
+    """
     verifications.add(session, locked, verification)
     if verification.finding.decision == "review":
-        cases.add(session, locked, verification.verification_id)
+        cases.add(session, locked, verification.verification_id, "review", document)
+    elif is_drawn(verification.verification_id, core.settings.quality_control_share):
+        cases.add(session, locked, verification.verification_id, "quality-control", document)
     created_at = verification.finding.created_at
     if core.settings.keep_questioned_days:
         upload = signature.upload

@@ -103,6 +103,7 @@ def page(
     before: int | None,
     action: str | None = None,
     subject: str | None = None,
+    record_id: str | None = None,
 ) -> Page[tuple[Entry, str | None]]:
     """Return one page of entries, newest first, each with the id of its signer, or None if that signer was erased.
 
@@ -110,8 +111,8 @@ def page(
     ----------
     before : int or None
         The last sequence number of the previous page.
-    action, subject : str or None
-        Return only entries of this action, or about this signer (internal key).
+    action, subject, record_id : str or None
+        Return only entries of this action, about this signer (internal key), or about this record.
     """
     query = (
         _entries()
@@ -129,6 +130,8 @@ def page(
         query = query.where(AuditRow.action == action)
     if subject is not None:
         query = query.where(AuditRow.subject == subject)
+    if record_id is not None:
+        query = query.where(AuditRow.record_id == record_id)
     rows = session.execute(query).all()
     items = tuple((_entry(row), row.signer_id) for row in rows[:limit])
     return Page(items, str(items[-1][0].sequence) if len(rows) > limit else None)

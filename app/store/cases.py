@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Select, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from app.domain.cases import Case, CaseDecision, Claim, Clerk, Ruling, State
+from app.domain.accounts import Document
+from app.domain.cases import Case, CaseDecision, Claim, Clerk, Kind, Order, Ruling, State
 from app.domain.errors import CaseNotFound
 from app.domain.records import Page
 from app.store import questioned_images, verifications
@@ -17,10 +19,21 @@ from app.store.case_tables import CaseRow
 from app.store.signer_locks import LockedSigner
 
 
-def add(session: Session, locked: LockedSigner, verification_id: str) -> None:
-    """Open the case of a verification, which has been inserted before."""
+def add(
+    session: Session, locked: LockedSigner, verification_id: str, kind: Kind, document: Document | None
+) -> None:
+    """Open the case of a verification, which has been inserted before; `document` is the one that was signed."""
     session.flush()
-    session.add(CaseRow(verification_id=verification_id, tenant_id=locked.tenant_id, state="open"))
+    session.add(
+        CaseRow(
+            verification_id=verification_id,
+            tenant_id=locked.tenant_id,
+            state="open",
+            kind=kind,
+            amount="" if document is None else f"{document.amount:020.4f}",
+            currency=None if document is None else document.currency,
+        )
+    )
     session.flush()
 
 
@@ -35,20 +48,23 @@ def lock(session: Session, tenant_id: str, case_id: str) -> Case:
     return _one(session, case_id, query)
 
 
-def lock_next(session: Session, tenant_id: str, clerk: Clerk, at: datetime, after: str | None) -> Case | None:
-    """Get the oldest case that the clerk has claimed, or else the oldest one that nobody has claimed, locked.
+def lock_next(
+    session: Session, tenant_id: str, clerk: Clerk, at: datetime, after: str | None, order: Order = "oldest"
+) -> Case | None:
+    """Get the first case that the clerk has claimed, or else the first one that nobody has claimed, locked.
 
     Parameters
     ----------
     at : datetime
         Claims that have expired by then do not count.
     after : str or None
-        A case that is left out, and so are the older ones unless there are no others.
+        A case that is left out, and so are those before it unless there are no others.
     """
     unclaimed = or_(CaseRow.claimed_until.is_(None), CaseRow.claimed_until <= at)
-    waiting = _rows(tenant_id).where(CaseRow.state == "open").order_by(CaseRow.verification_id).limit(1)
+    waiting = _rows(tenant_id).where(CaseRow.state == "open").order_by(*_sorting(order)).limit(1)
+    parts = _parts(session, tenant_id, after, order)
     for whose in (_claimed_by(clerk), unclaimed):
-        for part in _parts(after):
+        for part in parts:
             # Another process may be about to claim the first one: the next is taken instead of waiting for it.
             query = waiting.where(whose, *part).with_for_update(skip_locked=True)
             if (row := session.scalar(query)) is not None:
@@ -56,11 +72,29 @@ def lock_next(session: Session, tenant_id: str, clerk: Clerk, at: datetime, afte
     return None
 
 
-def _parts(after: str | None) -> list[list[ColumnElement[bool]]]:
+def _parts(
+    session: Session, tenant_id: str, after: str | None, order: Order
+) -> list[list[ColumnElement[bool]]]:
     """Return the conditions of the parts of the queue, in the order in which they are searched."""
     if after is None:
         return [[]]
-    return [[CaseRow.verification_id > after], [CaseRow.verification_id < after]]
+    behind = _behind(session, tenant_id, after, order)
+    return [[behind], [~behind, CaseRow.verification_id != after]]
+
+
+def _sorting(order: Order) -> list[ColumnElement[Any]]:
+    oldest: ColumnElement[Any] = CaseRow.verification_id.asc()
+    return [oldest] if order == "oldest" else [CaseRow.amount.desc(), oldest]
+
+
+def _behind(session: Session, tenant_id: str, case_id: str, order: Order) -> ColumnElement[bool]:
+    """Return the condition of the cases that come after one."""
+    older = CaseRow.verification_id > case_id
+    if order == "oldest":
+        return older
+    query = select(CaseRow.amount).where(CaseRow.tenant_id == tenant_id, CaseRow.verification_id == case_id)
+    amount = session.scalar(query) or ""
+    return or_(CaseRow.amount < amount, and_(CaseRow.amount == amount, older))
 
 
 def claimed(session: Session, tenant_id: str, clerk: Clerk) -> list[str]:
@@ -71,8 +105,10 @@ def claimed(session: Session, tenant_id: str, clerk: Clerk) -> list[str]:
     return list(session.scalars(query.order_by(CaseRow.verification_id)))
 
 
-def page(session: Session, tenant_id: str, state: State, limit: int, after: str | None) -> Page[Case]:
-    """Return one page of the cases in a state, oldest first.
+def page(
+    session: Session, tenant_id: str, state: State, limit: int, after: str | None, order: Order = "oldest"
+) -> Page[Case]:
+    """Return one page of the cases in a state, oldest first, or largest amount first and those without one last.
 
     Parameters
     ----------
@@ -81,8 +117,8 @@ def page(session: Session, tenant_id: str, state: State, limit: int, after: str 
     """
     query = _rows(tenant_id).where(CaseRow.state == state)
     if after is not None:
-        query = query.where(CaseRow.verification_id > after)
-    rows = session.scalars(query.order_by(CaseRow.verification_id).limit(limit + 1)).all()
+        query = query.where(_behind(session, tenant_id, after, order))
+    rows = session.scalars(query.order_by(*_sorting(order)).limit(limit + 1)).all()
     items = _read(session, rows[:limit])
     return Page(items, items[-1].case_id if len(rows) > limit else None)
 
@@ -104,7 +140,9 @@ def set_claim(session: Session, case_id: str, claim: Claim | None) -> None:
     )
 
 
-def decide(session: Session, case_id: str, clerk: Clerk, ruling: Ruling, at: datetime) -> None:
+def decide(
+    session: Session, case_id: str, clerk: Clerk, ruling: Ruling, at: datetime, seconds: float | None
+) -> None:
     """Store the decision of the clerk who has claimed a locked, open case."""
     _update(
         session,
@@ -116,6 +154,7 @@ def decide(session: Session, case_id: str, clerk: Clerk, ruling: Ruling, at: dat
         note=ruling.note,
         decided_by=clerk.name,
         decided_at=at,
+        seconds=seconds,
     )
 
 
@@ -130,6 +169,7 @@ def reopen(session: Session, case_id: str, claim: Claim) -> None:
         note=None,
         decided_by=None,
         decided_at=None,
+        seconds=None,
     )
     set_claim(session, case_id, claim)
 
@@ -177,6 +217,10 @@ def _read(session: Session, rows: Iterable[CaseRow]) -> tuple[Case, ...]:
             decided_by=Clerk(row.decided_by, row.claim_key_id) if row.decided_by is not None else None,
             decided_at=row.decided_at,
             is_image_kept=row.verification_id in kept,
+            kind=cast("Kind", row.kind),
+            amount=Decimal(row.amount) if row.amount else None,
+            currency=row.currency,
+            seconds=row.seconds,
         )
         for row in rows
     )

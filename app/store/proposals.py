@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from app.domain.records import Page, Verification
 from app.store import signers, verifications
 from app.store.forgery_tables import KnownForgeryRow
+from app.store.proposal_tables import DeclinedProposalRow
+from app.store.signer_locks import LockedSigner
 from app.store.tables import QuestionedRow, ReferenceRow, VerificationRow
 
 
@@ -16,8 +20,8 @@ def page(
 ) -> Page[Verification]:
     """Return one page of a signer's verifications whose signatures may become references, newest first.
 
-    These are recorded as genuine, are no known forgeries, did not lie askew, and their images are kept and no
-    references yet.
+    These are recorded as genuine, are no known forgeries, did not lie askew, were not declined, and their images are
+    kept and no references yet.
 
     Parameters
     ----------
@@ -43,6 +47,7 @@ def page(
             QuestionedRow.turned == 0,
             ~is_reference,
             ~is_forgery,
+            ~exists().where(DeclinedProposalRow.verification_id == VerificationRow.verification_id),
         )
         .order_by(VerificationRow.verification_id.desc())
         .limit(limit + 1)
@@ -52,3 +57,22 @@ def page(
     ids = list(session.scalars(query))
     found = verifications.get_many(session, ids[:limit])
     return Page(tuple(found[one] for one in ids[:limit]), ids[limit - 1] if len(ids) > limit else None)
+
+
+def decline(session: Session, locked: LockedSigner, verification_id: str, at: datetime) -> bool:
+    """Propose a verification of an exclusively locked signer no longer; False when it is none or was declined."""
+    of_signer = select(VerificationRow.verification_id).where(
+        VerificationRow.tenant_id == locked.tenant_id,
+        VerificationRow.signer_id == locked.signer_id,
+        VerificationRow.verification_id == verification_id,
+    )
+    if session.scalar(of_signer) is None or is_declined(session, verification_id):
+        return False
+    session.add(DeclinedProposalRow(verification_id=verification_id, declined_at=at))
+    session.flush()
+    return True
+
+
+def is_declined(session: Session, verification_id: str) -> bool:
+    """Whether a person does not want a questioned signature as a reference."""
+    return session.get(DeclinedProposalRow, verification_id) is not None

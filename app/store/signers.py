@@ -37,17 +37,23 @@ def get(session: Session, tenant_id: str, signer_id: str) -> Signer:
     return _signer(found)
 
 
-def page(session: Session, tenant_id: str, limit: int, after: str | None) -> Page[Signer]:
+def page(
+    session: Session, tenant_id: str, limit: int, after: str | None, search: str | None = None
+) -> Page[Signer]:
     """Return one page of signers, ordered by id.
 
     Parameters
     ----------
+    search : str or None
+        Only signers whose id contains this text; the letters A to Z in either case.
     after : str or None
         The last signer id of the previous page.
     """
     query = _SIGNERS.order_by(SignerRow.signer_id).limit(limit + 1)
     if after is not None:
         query = query.where(SignerRow.signer_id > after)
+    if search:
+        query = query.where(func.lower(SignerRow.signer_id).contains(search.lower(), autoescape=True))
     rows = session.execute(query, {"tenant_id": tenant_id}).all()
     items = tuple(_signer(row) for row in rows[:limit])
     return Page(items, items[-1].signer_id if len(rows) > limit else None)

@@ -33,6 +33,7 @@ SCOPE_OF = {
     ("GET", "/signers/{signer_id}/quality"): "read",
     ("GET", "/signers/{signer_id}/forgeries"): "read",
     ("GET", "/signers/{signer_id}/proposals"): "read",
+    ("DELETE", "/signers/{signer_id}/proposals/{verification_id}"): "enrol",
     ("POST", "/verifications/{verification_id}/reference"): "enrol",
     ("DELETE", "/signers/{signer_id}/forgeries/{verification_id}"): "admin",
     ("GET", "/signers/{signer_id}/references"): "read",
@@ -63,6 +64,7 @@ SCOPE_OF = {
     ("PUT", "/accounts/{account_id}/verifications/{account_verification_id}/outcome"): "verify",
     ("GET", "/model"): "read",
     ("GET", "/audit"): "admin",
+    ("GET", "/statistics"): "read",
     ("GET", "/metrics"): "read",
 }
 DESK_PAGES = {  # they need the session of a clerk: tests/app/desk
@@ -72,6 +74,21 @@ DESK_PAGES = {  # they need the session of a clerk: tests/app/desk
     "/desk/next",
     "/desk/cases/{case_id}",
     "/desk/cases/{case_id}/page.png",
+    "/desk/cases/{case_id}/record",
+    "/desk/dashboard",
+    "/desk/enrol",
+    "/desk/enrol/page",
+    "/desk/accounts",
+    "/desk/accounts/{account_id}",
+    "/desk/new-account",
+    "/desk/signers",
+    "/desk/signers/{signer_id}",
+    "/desk/signers/{signer_id}/erase",
+    "/desk/signers/{signer_id}/references/{reference_id}.png",
+    "/desk/signers/{signer_id}/references/{reference_id}/erase",
+    "/desk/signers/{signer_id}/forgeries/{verification_id}/withdraw",
+    *(f"/desk/signers/{{signer_id}}/proposals/{{verification_id}}/{form}" for form in ("accept", "decline")),
+    "/desk/verifications/{verification_id}.png",
     *(f"/desk/cases/{{case_id}}/{form}" for form in ("claim", "skip", "decision", "undo")),
 }
 FREE = {("GET", "/livez"), ("GET", "/readyz")}

@@ -52,6 +52,20 @@ def test_a_confirmed_signature_is_proposed_and_becomes_a_reference(keeping: Test
     assert entry["details"]["verification_id"] == verification["verification_id"]
 
 
+def test_a_declined_proposal_does_not_come_back(keeping: TestClient, draw: Draw) -> None:
+    verification = verify(keeping, "anna", draw(1, 5)).json()
+    record(keeping, verification, "genuine")
+    path = f"/signers/anna/proposals/{verification['verification_id']}"
+    assert [keeping.delete(path).status_code for _ in range(2)] == [204, 204]
+    assert keeping.delete("/signers/anna/proposals/x").status_code == 204
+    assert proposals_of(keeping) == []
+    (entry,) = keeping.get("/audit?action=proposal-decline").json()["entries"]
+    assert (entry["record_id"], entry["signer_id"]) == (verification["verification_id"], "anna")
+    record(keeping, verification, "genuine")
+    assert proposals_of(keeping) == []
+    assert accept(keeping, verification).status_code == 201, "a person may change their mind"
+
+
 def test_a_forgery_is_not_proposed_even_when_its_outcome_changes(keeping: TestClient, draw: Draw) -> None:
     verification = verify(keeping, "anna", draw(1, 0, 3)).json()
     record(keeping, verification, "forged")

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from app.domain.cases import is_drawn
+from app.domain.records import new_id
 from tests.app.keyed import Commands, Draw, Serve
 from tests.app.store.conftest import Sql
 from tests.app.test_api import enrol, verify
@@ -25,6 +27,26 @@ def fill(client: TestClient, draw: Draw, count: int, headers: dict[str, str] | N
     told = [verify(client, "anna", draw(1, 2 + n), headers=headers).json() for n in range(count)]
     assert {one["decision"] for one in told} == {"review"}
     return [one["verification_id"] for one in told]
+
+
+def fill_with_amounts(client: TestClient, draw: Draw, *amounts: str | None) -> list[str]:
+    """Leave a verification for each amount to a person; with None, one without a document."""
+    assert enrol(client, "anna", draw(1, 0), draw(1, 1)).status_code == 201
+    mandate = {
+        "signatories": [{"signer_id": "anna"}],
+        "bands": [{"rules": [{"signatures": 1}]}],
+        "currency": "EUR",
+    }
+    assert client.put("/accounts/acme", json=mandate).status_code == 201
+    found: list[str] = []
+    for number, amount in enumerate(amounts):
+        if amount is None:
+            found.append(verify(client, "anna", draw(1, 2 + number)).json()["verification_id"])
+            continue
+        files = {"signatures": ("q.png", draw(1, 2 + number))}
+        told = client.post("/accounts/acme/verify", data={"amount": amount}, files=files).json()
+        found.append(told["signatures"][0]["verification"]["verification_id"])
+    return found
 
 
 def post(client: TestClient, path: str, clerk: str = "eva", **more: Any) -> Any:
@@ -127,6 +149,60 @@ def test_a_case_is_decided_once_by_two_requests_at_once(serve: Serve, draw: Draw
         one.join()
     assert sorted(answers) == [200, 409]
     assert actions(client).count("case-decision") == 1
+
+
+@pytest.mark.both_databases
+def test_the_queue_in_the_order_of_amounts(serve: Serve, draw: Draw) -> None:
+    client = serve(**REVIEW)
+    cases = fill_with_amounts(client, draw, "99.99", None, "100", "12345678901.5", "100")
+    largest = [cases[number] for number in (3, 2, 4, 0, 1)]
+    listed, cursor = [], None
+    while True:
+        query = {"order": "largest-amount", "limit": 2} | ({"cursor": cursor} if cursor else {})
+        page = client.get("/cases", params=query).json()
+        listed += page["cases"]
+        if (cursor := page["next_cursor"]) is None:
+            break
+    assert [case["case_id"] for case in listed] == largest
+    assert [case["amount"] for case in listed] == ["12345678901.5", "100", "100", "99.99", None]
+    assert [case["currency"] for case in listed] == ["EUR"] * 4 + [None]
+    after, claimed = None, []
+    for clerk in ("eva", "bob", "kim", "ben", "lea"):
+        case = post(client, "next", clerk=clerk, order="largest-amount", after=after).json()["case"]
+        after = case["case_id"]
+        claimed.append(after)
+    assert claimed == largest
+    assert code(client.get("/cases", params={"order": "newest"})) == (400, "malformed-request")
+
+
+@pytest.mark.both_databases
+def test_quality_control_draws_automatic_decisions(serve: Serve, commands: Commands, draw: Draw) -> None:
+    client = serve(quality_control_share=1)
+    enrol(client, "anna", draw(1, 0), draw(1, 1))
+    told = verify(client, "anna", draw(1, 0)).json()
+    assert told["decision"] == "accept"
+    (case,) = client.get("/cases").json()["cases"]
+    assert (case["case_id"], case["kind"]) == (told["verification_id"], "quality-control")
+    post(client, f"{case['case_id']}/claim")
+    decided = post(client, f"{case['case_id']}/decision", seconds=3.5, **REJECT).json()
+    assert decided["decision"] == "reject"
+    assert decided["verification"]["decision"] == "accept", "the answer that was given stays"
+    assert decided["verification"]["outcome"] is None, "an opinion is no outcome"
+    (entry,) = client.get("/audit?action=case-decision").json()["entries"]
+    assert (entry["details"]["decision"], entry["details"]["automatic_decision"]) == ("reject", "accept")
+    assert commands.run("audit", "verify").exit_code == 0
+    refused = post(client, f"{case['case_id']}/decision", seconds=-1, **REJECT)
+    assert code(refused) == (400, "malformed-request")
+
+
+def test_the_draw_has_the_share_that_was_set_and_depends_on_the_id_only() -> None:
+    ids = [new_id() for _ in range(4000)]
+    drawn = {one for one in ids if is_drawn(one, 0.1)}
+    assert 300 < len(drawn) < 500
+    assert drawn == {one for one in ids if is_drawn(one, 0.1)}
+    assert drawn <= {one for one in ids if is_drawn(one, 0.2)}
+    assert not any(is_drawn(one, 0.0) for one in ids)
+    assert all(is_drawn(one, 1.0) for one in ids)
 
 
 def test_an_outcome_closes_an_open_case(serve: Serve, draw: Draw) -> None:

@@ -80,6 +80,8 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ("GET", "/signers/{s}/quality", {}),
     ("GET", "/signers/{s}/forgeries", {}),
     ("GET", "/signers/{s}/proposals", {}),
+    ("DELETE", "/signers/{s}/proposals/{v}", {}),
+    ("DELETE", "/signers/both/proposals/{v}", {}),
     ("POST", "/verifications/{v}/reference", {}),
     ("DELETE", "/signers/{s}/forgeries/{v}", {}),
     ("DELETE", "/signers/both/forgeries/{v}", {}),
@@ -102,6 +104,8 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ("POST", "/cases/next", {"json": {"after": "{v}"}}),
     ("GET", "/verifications?signer_id={s}", {}),
     ("GET", "/audit?signer_id={s}", {}),
+    ("GET", "/audit?record_id={v}", {}),
+    ("GET", "/signers?search={s}", {}),
     ("GET", "/accounts/{a}", {}),
     ("DELETE", "/accounts/{a}", {}),
     ("DELETE", "/accounts/{a}", {"headers": {"If-Match": "*"}}),
@@ -131,6 +135,7 @@ NAMELESS = {
     ("GET", "/cases"),
     ("GET", "/accounts"),
     ("GET", "/audit"),
+    ("GET", "/statistics"),
 }
 NOBODYS = ("nemo", NOWHERE, NOWHERE, "none", NOWHERE)
 

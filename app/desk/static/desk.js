@@ -9,6 +9,7 @@ const REFERENCE_TINT = "#b3261e";
 
 let viewer = null;
 let nextPage = null; // a promise of the next case, which is claimed already
+let shownAt = performance.now();
 
 /* Shows the questioned signature beside a reference or over it. Both are drawn so that the centres and the spreads of
    their ink agree; zoom and position are the same for both. */
@@ -163,6 +164,7 @@ function tinted(picture, tint) {
 /* Makes a new `main` work. */
 function prepare() {
   const main = document.querySelector("main");
+  shownAt = performance.now();
   viewer?.close();
   viewer = main.querySelector(".viewer") ? new Viewer(main) : null;
   nextPage = main.dataset.mine === "true" ? fetchNext(main.dataset.case) : null;
@@ -203,6 +205,7 @@ async function decide(event) {
   form.dataset.sent = "true";
   const body = new URLSearchParams(new FormData(form, event.submitter));
   body.set("in_place", "true");
+  body.set("seconds", ((performance.now() - shownAt) / 1000).toFixed(1));
   let response;
   try {
     response = await fetch(form.action, { method: "POST", body });

@@ -30,6 +30,7 @@ Action = Literal[
     "outcome",
     "forgery-add",
     "forgery-withdraw",
+    "proposal-decline",
     "policy",
     "account-change",
     "account-delete",

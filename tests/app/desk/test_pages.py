@@ -16,7 +16,7 @@ from app.domain.records import ResultWarning
 from app.http.sessions import COOKIE
 from tests.app.keyed import Commands, Draw, Serve
 from tests.app.test_api import enrol, verify
-from tests.app.test_review_cases import REVIEW, fill
+from tests.app.test_review_cases import REVIEW, fill, fill_with_amounts
 
 SCRIPT = "<script>alert(1)</script>"
 
@@ -75,6 +75,35 @@ def test_a_clerk_works_through_the_queue(desk: tuple[Browser, list[str]]) -> Non
     decided = browser.get("/desk?decided=true").text
     assert "does not agree with the references" in decided
     assert "eva" in decided
+
+
+def test_largest_amount_first(serve: Serve, draw: Draw) -> None:
+    client = serve(**REVIEW)
+    small, none, large = fill_with_amounts(client, draw, "9.5", None, "1000")
+    browser = Browser(client)
+    page = browser.get("/desk").text
+    assert page.index(small) < page.index(none) < page.index(large)
+    page = browser.get("/desk?order=largest-amount").text
+    assert page.index(large) < page.index(small) < page.index(none)
+    assert "1,000.00 EUR" in page
+    browser.post("/desk/next")
+    for case in (large, small, none):
+        assert browser.path.startswith(f"/desk/cases/{case}"), "the order is kept"
+        browser.post(f"/desk/cases/{case}/decision", ruling="accept:matches")
+    assert "1.000,00 EUR" in browser.get("/desk?decided=true&lang=de").text
+
+
+def test_quality_control_is_stated_and_changes_nothing(serve: Serve, draw: Draw) -> None:
+    client = serve(quality_control_share=1)
+    enrol(client, "anna", draw(1, 0), draw(1, 1))
+    case = verify(client, "anna", draw(1, 0)).json()["verification_id"]
+    browser = Browser(client)
+    assert "quality control" in browser.get("/desk").text
+    page = browser.post("/desk/next")
+    assert "the service has decided already (accepted)" in page.text
+    browser.post(f"/desk/cases/{case}/decision", ruling="reject:differs", seconds="4.2")
+    told = client.get(f"/cases/{case}").json()
+    assert (told["decision"], told["verification"]["decision"]) == ("reject", "accept")
 
 
 def test_a_case_is_left_for_later(desk: tuple[Browser, list[str]]) -> None:
@@ -335,7 +364,18 @@ def test_every_text_is_in_every_language_and_every_text_is_used() -> None:
         path.read_text(encoding="utf-8") for kind in ("**/*.py", "templates/*") for path in FOLDER.glob(kind)
     )
     named = set(re.findall(r"""["']([a-z][a-z-]*)["']""", source))
-    families = ("reason-", "outcome-", "warning-", "error-", "support-")
+    families = (
+        "reason-",
+        "outcome-",
+        "warning-",
+        "error-",
+        "support-",
+        "order-",
+        "quality-",
+        "action-",
+        "column-",
+        "box-",
+    )
     unused = {key for key in CATALOGUE if key not in named and not key.startswith(families)}
     assert unused <= {"accept", "accepted", "reject", "rejected"}, unused
     for decision, reasons in REASONS.items():

@@ -218,6 +218,9 @@ def upgrade() -> None:
         sa.Column("verification_id", sa.String(36), nullable=False),
         sa.Column("tenant_id", sa.String(128), nullable=False),
         sa.Column("state", sa.String(16), nullable=False),
+        sa.Column("kind", sa.String(16), server_default="review", nullable=False),
+        sa.Column("amount", sa.String(20), server_default="", nullable=False),
+        sa.Column("currency", sa.String(3)),
         sa.Column("claimed_by", sa.String(128)),
         sa.Column("claim_key_id", sa.String(255)),
         sa.Column("claimed_until", MOMENT),
@@ -226,10 +229,20 @@ def upgrade() -> None:
         sa.Column("note", sa.Text),
         sa.Column("decided_by", sa.String(128)),
         sa.Column("decided_at", MOMENT),
+        sa.Column("seconds", sa.Float),
         sa.ForeignKeyConstraint(["verification_id"], ["verifications.verification_id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("verification_id"),
     )
+    op.create_index("ix_cases_tenant_amount", "cases", ["tenant_id", "state", "amount", "verification_id"])
+    op.create_index("ix_cases_tenant_decided", "cases", ["tenant_id", "decided_at"])
     op.create_index("ix_cases_tenant_state", "cases", ["tenant_id", "state", "verification_id"])
+    op.create_table(
+        "declined_proposals",
+        sa.Column("verification_id", sa.String(36), nullable=False),
+        sa.Column("declined_at", MOMENT, nullable=False),
+        sa.ForeignKeyConstraint(["verification_id"], ["verifications.verification_id"], ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("verification_id"),
+    )
     op.create_table(
         "idempotency_signers",
         sa.Column("tenant_id", sa.String(128), nullable=False),
