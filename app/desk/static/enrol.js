@@ -114,7 +114,8 @@ function draw(page) {
     group.querySelector("text").textContent = String(number + 1);
     drawing.append(group);
   });
-  page.section.querySelector(".none").hidden = page.boxes.length > 0;
+  // Its place stays, so that the picture does not move while a box is drawn.
+  page.section.querySelector(".none").style.visibility = page.boxes.length > 0 ? "hidden" : "visible";
 }
 
 function element(name, attributes) {

@@ -139,11 +139,11 @@ def test_boxes_are_drawn_moved_and_a_duplicate_is_refused(
     page.wait_for_selector(".page image[href]", state="attached")
     while page.query_selector(".box-list .remove"):
         page.click(".box-list .remove")
-    page.locator(".boxes").scroll_into_view_if_needed()
-    place = page.locator(".boxes").bounding_box()
-    scale = place["width"] / 1400
 
     def drag(begin: tuple[int, int], end: tuple[int, int]) -> list[int]:
+        page.locator(".boxes").scroll_into_view_if_needed()
+        place = page.locator(".boxes").bounding_box()
+        scale = place["width"] / 1400
         page.mouse.move(place["x"] + begin[0] * scale, place["y"] + begin[1] * scale)
         page.mouse.down()
         page.mouse.move(place["x"] + end[0] * scale, place["y"] + end[1] * scale, steps=4)
@@ -165,11 +165,11 @@ def test_boxes_are_drawn_moved_and_a_duplicate_is_refused(
     page.click(".drop-file")
     for _ in range(2):
         page.set_input_files("#files", file)
-    page.wait_for_function("document.querySelectorAll('.page').length === 2")
+    page.locator(".page").nth(1).wait_for()
     while page.query_selector(".box-list .remove"):
         page.click(".box-list .remove")
     page.click("#enrol button.main")
-    page.wait_for_function("document.querySelector('#problem').textContent.includes('byte for byte')")
+    page.locator("#problem", has_text="byte for byte").wait_for()
     assert desk.get("/signers/berta")["references"] == 1
     assert len(page.query_selector_all(".page")) == 2, "nothing is lost"
 
