@@ -14,6 +14,7 @@ from typing import Annotated
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
 
 from model.data.registry import open_dataset
 from model.decision.bootstrap import Bootstrap, Resampled
@@ -85,10 +86,10 @@ def resample_calibration(
     )
 
 
-def _weights(trials: Trials, writers: Sequence[str], counts: Sequence[int]) -> Floats:
+def _weights(trials: Trials, writers: Sequence[str], counts: NDArray[np.int64]) -> Floats:
     """Return the weights of the trials in a sample: those of a writer who was drawn twice count twice."""
     places = np.searchsorted(np.asarray(writers), trials.writer)
-    return np.asarray(trials.weight * np.asarray(counts)[places], dtype=np.float64)
+    return np.asarray(trials.weight * counts[places], dtype=np.float64)
 
 
 def _resample(k: int, trials: Trials, weights: Sequence[Floats], spread_mean: float) -> Resampled:

@@ -42,6 +42,9 @@ SCOPE_OF = {
     ("GET", "/verifications"): "read",
     ("GET", "/verifications/{verification_id}"): "read",
     ("GET", "/verifications/{verification_id}/image"): "read",
+    ("GET", "/verifications/{verification_id}/differences"): "read",
+    ("GET", "/verifications/{verification_id}/differences/{reference_id}"): "read",
+    ("GET", "/verifications/{verification_id}/report"): "read",
     ("PUT", "/verifications/{verification_id}/outcome"): "verify",
     ("GET", "/cases"): "read",
     ("POST", "/cases/next"): "verify",
@@ -72,6 +75,8 @@ DESK_PAGES = {  # they need the session of a clerk: tests/app/desk
     "/desk/next",
     "/desk/cases/{case_id}",
     "/desk/cases/{case_id}/page.png",
+    "/desk/cases/{case_id}/differences",
+    "/desk/cases/{case_id}/report",
     *(f"/desk/cases/{{case_id}}/{form}" for form in ("claim", "skip", "decision", "undo")),
 }
 FREE = {("GET", "/livez"), ("GET", "/readyz")}
@@ -127,6 +132,9 @@ def test_api1_broken_object_level_authorization(serve: Serve, commands: Commands
         f"/signers/a/references/{reference}/image",
         f"/verifications/{verification}",
         f"/verifications/{verification}/image",
+        f"/verifications/{verification}/differences",
+        f"/verifications/{verification}/differences/{reference}",
+        f"/verifications/{verification}/report",
         f"/cases/{verification}",
         f"/cases/{verification}/pictures",
     ]
