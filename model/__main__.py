@@ -103,12 +103,14 @@ def tune(
 def _add_evaluation_commands() -> None:
     """Register the commands whose modules import packages of the ``train`` extra."""
     from model.evaluation.calibrate import calibrate  # noqa: PLC0415
+    from model.evaluation.calibration_bootstrap import bootstrap  # noqa: PLC0415
     from model.evaluation.evaluate import evaluate  # noqa: PLC0415
     from model.training.ensembling import combine  # noqa: PLC0415
 
     cli.command()(evaluate)
     cli.command()(calibrate)
     cli.command()(combine)
+    cli.command()(bootstrap)
 
 
 cli.command()(synth)
@@ -117,7 +119,7 @@ cli.command()(synth)
 def main() -> None:
     """Run the command line. A ModelError is printed to stderr as one line, and the exit status is 2."""
     try:
-        if not sys.argv[1:] or sys.argv[1] in {"evaluate", "calibrate", "combine", "--help"}:
+        if not sys.argv[1:] or sys.argv[1] in {"bootstrap", "calibrate", "combine", "evaluate", "--help"}:
             try:
                 require_training_packages()
             except DataError:

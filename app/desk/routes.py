@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import APIRouter, Form, Query, Request, Response
+from fastapi.responses import JSONResponse
 
 from app.api.case_schemas import CLERK_PATTERN
 from app.api.dependencies import RunningCore
+from app.api.reports import Format, build_response
 from app.api.schemas import decode_cursor, encode_cursor
 from app.desk.forms import PAGE, FormSession, Session, authenticator_of, clerk_of
 from app.desk.pages import PageRoute, order_of, redirect, render
+from app.desk.texts import texts_of
 from app.desk.views import Scale, Shown, shown_references
 from app.domain.callers import Caller
 from app.domain.cases import REASONS, Case, Clerk, Ruling, State
@@ -24,6 +28,7 @@ from app.http.sessions import ClerkSession
 from app.services import cases, records
 from app.services.case_pictures import get_case_page, get_case_pictures
 from app.services.core import Core
+from app.services.differences import get_difference_layer
 
 router = APIRouter(prefix="/desk", route_class=PageRoute, include_in_schema=False)
 EARLIER = 5
@@ -145,6 +150,9 @@ async def get_case(
         finding=finding,
         questioned=Shown.of(pictures.questioned),
         references=shown_references(pictures),
+        has_map=core.embedder.locates_differences
+        and finding.model_version == core.model_version
+        and case.is_image_kept,
         more=len(finding.references) - len(pictures.references),
         scale=Scale.of(finding),
         earlier=earlier.items,
@@ -160,6 +168,30 @@ async def get_page(core: RunningCore, caller: Reading, case_id: str) -> Response
     """Show the page with the questioned signature."""
     picture = await get_case_page(core, caller.tenant_id, case_id)
     return Response(picture.image, media_type="image/png")
+
+
+@router.get("/cases/{case_id}/differences")
+async def get_differences(
+    request: Request,
+    core: RunningCore,
+    caller: Reading,
+    case_id: str,
+    reference: Annotated[str | None, Query(max_length=64)] = None,
+) -> Response:
+    """Return where the questioned signature differs from a reference or from all, for the viewer of a case."""
+    picture, maps = await get_difference_layer(core, caller.tenant_id, case_id, reference)
+    return JSONResponse({**asdict(Shown.require(picture)), "text": texts_of(request).differences(maps)})
+
+
+@router.get("/cases/{case_id}/report")
+async def get_report(
+    core: RunningCore,
+    caller: Reading,
+    case_id: str,
+    format: Annotated[Format, Query()] = "html",  # noqa: A002 - the name of the parameter
+) -> Response:
+    """Show the report on the verification of a case."""
+    return await build_response(core, caller.tenant_id, case_id, format)
 
 
 @router.post("/cases/{case_id}/claim")

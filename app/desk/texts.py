@@ -10,6 +10,8 @@ from pathlib import Path
 from starlette.requests import Request
 
 from app.domain.records import Finding, ResultWarning
+from app.domain.verbal_scale import grade_of
+from app.services.differences import COUNTED, DifferenceMaps
 from app.services.reference_quality import QualityFinding
 
 LANGUAGES = ("en", "de")
@@ -17,15 +19,6 @@ LANGUAGE_COOKIE = "countersign_language"
 CATALOGUE: dict[str, dict[str, str]] = tomllib.loads(
     (Path(__file__).parent / "strings.toml").read_text(encoding="utf-8")
 )
-_SUPPORT = (
-    (1.0, "support-weak"),
-    (2.0, "support-moderate"),
-    (3.0, "support-moderately-strong"),
-    (4.0, "support-strong"),
-)
-"""Verbal scale by log10 of the likelihood ratio: ENFSI Guideline for Evaluative Reporting (2015), page 17."""
-_NO_SUPPORT = 0.3
-"""A likelihood ratio below 2 supports neither proposition."""
 
 
 class Texts:
@@ -101,16 +94,29 @@ class Texts:
                 far=self.number(100 * point.far_skilled, 0),
             )
 
+    def differences(self, maps: DifferenceMaps) -> str:
+        """Say how many cells of the map to all references are far beyond the usual, and of the references' own."""
+        own = maps.own_beyond
+        if own is None:
+            return self("differences-one", count=maps.beyond, cells=maps.mean.size, times=f"{COUNTED:g}")
+        return self(
+            "differences-count",
+            count=maps.beyond,
+            cells=maps.mean.size,
+            times=f"{COUNTED:g}",
+            fewest=own[0],
+            most=own[1],
+        )
+
     def _evidence(self, log_ratio: float) -> str:
         """Put a log10 likelihood ratio, genuine against skilled forgery, in words."""
-        strength = abs(log_ratio)
-        if strength < _NO_SUPPORT:
+        grade = grade_of(log_ratio)
+        if grade is None:
             return self("finding-neither")
-        words = next((key for limit, key in _SUPPORT if strength < limit), "support-very-strong")
-        ratio = 10**strength
+        ratio = 10 ** abs(log_ratio)
         shown = self.number(ratio, 1) if ratio < 10 else f"{float(f'{ratio:.2g}'):.0f}"
         side = "finding-genuine" if log_ratio > 0 else "finding-forged"
-        return self(side, ratio=shown, words=self(words))
+        return self(side, ratio=shown, words=self(f"support-{grade}"))
 
 
 def texts_of(request: Request) -> Texts:

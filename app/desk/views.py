@@ -27,8 +27,11 @@ class Shown:
     @classmethod
     def of(cls, picture: Picture | None) -> Shown | None:
         """Convert a picture; None when there is none."""
-        if picture is None:
-            return None
+        return None if picture is None else cls.require(picture)
+
+    @classmethod
+    def require(cls, picture: Picture) -> Shown:
+        """Convert a picture."""
         source = f"data:image/png;base64,{base64.b64encode(picture.image).decode()}"
         x, y = (round(value, 1) for value in picture.centre)
         return cls(source, picture.width, picture.height, x, y, round(picture.spread, 1))
@@ -39,6 +42,7 @@ class ShownReference:
     """A reference beside the questioned signature; its number counts from 1, the closest first."""
 
     number: int
+    reference_id: str
     distance: float
     picture: Shown | None
 
@@ -46,7 +50,7 @@ class ShownReference:
 def shown_references(pictures: CasePictures) -> list[ShownReference]:
     """Return the references of a case, the closest first."""
     return [
-        ShownReference(number, item.reference.distance, Shown.of(item.picture))
+        ShownReference(number, item.reference.reference_id, item.reference.distance, Shown.of(item.picture))
         for number, item in enumerate(pictures.references, 1)
     ]
 

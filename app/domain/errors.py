@@ -28,6 +28,7 @@
     │   ├── UnsupportedRate        an error rate outside of the range of the calibration
     │   ├── SignerErased           the signer was erased during the request
     │   ├── ModelVersionMismatch   the templates are of another model than the loaded one
+    │   ├── NoDifferenceMap        the model compares signatures as a whole
     │   ├── MandateNotInForce      no version of the account applies to the day of the signatures
     │   ├── CurrencyMismatch       the amount is in another currency than the account
     │   ├── CaseClaimed            another clerk has claimed the case
@@ -239,6 +240,12 @@ class ModelVersionMismatch(Conflict):
     """The templates of the signer were computed by another model than the loaded one."""
 
     code = "model-version-mismatch"
+
+
+class NoDifferenceMap(Conflict):
+    """The loaded model compares signatures as a whole and cannot say where they differ."""
+
+    code = "no-difference-map"
 
 
 class MandateNotInForce(Conflict):

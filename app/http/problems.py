@@ -79,6 +79,7 @@ PROBLEMS: dict[str, ProblemKind] = {
     "model-version-mismatch": ProblemKind(409, "References have no template of the current model"),
     "idempotency-conflict": ProblemKind(409, "The Idempotency-Key was used for another request"),
     "signer-erased": ProblemKind(409, "The signer was erased while the request was processed"),
+    "no-difference-map": ProblemKind(409, "The model cannot say where signatures differ"),
     "mandate-not-in-force": ProblemKind(409, "No version of the account applies to this day"),
     "currency-mismatch": ProblemKind(409, "The amount is in another currency than the account"),
     "case-claimed": ProblemKind(409, "Another clerk has claimed the case"),

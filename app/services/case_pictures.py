@@ -55,8 +55,8 @@ async def get_case_pictures(core: Core, tenant_id: str, case_id: str) -> CasePic
         )
         await core.store.write(core.trail.append, entry)
     picture, *others = await asyncio.gather(
-        _draw(core, questioned),
-        *(_draw(core, uploads.get(reference.reference_id)) for reference in closest),
+        draw_signature(core, questioned),
+        *(draw_signature(core, uploads.get(reference.reference_id)) for reference in closest),
     )
     pairs = zip(closest, others, strict=True)
     return CasePictures(case, picture, tuple(ReferencePicture(*pair) for pair in pairs))
@@ -114,7 +114,7 @@ def _closest(verification: Verification) -> list[ReferenceDistance]:
     return sorted(verification.finding.references, key=lambda reference: reference.distance)[:MAX_REFERENCES]
 
 
-async def _draw(core: Core, upload: Upload | None) -> Picture | None:
+async def draw_signature(core: Core, upload: Upload | None) -> Picture | None:
     """Draw an upload; None when there is none, or its file is not accepted any more."""
     if upload is None:
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import fields
 from typing import cast
 
@@ -150,6 +150,18 @@ def has(session: Session, tenant_id: str, action: str, record_id: str) -> bool:
             )
         )
     )
+
+
+def of_record(
+    session: Session, tenant_id: str, record_id: str, actions: Collection[str]
+) -> tuple[Entry, ...]:
+    """Return the entries of these actions about a record, oldest first."""
+    query = (
+        _entries()
+        .where(AuditRow.tenant_id == tenant_id, AuditRow.record_id == record_id, AuditRow.action.in_(actions))
+        .order_by(AuditRow.sequence)
+    )
+    return tuple(_entry(row) for row in session.execute(query))
 
 
 def missing_triggers(session: Session) -> list[str]:

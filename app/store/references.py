@@ -181,6 +181,14 @@ def get(session: Session, tenant_id: str, signer_id: str, reference_id: str) -> 
     return _reference(row, signer_id)
 
 
+def get_many(
+    session: Session, tenant_id: str, signer_id: str, reference_ids: Sequence[str]
+) -> dict[str, Reference]:
+    """Return some references of a signer by id, as far as they exist."""
+    query = _references(tenant_id, signer_id).where(ReferenceRow.reference_id.in_(reference_ids))
+    return {row.reference_id: _reference(row, signer_id) for row in session.execute(query)}
+
+
 def image(session: Session, tenant_id: str, signer_id: str, reference_id: str) -> ReferenceImage:
     """Return the image file of a reference as uploaded.
 

@@ -156,6 +156,13 @@ class Curve:
         share = float(ndtr(np.interp(score, self.scores, self.probits)))
         return min(max(share, self.floor), 1.0 - self.floor)
 
+    def log_density(self, score: float) -> float:
+        """Return the natural logarithm of the density of scores; beyond the stored scores the last slope goes on."""
+        place = int(np.clip(np.searchsorted(self.scores, score) - 1, 0, len(self.scores) - 2))
+        slope = float(np.diff(self.probits)[place] / np.diff(self.scores)[place])
+        probit = float(self.probits[place]) + slope * (score - float(self.scores[place]))
+        return math.log(slope) - 0.5 * probit**2 - 0.5 * math.log(2.0 * math.pi)
+
     def score(self, share: float) -> float:
         """Return the quantile: the score at or below which this share of the scores is."""
         return float(np.interp(float(ndtri(share)), self.probits, self.scores))
@@ -275,6 +282,26 @@ class Calibration(_Frozen):
         fitted = self.at(references)
         low, high = self.llr_bounds
         return min(max(-(fitted.slope * score + fitted.intercept) / math.log(10.0), low), high)
+
+    def log_likelihood_ratio_random(self, score: float, references: int) -> float:
+        """Return log10(P(score | genuine) / P(score | random forgery)), from the densities of the curves.
+
+        It is limited to one over the floors of the curves: n pairs of writers cannot support a ratio of more than n
+        to 1.
+        """
+        fitted = self.at(references)
+        ratio = (fitted.genuine.log_density(score) - fitted.random.log_density(score)) / math.log(10.0)
+        return min(max(ratio, math.log10(self.floor_genuine)), -math.log10(self.floor_random))
+
+    def log_likelihood_ratio_by_density(self, score: float, references: int) -> float:
+        """Return :meth:`log_likelihood_ratio` from the densities of the curves instead of the fitted logistic.
+
+        Both are estimates from the same writers. Where they disagree, the ratio depends on how it is computed.
+        """
+        fitted = self.at(references)
+        low, high = self.llr_bounds
+        ratio = (fitted.genuine.log_density(score) - fitted.skilled.log_density(score)) / math.log(10.0)
+        return min(max(ratio, low), high)
 
     def save(self, folder: Path) -> Path:
         """Write ``calibration.json`` into a weights folder."""

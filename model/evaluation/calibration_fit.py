@@ -42,13 +42,24 @@ LEVELS = np.round(ndtr(np.linspace(-3.3, 3.3, 67)), 8)
 
 
 @dataclass(frozen=True)
-class _Trials:
-    """All trials with k references: statistics (n, 4), spread (n,), kind (n,) and weight (n,)."""
+class Rule:
+    """A fitted rule: the fields of :class:`model.decision.calibration.Parameters` without the curves."""
+
+    weights: tuple[float, float, float, float]
+    spread_weight: float
+    slope: float
+    intercept: float
+
+
+@dataclass(frozen=True)
+class Trials:
+    """All trials with k references: statistics (n, 4), spread (n,), kind (n,), weight (n,), writer (n,)."""
 
     statistics: Floats
     spread: Floats
     kind: NDArray[np.int8]
     weight: Floats
+    writer: NDArray[np.str_]
 
 
 def fit_calibration(
@@ -181,9 +192,10 @@ def _floors(galleries: Sequence[Gallery]) -> dict[Kind, float]:
     return {Kind.GENUINE: 1.0 / genuine, Kind.SKILLED: 1.0 / skilled, Kind.RANDOM: 1.0 / pairs}
 
 
-def _flatten(cases: Sequence[Case], spread_rule: SetRule) -> _Trials:
+def flatten_trials(cases: Sequence[Case], spread_mean: float, spread_prior: float) -> Trials:
     """Concatenate the trials of all cases; the weights of a writer sum to 1 within each kind."""
-    rows: list[tuple[Floats, Floats, NDArray[np.int8], Floats]] = []
+    spread_rule = SetRule((0.0, 0.0, 1.0, 0.0), 0.0, spread_mean, spread_prior)
+    rows: list[tuple[Floats, Floats, NDArray[np.int8], Floats, NDArray[np.str_]]] = []
     counts: dict[tuple[str, int], int] = {}
     for case in cases:
         for kind in Kind:
@@ -192,9 +204,10 @@ def _flatten(cases: Sequence[Case], spread_rule: SetRule) -> _Trials:
     for case in cases:
         weight = np.array([1.0 / counts[case.writer, int(kind)] for kind in case.kinds])
         spread = np.full(len(case.kinds), spread_rule.spread(case.among_references))
-        rows.append((statistics(case.to_references), spread, case.kinds, weight))
-    stats, spreads, kinds, weights = (np.concatenate(column) for column in zip(*rows, strict=True))
-    return _Trials(stats, spreads, kinds, weights)
+        writer = np.full(len(case.kinds), case.writer)
+        rows.append((statistics(case.to_references), spread, case.kinds, weight, writer))
+    stats, spreads, kinds, weights, writers = (np.concatenate(column) for column in zip(*rows, strict=True))
+    return Trials(stats, spreads, kinds, weights, writers)
 
 
 def _fit_one(
@@ -205,8 +218,33 @@ def _fit_one(
     floors: dict[Kind, float],
 ) -> Parameters:
     """Fit the rule and the curves for k references."""
-    spread_rule = SetRule((0.0, 0.0, 1.0, 0.0), 0.0, spread_mean, spread_prior)
-    trials = _flatten(cases, spread_rule)
+    trials = flatten_trials(cases, spread_mean, spread_prior)
+    rule = fit_rule(k, trials, spread_mean)
+    score = trials.statistics @ np.asarray(rule.weights) - rule.spread_weight * trials.spread
+    curves = {
+        kind: _quantiles(score[trials.kind == kind], trials.weight[trials.kind == kind], floors[kind])
+        for kind in Kind
+    }
+    return Parameters(
+        references=k,
+        weights=rule.weights,
+        spread_weight=rule.spread_weight,
+        slope=rule.slope,
+        intercept=rule.intercept,
+        skilled=curves[Kind.SKILLED],
+        random=curves[Kind.RANDOM],
+        genuine=curves[Kind.GENUINE],
+    )
+
+
+def fit_rule(k: int, trials: Trials, spread_mean: float) -> Rule:
+    """Fit the rule for k references on weighted trials.
+
+    Raises
+    ------
+    DataError
+        The distances do not separate genuine signatures from forgeries.
+    """
     steepness, spread_steepness, intercept = _logistic(trials, spread_mean)
     slope = float(steepness.sum())
     if slope < 1e-3 / spread_mean:
@@ -216,25 +254,10 @@ def _fit_one(
         )
     w = steepness / slope
     weights = (float(w[0]), float(w[1]), float(w[2]), float(w[3]))
-    spread_weight = spread_steepness / slope
-    score = trials.statistics @ np.asarray(weights) - spread_weight * trials.spread
-    curves = {
-        kind: _quantiles(score[trials.kind == kind], trials.weight[trials.kind == kind], floors[kind])
-        for kind in Kind
-    }
-    return Parameters(
-        references=k,
-        weights=weights,
-        spread_weight=spread_weight,
-        slope=slope,
-        intercept=intercept,
-        skilled=curves[Kind.SKILLED],
-        random=curves[Kind.RANDOM],
-        genuine=curves[Kind.GENUINE],
-    )
+    return Rule(weights, spread_steepness / slope, slope, intercept)
 
 
-def _logistic(trials: _Trials, scale: float) -> tuple[Floats, float, float]:
+def _logistic(trials: Trials, scale: float) -> tuple[Floats, float, float]:
     """Fit ``-ln LR = statistics @ steepness - spread_steepness * spread + intercept``.
 
     Returns

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from model.decision.bootstrap import Bootstrap
 from model.decision.calibration import Calibration
 from model.decision.distances import distances, pairwise
 from model.errors import CalibrationMissing, DeviceUnavailable, WeightsMismatched
@@ -66,6 +67,8 @@ class Embedder:
     device : {"cpu", "cuda"}
     precision : {"float32", "bfloat16", "float16"}
         Precision of the forward pass. Embeddings are returned as float32 in all cases.
+    bootstrap : Bootstrap or None
+        For the uncertainty of likelihood ratios; None when the weights have none for their calibration.
     """
 
     def __init__(
@@ -77,6 +80,7 @@ class Embedder:
         self.metric = card.metric
         self.device = choose_device(device)
         self._calibration = calibration
+        self.bootstrap: Bootstrap | None = None
         self._canvas = card.canvas.canvas()
         fold_norms(network.eval())
         # Channels last takes a quarter less time on a CPU and suits tensor cores.
@@ -105,7 +109,9 @@ class Embedder:
         choose_device(device)
         card = load_card(folder)
         network = load_network(folder, card)
-        return cls(network, card, Calibration.load(folder, card.sha256), device)
+        embedder = cls(network, card, Calibration.load(folder, card.sha256), device)
+        embedder.bootstrap = Bootstrap.load(folder, embedder.calibration)
+        return embedder
 
     @classmethod
     def load_uncalibrated(cls, folder: Path, device: Device = "auto") -> Embedder:
@@ -214,6 +220,44 @@ class Embedder:
             return pairwise(references, self.metric)
         table = np.triu(self.compare(references, references), 1)
         return table + table.T
+
+    @property
+    def locates_differences(self) -> bool:
+        """Whether the distance is a sum over cells, so that :meth:`contributions` can say where it comes from."""
+        return isinstance(self._network, LocalNetwork | LocalEnsemble)
+
+    def contributions(
+        self, questioned: NDArray[np.floating], references: NDArray[np.floating]
+    ) -> NDArray[np.float64]:
+        """Compute what each cell of the canvas contributes to squared distances; thread-safe.
+
+        Parameters
+        ----------
+        questioned : (d,)
+        references : (k, d)
+
+        Returns
+        -------
+        (k, 2, rows, columns) float64
+            Not negative. At 0, the cells of the questioned signature, each with its best match in the reference; at
+            1, the cells of the reference. The sum over all but the first axis is the squared distance.
+
+        Raises
+        ------
+        ValueError
+            The network compares signatures as a whole (:attr:`locates_differences`), or the dimensions differ.
+        """
+        if not isinstance(self._network, LocalNetwork | LocalEnsemble):
+            raise ValueError(f"{self.version} compares signatures as a whole, not cell by cell")
+        if questioned.shape != (self.dimension,) or references.shape[1:] != (self.dimension,):
+            raise ValueError(
+                f"expected embeddings of {self.dimension} dimensions, got {questioned.shape} and {references.shape}"
+            )
+        many = torch.from_numpy(np.asarray(references, dtype=np.float32)).to(self.device)
+        one = torch.from_numpy(np.asarray(questioned, dtype=np.float32)).to(self.device).expand(len(many), -1)
+        with torch.inference_mode():
+            parts = self._network.matching.contributions(one, many)
+        return np.asarray(parts.cpu().numpy(), dtype=np.float64)
 
     def search_vectors(self, embeddings: NDArray[np.floating]) -> NDArray[np.float32]:
         """Compute vectors for a first search among many: (n, d) to (n, c) float32.

@@ -67,6 +67,36 @@ class LocalMatching(nn.Module):
         b_to_a = self._directed(cells_b, cells_a, prices)
         return 0.5 * (a_to_b + b_to_a) * scale
 
+    def contributions(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        """Compute what each cell contributes to the squared distance between each row of ``a`` and that of ``b``.
+
+        Parameters
+        ----------
+        a, b : (p, dimension)
+
+        Returns
+        -------
+        (p, 2, rows, columns)
+            At 0, the cells of ``a``, each with its best match in ``b``; at 1, the cells of ``b``. The sum over all
+            but the first axis is the squared distance.
+        """
+        scale = torch.exp(a[:, -1] + b[:, -1])
+        cells_a, cells_b = self._cells(a), self._cells(b)
+        both = torch.stack([self._cell_costs(cells_a, cells_b), self._cell_costs(cells_b, cells_a)], dim=1)
+        return 0.5 * both * scale[:, None, None, None]
+
+    def _cell_costs(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        """Compute the cost of the best match of each cell: (p, rows, columns), exactly 0 for equal cells."""
+        height, width = self.grid
+        down, right = self.reach
+        padded = functional.pad(b, (0, 0, right, right, down, down))
+        costs = [
+            (a - padded[:, down + y : down + y + height, right + x : right + x + width]).square().sum(dim=-1)
+            + price
+            for (y, x), price in zip(self.shifts, self.prices(), strict=True)
+        ]
+        return torch.stack(costs).amin(dim=0)
+
     def table(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         """Compute the squared distances between all rows of ``a`` and all rows of ``b``, for evaluation.
 

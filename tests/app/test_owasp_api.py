@@ -43,6 +43,9 @@ SCOPE_OF = {
     ("GET", "/verifications"): "read",
     ("GET", "/verifications/{verification_id}"): "read",
     ("GET", "/verifications/{verification_id}/image"): "read",
+    ("GET", "/verifications/{verification_id}/differences"): "read",
+    ("GET", "/verifications/{verification_id}/differences/{reference_id}"): "read",
+    ("GET", "/verifications/{verification_id}/report"): "read",
     ("PUT", "/verifications/{verification_id}/outcome"): "verify",
     ("GET", "/cases"): "read",
     ("POST", "/cases/next"): "verify",
@@ -89,6 +92,8 @@ DESK_PAGES = {  # they need the session of a clerk: tests/app/desk
     "/desk/signers/{signer_id}/forgeries/{verification_id}/withdraw",
     *(f"/desk/signers/{{signer_id}}/proposals/{{verification_id}}/{form}" for form in ("accept", "decline")),
     "/desk/verifications/{verification_id}.png",
+    "/desk/cases/{case_id}/differences",
+    "/desk/cases/{case_id}/report",
     *(f"/desk/cases/{{case_id}}/{form}" for form in ("claim", "skip", "decision", "undo")),
 }
 FREE = {("GET", "/livez"), ("GET", "/readyz")}
@@ -144,6 +149,9 @@ def test_api1_broken_object_level_authorization(serve: Serve, commands: Commands
         f"/signers/a/references/{reference}/image",
         f"/verifications/{verification}",
         f"/verifications/{verification}/image",
+        f"/verifications/{verification}/differences",
+        f"/verifications/{verification}/differences/{reference}",
+        f"/verifications/{verification}/report",
         f"/cases/{verification}",
         f"/cases/{verification}/pictures",
     ]

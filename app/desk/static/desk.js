@@ -83,12 +83,40 @@ class Viewer {
       figure.hidden = number !== this.index;
     });
     this.questioned.parentElement.classList.toggle("single", this.isSingle);
+    this.showDifferences();
     this.draw();
+  }
+
+  /* Fetches where the questioned signature differs from the reference, and shows the legend. */
+  async showDifferences() {
+    const legend = document.querySelector("#differences");
+    if (!legend) return;
+    legend.hidden = this.mode !== "difference";
+    const figure = this.reference;
+    if (legend.hidden || !figure) return;
+    const text = legend.querySelector(".count");
+    text.textContent = "";
+    try {
+      figure.layer ??= fetchLayer(figure.dataset.differences);
+      const layer = await figure.layer;
+      if (figure === this.reference) text.textContent = layer.text;
+      figure.drawn = layer.image;
+      this.draw();
+    } catch {
+      delete figure.layer;
+      text.textContent = legend.dataset.none;
+    }
   }
 
   draw() {
     const pictures = [pictureOf(this.questioned), pictureOf(this.reference)];
     const alpha = Number(this.opacity?.value ?? 50) / 100;
+    if (this.isSingle && this.mode === "difference") {
+      const layers = [[pictures[0], null, 1]];
+      if (this.reference.drawn) layers.unshift([this.reference.drawn, null, 1]);
+      this.paint(this.questioned, pictures, layers);
+      return;
+    }
     if (this.isSingle) {
       const shares = this.mode === "blink" ? [1 - this.shown, this.shown] : [Math.min(1, 2 - 2 * alpha), Math.min(1, 2 * alpha)];
       this.paint(this.questioned, pictures, [
@@ -132,6 +160,17 @@ class Viewer {
   close() {
     clearInterval(this.timer);
   }
+}
+
+async function fetchLayer(address) {
+  const response = await fetch(address);
+  if (!response.ok || response.redirected) throw new Error(response.statusText);
+  const { source, x, y, spread, text } = await response.json();
+  const image = new Image();
+  Object.assign(image.dataset, { x, y, spread });
+  image.src = source;
+  await image.decode();
+  return { image, text };
 }
 
 function pictureOf(figure) {
@@ -268,6 +307,7 @@ const VIEWER_KEYS = {
   s: () => viewer.setMode("side"),
   o: () => viewer.setMode("overlay"),
   b: () => viewer.setMode("blink"),
+  d: () => viewer.setMode("difference"),
   j: () => viewer.move(1),
   k: () => viewer.move(-1),
   "+": () => viewer.setZoom(viewer.zoom * 1.5),

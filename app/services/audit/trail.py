@@ -41,6 +41,7 @@ Action = Literal[
     "case-undo",
     "account-outcome",
     "view-image",
+    "view-report",
     "erase-signer",
     "erase-reference",
     "key-create",

@@ -1,0 +1,206 @@
+"""Where a questioned signature differs from its references: the maps of a stored verification."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy.orm import Session
+
+from app.decoding.pool import Picture
+from app.domain.errors import ImageNotKept, ModelVersionMismatch, NoDifferenceMap, ReferenceNotFound
+from app.domain.records import QuestionedImage, Specimens, Upload, Vector, Verification
+from app.services.core import Core
+from app.services.difference_pictures import draw_differences, draw_layer
+from app.services.outcomes import read_again
+from app.services.preparation import start_reading
+from app.store import questioned_images, references, verifications
+from model.decision.differences import (
+    LEVELS,
+    count_beyond,
+    leave_one_out,
+    mean_differences,
+    relative_differences,
+)
+from model.decision.distances import Floats
+
+Grey = NDArray[np.uint8]
+COUNTED = LEVELS[1]
+"""Multiple of the usual contribution beyond which cells are counted."""
+
+
+@dataclass(frozen=True)
+class DifferenceMaps:
+    """The maps of a questioned signature, in multiples of the usual contribution of a cell.
+
+    Attributes
+    ----------
+    canvas : uint8 (height, width)
+        The questioned signature as the network saw it, ink = 255.
+    reference_ids : tuple of str
+        Those of the references compared then that still exist and repeat no other.
+    maps : (k, rows, columns) float64
+        To each of them.
+    own : (k, rows, columns) float64 or None
+        Of each reference against the others; None when there is only one.
+    """
+
+    canvas: Grey
+    reference_ids: tuple[str, ...]
+    maps: Floats
+    own: Floats | None
+
+    @property
+    def mean(self) -> Floats:
+        """The map to the whole set: (rows, columns) float64."""
+        return mean_differences(self.maps)
+
+    @property
+    def beyond(self) -> int:
+        """Number of cells of the map to the whole set beyond :data:`COUNTED` times the usual."""
+        return int(count_beyond(self.mean, COUNTED))
+
+    @property
+    def own_beyond(self) -> tuple[int, int] | None:
+        """The same of each reference against the others: smallest and largest number; None with one reference."""
+        if self.own is None:
+            return None
+        counts = count_beyond(self.own, COUNTED)
+        return int(counts.min()), int(counts.max())
+
+    def of(self, reference_id: str | None) -> Floats:
+        """Return the map to one reference, or to the whole set: (rows, columns) float64.
+
+        Raises
+        ------
+        ReferenceNotFound
+        """
+        if reference_id is None:
+            return self.mean
+        if reference_id not in self.reference_ids:
+            raise ReferenceNotFound(
+                f"Reference {reference_id!r} was not compared in this verification, was deleted since, or "
+                "repeats another one; `references` of the verification lists those that were compared."
+            )
+        return np.asarray(self.maps[self.reference_ids.index(reference_id)], dtype=np.float64)
+
+
+async def get_difference_picture(
+    core: Core, tenant_id: str, verification_id: str, reference_id: str | None
+) -> bytes:
+    """Draw where a questioned signature differs from one reference, or from all: PNG.
+
+    An audit entry records which images were shown.
+
+    Raises
+    ------
+    VerificationNotFound, NoDifferenceMap, ModelVersionMismatch, ImageNotKept, ReferenceNotFound, FileRefused, Busy
+    """
+    maps, upload = await _view(core, tenant_id, verification_id, reference_id)
+    reference = None if upload is None else await read_canvas(core, upload)
+    return await asyncio.to_thread(draw_differences, maps.of(reference_id), maps.canvas, reference)
+
+
+async def get_difference_layer(
+    core: Core, tenant_id: str, verification_id: str, reference_id: str | None
+) -> tuple[Picture, DifferenceMaps]:
+    """Draw the same without ink, to be laid over a picture of the questioned signature; raises the same errors."""
+    maps, upload = await _view(core, tenant_id, verification_id, reference_id)
+    reference = None if upload is None else await read_canvas(core, upload)
+    return await asyncio.to_thread(draw_layer, maps.of(reference_id), maps.canvas, reference), maps
+
+
+async def _view(
+    core: Core, tenant_id: str, verification_id: str, reference_id: str | None
+) -> tuple[DifferenceMaps, Upload | None]:
+    """Return the maps, and the image of the reference; an audit entry records that they were shown."""
+
+    def read(session: Session) -> tuple[Verification, QuestionedImage, Specimens, dict[str, Upload]]:
+        verification = verifications.get(session, tenant_id, verification_id)
+        refuse_unmapped(core, verification)
+        image = questioned_images.read(session, tenant_id, verification_id)
+        if image is None:
+            raise ImageNotKept(
+                f"The image of verification {verification_id!r} was not kept or has been deleted."
+            )
+        specimens = references.specimens(session, tenant_id, verification.signer_id, core.model_version)
+        ids = [] if reference_id is None else [reference_id]
+        return (
+            verification,
+            image,
+            specimens,
+            references.uploads(session, tenant_id, verification.signer_id, ids),
+        )
+
+    verification, image, specimens, uploads = await core.store.read(read)
+    maps = await compute_maps(core, verification, image, specimens)
+    maps.of(reference_id)
+    entry = core.trail.entry(
+        "view-image", record_id=verification_id, questioned=True, references=list(uploads)
+    )
+    await core.store.write(core.trail.append, entry)
+    return maps, None if reference_id is None else uploads.get(reference_id)
+
+
+def refuse_unmapped(core: Core, verification: Verification) -> None:
+    """Raise NoDifferenceMap or ModelVersionMismatch when the loaded model cannot say where signatures differ."""
+    if not core.embedder.locates_differences:
+        raise NoDifferenceMap(
+            f"The model {core.model_version} compares signatures as a whole and cannot say where they differ; "
+            "a model with local matching, such as countersign-5, can."
+        )
+    if verification.finding.model_version != core.model_version:
+        raise ModelVersionMismatch(
+            f"The verification was made with {verification.finding.model_version}; the service uses "
+            f"{core.model_version}, whose map would not explain that distance. Verify the signature again."
+        )
+
+
+async def compute_maps(
+    core: Core, verification: Verification, image: QuestionedImage, specimens: Specimens
+) -> DifferenceMaps:
+    """Compare the kept image of a verification with the references that it was compared with, cell by cell.
+
+    Raises
+    ------
+    ReferenceNotFound
+        None of them is left.
+    FileRefused, Busy
+    """
+    compared = verification.basis.get("distinct_references") or [
+        item.reference_id for item in verification.finding.references
+    ]
+    kept = [index for index, one in enumerate(specimens.reference_ids) if one in set(compared)]
+    if not kept:
+        raise ReferenceNotFound(
+            f"None of the references that verification {verification.verification_id!r} was compared with is left."
+        )
+    canvas = await read_canvas(
+        core, Upload(image.data, None, page=image.page, region=image.region), image.turned
+    )
+    template = np.asarray((await core.queue.embed([canvas]))[0], dtype=np.float32)
+    ids = tuple(specimens.reference_ids[index] for index in kept)
+    return await asyncio.to_thread(
+        _compare, core, canvas, template, ids, specimens.templates[kept], float(verification.basis["spread"])
+    )
+
+
+def _compare(
+    core: Core, canvas: Grey, template: Vector, ids: tuple[str, ...], templates: Vector, spread: float
+) -> DifferenceMaps:
+    contributions = core.embedder.contributions
+    maps = relative_differences(contributions(template, templates), spread)
+    own = None
+    if len(ids) > 1:
+        among = np.stack([contributions(one, templates) for one in templates])
+        own = leave_one_out(relative_differences(among, spread))
+    return DifferenceMaps(canvas, ids, maps, own)
+
+
+async def read_canvas(core: Core, upload: Upload, turned: int = 0) -> Grey:
+    """Read a stored image again, as it was compared: uint8 (height, width). Raises FileRefused, Busy."""
+    image = QuestionedImage(upload.data, "", upload.page, upload.region, turned)
+    return await start_reading(core, upload, partial(read_again, core.readers, image, core.embedder.canvas))
