@@ -120,9 +120,6 @@ def send_requests(client: TestClient, draw: Callable[..., bytes]) -> Iterator[tu
     yield "list verifications", client.get("/verifications?signer_id=anna&limit=2")
     yield "show verification", client.get(f"/verifications/{verification}")
     yield "fetch questioned image, not kept", client.get(f"/verifications/{verification}/image")
-    yield "differences, not kept", client.get(f"/verifications/{verification}/differences")
-    yield "report", client.get(f"/verifications/{verification}/report")
-    yield "report as PDF", client.get(f"/verifications/{verification}/report?format=pdf")
     yield (
         "record outcome",
         client.put(f"/verifications/{verification}/outcome", json={"outcome": "genuine", "note": "called"}),
