@@ -20,6 +20,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from app.decoding.pool import DecoderPool
 from app.domain import deadline
 from app.domain.errors import StartRefused, StoreUnavailable
 from app.domain.records import QuestionedImage
@@ -622,7 +623,7 @@ def test_a_commit_that_fails_says_whether_something_may_be_stored(
     "stage",
     [
         "app.store.engine._probe",
-        "app.store.maintenance.encrypt_plain",
+        "app.store.maintenance.ErasureWatch.look",
         "app.services.api_keys.ApiKeyCache.open",
         "app.main.DecoderPool",
         "app.main.load_embedder",
@@ -639,6 +640,7 @@ def test_a_start_that_fails_half_way_leaves_nothing_open(
     def fails(*_: Any, **__: Any) -> None:
         raise refusal("no")
 
+    monkeypatch.setattr("app.main.DecoderPool", DecoderPool)  # not the one that the tests share
     monkeypatch.setattr(stage, fails)
     traces = Mock()
     monkeypatch.setattr("app.main.open_traces", lambda *_: traces)
