@@ -90,7 +90,7 @@ class StatisticsOut(Out):
     clerks: ClerksOut
     model_version: str = Field(
         description="The model in use: `far`, `frr` and `drift` are about its verifications.",
-        examples=["countersign-5@0a1b2c3d4e5f"],
+        examples=["countersign-6@0a1b2c3d4e5f"],
     )
 
     @classmethod

@@ -43,11 +43,10 @@ async def post_page(
     core: RunningCore,
     _: Enrolling,
     __: Verifying,
-    session: FormSession,
+    ___: FormSession,
     file: Annotated[UploadFile, File()],
 ) -> Response:
     """Return a page as a picture, its size in pixels, and the boxes of the signatures on it, as JSON."""
-    del session
     proposed = await propose_crops(core, await read_upload(file, "files", region="whole"))
     return JSONResponse(
         {
@@ -64,13 +63,12 @@ async def post_enrol(
     request: Request,
     core: RunningCore,
     caller: Enrolling,
-    session: FormSession,
+    _: FormSession,
     signer_id: Annotated[SignerId, Form()],
     files: Annotated[list[UploadFile], File(min_length=1)],
     boxes: Annotated[list[BoxText] | None, Form(max_length=MAX_BOXES)] = None,
 ) -> Response:
     """Enrol the signatures in the boxes, all of them or none, and lead to the signer."""
-    del session
     uploads = await _uploads([file for file in files if file.filename or file.size], boxes or [])
     await enrol(core, caller.tenant_id, signer_id, uploads, lambda _: {})
     return redirect(request, f"/signers/{segment(signer_id)}?enrolled={len(uploads)}")

@@ -97,12 +97,11 @@ async def post_erase(
     request: Request,
     core: RunningCore,
     caller: Enrolling,
-    session: FormSession,
+    _: FormSession,
     signer_id: SignerPath,
     typed: Annotated[str, Form(max_length=4 * MAX_LENGTH)] = "",
 ) -> Response:
     """Erase a signer whose id was typed in, and lead to the list."""
-    del session
     if typed.strip() != signer_id:
         raise MalformedRequest("The id that was typed is not that of the signer; nothing was erased.")
     await records.erase_signer(core, caller.tenant_id, signer_id)
@@ -114,14 +113,13 @@ async def post_erase_reference(
     request: Request,
     core: RunningCore,
     caller: Enrolling,
-    session: FormSession,
+    _: FormSession,
     signer_id: SignerPath,
     reference_id: str,
 ) -> Response:
     """Erase a reference and lead back to its signer."""
-    del session
     await records.erase_reference(core, caller.tenant_id, signer_id, reference_id)
-    return redirect(request, f"/signers/{segment(signer_id)}")
+    return _to_signer(request, signer_id)
 
 
 @router.post("/signers/{signer_id}/proposals/{verification_id}/accept")
@@ -129,14 +127,13 @@ async def post_accept_proposal(
     request: Request,
     core: RunningCore,
     caller: Enrolling,
-    session: FormSession,
+    _: FormSession,
     signer_id: SignerPath,
     verification_id: str,
 ) -> Response:
     """Make a proposed signature a reference and lead back to its signer."""
-    del session
     await proposals.accept_proposal(core, caller.tenant_id, verification_id, lambda _: {})
-    return redirect(request, f"/signers/{segment(signer_id)}?enrolled=1")
+    return _to_signer(request, signer_id, "?enrolled=1")
 
 
 @router.post("/signers/{signer_id}/proposals/{verification_id}/decline")
@@ -144,14 +141,13 @@ async def post_decline_proposal(
     request: Request,
     core: RunningCore,
     caller: Enrolling,
-    session: FormSession,
+    _: FormSession,
     signer_id: SignerPath,
     verification_id: str,
 ) -> Response:
     """Decline a proposed signature and lead back to its signer."""
-    del session
     await proposals.decline_proposal(core, caller.tenant_id, signer_id, verification_id)
-    return redirect(request, f"/signers/{segment(signer_id)}")
+    return _to_signer(request, signer_id)
 
 
 @router.post("/signers/{signer_id}/forgeries/{verification_id}/withdraw")
@@ -159,11 +155,14 @@ async def post_withdraw_forgery(
     request: Request,
     core: RunningCore,
     caller: Administering,
-    session: FormSession,
+    _: FormSession,
     signer_id: SignerPath,
     verification_id: str,
 ) -> Response:
     """Compare later signatures with a forgery no longer and lead back to its signer."""
-    del session
     await outcomes.withdraw_forgery(core, caller.tenant_id, signer_id, verification_id)
-    return redirect(request, f"/signers/{segment(signer_id)}")
+    return _to_signer(request, signer_id)
+
+
+def _to_signer(request: Request, signer_id: str, query: str = "") -> Response:
+    return redirect(request, f"/signers/{segment(signer_id)}{query}")

@@ -161,6 +161,11 @@ class QuestionedImage:
     region: UploadRegion
     turned: int = 0
 
+    @property
+    def upload(self) -> Upload:
+        """The file as an upload, to be read again."""
+        return Upload(self.data, None, page=self.page, region=self.region)
+
 
 @dataclass(frozen=True)
 class KnownForgery:
@@ -293,6 +298,13 @@ class Verification:
     outcome_note: str | None = None
     outcome_at: datetime | None = None
     is_known_forgery: bool = False
+
+    @property
+    def distinct_references(self) -> tuple[str, ...]:
+        """Ids of the references that counted: those that repeat no other one."""
+        compared = tuple(item.reference_id for item in self.finding.references)
+        counted = set(self.basis.get("distinct_references") or compared)
+        return tuple(one for one in compared if one in counted)
 
 
 @dataclass(frozen=True)

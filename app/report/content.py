@@ -45,7 +45,7 @@ def write_report(report: CaseReport) -> Document:
 
 
 def _finding(report: CaseReport) -> Iterator[Block]:
-    finding, _evidence = report.verification.finding, report.evidence
+    finding = report.verification.finding
     count = report.count
     references = "one reference" if count == 1 else f"{count} references"
     yield Paragraph(

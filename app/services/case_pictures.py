@@ -12,7 +12,7 @@ from app.domain.cases import Case
 from app.domain.errors import FileRefused
 from app.domain.records import ReferenceDistance, Upload, UploadRegion, Verification
 from app.services.core import Core
-from app.services.preparation import start_reading
+from app.services.signature_pictures import draw, draw_page
 from app.store import cases, questioned_images, references
 
 MAX_REFERENCES = 8
@@ -77,12 +77,7 @@ async def get_case_page(core: Core, tenant_id: str, case_id: str) -> PagePicture
         core.trail.append(session, entry)
         return upload
 
-    upload = await core.store.write(view)
-    return await start_reading(
-        core,
-        upload,
-        lambda: core.readers.draw_page(upload.data, upload.page, core.upload_limits, upload.region),
-    )
+    return await draw_page(core, await core.store.write(view))
 
 
 def _read(session: Session, tenant_id: str, case_id: str) -> tuple[Case, Upload | None, dict[str, Upload]]:
@@ -119,10 +114,6 @@ async def draw_signature(core: Core, upload: Upload | None) -> Picture | None:
     if upload is None:
         return None
     try:
-        return await start_reading(
-            core,
-            upload,
-            lambda: core.readers.draw(upload.data, upload.page, core.upload_limits, upload.region),
-        )
+        return await draw(core, upload)
     except FileRefused:
         return None

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from app.decoding.pool import Picture
-from app.domain.errors import ImageNotKept, ModelVersionMismatch, NoDifferenceMap, ReferenceNotFound
+from app.domain.errors import ModelVersionMismatch, NoDifferenceMap, ReferenceNotFound
 from app.domain.records import QuestionedImage, Specimens, Upload, Vector, Verification
 from app.services.core import Core
 from app.services.difference_pictures import draw_differences, draw_layer
-from app.services.outcomes import read_again
-from app.services.preparation import start_reading
+from app.services.outcomes import read_canvas
 from app.store import questioned_images, references, verifications
 from model.decision.differences import (
     LEVELS,
@@ -99,8 +97,7 @@ async def get_difference_picture(
     ------
     VerificationNotFound, NoDifferenceMap, ModelVersionMismatch, ImageNotKept, ReferenceNotFound, FileRefused, Busy
     """
-    maps, upload = await _view(core, tenant_id, verification_id, reference_id)
-    reference = None if upload is None else await read_canvas(core, upload)
+    maps, reference = await _view(core, tenant_id, verification_id, reference_id)
     return await asyncio.to_thread(draw_differences, maps.of(reference_id), maps.canvas, reference)
 
 
@@ -108,24 +105,19 @@ async def get_difference_layer(
     core: Core, tenant_id: str, verification_id: str, reference_id: str | None
 ) -> tuple[Picture, DifferenceMaps]:
     """Draw the same without ink, to be laid over a picture of the questioned signature; raises the same errors."""
-    maps, upload = await _view(core, tenant_id, verification_id, reference_id)
-    reference = None if upload is None else await read_canvas(core, upload)
+    maps, reference = await _view(core, tenant_id, verification_id, reference_id)
     return await asyncio.to_thread(draw_layer, maps.of(reference_id), maps.canvas, reference), maps
 
 
 async def _view(
     core: Core, tenant_id: str, verification_id: str, reference_id: str | None
-) -> tuple[DifferenceMaps, Upload | None]:
-    """Return the maps, and the image of the reference; an audit entry records that they were shown."""
+) -> tuple[DifferenceMaps, Grey | None]:
+    """Return the maps, and the reference on the canvas; an audit entry records that they were shown."""
 
     def read(session: Session) -> tuple[Verification, QuestionedImage, Specimens, dict[str, Upload]]:
         verification = verifications.get(session, tenant_id, verification_id)
         refuse_unmapped(core, verification)
-        image = questioned_images.read(session, tenant_id, verification_id)
-        if image is None:
-            raise ImageNotKept(
-                f"The image of verification {verification_id!r} was not kept or has been deleted."
-            )
+        image = questioned_images.get(session, tenant_id, verification_id)
         specimens = references.specimens(session, tenant_id, verification.signer_id, core.model_version)
         ids = [] if reference_id is None else [reference_id]
         return (
@@ -142,7 +134,8 @@ async def _view(
         "view-image", record_id=verification_id, questioned=True, references=list(uploads)
     )
     await core.store.write(core.trail.append, entry)
-    return maps, None if reference_id is None else uploads.get(reference_id)
+    upload = None if reference_id is None else uploads.get(reference_id)
+    return maps, None if upload is None else await read_canvas(core, upload)
 
 
 def refuse_unmapped(core: Core, verification: Verification) -> None:
@@ -150,7 +143,7 @@ def refuse_unmapped(core: Core, verification: Verification) -> None:
     if not core.embedder.locates_differences:
         raise NoDifferenceMap(
             f"The model {core.model_version} compares signatures as a whole and cannot say where they differ; "
-            "a model with local matching, such as countersign-5, can."
+            "a model with local matching, such as countersign-6, can."
         )
     if verification.finding.model_version != core.model_version:
         raise ModelVersionMismatch(
@@ -170,17 +163,13 @@ async def compute_maps(
         None of them is left.
     FileRefused, Busy
     """
-    compared = verification.basis.get("distinct_references") or [
-        item.reference_id for item in verification.finding.references
-    ]
-    kept = [index for index, one in enumerate(specimens.reference_ids) if one in set(compared)]
+    compared = verification.distinct_references
+    kept = [index for index, one in enumerate(specimens.reference_ids) if one in compared]
     if not kept:
         raise ReferenceNotFound(
             f"None of the references that verification {verification.verification_id!r} was compared with is left."
         )
-    canvas = await read_canvas(
-        core, Upload(image.data, None, page=image.page, region=image.region), image.turned
-    )
+    canvas = await read_canvas(core, image.upload, image.turned)
     template = np.asarray((await core.queue.embed([canvas]))[0], dtype=np.float32)
     ids = tuple(specimens.reference_ids[index] for index in kept)
     return await asyncio.to_thread(
@@ -198,9 +187,3 @@ def _compare(
         among = np.stack([contributions(one, templates) for one in templates])
         own = leave_one_out(relative_differences(among, spread))
     return DifferenceMaps(canvas, ids, maps, own)
-
-
-async def read_canvas(core: Core, upload: Upload, turned: int = 0) -> Grey:
-    """Read a stored image again, as it was compared: uint8 (height, width). Raises FileRefused, Busy."""
-    image = QuestionedImage(upload.data, "", upload.page, upload.region, turned)
-    return await start_reading(core, upload, partial(read_again, core.readers, image, core.embedder.canvas))

@@ -216,6 +216,12 @@ def read_again(readers: DecoderPool, image: QuestionedImage, canvas: Canvas) -> 
     return readers.read(image.data, None, image.page, UNLIMITED, canvas, image.region).prepared.canvas
 
 
+async def read_canvas(core: Core, upload: Upload, turned: int = 0) -> NDArray[np.uint8]:
+    """Read a stored image again, as it was compared: uint8 (height, width). Raises FileRefused, Busy."""
+    image = QuestionedImage(upload.data, "", upload.page, upload.region, turned)
+    return await start_reading(core, upload, partial(read_again, core.readers, image, core.embedder.canvas))
+
+
 def _find_kept(session: Session, core: Core, tenant_id: str, verification_id: str) -> _Kept | None:
     verification = verifications.get(session, tenant_id, verification_id)
     key = signers.key_of(session, tenant_id, verification.signer_id)
@@ -231,11 +237,8 @@ def _find_kept(session: Session, core: Core, tenant_id: str, verification_id: st
 
 async def _embed(core: Core, image: QuestionedImage) -> Vector | None:
     """Embed a kept image; None when it cannot be read any more."""
-    upload = Upload(image.data, None, page=image.page, region=image.region)
     try:
-        canvas = await start_reading(
-            core, upload, partial(read_again, core.readers, image, core.embedder.canvas)
-        )
+        canvas = await read_canvas(core, image.upload, image.turned)
     except FileRefused as error:
         _log.warning("a kept image of a questioned signature could not be read again: %s", error)
         return None

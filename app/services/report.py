@@ -24,7 +24,8 @@ from app.domain.records import QuestionedImage, Reference, ReferenceDistance, Sp
 from app.services.case_pictures import draw_signature
 from app.services.core import Core
 from app.services.difference_pictures import draw_differences, draw_overlay
-from app.services.differences import DifferenceMaps, compute_maps, read_canvas, refuse_unmapped
+from app.services.differences import DifferenceMaps, compute_maps, refuse_unmapped
+from app.services.outcomes import read_canvas
 from app.store import audit, cases, questioned_images, references, signers, verifications
 from model.decision.bootstrap import Interval
 from model.decision.calibration import Calibration
@@ -192,7 +193,7 @@ async def get_report(core: Core, tenant_id: str, verification_id: str) -> CaseRe
     maps, no_maps = await _compute_maps(core, stored)
     shown = [item.reference_id for item in _ordered(verification)[:SHOWN]]
     questioned, *drawn = await asyncio.gather(
-        draw_signature(core, _questioned_upload(stored.image)),
+        draw_signature(core, None if stored.image is None else stored.image.upload),
         *(draw_signature(core, stored.uploads.get(reference_id)) for reference_id in shown),
     )
     compared = await asyncio.to_thread(_compare, core, stored, dict(zip(shown, drawn, strict=True)))
@@ -256,10 +257,6 @@ def _ordered(verification: Verification) -> list[ReferenceDistance]:
     return sorted(verification.finding.references, key=lambda item: (item.distance, item.reference_id))
 
 
-def _questioned_upload(image: QuestionedImage | None) -> Upload | None:
-    return None if image is None else Upload(image.data, None, page=image.page, region=image.region)
-
-
 async def _compute_maps(core: Core, stored: _Stored) -> tuple[DifferenceMaps | None, str]:
     if stored.image is None or stored.specimens is None:
         return None, stored.no_maps
@@ -274,7 +271,7 @@ def _compare(
 ) -> tuple[ComparedReference, ...]:
     """Describe the references, the closest first."""
     verification = stored.verification
-    distinct = _distinct(verification)
+    distinct = verification.distinct_references
     own = _own_distances(core, verification)
     return tuple(
         ComparedReference(
@@ -290,16 +287,10 @@ def _compare(
     )
 
 
-def _distinct(verification: Verification) -> list[str]:
-    """Return the ids of the references that counted."""
-    ids = [item.reference_id for item in verification.finding.references]
-    return [one for one in ids if one in set(verification.basis.get("distinct_references") or ids)]
-
-
 def _distances(verification: Verification) -> tuple[Floats, Floats]:
     """Return the stored distances to the references that counted (k,) and among them (k, k)."""
     ids = [item.reference_id for item in verification.finding.references]
-    kept = [ids.index(one) for one in _distinct(verification)]
+    kept = [ids.index(one) for one in verification.distinct_references]
     to_references = np.array([item.distance for item in verification.finding.references], dtype=np.float64)
     among = np.array(verification.basis["among_references"], dtype=np.float64)
     return to_references[kept], among[np.ix_(kept, kept)]
@@ -307,7 +298,7 @@ def _distances(verification: Verification) -> tuple[Floats, Floats]:
 
 def _own_distances(core: Core, verification: Verification) -> dict[str, float]:
     """Return the distance of each reference to the others; empty with one, or without the calibration."""
-    ids, (_, among) = _distinct(verification), _distances(verification)
+    ids, (_, among) = verification.distinct_references, _distances(verification)
     if len(ids) < 2 or not _is_calibrated(core, verification):
         return {}
     rule = core.embedder.calibration.at(len(ids) - 1).rule

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy.orm import Session
 
 from app.decoding.pool import PagePicture, PageReading, Picture
-from app.domain.errors import ImageNotKept, ReferenceNotFound
+from app.domain.errors import ReferenceNotFound
 from app.domain.records import Upload
 from app.services.core import Core
 from app.services.extract import extract
@@ -40,7 +40,7 @@ async def get_reference_picture(core: Core, tenant_id: str, signer_id: str, refe
         core.trail.append(session, entry, locked.key)
         return found[reference_id]
 
-    return await _draw(core, await core.store.write(view))
+    return await draw(core, await core.store.write(view))
 
 
 async def get_questioned_picture(core: Core, tenant_id: str, verification_id: str) -> Picture:
@@ -53,15 +53,11 @@ async def get_questioned_picture(core: Core, tenant_id: str, verification_id: st
     entry = core.trail.entry("view-image", record_id=verification_id)
 
     def view(session: Session) -> Upload:
-        image = questioned_images.read(session, tenant_id, verification_id)
-        if image is None:
-            raise ImageNotKept(
-                f"The image of verification {verification_id!r} was not kept or has been deleted."
-            )
+        image = questioned_images.get(session, tenant_id, verification_id)
         core.trail.append(session, entry)
-        return Upload(image.data, None, page=image.page, region=image.region)
+        return image.upload
 
-    return await _draw(core, await core.store.write(view))
+    return await draw(core, await core.store.write(view))
 
 
 async def propose_crops(core: Core, upload: Upload) -> ProposedCrops:
@@ -72,13 +68,20 @@ async def propose_crops(core: Core, upload: Upload) -> ProposedCrops:
     FileRefused
     """
     reading = await extract(core, upload)
-    page = await start_reading(
-        core, upload, lambda: core.readers.draw_page(upload.data, upload.page, core.upload_limits, "whole")
+    return ProposedCrops(await draw_page(core, replace(upload, region="whole")), reading)
+
+
+async def draw_page(core: Core, upload: Upload) -> PagePicture:
+    """Draw the page of an upload, with a frame around its region. Raises FileRefused, Busy."""
+    return await start_reading(
+        core,
+        upload,
+        lambda: core.readers.draw_page(upload.data, upload.page, core.upload_limits, upload.region),
     )
-    return ProposedCrops(page, reading)
 
 
-async def _draw(core: Core, upload: Upload) -> Picture:
+async def draw(core: Core, upload: Upload) -> Picture:
+    """Draw the signature of an upload alone on white paper. Raises FileRefused, Busy."""
     return await start_reading(
         core,
         upload,

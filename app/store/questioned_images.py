@@ -62,12 +62,8 @@ def image(session: Session, tenant_id: str, verification_id: str) -> ReferenceIm
     VerificationNotFound, ImageNotKept, StoredDataDamaged, DataKeyMissing
     """
     verification = verifications.get(session, tenant_id, verification_id)
-    row = session.get(QuestionedRow, verification_id)
-    if row is None:
-        raise ImageNotKept(f"The image of verification {verification_id!r} was not kept or has been deleted.")
-    place = sealing.questioned_place(tenant_id, verification.signer_id, verification_id)
-    data = cipher_of(session).open(place, row.key_id, row.data)
-    return ReferenceImage(data, row.media_type, verification.questioned_sha256)
+    found = get(session, tenant_id, verification_id)
+    return ReferenceImage(found.data, found.media_type, verification.questioned_sha256)
 
 
 def kept(session: Session, verification_ids: Collection[str]) -> set[str]:
@@ -90,6 +86,19 @@ def read(session: Session, tenant_id: str, verification_id: str) -> QuestionedIm
     place = sealing.questioned_place(tenant_id, verification.signer_id, verification_id)
     data = cipher_of(session).open(place, row.key_id, row.data)
     return QuestionedImage(data, row.media_type, row.page, parse_region(row.region), row.turned)
+
+
+def get(session: Session, tenant_id: str, verification_id: str) -> QuestionedImage:
+    """Return the image of a questioned signature to read it again.
+
+    Raises
+    ------
+    VerificationNotFound, ImageNotKept, StoredDataDamaged, DataKeyMissing
+    """
+    found = read(session, tenant_id, verification_id)
+    if found is None:
+        raise ImageNotKept(f"The image of verification {verification_id!r} was not kept or has been deleted.")
+    return found
 
 
 def erase_of(session: Session, tenant_id: str, signer_id: str) -> None:

@@ -22,7 +22,7 @@ from typing import Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from model.decision.calibration import Calibration
+from model.decision.calibration import Calibration, neighbours
 from model.decision.distances import Floats
 from model.decision.set_rule import SetRule
 from model.errors import CalibrationMismatched, CalibrationMissing
@@ -137,10 +137,8 @@ class Bootstrap(_Frozen):
 
     def _at(self, references: int, calibration: Calibration) -> list[tuple[SetRule, float, float]]:
         """Return rule, slope and intercept of each sample, interpolated as the calibration's are."""
-        known = np.log([rule.references for rule in self.rules])
-        place = float(np.interp(math.log(references), known, np.arange(len(self.rules))))
-        low, high = self.rules[math.floor(place)].table(), self.rules[math.ceil(place)].table()
-        part = place - math.floor(place)
+        below, above, part = neighbours([rule.references for rule in self.rules], references)
+        low, high = self.rules[below].table(), self.rules[above].table()
         rows = ((1.0 - part) * low + part * high).tolist()
         return [
             (

@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -348,15 +349,27 @@ class Calibration(_Frozen):
         return calibration
 
 
+def neighbours(fitted: Sequence[int], references: int) -> tuple[int, int, float]:
+    """Find a number of references among the fitted ones, which are increasing.
+
+    Returns
+    -------
+    below, above : int
+        Indices of the neighbours; equal at a fitted number and beyond the ends.
+    part : float
+        Place between them in log k, in [0, 1): the weight of the one above.
+    """
+    place = float(np.interp(math.log(references), np.log(fitted), np.arange(len(fitted))))
+    below = math.floor(place)
+    return below, math.ceil(place), place - below
+
+
 @lru_cache(maxsize=256)
 def _fitted_at(calibration: Calibration, references: int) -> Fitted:
     if references < 1:
         raise ValueError("at least one reference is required")
-    fitted = calibration.parameters
-    known = np.log([p.references for p in fitted])
-    place = float(np.interp(math.log(references), known, np.arange(len(fitted))))
-    low, high = fitted[math.floor(place)], fitted[math.ceil(place)]
-    part = place - math.floor(place)
+    below, above, part = neighbours([p.references for p in calibration.parameters], references)
+    low, high = calibration.parameters[below], calibration.parameters[above]
 
     def interpolate(a: float | tuple[float, ...], b: float | tuple[float, ...]) -> Floats:
         return np.asarray((1.0 - part) * np.asarray(a) + part * np.asarray(b), dtype=np.float64)

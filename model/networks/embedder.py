@@ -24,6 +24,7 @@ from model.networks.card import Card
 from model.networks.ensemble import LocalEnsemble
 from model.networks.folding import fold_norms
 from model.networks.local import LocalNetwork
+from model.networks.matching import LocalMatching
 from model.networks.weights import load_card, load_network
 from model.preprocessing.ink import Canvas, Prepared, prepare
 
@@ -85,6 +86,9 @@ class Embedder:
         fold_norms(network.eval())
         # Channels last takes a quarter less time on a CPU and suits tensor cores.
         self._network = network.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch takes both
+        self._matching: LocalMatching | None = (
+            network.matching if isinstance(network, LocalNetwork | LocalEnsemble) else None
+        )
         self.precision: Precision = "float32"
         probe = self.embed(self._probes()[:1])
         if probe.shape[1] != card.dimension:
@@ -175,13 +179,12 @@ class Embedder:
         ValueError
             The embeddings have different dimensions.
         """
-        if not isinstance(self._network, LocalNetwork | LocalEnsemble):
+        if self._matching is None:
             return distances(np.atleast_2d(questioned), references, self.metric)
         if questioned.shape[1:] != (self.dimension,) or references.shape[1:] != (self.dimension,):
             raise ValueError(
                 f"expected embeddings of {self.dimension} dimensions, got {questioned.shape} and {references.shape}"
             )
-        matching = self._network.matching
         a, b = (
             torch.from_numpy(np.asarray(rows, dtype=np.float32)).to(self.device)
             for rows in (questioned, references)
@@ -191,7 +194,7 @@ class Embedder:
             for row in range(0, len(a), COMPARED_AT_ONCE):
                 for column in range(0, len(b), COMPARED_AT_ONCE):
                     block = slice(row, row + COMPARED_AT_ONCE), slice(column, column + COMPARED_AT_ONCE)
-                    squares = matching.table(a[block[0]], b[block[1]])
+                    squares = self._matching.table(a[block[0]], b[block[1]])
                     table[block] = squares.clamp_min(0.0).sqrt().cpu().numpy()
         return table
 
@@ -202,7 +205,7 @@ class Embedder:
 
         They are those of :meth:`compare`, up to rounding, in about a quarter of the time for local matching.
         """
-        if not isinstance(self._network, LocalNetwork | LocalEnsemble):
+        if self._matching is None:
             return np.asarray(self.compare(questioned[None], references)[0])
         one = torch.from_numpy(np.asarray(questioned, dtype=np.float32)).to(self.device)
         many = torch.from_numpy(np.asarray(references, dtype=np.float32)).to(self.device)
@@ -210,13 +213,13 @@ class Embedder:
         with torch.inference_mode():
             for row in range(0, len(many), COMPARED_WITH_ONE):
                 block = slice(row, row + COMPARED_WITH_ONE)
-                squares = self._network.matching.one_to_many(one, many[block])
+                squares = self._matching.one_to_many(one, many[block])
                 distances[block] = squares.clamp_min(0.0).sqrt().cpu().numpy()
         return distances
 
     def compare_among(self, references: NDArray[np.floating]) -> NDArray[np.float64]:
         """Compute the distances among embeddings: (k, d) to (k, k) float64, symmetric, zeros on the diagonal."""
-        if not isinstance(self._network, LocalNetwork | LocalEnsemble):
+        if self._matching is None:
             return pairwise(references, self.metric)
         table = np.triu(self.compare(references, references), 1)
         return table + table.T
@@ -224,7 +227,7 @@ class Embedder:
     @property
     def locates_differences(self) -> bool:
         """Whether the distance is a sum over cells, so that :meth:`contributions` can say where it comes from."""
-        return isinstance(self._network, LocalNetwork | LocalEnsemble)
+        return self._matching is not None
 
     def contributions(
         self, questioned: NDArray[np.floating], references: NDArray[np.floating]
@@ -247,7 +250,7 @@ class Embedder:
         ValueError
             The network compares signatures as a whole (:attr:`locates_differences`), or the dimensions differ.
         """
-        if not isinstance(self._network, LocalNetwork | LocalEnsemble):
+        if self._matching is None:
             raise ValueError(f"{self.version} compares signatures as a whole, not cell by cell")
         if questioned.shape != (self.dimension,) or references.shape[1:] != (self.dimension,):
             raise ValueError(
@@ -256,7 +259,7 @@ class Embedder:
         many = torch.from_numpy(np.asarray(references, dtype=np.float32)).to(self.device)
         one = torch.from_numpy(np.asarray(questioned, dtype=np.float32)).to(self.device).expand(len(many), -1)
         with torch.inference_mode():
-            parts = self._network.matching.contributions(one, many)
+            parts = self._matching.contributions(one, many)
         return np.asarray(parts.cpu().numpy(), dtype=np.float64)
 
     def search_vectors(self, embeddings: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -267,8 +270,8 @@ class Embedder:
         by one cell and takes a quarter of the memory.
         """
         vectors = np.asarray(embeddings, dtype=np.float32)
-        if isinstance(self._network, LocalNetwork | LocalEnsemble):
-            rows, columns = self._network.matching.grid
+        if self._matching is not None:
+            rows, columns = self._matching.grid
             cells = vectors[:, :-1].reshape(len(vectors), rows // 2, 2, columns // 2, 2, -1)
             return np.ascontiguousarray(cells.mean(axis=(2, 4)).reshape(len(vectors), -1))
         if self.metric == "cosine":
@@ -282,9 +285,9 @@ class Embedder:
         people whom the network has not seen, this finds as many signers as principal components or linear
         discriminants of such a length do, and needs no training (``python -m benchmarks.reductions``).
         """
-        if not isinstance(self._network, LocalNetwork | LocalEnsemble):
+        if self._matching is None:
             return self.search_vectors(embeddings)
-        rows, columns = self._network.matching.grid
+        rows, columns = self._matching.grid
         vectors = torch.from_numpy(np.asarray(embeddings, dtype=np.float32)[:, :-1])
         cells = vectors.reshape(len(vectors), rows, columns, -1).permute(0, 3, 1, 2)
         blocks = torch.nn.functional.adaptive_avg_pool2d(cells, CANDIDATE_BLOCKS)

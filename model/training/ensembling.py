@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import torch
 import typer
 
@@ -43,22 +44,21 @@ def combine(
     ] = None,
 ) -> None:
     """Join trained local networks into one network, whose templates are as long as those of one member."""
-    cards = [load_card(folder) for folder in weights]
-    terms: Terms = "research" if any(card.terms == "research" for card in cards) else "permissive"
-    card = build_ensemble(weights, cards, name, out, cell, dataset or list(VALIDATION[terms]), root)
+    card = build_ensemble(weights, name, out, cell, dataset, root)
     typer.echo(f"{out}: {card.version}, {card.parameters:,} parameters, terms: {card.terms}")
 
 
 def build_ensemble(
     folders: Sequence[Path],
-    cards: Sequence[Card],
     name: str,
     out: Path,
     cell: int,
-    datasets: Sequence[str],
+    datasets: Sequence[str] | None = None,
     root: Path | None = None,
 ) -> Card:
     """Join the networks of weights folders, fit the projection, write the weights and return their card.
+
+    The projection is fitted on the signatures of `datasets`, by default the validation writers of the calibration.
 
     Raises
     ------
@@ -67,6 +67,9 @@ def build_ensemble(
     DataError
         A data set cannot be read.
     """
+    cards = [load_card(folder) for folder in folders]
+    terms: Terms = "research" if any(card.terms == "research" for card in cards) else "permissive"
+    fitted_on = datasets or VALIDATION[terms]
     members = [load_network(folder, card) for folder, card in zip(folders, cards, strict=True)]
     local = [network for network in members if isinstance(network, LocalNetwork)]
     if len(local) < len(members) or len({card.canvas for card in cards}) > 1:
@@ -80,7 +83,7 @@ def build_ensemble(
     canvas = cards[0].canvas.canvas()
     with torch.inference_mode():
         batches = (
-            network.descriptors(batch) for dataset in datasets for batch in _canvases(dataset, root, canvas)
+            network.descriptors(batch) for dataset in fitted_on for batch in _canvases(dataset, root, canvas)
         )
         projection = principal_projection(batches, cell)
     network.projection.copy_(projection)
@@ -94,10 +97,10 @@ def build_ensemble(
         "dimension": rows * columns * cell + 1,
         "metric": "local",
         "datasets": [data.model_dump() for data in known.values()],
-        "terms": "research" if any(data.terms == "research" for data in known.values()) else "permissive",
+        "terms": terms,
         "commit": commit(),
     }
-    return save(out, network, fields, _recipe(folders, cards, name, cell, datasets))
+    return save(out, network, fields, _recipe(folders, cards, name, cell, fitted_on))
 
 
 def _canvases(dataset: str, root: Path | None, canvas: Canvas) -> Iterator[torch.Tensor]:
@@ -107,14 +110,14 @@ def _canvases(dataset: str, root: Path | None, canvas: Canvas) -> Iterator[torch
     for signer in opened.signers():
         for specimen in (*opened.genuine(signer), *opened.forgeries(signer)):
             try:
-                prepared.append(torch.from_numpy(prepare(specimen.grey(), canvas).canvas))
+                prepared.append(prepare(specimen.grey(), canvas).canvas)
             except UnusableSignature:
                 continue
             if len(prepared) == BATCH:
-                yield to_tensor(torch.stack(prepared).numpy())
+                yield to_tensor(np.stack(prepared))
                 prepared = []
     if prepared:
-        yield to_tensor(torch.stack(prepared).numpy())
+        yield to_tensor(np.stack(prepared))
 
 
 def _recipe(

@@ -13,7 +13,7 @@ from model.networks import build
 from model.networks.embedder import Embedder
 from model.networks.ensemble import LocalEnsemble, principal_projection
 from model.networks.local import LocalNetwork
-from model.networks.weights import load_card, save
+from model.networks.weights import save
 from model.training.ensembling import build_ensemble
 
 SMALL = {"widths": [4, 6, 8, 10], "canvas": [32, 64], "cell": 4, "scale": False}
@@ -72,8 +72,7 @@ def test_members_that_cannot_be_matched_together_are_refused(members: list[dict[
 
 def test_weights_are_combined_and_served(tmp_path: Path, specimens: Path) -> None:
     folders = [write(tmp_path / name, name, options) for name, options in (("a", SMALL), ("b", WIDE))]
-    cards = [load_card(folder) for folder in folders]
-    card = build_ensemble(folders, cards, "joined", tmp_path / "joined", 4, [str(specimens)])
+    card = build_ensemble(folders, "joined", tmp_path / "joined", 4, [str(specimens)])
     assert (card.name, card.network, card.metric, card.dimension) == ("joined", "ensemble", "local", 129)
     embedder = Embedder.load_uncalibrated(tmp_path / "joined", "cpu")
     canvases = (images(3)[:, 0].numpy() * 255).astype(np.uint8)
@@ -99,9 +98,8 @@ def test_networks_of_other_kinds_are_refused(tmp_path: Path, specimens: Path) ->
         "terms": "permissive",
     }
     save(other, build("layout", **options), fields, 'name = "layout"\n')
-    cards = [load_card(folder), load_card(other)]
     with pytest.raises(WeightsMismatched, match="local networks"):
-        build_ensemble([folder, other], cards, "joined", tmp_path / "joined", 4, [str(specimens)])
+        build_ensemble([folder, other], "joined", tmp_path / "joined", 4, [str(specimens)])
 
 
 def write(folder: Path, name: str, options: dict[str, object]) -> Path:
