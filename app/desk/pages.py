@@ -14,12 +14,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import RedirectResponse
 
 from app.desk.forms import segment
-from app.desk.texts import LANGUAGE_COOKIE, LANGUAGES, texts_of
+from app.desk.texts import LANGUAGE_COOKIE, texts_of
 from app.domain.cases import Order
 from app.domain.errors import CountersignError
 from app.domain.request_context import prefix, request_id
 from app.http.problems import PROBLEMS
 from app.http.sessions import DESK, ClerkSession
+from app.texts.catalogue import LANGUAGES
 from model.errors import ModelError
 
 FOLDER = Path(__file__).parent

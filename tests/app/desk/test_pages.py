@@ -10,10 +10,11 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.desk.pages import FOLDER
-from app.desk.texts import CATALOGUE, LANGUAGES, Texts
+from app.desk.texts import CATALOGUE, Texts
 from app.domain.cases import REASONS
 from app.domain.records import ResultWarning
 from app.http.sessions import COOKIE
+from app.texts.catalogue import LANGUAGES
 from tests.app.keyed import Commands, Draw, Serve
 from tests.app.test_api import enrol, verify
 from tests.app.test_review_cases import REVIEW, fill, fill_with_amounts
@@ -391,4 +392,4 @@ def test_the_evidence_in_words(log_ratio: float, words: str) -> None:
 
 
 def test_a_warning_that_is_not_in_the_catalogue_keeps_its_words() -> None:
-    assert Texts("de").warning(ResultWarning("turned", "It was turned.")) == "It was turned."
+    assert Texts("de").warning(ResultWarning("new-kind", "It is new.")) == "It is new."
