@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from app.domain.verbal_scale import grade_of
 from app.report.document import Block, Bullets, Document, Paragraph, Section, Table
 from app.report.evaluation import describe_comparison, describe_error_rates, describe_evaluation
 from app.report.items import describe_items, describe_method
@@ -74,7 +75,11 @@ def _statement(t: Words, report: CaseReport) -> str:
     if abs(log_ratio) < 0.02:
         return t("finding-none")
     side = "finding-genuine" if log_ratio > 0 else "finding-forged"
-    sentences = [t(side, ratio=t.ratio(log_ratio), support=t.support(log_ratio))]
+    sentences = [t(side, ratio=t.ratio(log_ratio))]
+    if grade_of(log_ratio) is None:
+        sentences.append(t("finding-below"))
+    else:
+        sentences.append(t("finding-verbal", support=t.support(log_ratio)))
     low, high = report.calibration.llr_bounds
     if report.evidence is not None and not low + _ROUNDING < log_ratio < high - _ROUNDING:
         sentences.append(t("finding-largest"))
@@ -93,14 +98,11 @@ def state_uncertainty(t: Words, report: CaseReport) -> str:
     )
     if evidence.interval is None:
         return t("uncertainty-none", other=other)
-    return t(
-        "uncertainty-interval",
-        interval=t.interval(evidence.interval),
-        level=f"{100 * LEVEL:.0f}",
-        low=t.support(evidence.interval.low),
-        high=t.support(evidence.interval.high),
-        other=other,
-    )
+    low, high = t.support(evidence.interval.low), t.support(evidence.interval.high)
+    stated = {"interval": t.interval(evidence.interval), "level": f"{100 * LEVEL:.0f}", "other": other}
+    if low == high:
+        return t("uncertainty-interval-same", **stated, low=low)
+    return t("uncertainty-interval", **stated, low=low, high=high)
 
 
 def _propositions(t: Words, report: CaseReport) -> Iterator[Block]:

@@ -83,6 +83,7 @@ class Viewer {
       figure.hidden = number !== this.index;
     });
     this.questioned.parentElement.classList.toggle("single", this.isSingle);
+    this.questioned.closest(".viewer").classList.toggle("overlaid", this.isSingle && this.mode === "overlay");
     this.showDifferences();
     this.draw();
   }
