@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,15 +38,19 @@ def demo(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="TCP port to listen on.")] = 8000,
 ) -> None:
-    """Serve a demonstration of the review desk, with cases that the synthetic writer has drawn.
+    """Serve a demonstration of the review desk, with cases that the synthetic writer draws while it serves.
 
     It takes the configured model. As long as the folder exists, its cases are used again; it can be deleted.
     """
     settings = demo_settings(load_settings(), folder, host, port)
-    typer.echo(f"Preparing at least {cases} cases in {folder} ...", err=True)
-    asyncio.run(_prepare(settings, cases))
-    typer.echo(f"Open http://{host}:{port}/desk and sign in with any name. Ctrl-C ends it.", err=True)
-    run_service(settings)
+
+    def invite() -> None:
+        typer.echo(f"Open http://{host}:{port}/desk and sign in with any name. Ctrl-C ends it.", err=True)
+
+    typer.echo(
+        f"Making the first of at least {cases} cases in {folder}, the others while it serves ...", err=True
+    )
+    run_service(settings, lambda app: fill(app.state.core, cases, invite))
 
 
 def demo_settings(settings: Settings, folder: Path, host: str, port: int) -> Settings:
@@ -72,16 +76,11 @@ def demo_settings(settings: Settings, folder: Path, host: str, port: int) -> Set
     )
 
 
-async def _prepare(settings: Settings, cases: int) -> None:
-    from app.main import create_app  # noqa: PLC0415 - imports torch
+async def fill(core: Core, cases: int, ready: Callable[[], object] = lambda: None) -> None:
+    """Enrol synthetic signers and verify signatures until enough of them are left to a person.
 
-    app = create_app(settings)
-    async with app.router.lifespan_context(app):
-        await fill(app.state.core, cases)
-
-
-async def fill(core: Core, cases: int) -> None:
-    """Enrol synthetic signers and verify signatures until enough of them are left to a person."""
+    A store with signers is left as it is. `ready` is called as soon as there is something to see.
+    """
     from app.domain.records import Upload  # noqa: PLC0415
     from app.services.cases import count_open_cases  # noqa: PLC0415
     from app.services.enrol import enrol  # noqa: PLC0415
@@ -90,9 +89,10 @@ async def fill(core: Core, cases: int) -> None:
     from model.synthetic.writer import Writer  # noqa: PLC0415 - imports SciPy
 
     if (await list_signers(core, DEFAULT_TENANT, 1, None)).items:
+        ready()
         return
-    number = 0
-    while await count_open_cases(core, DEFAULT_TENANT) < cases:
+    number = found = 0
+    while found < cases:
         number += 1
         writer, signer_id = Writer(SEED + number), f"writer-{number:03d}"
         uploads = [Upload(_png(writer.genuine_image(n)), None) for n in range(REFERENCES)]
@@ -103,6 +103,9 @@ async def fill(core: Core, cases: int) -> None:
                 writer.forgery_image(n % FORGERS, n // FORGERS),
             ):
                 await verify(core, DEFAULT_TENANT, signer_id, Upload(_png(image), None), lambda _: {})
+        before, found = found, max(found, await count_open_cases(core, DEFAULT_TENANT))
+        if found and not before:
+            ready()
 
 
 def _png(image: NDArray[np.uint8]) -> bytes:

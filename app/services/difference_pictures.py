@@ -113,7 +113,7 @@ def _legend(columns: int) -> Grey:
     for level in (2.0**first, *LEVELS):
         x = left + (right - left) * (math.log2(level) - first) / (last - first)
         draw.line((x, 24, x, 29), fill="#555555")
-        draw.text((x, 31), f"{level:g} ×", fill="#000000", anchor="ma", font_size=22)
+        draw.text((x, 31), f"{level:g} \u00d7", fill="#000000", anchor="ma", font_size=22)
     return np.asarray(image, dtype=np.uint8)
 
 
