@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +25,8 @@ REFERENCES = 5
 ATTEMPTS = 12
 """Maximum number of verifications of one signer, genuine signatures and forgeries in turn."""
 FORGERS = 3
+AMOUNTS = ("480", "25000", None, "1999.90", "7250.50", "120", "64000")
+"""Amounts of the documents, in euros, in turn; None: none is sent."""
 SEED = 4711
 
 
@@ -81,6 +84,7 @@ async def fill(core: Core, cases: int, ready: Callable[[], object] = lambda: Non
 
     A store with signers is left as it is. `ready` is called as soon as there is something to see.
     """
+    from app.domain.amounts import Money  # noqa: PLC0415
     from app.domain.records import Upload  # noqa: PLC0415
     from app.services.cases import count_open_cases  # noqa: PLC0415
     from app.services.enrol import enrol  # noqa: PLC0415
@@ -97,12 +101,17 @@ async def fill(core: Core, cases: int, ready: Callable[[], object] = lambda: Non
         writer, signer_id = Writer(SEED + number), f"writer-{number:03d}"
         uploads = [Upload(_png(writer.genuine_image(n)), None) for n in range(REFERENCES)]
         await enrol(core, DEFAULT_TENANT, signer_id, uploads, lambda _: {})
-        for n in range(ATTEMPTS // 2):
-            for image in (
-                writer.genuine_image(REFERENCES + n),
-                writer.forgery_image(n % FORGERS, n // FORGERS),
-            ):
-                await verify(core, DEFAULT_TENANT, signer_id, Upload(_png(image), None), lambda _: {})
+        for n in range(ATTEMPTS):
+            half = n // 2
+            image = (
+                writer.forgery_image(half % FORGERS, half // FORGERS)
+                if n % 2
+                else writer.genuine_image(REFERENCES + half)
+            )
+            amount = AMOUNTS[(number * ATTEMPTS + n) % len(AMOUNTS)]
+            money = None if amount is None else Money(Decimal(amount), "EUR")
+            upload = Upload(_png(image), None)
+            await verify(core, DEFAULT_TENANT, signer_id, upload, lambda _: {}, money=money)
         before, found = found, max(found, await count_open_cases(core, DEFAULT_TENANT))
         if found and not before:
             ready()

@@ -21,6 +21,7 @@ def test_the_demonstration_has_cases_at_once(serve: Serve) -> None:
     cases = client.get("/cases").json()["cases"]
     assert len(cases) >= 3
     assert all(case["image_kept"] for case in cases)
+    assert any(case["amount"] for case in cases)
     client.portal.call(fill, core, 30)
     assert len(client.get("/cases").json()["cases"]) == len(cases), "a store with signers is left as it is"
 
