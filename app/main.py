@@ -112,7 +112,8 @@ def load_embedder(settings: Settings) -> Embedder:
         embedder = Embedder.load(settings.weights, settings.device, settings.precision)
         if settings.allowed_terms == "permissive":
             refuse_terms(settings.weights, embedder.card, embedder.calibration)
-        for far in (settings.target_far, settings.review_far):
+        bands = (band.target_far for band in settings.rate_bands)
+        for far in (settings.target_far, settings.review_far, *bands):
             if far is not None:
                 embedder.calibration.threshold(far, 1)
     except (WeightsError, DeviceUnavailable, UnsupportedOperatingPoint) as error:

@@ -10,6 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.domain.amounts import parse_bands
+from app.domain.errors import StartRefused
 from tests.app.keyed import Serve
 
 Draw = Callable[..., bytes]
@@ -84,7 +85,9 @@ def test_a_currency_is_checked_and_a_repetition_has_the_same_amount(serve: Serve
     assert [repeated("5"), repeated("5.00"), repeated("6")] == [200, 200, 409]
 
 
-def test_bands_are_checked_when_the_service_starts() -> None:
+def test_bands_are_checked_when_the_service_starts(serve: Serve) -> None:
+    with pytest.raises(StartRefused, match=r"1e-05 is not supported"):
+        serve(target_far_bands="above:0.00001")
     assert [band.target_far for band in parse_bands(BANDS)] == [0.3, 0.2, 0.05]
     assert parse_bands(" ") == ()
     for wrong in (
