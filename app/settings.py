@@ -171,6 +171,13 @@ class Settings(BaseSettings):
         ge=1,
         description="Maximum number of signatures that wait for the network; further requests get a 503.",
     )
+    inference: str = Field(
+        default="local",
+        pattern=r"^(local|ray://[^\s,/@]+:\d+(,[^\s,/@]+:\d+)*)$",
+        description="Where the network runs: local, in this process; or ray://HOST:PORT, in the Ray Serve deployment "
+        "that `python -m app inference deploy` starts, with the addresses of its HTTP proxies, comma-separated. "
+        "Needs the extra `ray`.",
+    )
     network_threads: int = Field(
         default=0,
         ge=0,
@@ -503,6 +510,13 @@ class Settings(BaseSettings):
     def batch(self, device: Literal["cpu", "cuda"]) -> int:
         """Maximum number of signatures in one batch on this device."""
         return self.batch_size or (32 if device == "cuda" else 8)
+
+    @property
+    def inference_addresses(self) -> tuple[str, ...]:
+        """``HOST:PORT`` of the proxies of the Ray Serve deployment; empty when the network runs in this process."""
+        if self.inference == "local":
+            return ()
+        return tuple(self.inference.removeprefix("ray://").split(","))
 
     @property
     def page_network(self) -> Path:
