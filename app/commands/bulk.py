@@ -161,7 +161,7 @@ def _run(
         from app.commands.bulk_workers import Work, open_workers  # noqa: PLC0415 - imports Ray
 
         work = Work(name, crops, source, job.results.job_id, operator(tenant))
-        with open_workers(ray, ray_workers, settings, work) as workers:
+        async with open_workers(ray, ray_workers, settings, work) as workers:
             await carry_out(job, workers.carry_out, CHUNKS_AT_ONCE * workers.count)
 
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # treat SIGTERM like Ctrl-C

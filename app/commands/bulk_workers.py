@@ -5,27 +5,29 @@ with the fact that the chunk is done, so that a job continues after a kill; a Ra
 killed begins again. The rows of one signer must be enrolled in their order; Ray Data does not keep rows together. And
 the parts must be the rows of the manifest in their order, whatever the number of workers.
 
-The command keeps the manifest and writes the results, as without Ray. A worker that dies is started again by Ray, on
-another node if its own is lost, and the chunk is run again; rows that it had stored are answered from the store.
+The command keeps the manifest and writes the results, as without Ray. When a worker dies, its chunks are run again by
+the others, and a new one is started where the cluster has room. Rows that the dead one had stored are answered from
+the store.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
-from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import ActorDiedError, ActorUnavailableError
 from sqlalchemy.engine import make_url
 
 from app.commands.cluster import join_cluster
 from app.domain.callers import Caller
-from app.domain.errors import StartRefused
+from app.domain.errors import CountersignError, StartRefused
 from app.domain.request_context import begin_request, set_caller
 from app.main import open_core_for_commands
 from app.services.bulk.errors import BulkRefused
@@ -35,11 +37,13 @@ from app.services.bulk.manifests import Row
 from app.services.bulk.operations import Name, Values, operation
 from app.settings import Settings
 
-RESTARTS = 8
-"""How often a worker is started again."""
+ATTEMPTS = 4
+"""How often a chunk is run whose worker dies: it may be the cause."""
 
-RETRIES = 3
-"""How often a chunk is run again whose worker died."""
+START_S = 600.0
+"""Seconds to wait for a worker while there is none."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -71,24 +75,22 @@ class Worker:
     def __init__(self, settings: Settings, work: Work) -> None:
         self._settings, self._work = settings, work
         self._opened = AsyncExitStack()
-        self._opening = asyncio.Lock()
         self._rows: RowRunner | None = None
 
-    async def run(self, rows: list[Row]) -> list[Values]:
-        """Carry out rows. Raises BulkRefused or StartRefused."""
-        set_caller(self._work.caller)
-        begin_request(f"bulk-{self._work.job_id}")
-        async with self._opening:
-            if self._rows is None:
-                self._rows = await self._open()
-        return await self._rows.run(rows, lambda _: None)
-
-    async def _open(self) -> RowRunner:
+    async def open(self) -> None:
+        """Open the store, the model and the images. Raises StartRefused or BulkRefused."""
         work = self._work
         images = self._opened.enter_context(open_images(work.images, self._settings.max_upload_bytes + 1))
         core = await self._opened.enter_async_context(open_core_for_commands(self._settings))
         chosen = operation(work.operation, crops=work.crops)
-        return RowRunner(core, work.caller.tenant_id, chosen, images, work.job_id)
+        self._rows = RowRunner(core, work.caller.tenant_id, chosen, images, work.job_id)
+
+    async def run(self, rows: list[Row]) -> list[Values]:
+        """Carry out rows. Raises BulkRefused."""
+        assert self._rows is not None  # noqa: S101 - opened  # nosec B101
+        set_caller(self._work.caller)
+        begin_request(f"bulk-{self._work.job_id}")
+        return await self._rows.run(rows, lambda _: None)
 
 
 class Workers:
@@ -96,22 +98,24 @@ class Workers:
 
     Parameters
     ----------
-    actors : list of actor handles
+    start : callable
+        Starts an actor.
+    count : int
+        Number of workers.
     in_order : bool
         Whether the rows of one signer are carried out one after the other, by one worker.
     """
 
-    def __init__(self, actors: list[Any], *, in_order: bool) -> None:
-        self._actors, self._in_order = actors, in_order
-        self._busy = [0] * len(actors)
-
-    @property
-    def count(self) -> int:
-        """Number of workers."""
-        return len(self._actors)
+    def __init__(self, start: Callable[[], Any], count: int, *, in_order: bool) -> None:
+        self._start, self.count, self._in_order = start, count, in_order
+        self._changed = asyncio.Condition()
+        self._chunks: dict[Any, int] = {}
+        """Workers that are ready, and the number of chunks that each has."""
+        self._fault: CountersignError | None = None
+        self._starting = {asyncio.create_task(self._add()) for _ in range(count)}
 
     async def carry_out(self, rows: list[Row], finished: Finished) -> list[Values]:
-        """Carry out the rows of a chunk. Raises BulkRefused."""
+        """Carry out the rows of a chunk. Raises BulkRefused, or StartRefused when workers cannot be opened."""
         parts = [rows]
         if self._in_order:  # a chunk at a time, so all workers share it
             signers = together(rows, in_order=True)
@@ -123,27 +127,81 @@ class Workers:
         results = [values for task in started for values in task.result()]
         return sorted(results, key=lambda values: int(values["row"]))
 
+    def close(self) -> None:
+        """Wait for no more workers."""
+        for task in self._starting:
+            task.cancel()
+
     async def _run(self, rows: list[Row], finished: Finished) -> list[Values]:
-        """Let the worker with the least to do carry out rows."""
-        number = self._busy.index(min(self._busy))
-        self._busy[number] += 1
+        """Let the worker with the least to do carry out rows, and another one if it dies."""
+        for attempt in range(1, ATTEMPTS + 1):
+            actor = await self._take()
+            try:
+                results: list[Values] = await actor.run.remote(rows)
+            except (ActorDiedError, ActorUnavailableError) as error:
+                _log.warning("a worker died: %s", error)
+                await self._replace(actor)
+                if attempt == ATTEMPTS:
+                    raise BulkRefused(
+                        f"The job stopped: {ATTEMPTS} workers died with the rows from {rows[0].number} on "
+                        f"({type(error).__name__}). Run the command again to continue."
+                    ) from error
+            else:
+                finished(len(rows))
+                return results
+            finally:
+                await self._release(actor)
+        raise AssertionError("unreachable")
+
+    async def _add(self) -> None:
+        """Start a worker, and make it available when it is ready; the cluster may have no room for a while."""
         try:
-            results: list[Values] = await self._actors[number].run.remote(rows)
-        except (BulkRefused, StartRefused):
-            raise
-        except RayError as error:
-            raise BulkRefused(
-                f"The job stopped: a worker failed again and again ({type(error).__name__}: {error}). Run the "
-                "command again to continue."
-            ) from error
-        finally:
-            self._busy[number] -= 1
-        finished(len(rows))
-        return results
+            actor = self._start()
+            await actor.open.remote()
+        except (ActorDiedError, ActorUnavailableError) as error:
+            self._fault = BulkRefused(f"The job stopped: a worker died while it started ({error}).")
+        except CountersignError as error:
+            self._fault = error
+        async with self._changed:
+            if self._fault is None:
+                self._chunks[actor] = 0
+            self._changed.notify_all()
+
+    async def _take(self) -> Any:
+        """Return the worker with the least to do, when there is one. Raises BulkRefused or StartRefused."""
+        async with self._changed:
+            try:
+                async with asyncio.timeout(START_S):
+                    await self._changed.wait_for(lambda: self._chunks or self._fault)
+            except TimeoutError:
+                raise BulkRefused(
+                    f"The job stopped: the cluster has had no room for a worker for {START_S:g} s. Run the "
+                    "command again to continue."
+                ) from None
+            if self._fault is not None:
+                raise self._fault
+            actor = min(self._chunks, key=lambda ready: self._chunks[ready])
+            self._chunks[actor] += 1
+            return actor
+
+    async def _release(self, actor: Any) -> None:
+        async with self._changed:
+            if actor in self._chunks:
+                self._chunks[actor] -= 1
+
+    async def _replace(self, actor: Any) -> None:
+        """Start another worker instead of one that died; several chunks may notice it."""
+        async with self._changed:
+            if self._chunks.pop(actor, None) is None:
+                return
+        ray.kill(actor)  # if it was only unreachable
+        task = asyncio.create_task(self._add())
+        self._starting.add(task)
+        task.add_done_callback(self._starting.discard)
 
 
-@contextmanager
-def open_workers(address: str, count: int, settings: Settings, work: Work) -> Iterator[Workers]:
+@asynccontextmanager
+async def open_workers(address: str, count: int, settings: Settings, work: Work) -> AsyncIterator[Workers]:
     """Join a Ray cluster and start workers there; they end with this process.
 
     Parameters
@@ -166,15 +224,21 @@ def open_workers(address: str, count: int, settings: Settings, work: Work) -> It
         sqlite = make_url(settings.database_url).get_backend_name() == "sqlite"
         if sqlite and hosts != {socket.gethostname()}:
             raise StartRefused("An SQLite file cannot be shared between machines: use PostgreSQL.")
-        count = count or max(1, int(ray.cluster_resources().get("CPU", 1)))
         alone = settings.model_copy(
             update={
                 "reading_processes": settings.reading_processes or 1,
                 "network_threads": settings.network_threads or 1,
             }
         )
-        actor: Any = ray.remote(num_cpus=1, max_restarts=RESTARTS, max_task_retries=RETRIES)(Worker)
-        chosen = operation(work.operation, crops=work.crops)
-        yield Workers([actor.remote(alone, work) for _ in range(count)], in_order=chosen.in_order)
+        actor: Any = ray.remote(num_cpus=1)(Worker)
+        workers = Workers(
+            lambda: actor.remote(alone, work),
+            count or max(1, int(ray.cluster_resources().get("CPU", 1))),
+            in_order=operation(work.operation, crops=work.crops).in_order,
+        )
+        try:
+            yield workers
+        finally:
+            workers.close()
     finally:
         ray.shutdown()
