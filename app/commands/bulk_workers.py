@@ -22,7 +22,7 @@ from itertools import chain
 from typing import Any
 
 import ray
-from ray.exceptions import ActorDiedError, ActorUnavailableError
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 from sqlalchemy.engine import make_url
 
 from app.commands.cluster import join_cluster
@@ -138,6 +138,8 @@ class Workers:
             actor = await self._take()
             try:
                 results: list[Values] = await actor.run.remote(rows)
+            except RayTaskError as error:
+                raise _cause(error) from None
             except (ActorDiedError, ActorUnavailableError) as error:
                 _log.warning("a worker died: %s", error)
                 await self._replace(actor)
@@ -160,8 +162,8 @@ class Workers:
             await actor.open.remote()
         except (ActorDiedError, ActorUnavailableError) as error:
             self._fault = BulkRefused(f"The job stopped: a worker died while it started ({error}).")
-        except CountersignError as error:
-            self._fault = error
+        except RayTaskError as error:
+            self._fault = _cause(error)
         async with self._changed:
             if self._fault is None:
                 self._chunks[actor] = 0
@@ -198,6 +200,12 @@ class Workers:
         task = asyncio.create_task(self._add())
         self._starting.add(task)
         task.add_done_callback(self._starting.discard)
+
+
+def _cause(error: RayTaskError) -> CountersignError:
+    """Return the error of a worker without the traceback that Ray adds to its text."""
+    cause = error.cause
+    return cause if isinstance(cause, CountersignError) else BulkRefused(f"A worker failed: {error}")
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -58,9 +59,14 @@ def test_rows_are_carried_out_once_although_a_node_and_the_command_are_killed(
     manifest = write_csv(
         tmp_path / "enrol.csv", enrolments() + enrolments(range(1))
     )  # the last are duplicates
-    finish(
-        begin(commands, "enrol", manifest, "-o", tmp_path / "enrolled.parquet", "--images", scans, *cluster)
-    )
+    enrolling = ("enrol", manifest, "-o", tmp_path / "enrolled.parquet", *cluster)
+    process = begin(commands, *enrolling, "--images", tmp_path / "nowhere")
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert "nowhere is neither a folder nor a tar archive" in errors
+    assert "Traceback" not in errors
+    shutil.rmtree(tmp_path / "enrolled.parquet.job")
+    finish(begin(commands, *enrolling, "--images", scans))
     enrolled = results(tmp_path / "enrolled.parquet")
     assert [row["code"] for row in enrolled] == [None] * 6 + ["duplicate-reference"] * 3
     assert len({row["reference_id"] for row in enrolled[:6]}) == 6
