@@ -29,8 +29,8 @@ def deploy(
 ) -> None:
     """Deploy the network with the configured weights, or update the deployment, and wait until it answers.
 
-    Every node needs this package and the weights folder at the same path. WEIGHTS, DEVICE, BATCH_SIZE and QUEUE_SIZE
-    are those of the service's settings.
+    Every node needs this package and the weights folder at the same path. WEIGHTS, DEVICE, PRECISION,
+    BATCH_SIZE and QUEUE_SIZE are those of the service's settings.
     """
     settings = load_settings()
     if max_replicas < min_replicas:
@@ -44,7 +44,7 @@ def deploy(
     batch_size = settings.batch("cuda" if device == "cuda" else "cpu")
     scale = Scale(min_replicas, max_replicas, cpus, gpus, batch_size, settings.queue_size)
     try:
-        deploy(settings.weights, device, scale, host, port)
+        deploy(settings.weights, device, settings.precision, scale, host, port)
     except (RuntimeError, RayError) as error:
         raise StartRefused(f"The deployment has not started: {error}") from error
     typer.echo(f"deployed; set COUNTERSIGN_INFERENCE=ray://HOST:{port}, with the hosts of the nodes")

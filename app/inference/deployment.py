@@ -60,6 +60,7 @@ class Network:
     weights : str
         The weights folder, on every node.
     device : {"auto", "cpu", "cuda"}
+    precision : {"auto", "float32"}
     threads : int
         Threads of the network on the CPU.
     batch_size : int
@@ -67,10 +68,15 @@ class Network:
     """
 
     def __init__(
-        self, weights: str, device: Literal["auto", "cpu", "cuda"], threads: int, batch_size: int
+        self,
+        weights: str,
+        device: Literal["auto", "cpu", "cuda"],
+        precision: Literal["auto", "float32"],
+        threads: int,
+        batch_size: int,
     ) -> None:
         torch.set_num_threads(threads)
-        self._embedder = Embedder.load(Path(weights), device)
+        self._embedder = Embedder.load(Path(weights), device, precision)
         self._embedder.warm_up()
         self._batch_size = batch_size
         # The event loop stays free for health checks.
@@ -122,13 +128,22 @@ class Network:
         )
 
 
-def deploy(weights: Path, device: Literal["auto", "cpu", "cuda"], scale: Scale, host: str, port: int) -> None:
+def deploy(
+    weights: Path,
+    device: Literal["auto", "cpu", "cuda"],
+    precision: Literal["auto", "float32"],
+    scale: Scale,
+    host: str,
+    port: int,
+) -> None:
     """Start the deployment on the Ray cluster that this process is connected to, or update it, and wait for it.
 
     Parameters
     ----------
     weights : Path
         The weights folder, at this path on every node.
+    device, precision
+        As in the settings of the service.
     scale : Scale
     host, port
         Address of the HTTP proxies, one on each node.
@@ -156,7 +171,7 @@ def deploy(weights: Path, device: Literal["auto", "cpu", "cuda"], scale: Scale, 
     )
     threads = max(1, int(scale.cpus))
     serve.run(
-        deployment.bind(str(weights.resolve()), device, threads, scale.batch_size),
+        deployment.bind(str(weights.resolve()), device, precision, threads, scale.batch_size),
         name=NAME,
         route_prefix=ROUTE,
     )
