@@ -24,7 +24,7 @@ $(VENV)/serving: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/complete: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,tracing,index,bulk,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,tracing,index,bulk,remote,dev]'
 	@touch $@ $(VENV)/serving
 
 $(VENV)/cluster: $(VENV)/complete

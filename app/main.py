@@ -268,7 +268,7 @@ async def _open_inference(settings: Settings, embedder: Embedder, metrics: Metri
         return queue
     if importlib.util.find_spec("httpx") is None:
         raise StartRefused(
-            "COUNTERSIGN_INFERENCE=ray://… needs the extra `ray`: pip install 'countersign[ray]'."
+            "COUNTERSIGN_INFERENCE=ray://… needs the extra `remote`: pip install 'countersign[remote]'."
         )
     from app.inference.remote import RemoteInference  # noqa: PLC0415 - an extra
 

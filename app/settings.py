@@ -181,7 +181,7 @@ class Settings(BaseSettings):
         pattern=r"^(local|ray://[^\s,/@]+:\d+(,[^\s,/@]+:\d+)*)$",
         description="Where the network runs: local, in this process; or ray://HOST:PORT, in the Ray Serve deployment "
         "that `python -m app inference deploy` starts, with the addresses of its HTTP proxies, comma-separated. "
-        "Needs the extra `ray`.",
+        "Needs the extra `remote`.",
     )
     network_threads: int = Field(
         default=0,

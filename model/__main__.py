@@ -97,6 +97,8 @@ def tune(
 ) -> None:
     """Tune optimiser, learning rate, margins and augmentation with Optuna. An existing study is continued."""
     require_training_packages()
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise DataError("A study runs in one process: start it without torchrun.")
     from model.training.recipes import read_recipe  # noqa: PLC0415
     from model.training.tuning import search  # noqa: PLC0415
 

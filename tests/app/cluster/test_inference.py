@@ -16,8 +16,10 @@ import numpy as np
 import pytest
 
 from app.domain.errors import StartRefused
+from app.inference.interface import Inference
 from app.main import create_app
 from app.settings import Settings
+from model.networks.embedder import Embedder
 from tests.app.cluster.conftest import TwoNodes
 from tests.app.http.test_load import enrol_async, running, verify_async
 from tests.app.keyed import Commands
@@ -26,11 +28,16 @@ from tests.service import free_port
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 Draw = Callable[..., bytes]
+Answers = list[httpx.Response]
 REQUESTS = 60
+INTERVAL_S = 0.1
 
 
-def deploy(commands: Commands, nodes: TwoNodes, port: int) -> None:
-    words = ["--ray", nodes.address, "--port", str(port), "--min-replicas", "2", "--max-replicas", "2"]
+@pytest.fixture
+def remote(two_nodes: TwoNodes, commands: Commands, settings: Settings) -> Settings:
+    """Settings of a service whose network is in a deployment, which a command has made."""
+    port = free_port()
+    words = ["--ray", two_nodes.address, "--port", str(port), "--min-replicas", "2", "--max-replicas", "2"]
     completed = subprocess.run(
         [sys.executable, "-m", "app", "inference", "deploy", *words],
         env=os.environ | commands.environment,
@@ -41,78 +48,94 @@ def deploy(commands: Commands, nodes: TwoNodes, port: int) -> None:
     )
     assert completed.returncode == 0, completed.stderr
     assert f"ray://HOST:{port}" in completed.stdout
+    changes = {"inference": f"ray://127.0.0.1:{port}", "deadline_s": 30.0, "queue_size": 2000}
+    return settings.model_copy(update=changes)
+
+
+async def verified_locally(settings: Settings, draw: Draw) -> dict[str, Any]:
+    """Enrol a signer, and verify a signature without the deployment."""
+    async with running(settings) as (_, client):
+        for n in range(3):
+            await enrol_async(client, draw(1, n))
+        answer: dict[str, Any] = (await verify_async(client, draw(1, 4))).json()
+        return answer
+
+
+async def start_with(settings: Settings) -> None:
+    app = create_app(settings)
+    async with app.router.lifespan_context(app):
+        raise AssertionError("it has started")
+
+
+async def while_a_node_dies(
+    queue: Inference, embedder: Embedder, client: httpx.AsyncClient, signature: bytes, nodes: TwoNodes
+) -> Answers:
+    """Kill a node while verifications are asked for, and other requests keep both replicas busy."""
+    shape = (200, embedder.canvas.height, embedder.canvas.width)
+    canvases = np.random.default_rng(0).integers(0, 2, shape).astype(np.uint8) * 255
+    expected = embedder.embed(canvases)
+    finished = asyncio.Event()
+
+    async def keep_busy() -> int:
+        count = 0
+        while not finished.is_set():
+            assert np.allclose(await queue.embed(list(canvases)), expected, atol=1e-5)
+            count += 1
+        return count
+
+    async def one(n: int) -> httpx.Response:
+        await asyncio.sleep(INTERVAL_S * n)
+        return await verify_async(client, signature)
+
+    busy = [asyncio.create_task(keep_busy()) for _ in range(4)]
+    pending = [asyncio.create_task(one(n)) for n in range(REQUESTS)]
+    await asyncio.sleep(INTERVAL_S * REQUESTS / 3)
+    await asyncio.to_thread(nodes.kill_one)
+    answers = list(await asyncio.gather(*pending))
+    finished.set()
+    assert min(await asyncio.gather(*busy)) > 0
+    return answers
+
+
+async def verified_at_last(client: httpx.AsyncClient, signature: bytes) -> httpx.Response:
+    end = time.monotonic() + 60
+    while (answer := await verify_async(client, signature)).status_code != 200:
+        assert time.monotonic() < end, answer.text
+    return answer
 
 
 def test_no_acknowledged_request_is_lost_with_a_node(
-    two_nodes: TwoNodes,
-    commands: Commands,
+    remote: Settings,
     settings: Settings,
-    other_model_folder: Path,
+    two_nodes: TwoNodes,
     draw: Draw,
     sql: Sql,
+    caplog: pytest.LogCaptureFixture,
+    other_model_folder: Path,
 ) -> None:
-    port = free_port()
-    deploy(commands, two_nodes, port)
-    remote = settings.model_copy(update={"inference": f"ray://127.0.0.1:{port}", "deadline_s": 30.0})
-    signature = draw(1, 4)
-
-    async def refused() -> None:
-        app = create_app(remote.model_copy(update={"weights": other_model_folder, "deadline_s": 1.0}))
-        async with app.router.lifespan_context(app):
-            raise AssertionError("it started with other weights")
-
     with pytest.raises(StartRefused, match="deploy the same weights"):
-        asyncio.run(refused())
+        asyncio.run(start_with(remote.model_copy(update={"weights": other_model_folder, "deadline_s": 1.0})))
+    expected = asyncio.run(verified_locally(settings, draw))
+    stored_before = {row[0] for row in sql("SELECT verification_id FROM verifications")}
 
-    async def local() -> dict[str, Any]:
-        async with running(settings) as (_, client):
-            for n in range(3):
-                await enrol_async(client, draw(1, n))
-            answer: dict[str, Any] = (await verify_async(client, signature)).json()
-            return answer
-
-    async def in_cluster() -> tuple[dict[str, Any], list[httpx.Response], httpx.Response]:
+    async def scenario() -> tuple[httpx.Response, Answers]:
         async with running(remote) as (app, client):
             core = app.state.core
-            canvas = core.embedder.canvas
-            rng = np.random.default_rng(0)
-            canvases = rng.integers(0, 2, (25, canvas.height, canvas.width)).astype(np.uint8) * 255
-            embeddings = await core.queue.embed(list(canvases))
-            assert np.allclose(embeddings, core.embedder.embed(canvases), atol=1e-5)
-            core.embedder.embed = None  # the network of this process is not used
-            answer = (await verify_async(client, signature)).json()
             assert (await client.get("/readyz")).status_code == 200
+            first = await verify_async(client, draw(1, 4))
+            answers = await while_a_node_dies(core.queue, core.embedder, client, draw(1, 4), two_nodes)
+            return first, [*answers, await verified_at_last(client, draw(1, 4))]
 
-            async def one(n: int) -> httpx.Response:
-                await asyncio.sleep(0.1 * n)
-                return await verify_async(client, signature)
-
-            pending = [asyncio.create_task(one(n)) for n in range(REQUESTS)]
-            await asyncio.sleep(0.1 * REQUESTS / 3)
-            before = sum(task.done() for task in pending)
-            await asyncio.to_thread(two_nodes.kill_one)
-            assert before < REQUESTS
-            answers = list(await asyncio.gather(*pending))
-            begin = time.monotonic()
-            while True:
-                last = await verify_async(client, signature)
-                if last.status_code == 200 or time.monotonic() - begin > 60:
-                    return answer, answers, last
-
-    expected = asyncio.run(local())
-    stored_before = int(sql("SELECT count(*) FROM verifications")[0][0])
-    answer, answers, last = asyncio.run(in_cluster())
+    first, answers = asyncio.run(scenario())
     for name in ("decision", "threshold", "model_version"):
-        assert answer[name] == expected[name]
-    assert answer["distance"] == pytest.approx(expected["distance"], abs=1e-4)
-    statuses = [response.status_code for response in answers]
+        assert first.json()[name] == expected[name]
+    assert first.json()["distance"] == pytest.approx(expected["distance"], abs=1e-4)
+    assert "signatures are sent to the network again" in caplog.text
+    statuses = [answer.status_code for answer in answers]
     assert set(statuses) <= {200, 503}
-    assert statuses.count(200) > REQUESTS / 2, "requests are sent again to the replica that is left"
-    assert last.status_code == 200
+    assert statuses.count(200) > REQUESTS / 2, "the replica that is left answers"
     # Everything that was acknowledged is stored, and nothing else.
-    acknowledged = {
-        response.json()["verification_id"] for response in (*answers, last) if response.status_code == 200
-    }
-    stored = {row[0] for row in sql("SELECT verification_id FROM verifications")}
-    assert acknowledged | {answer["verification_id"]} <= stored
-    assert len(stored) - stored_before == len(acknowledged) + 1
+    acknowledged = [answer.json()["verification_id"] for answer in (first, *answers) if answer.is_success]
+    stored = {row[0] for row in sql("SELECT verification_id FROM verifications")} - stored_before
+    assert stored == set(acknowledged)
+    assert len(stored) == len(acknowledged)

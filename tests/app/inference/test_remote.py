@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from app.inference.interface import Batch
 from app.inference.remote import RemoteInference
 from app.inference.wire import MODEL, NETWORK_S, ROUTE
 from app.settings import Settings
+from model.networks.weights import load_card
+from tests.app.keyed import Commands
 from tests.service import free_port
 
 VERSION = "tiny@0123456789ab"
@@ -176,6 +179,20 @@ def test_signatures_beyond_the_capacity_are_refused_and_closing_waits_for_the_ot
         assert not remote.alive
 
     asyncio.run(scenario())
+
+
+def test_doctor_asks_the_deployment(commands: Commands, deployment: Deployment, model_folder: Path) -> None:
+    address = {"COUNTERSIGN_INFERENCE": f"ray://{deployment.address}"}
+    printed = commands.run("doctor", **address).output
+    assert (
+        f"FAULT inference: COUNTERSIGN_INFERENCE: The inference deployment has the model {VERSION}" in printed
+    )
+    assert "fix: python -m app inference deploy" in printed
+    deployment.version = load_card(model_folder).version
+    assert (
+        f"ok    inference: the deployment has {deployment.version}"
+        in commands.run("doctor", **address).output
+    )
 
 
 @pytest.mark.parametrize(
