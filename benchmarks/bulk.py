@@ -14,12 +14,13 @@ import argparse
 import csv
 import io
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
@@ -128,6 +129,7 @@ def main() -> None:
     )
     parser.add_argument("--weights", type=Path, default=RELEASED_WEIGHTS)
     parser.add_argument("--rows", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--ray", action="store_true", help="also in a Ray cluster")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -147,25 +149,30 @@ def main() -> None:
             few_s, all_s = (run_bulk("verify", rows, folder, args.weights, *more) for rows in (few, whole))
             return few_s, (all_s - few_s) / (args.rows - 1)
 
-        measured = [("local", *measure())]
-        if args.ray:
-            with ray_cluster(max(WORKERS)) as address:
+        with ExitStack() as opened:
+            ways: dict[str, tuple[str, ...]] = {"local": ()}
+            if args.ray:
+                address = opened.enter_context(ray_cluster(max(WORKERS)))
                 for workers in WORKERS:
                     name = f"Ray, {workers} worker{'s' if workers > 1 else ''}"
-                    options = ("--ray", address, "--ray-workers", str(workers))
-                    measured.append((name, *measure(*options)))
+                    ways[name] = ("--ray", address, "--ray-workers", str(workers))
+            # One after the other in each round, so that other work on the machine affects all of them.
+            rounds = [{name: measure(*more) for name, more in ways.items()} for _ in range(args.rounds)]
+    measured = {
+        name: tuple(statistics.median(one[name][part] for one in rounds) for part in (0, 1)) for name in ways
+    }
     print(
-        f"`python -m benchmarks.bulk --rows {args.rows}{' --ray' if args.ray else ''}`, {usable_cores()} cores, "
-        f"SQLite, {args.weights.name}\n"
+        f"`python -m benchmarks.bulk --rows {args.rows} --rounds {args.rounds}{' --ray' if args.ray else ''}`, "
+        f"{usable_cores()} cores, SQLite, {args.weights.name}; medians\n"
     )
     print(
         "| | start, s | for each row, ms | rows per minute | ratio to the bare computation | ratio to local |"
     )
     print("|---|---:|---:|---:|---:|---:|")
-    for name, start_s, row_s in measured:
+    for name, (start_s, row_s) in measured.items():
         print(
             f"| {name} | {start_s:.1f} | {1e3 * row_s:.1f} | {60 / row_s:.0f} | {row_s / bare_s:.2f} "
-            f"| {row_s / measured[0][2]:.2f} |"
+            f"| {row_s / measured['local'][1]:.2f} |"
         )
     print(f"\nThe bare computation takes {1e3 * bare_s:.1f} ms for each row, on one thread.")
 

@@ -204,9 +204,8 @@ class SumOfAll(Function):
 class SynchronisedBatchNorm(_BatchNorm):
     """Batch normalisation with the statistics of the rows of all processes, on any device.
 
-    It computes in float64. Torch's kernel for the channels-last format on the CPU sums in float32; the gradients of a
-    small network then deviate by some percent, and the result would depend on how rows are shared. Processes may have
-    different numbers of rows.
+    It computes in float64. Torch's kernel for the channels-last format on the CPU sums in float32, and its rounding
+    errors would depend on how rows are shared. Processes may have different numbers of rows.
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
