@@ -40,7 +40,7 @@ def remote(two_nodes: TwoNodes, commands: Commands, settings: Settings) -> Setti
     words = ["--ray", two_nodes.address, "--port", str(port), "--min-replicas", "2", "--max-replicas", "2"]
     completed = subprocess.run(
         [sys.executable, "-m", "app", "inference", "deploy", *words],
-        env=os.environ | commands.environment,
+        env=os.environ | commands.environment | {"COUNTERSIGN_PRECISION": "float32"},
         capture_output=True,
         text=True,
         check=False,
@@ -48,7 +48,13 @@ def remote(two_nodes: TwoNodes, commands: Commands, settings: Settings) -> Setti
     )
     assert completed.returncode == 0, completed.stderr
     assert f"ray://HOST:{port}" in completed.stdout
-    changes = {"inference": f"ray://127.0.0.1:{port}", "deadline_s": 30.0, "queue_size": 2000}
+    # With 8-bit integers, an embedding depends a little on the batch that it was computed in.
+    changes = {
+        "precision": "float32",
+        "inference": f"ray://127.0.0.1:{port}",
+        "deadline_s": 30.0,
+        "queue_size": 2000,
+    }
     return settings.model_copy(update=changes)
 
 
@@ -79,7 +85,8 @@ async def while_a_node_dies(
     async def keep_busy() -> int:
         count = 0
         while not finished.is_set():
-            assert np.allclose(await queue.embed(list(canvases)), expected, atol=1e-5)
+            # Embeddings are rounded to half precision, in which neighbours differ by 6e-5.
+            assert np.allclose(await queue.embed(list(canvases)), expected, atol=3e-4)
             count += 1
         return count
 
@@ -115,7 +122,7 @@ def test_no_acknowledged_request_is_lost_with_a_node(
 ) -> None:
     with pytest.raises(StartRefused, match="deploy the same weights"):
         asyncio.run(start_with(remote.model_copy(update={"weights": other_model_folder, "deadline_s": 1.0})))
-    expected = asyncio.run(verified_locally(settings, draw))
+    expected = asyncio.run(verified_locally(settings.model_copy(update={"precision": "float32"}), draw))
     stored_before = {row[0] for row in sql("SELECT verification_id FROM verifications")}
 
     async def scenario() -> tuple[httpx.Response, Answers]:
