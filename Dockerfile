@@ -22,13 +22,13 @@ FROM packages-cpu AS build-cpu
 COPY pyproject.toml README.md LICENSE /build/
 COPY app /build/app
 COPY model /build/model
-RUN pip install -c /build/constraints.txt "/build[index]"
+RUN pip install -c /build/constraints.txt "/build[index,remote]"
 
 FROM packages-cuda AS build-cuda
 COPY pyproject.toml README.md LICENSE /build/
 COPY app /build/app
 COPY model /build/model
-RUN pip install -c /build/constraints.txt "/build[index]"
+RUN pip install -c /build/constraints.txt "/build[index,remote]"
 
 FROM python:3.11-slim AS runtime
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PATH=/opt/countersign/bin:$PATH \

@@ -9,7 +9,7 @@ PORT ?= 8000
 WEIGHTS ?= weights/countersign-6
 TEST_WORKERS ?= $(shell n=$$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN); echo $$((n > 4 ? 4 : n)))
 
-.PHONY: help setup serve demo test fuzz lint audit docs lock clean benchmark-accuracy benchmark-serving benchmark-load \
+.PHONY: help setup serve demo test test-cluster fuzz lint audit docs lock clean benchmark-accuracy benchmark-serving benchmark-load \
 	benchmark-identify benchmark-bulk benchmark-robustness benchmark-documents
 
 help: ## list the targets
@@ -24,8 +24,12 @@ $(VENV)/serving: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/complete: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,tracing,index,bulk,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,tracing,index,bulk,remote,dev]'
 	@touch $@ $(VENV)/serving
+
+$(VENV)/cluster: $(VENV)/complete
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray]'
+	@touch $@
 
 setup: $(VENV)/complete ## install everything into .venv
 
@@ -36,8 +40,11 @@ demo: $(VENV)/serving ## serve the review desk with cases that the synthetic wri
 	$(BIN)/python -m app demo --host $(HOST) --port $(PORT)
 
 test: $(VENV)/complete ## run the tests, on up to 4 cores (TEST_WORKERS=n for another number)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup -m "not alone"
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m alone
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup -m "not alone and not cluster"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "alone and not cluster"
+
+test-cluster: $(VENV)/cluster ## run the tests in a Ray cluster of two nodes on this machine (a few minutes)
+	CI=$${CI:-1} OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m cluster
 
 fuzz: $(VENV)/complete ## send 20,000 broken requests (FUZZ_SEED=n for others)
 	OMP_NUM_THREADS=1 FUZZ_CASES=20000 FUZZ_SECONDS=3600 $(BIN)/python -m pytest tests/app/test_fuzz.py -s --timeout 3600
@@ -52,7 +59,7 @@ lint: $(VENV)/complete ## ruff, mypy, bandit and import-linter
 audit: $(VENV)/complete ## known vulnerabilities of the pinned packages; says so and goes on where it cannot ask
 	$(BIN)/python .ci/audit
 
-lock: $(VENV)/complete ## pin what is installed now
+lock: $(VENV)/cluster ## pin what is installed now
 	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/^(torch==[0-9.]+)\+.*/\1/' > constraints.txt
 
 docs: $(VENV)/complete ## build the documentation as a site in site/; broken links are errors

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -50,6 +51,7 @@ from app.http.paths import PathMiddleware
 from app.http.rate_limits import Limits
 from app.http.sessions import DESK, Sessions
 from app.inference.batching import InferenceQueue
+from app.inference.interface import Inference
 from app.observability.metrics import Metrics
 from app.observability.tracing import TracingMiddleware, open_traces
 from app.services.api_keys import ApiKeyCache
@@ -242,8 +244,7 @@ async def _assemble(
         open_snapshots(settings, store, embedder.version),
     )
     opened.callback(gallery.close)
-    queue = InferenceQueue(embedder, settings.batch(embedder.device), settings.queue_size, metrics.batch)
-    queue.start()
+    queue = await _open_inference(settings, embedder, metrics)
     opened.push_async_callback(queue.close)
     return Core(
         settings,
@@ -257,6 +258,30 @@ async def _assemble(
         LiveRates(store, metrics, embedder.version, settings.outcome_days),
         trail,
     )
+
+
+async def _open_inference(settings: Settings, embedder: Embedder, metrics: Metrics) -> Inference:
+    """Start the network's worker in this process, or connect to the deployment. Raises StartRefused."""
+    if not settings.inference_addresses:
+        queue = InferenceQueue(embedder, settings.batch(embedder.device), settings.queue_size, metrics.batch)
+        queue.start()
+        return queue
+    if importlib.util.find_spec("httpx") is None:
+        raise StartRefused(
+            "COUNTERSIGN_INFERENCE=ray://… needs the extra `remote`: pip install 'countersign[remote]'."
+        )
+    from app.inference.remote import RemoteInference  # noqa: PLC0415 - an extra
+
+    remote = RemoteInference(
+        settings.inference_addresses,
+        embedder.version,
+        embedder.dimension,
+        settings.queue_size,
+        settings.deadline_s,
+        metrics.batch,
+    )
+    await remote.connect()
+    return remote
 
 
 def _add_middleware(

@@ -178,6 +178,13 @@ class Settings(BaseSettings):
         ge=1,
         description="Maximum number of signatures that wait for the network; further requests get a 503.",
     )
+    inference: str = Field(
+        default="local",
+        pattern=r"^(local|ray://[^\s,/@]+:\d+(,[^\s,/@]+:\d+)*)$",
+        description="Where the network runs: local, in this process; or ray://HOST:PORT, in the Ray Serve deployment "
+        "that `python -m app inference deploy` starts, with the addresses of its HTTP proxies, comma-separated. "
+        "Needs the extra `remote`.",
+    )
     network_threads: int = Field(
         default=0,
         ge=0,
@@ -534,6 +541,13 @@ class Settings(BaseSettings):
     def rate_bands(self) -> tuple[RateBand, ...]:
         """`target_far_bands` as records."""
         return parse_bands(self.target_far_bands)
+
+    @property
+    def inference_addresses(self) -> tuple[str, ...]:
+        """``HOST:PORT`` of the proxies of the Ray Serve deployment; empty when the network runs in this process."""
+        if self.inference == "local":
+            return ()
+        return tuple(self.inference.removeprefix("ray://").split(","))
 
     @property
     def page_network(self) -> Path:

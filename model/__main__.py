@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -48,7 +49,10 @@ def train(
         typer.Option(min=0, help="Maximum training time in minutes; a cosine schedule ends with it."),
     ] = None,
 ) -> None:
-    """Train a recipe and write OUT/weights. --resume continues an interrupted run from its last checkpoint."""
+    """Train a recipe and write OUT/weights. --resume continues an interrupted run from its last checkpoint.
+
+    `torchrun --nproc-per-node=N -m model train RECIPE` trains on N devices, with the result of one.
+    """
     require_training_packages()
     from model.training.recipes import read_recipe  # noqa: PLC0415
     from model.training.train import train as run  # noqa: PLC0415
@@ -56,6 +60,8 @@ def train(
     parsed, text = read_recipe(recipe)
     folder = out or Path("runs") / parsed.name
     card = run(parsed, text, folder, data=data, masters=masters, resume=resume, max_minutes=max_minutes)
+    if os.environ.get("RANK", "0") != "0":
+        return  # torchrun started several processes; the first one speaks
     typer.echo(f"{folder / 'weights'}: {card.version}, {card.parameters:,} parameters, terms: {card.terms}")
 
 
@@ -91,6 +97,8 @@ def tune(
 ) -> None:
     """Tune optimiser, learning rate, margins and augmentation with Optuna. An existing study is continued."""
     require_training_packages()
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise DataError("A study runs in one process: start it without torchrun.")
     from model.training.recipes import read_recipe  # noqa: PLC0415
     from model.training.tuning import search  # noqa: PLC0415
 

@@ -6,6 +6,7 @@ import asyncio
 import importlib.util
 import signal
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -51,6 +52,18 @@ PartRows = Annotated[
     ),
 ]
 DEFAULT_PART_ROWS = 200
+RayAddress = Annotated[
+    str,
+    typer.Option(
+        "--ray",
+        help="Run on the nodes of this Ray cluster: auto on one of them, HOST:PORT, or ray://HOST:PORT. The store, "
+        "the weights and the images must be reachable from all nodes. Needs the extra `ray`.",
+    ),
+]
+RayWorkers = Annotated[
+    int,
+    typer.Option("--ray-workers", min=0, help="Processes in the Ray cluster; 0: one for each of its CPUs."),
+]
 
 
 @cli.command()
@@ -60,12 +73,14 @@ def verify(
     images: ImagesUrl = "",
     tenant: Tenant = DEFAULT_TENANT,
     part_rows: PartRows = DEFAULT_PART_ROWS,
+    ray: RayAddress = "",
+    ray_workers: RayWorkers = 0,
 ) -> None:
     """Verify each image against the signer of its row; verifications are stored as by the service.
 
     The command can be interrupted or killed at any time and run again: it continues, and no row is carried out twice.
     """
-    _run("verify", manifest, output, images, tenant, part_rows)
+    _run("verify", manifest, output, images, tenant, part_rows, ray, ray_workers)
 
 
 @cli.command()
@@ -75,9 +90,11 @@ def enrol(
     images: ImagesUrl = "",
     tenant: Tenant = DEFAULT_TENANT,
     part_rows: PartRows = DEFAULT_PART_ROWS,
+    ray: RayAddress = "",
+    ray_workers: RayWorkers = 0,
 ) -> None:
     """Enrol each image as a reference of the signer of its row. It can be interrupted and run again like `verify`."""
-    _run("enrol", manifest, output, images, tenant, part_rows)
+    _run("enrol", manifest, output, images, tenant, part_rows, ray, ray_workers)
 
 
 @cli.command()
@@ -87,21 +104,32 @@ def extract(
     images: ImagesUrl = "",
     tenant: Tenant = DEFAULT_TENANT,
     part_rows: PartRows = DEFAULT_PART_ROWS,
+    ray: RayAddress = "",
+    ray_workers: RayWorkers = 0,
     crops: Annotated[bool, typer.Option("--crops", help="Also return each signature as an image.")] = False,
 ) -> None:
     """Find the signatures on each page. It can be interrupted and run again like `verify`."""
-    _run("extract", manifest, output, images, tenant, part_rows, crops=crops)
+    _run("extract", manifest, output, images, tenant, part_rows, ray, ray_workers, crops=crops)
 
 
 def _run(
-    name: Name, manifest: Path, output: Path, images: str, tenant: str, part_rows: int, *, crops: bool = False
+    name: Name,
+    manifest: Path,
+    output: Path,
+    images: str,
+    tenant: str,
+    part_rows: int,
+    ray: str,
+    ray_workers: int,
+    *,
+    crops: bool = False,
 ) -> None:
     settings = load_settings()
     if importlib.util.find_spec("pyarrow") is None:
         raise StartRefused("Bulk jobs need the extra `bulk`: pip install 'countersign[bulk]'.")
     from app.main import open_core_for_commands  # noqa: PLC0415 - imports torch
-    from app.services.bulk.images import open_images  # noqa: PLC0415 - an extra
-    from app.services.bulk.job import Job  # noqa: PLC0415
+    from app.services.bulk.images import Images, open_images  # noqa: PLC0415 - an extra
+    from app.services.bulk.job import CHUNKS_AT_ONCE, CarryOut, Job, RowRunner  # noqa: PLC0415
     from app.services.bulk.manifests import Manifest  # noqa: PLC0415
     from app.services.bulk.operations import operation  # noqa: PLC0415
     from app.services.bulk.results import Results  # noqa: PLC0415
@@ -118,21 +146,33 @@ def _run(
         "part_rows": part_rows,
     }
 
-    async def carry_out(job: Job) -> None:
+    async def carry_out(job: Job, carry: CarryOut, chunks_at_once: int) -> None:
+        with typer.progressbar(length=len(table), label=f"{name:<8}", file=sys.stderr) as bar:
+            await job.run(carry, 1 if chosen.in_order else chunks_at_once, bar.update)
+
+    async def in_this_process(job: Job, opened: Images) -> None:
         set_caller(operator(tenant))
         begin_request(f"bulk-{job.results.job_id}")
         async with open_core_for_commands(settings) as core:
-            with typer.progressbar(length=len(table), label=f"{name:<8}", file=sys.stderr) as bar:
-                await job.run(core, bar.update)
+            rows = RowRunner(core, tenant, chosen, opened, job.results.job_id)
+            await carry_out(job, rows.run, CHUNKS_AT_ONCE)
+
+    async def in_cluster(job: Job) -> None:
+        from app.commands.bulk_workers import Work, open_workers  # noqa: PLC0415 - imports Ray
+
+        work = Work(name, crops, source, job.results.job_id, operator(tenant))
+        async with open_workers(ray, ray_workers, settings, work) as workers:
+            await carry_out(job, workers.carry_out, CHUNKS_AT_ONCE * workers.count)
 
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # treat SIGTERM like Ctrl-C
     with (
         # One byte more than the limit, so that the decoders see that an image is too large.
-        open_images(source, settings.max_upload_bytes + 1) as opened,
+        nullcontext() if ray else open_images(source, settings.max_upload_bytes + 1) as opened,
         Results(output, description, chosen.schema) as results,
     ):
+        job = Job(table, results, part_rows)
         try:
-            asyncio.run(carry_out(Job(tenant, chosen, table, opened, results, part_rows)))
+            asyncio.run(in_cluster(job) if opened is None else in_this_process(job, opened))
         except KeyboardInterrupt:
             typer.echo("interrupted; run the command again to continue", err=True)
             raise typer.Exit(130) from None

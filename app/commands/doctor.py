@@ -1,11 +1,14 @@
 """``python -m app doctor``: checks an installation. Each fault is printed with the command that fixes it.
 
 It changes nothing: no file is created and no table is migrated. Checks are in the order of their dependencies, slow
-ones last: settings, secrets, weights and calibration, store and schema, stored values, audit log.
+ones last: settings, secrets, weights and calibration, the deployment of the network, store and schema, stored values,
+audit log.
 """
 
 from __future__ import annotations
 
+import asyncio
+import importlib.util
 import json
 import stat
 import sys
@@ -75,6 +78,8 @@ def examine() -> Iterator[Finding]:
     for finding, loaded in _check_model(settings):
         card = loaded or card
         yield finding
+    if settings.inference_addresses and card is not None:
+        yield _check_inference(settings, card)
     try:
         store = open_store_read_only(settings)
     except CountersignError as error:
@@ -150,6 +155,26 @@ def _check_model(settings: Settings) -> Iterator[tuple[Finding, Card | None]]:
         return
     fitted = calibration.fitted_on
     yield Finding("calibration", f"{calibration.identifier}, fitted on {fitted.writers} writers"), card
+
+
+def _check_inference(settings: Settings, card: Card) -> Finding:
+    """Ask the deployment of the network for its weights."""
+    if importlib.util.find_spec("httpx") is None:
+        return Finding(
+            "inference", "the extra `remote` is not installed", "pip install 'countersign[remote]'"
+        )
+    from app.inference.remote import RemoteInference  # noqa: PLC0415 - an extra
+
+    async def connect() -> None:
+        remote = RemoteInference(settings.inference_addresses, card.version, card.dimension, 1, 0.0)
+        await remote.connect()
+        await remote.close()
+
+    try:
+        asyncio.run(connect())
+    except CountersignError as error:
+        return Finding("inference", str(error), "python -m app inference deploy")
+    return Finding("inference", f"the deployment has {card.version}")
 
 
 def _check_stored_values(store: Store, card: Card | None) -> Iterator[Finding]:

@@ -60,7 +60,7 @@
     └── Unavailable                temporary; retry later
         ├── Busy                   too many requests are in flight or queued
         ├── DeadlinePassed         the response was not ready in time
-        ├── NotReady               the service is starting or shutting down
+        ├── NotReady               the service is starting or shutting down, or cannot reach its network
         ├── StoreUnavailable       the database cannot be reached or written
         └── DataKeyMissing         the key of a stored image or template is not configured
 
@@ -469,7 +469,7 @@ class ErasureNotLogged(CountersignError):
 
 
 class NotReady(Unavailable):
-    """The service is starting or shutting down."""
+    """The service is starting or shutting down, or cannot reach the deployment of the network."""
 
     code = "not-ready"
     retry_after_s = 2

@@ -115,7 +115,7 @@ PROBLEMS: dict[str, ProblemKind] = {
     "stored-data-damaged": ProblemKind(500, "Stored data cannot be decrypted"),
     "busy": ProblemKind(503, "The service is at capacity"),
     "deadline-passed": ProblemKind(503, "The response was not ready in time"),
-    "not-ready": ProblemKind(503, "The service is starting or shutting down"),
+    "not-ready": ProblemKind(503, "The service is starting or shutting down, or cannot reach its network"),
     "store-unavailable": ProblemKind(503, "The store cannot be reached or written"),
     "data-key-missing": ProblemKind(503, "The encryption key of stored data is not configured"),
     "unavailable": ProblemKind(503, "The service is temporarily unavailable"),

@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.errors import Busy, NotReady
+from app.inference.interface import Batch, Canvas
 
-Canvas = NDArray[np.uint8]
 Embedding = NDArray[np.float32]
 
 _log = logging.getLogger(__name__)
@@ -38,14 +38,6 @@ class SupportsEmbed(Protocol):
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Durations of one batch: how long each signature was queued, and how long the network took."""
-
-    waited_s: tuple[float, ...]
-    network_s: float
-
-
-@dataclass(frozen=True)
 class _Job:
     """A queued signature."""
 
@@ -55,7 +47,7 @@ class _Job:
 
 
 class InferenceQueue:
-    """Signatures queued for the network.
+    """Signatures queued for the network of this process; an :class:`~app.inference.interface.Inference`.
 
     Parameters
     ----------
@@ -104,6 +96,11 @@ class InferenceQueue:
     def start(self) -> None:
         """Start the worker on the running event loop."""
         self._worker = asyncio.create_task(self._work(), name="inference")
+
+    async def check(self) -> None:
+        """Raise NotReady when the worker has ended."""
+        if not self.alive:
+            raise NotReady("The inference worker has ended; restart the service.")
 
     async def close(self) -> None:
         """Refuse new signatures, embed the queued ones, then stop the worker."""

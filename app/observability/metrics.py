@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from app.inference.batching import Batch
+from app.inference.interface import Batch
 from app.observability.drift import RankWindow
 from app.observability.tracing import span, spans_before_now
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from app.decoding.formats import UploadLimits
 from app.decoding.pool import DecoderPool
-from app.inference.batching import InferenceQueue
+from app.inference.interface import Inference
 from app.observability.metrics import Metrics
 from app.services.audit.trail import Trail
 from app.services.gallery import Gallery
@@ -22,7 +22,7 @@ class Core:
 
     settings: Settings
     embedder: Embedder
-    queue: InferenceQueue
+    queue: Inference
     store: Store
     gallery: Gallery
     readers: DecoderPool

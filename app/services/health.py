@@ -27,6 +27,7 @@ async def check_ready(core: Core, *, closing: bool) -> None:
     if closing:
         raise NotReady("The service is shutting down; send requests to another replica.")
     check_live(core)
+    await core.queue.check()
     try:
         async with asyncio.timeout(STORE_TIMEOUT_S):
             faults = await health.faults(core.store)

@@ -36,7 +36,8 @@ def save_checkpoint(folder: Path, recipe_text: str, state: dict[str, Any]) -> No
     temporary = path.with_name(path.name + ".part")
     full = {**state, "recipe": _digest(recipe_text), "torch_rng": torch.get_rng_state()}
     if torch.cuda.is_available():
-        full["cuda_rng"] = torch.cuda.get_rng_state_all()
+        # That of the device in use: with several processes, those of the other devices are in the same state.
+        full["cuda_rng"] = [torch.cuda.get_rng_state()]
     with temporary.open("wb") as out:
         torch.save(full, out)
         out.flush()
@@ -67,7 +68,7 @@ def load_checkpoint(folder: Path, recipe_text: str) -> dict[str, Any]:
     torch.set_rng_state(state.pop("torch_rng"))
     cuda_state = state.pop("cuda_rng", None)
     if cuda_state is not None and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(cuda_state)
+        torch.cuda.set_rng_state(cuda_state[0])
     return state
 
 

@@ -90,6 +90,14 @@ class Plan:
         tensors = (getattr(self, field.name) for field in fields(self)[1:])
         return Plan(self.step, *(tensor.to(device, non_blocking=True) for tensor in tensors))
 
+    def of(self, rows: torch.Tensor) -> Plan:
+        """Return the plan of some rows: int64 (m,)."""
+        joined = torch.zeros(len(self.images), dtype=torch.bool, device=self.joined.device)
+        joined[self.joined] = True
+        tensors = {field.name: getattr(self, field.name) for field in fields(self)[1:]}
+        chosen = {name: tensor[rows] for name, tensor in tensors.items() if name != "joined"}
+        return Plan(self.step, joined=torch.nonzero(joined[rows]).flatten(), **chosen)
+
 
 class Plans(TorchDataset[Plan]):
     """The plans of a run's batches by step."""

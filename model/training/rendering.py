@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -47,6 +48,36 @@ MEASURED = (96, 192)
 
 REACH = (4.5, 7.0)
 """Half of the height and of the width of the area in which the moments of deformed ink are measured, in units."""
+
+
+@dataclass(frozen=True)
+class _Draws:
+    """Random numbers for some rows of a batch.
+
+    They are drawn for all rows, so that those of one row do not depend on the choice.
+
+    Attributes
+    ----------
+    generator : torch.Generator
+    total : int
+        Number of rows of the batch.
+    rows : int64 (m,)
+        The rows that are rendered.
+    """
+
+    generator: torch.Generator
+    total: int
+    rows: torch.Tensor
+
+    def uniform(self, *shape: int) -> torch.Tensor:
+        """Draw ``(m, *shape)`` from [0, 1)."""
+        device = self.generator.device
+        return torch.rand(self.total, *shape, generator=self.generator, device=device)[self.rows]
+
+    def normal(self, *shape: int) -> torch.Tensor:
+        """Draw ``(m, *shape)`` from the standard normal distribution."""
+        device = self.generator.device
+        return torch.randn(self.total, *shape, generator=self.generator, device=device)[self.rows]
 
 
 class Renderer:
@@ -95,8 +126,13 @@ class Renderer:
             [functional.avg_pool2d(part[:, :1].float(), 4) for part in torch.split(self._images, 512)]
         ).to(torch.uint8)
 
-    def render(self, plan: Plan) -> Batch:
-        """Render the canvases of a batch.
+    def render(self, plan: Plan, rows: NDArray[np.int64] | None = None) -> Batch:
+        """Render canvases of a batch.
+
+        Parameters
+        ----------
+        rows : int64 (m,), optional
+            The rows to render; all by default. A row is the same whichever others are rendered.
 
         Returns
         -------
@@ -105,7 +141,9 @@ class Renderer:
         """
         plan = plan.to(self._device)
         generator = torch.Generator(self._device).manual_seed((self._seed << 32) + plan.step)
-        canvases = self._age(self._strokes(plan, generator), generator)
+        chosen = torch.arange(len(plan.images)) if rows is None else torch.from_numpy(rows)
+        draws = _Draws(generator, len(plan.images), chosen.to(self._device))
+        canvases = self._age(self._strokes(plan.of(draws.rows), draws), draws)
         return Batch(canvases.mul(255.0).round_().to(torch.uint8), plan.identities, plan.forged)
 
     def render_plain(self, images: torch.Tensor) -> torch.Tensor:
@@ -130,15 +168,15 @@ class Renderer:
         density = self._sample(self._images[:, :1], plan, sources, 0)[:, 0]
         return density.mul(255.0).round_().to(torch.uint8)
 
-    def _strokes(self, plan: Plan, generator: torch.Generator) -> torch.Tensor:
+    def _strokes(self, plan: Plan, drawn: _Draws) -> torch.Tensor:
         """Deform and place the ink and give its strokes another width: ``(n, h, w)`` in [0, 1]."""
         n, device, ranges = len(plan.images), self._device, self._augmentation
         height, width = self._canvas.height, self._canvas.width
-        draws = torch.rand(n, 8, generator=generator, device=device)
+        draws = drawn.uniform(8)
         signed = 2.0 * draws - 1.0
         centre, scale = self._placement(plan)
         positions = self._canvas_grid(*COARSE).expand(n, *COARSE, 2)
-        positions = positions + self._elastic(n, generator)
+        positions = positions + self._elastic(drawn)
         positions = positions - signed[:, None, None, 0:2] * ranges.shift * torch.tensor(
             [width, height], device=device
         )
@@ -231,17 +269,17 @@ class Renderer:
             images[chosen].float().div_(255.0), grid / half, align_corners=False, padding_mode="zeros"
         )
 
-    def _elastic(self, n: int, generator: torch.Generator) -> torch.Tensor:
+    def _elastic(self, draws: _Draws) -> torch.Tensor:
         """Draw smooth displacements for some of the rows: ``(n, *COARSE, 2)`` pixels."""
-        field = torch.randn(n, 2, 4, 6, generator=generator, device=self._device)
+        field = draws.normal(2, 4, 6)
         smooth = functional.interpolate(field, size=COARSE, mode="bicubic", align_corners=True)
-        chosen = torch.rand(n, generator=generator, device=self._device) < self._augmentation.elastic
+        chosen = draws.uniform() < self._augmentation.elastic
         return (0.01 * self._canvas.height * chosen)[:, None, None, None] * smooth.permute(0, 2, 3, 1)
 
-    def _age(self, canvases: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def _age(self, canvases: torch.Tensor, draws: _Draws) -> torch.Tensor:
         """Apply the effects of pens and scanners, as :func:`model.data.augmentation.age_scan` does."""
         ranges, (n, height, width) = self._augmentation, canvases.shape
-        u = torch.rand(n, 12, generator=generator, device=self._device)
+        u = draws.uniform(12)
 
         def some(chosen: torch.Tensor, changed: torch.Tensor, unchanged: torch.Tensor) -> torch.Tensor:
             return torch.where(chosen[:, None, None], changed, unchanged)
@@ -253,12 +291,12 @@ class Renderer:
         spread = spread.clamp(0.0, 1.0)
         full = _inked_percentile(spread, 20.0 / 255.0).clamp_min(30.0 / 255.0)
         out = some(u[:, 3] < ranges.ink, (spread / full[:, None, None]).clamp(max=1.0), canvases)
-        field = 0.55 + 0.45 * torch.rand(n, 1, 5, 10, generator=generator, device=self._device)
+        field = 0.55 + 0.45 * draws.uniform(1, 5, 10)
         fade = functional.interpolate(field, size=(height, width), mode="bicubic", align_corners=True)[:, 0]
         out = some(u[:, 4] < ranges.uneven, (out * fade).clamp(0.0, 1.0), out)
         out = out ** torch.exp((2.0 * u[:, 5] - 1.0) * ranges.gamma)[:, None, None]
         out = some(u[:, 6] < ranges.blur, _blur(out, 0.3 + 0.7 * u[:, 7]), out)
-        grain = torch.randn(out.shape, generator=generator, device=self._device)
+        grain = draws.normal(height, width)
         grain = grain * ((6.0 + 24.0 * u[:, 8]) / 255.0)[:, None, None] * (out > 16.0 / 255.0)
         out = some(u[:, 9] < ranges.noise, (out + grain).clamp(0.0, 1.0), out)
         level = (70.0 + 90.0 * u[:, 10]) / 255.0

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from model.data.pseudo_writers import Deformation, random_deformation, random_joint
 from model.errors import DataError
+from model.training.distributed import Share
 from model.training.recipes import SamplerSpec
 from model.training.sources import Identities, Source
 
@@ -51,7 +52,11 @@ class BatchRow:
 
 @dataclass(frozen=True)
 class Batch:
-    """``canvases (n, h, w) uint8, ink = 255; identities (n,) int64; forged (n,) bool``."""
+    """``canvases (m, h, w) uint8, ink = 255; identities (n,) int64; forged (n,) bool``.
+
+    The canvases are those of the share of one process, in the order of :meth:`model.training.distributed.Share.rows`;
+    the others are those of all rows of the batch.
+    """
 
     canvases: torch.Tensor
     identities: torch.Tensor
@@ -164,28 +169,46 @@ class Batches(TorchDataset[Batch]):
     """The batches of a run by step, for a ``DataLoader(batch_size=None)`` whose workers render the canvases.
 
     The length is the number of training steps; later steps are valid indices too.
+
+    Parameters
+    ----------
+    sampler : IdentitySampler
+    sources : sequence of Source
+    seed : int
+    steps : int
+    share : Share
+        The rows whose canvases are rendered.
     """
 
-    def __init__(self, sampler: IdentitySampler, sources: Sequence[Source], seed: int, steps: int) -> None:
+    def __init__(
+        self, sampler: IdentitySampler, sources: Sequence[Source], seed: int, steps: int, share: Share
+    ) -> None:
         self._sampler, self._sources, self._seed, self._steps = sampler, sources, seed, steps
+        self._share = share
 
     def __len__(self) -> int:
         return self._steps
 
     def __getitem__(self, step: int) -> Batch:
+        return self.batch(step, self._share)
+
+    def batch(self, step: int, share: Share) -> Batch:
+        """Return a batch with the canvases of a share of its rows. A row is the same in every share."""
         rows = self._sampler.rows(step)
+        # A row that is repeated is rendered once.
+        rendered, places = np.unique(share.rows(len(rows)), return_inverse=True)
         canvases = [
-            self._sources[row.source].draw(
-                row.identity,
-                row.number,
-                np.random.default_rng([self._seed, step, index]),
-                forged=row.forged,
-                deformation=row.deformation,
+            self._sources[rows[index].source].draw(
+                rows[index].identity,
+                rows[index].number,
+                np.random.default_rng([self._seed, step, int(index)]),
+                forged=rows[index].forged,
+                deformation=rows[index].deformation,
             )
-            for index, row in enumerate(rows)
+            for index in rendered
         ]
         return Batch(
-            torch.from_numpy(np.stack(canvases)),
+            torch.from_numpy(np.stack(canvases)[places]),
             torch.tensor([row.label for row in rows]),
             torch.tensor([row.forged for row in rows]),
         )

@@ -1,4 +1,4 @@
-"""The run of a bulk job: many rows at once on the decoding processes and the network, chunk by chunk.
+"""The run of a bulk job, chunk by chunk: in this process, or in workers on several machines (`app.commands.bulk`).
 
 Every row is carried out exactly once, although the process may be killed at any time. Its request has an idempotency
 key made of the job and the number of the row, so a row that was stored before a kill, but whose result was not yet
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
@@ -27,6 +27,12 @@ from app.services.bulk.results import Results
 from app.services.core import Core
 
 T = TypeVar("T")
+Finished = Callable[[int], object]
+"""Called with the number of rows that have been finished since the last call."""
+
+CarryOut = Callable[[list[Row], Finished], Awaitable[list[Values]]]
+"""Carries out the rows of a chunk and returns the result of each. Raises BulkRefused."""
+
 CHUNKS_AT_ONCE = 2
 """Chunks that are in progress, so that the processes are busy while the last rows of a chunk finish."""
 ATTEMPTS = 6
@@ -40,20 +46,14 @@ class Job:
 
     Attributes
     ----------
-    tenant_id : str
-    operation : Operation
     manifest : Manifest
-    images : Images
     results : Results
         Entered.
     chunk_rows : int
         Rows whose results are written together.
     """
 
-    tenant_id: str
-    operation: Operation
     manifest: Manifest
-    images: Images
     results: Results
     chunk_rows: int
 
@@ -62,13 +62,15 @@ class Job:
         """Number of chunks of the manifest."""
         return -(-len(self.manifest) // self.chunk_rows)
 
-    async def run(self, core: Core, finished: Callable[[int], None]) -> None:
+    async def run(self, carry_out: CarryOut, chunks_at_once: int, finished: Finished) -> None:
         """Carry out all rows that have no result yet, and write the output.
 
         Parameters
         ----------
+        carry_out : callable
+        chunks_at_once : int
+            Chunks that are in progress.
         finished : callable
-            Called with the number of rows that have been finished since the last call.
 
         Raises
         ------
@@ -76,7 +78,6 @@ class Job:
             The store or the images stayed unavailable; the job continues when it is run again.
         """
         waiting = iter(range(self.chunks))
-        at_once = asyncio.Semaphore(4 * core.settings.workers[0] + core.settings.batch(core.embedder.device))
 
         async def work() -> None:
             for chunk in waiting:
@@ -84,43 +85,56 @@ class Job:
                 if self.results.has(chunk):
                     finished(len(rows))
                     continue
-                results = await self._run_chunk(core, rows, at_once, finished)
+                results = await carry_out(rows, finished)
                 await asyncio.to_thread(self.results.write, chunk, results)
 
-        with _first_error():
+        with first_error():
             async with asyncio.TaskGroup() as tasks:
-                for _ in range(1 if self.operation.in_order else CHUNKS_AT_ONCE):
+                for _ in range(chunks_at_once):
                     tasks.create_task(work())
         await asyncio.to_thread(self.results.join, self.chunks)
 
-    async def _run_chunk(
-        self, core: Core, rows: list[Row], at_once: asyncio.Semaphore, finished: Callable[[int], None]
-    ) -> list[Values]:
+
+class RowRunner:
+    """Carries out rows in this process, many at once.
+
+    Parameters
+    ----------
+    core : Core
+    tenant_id : str
+    operation : Operation
+    images : Images
+    job_id : str
+        That of the results; it makes the idempotency keys.
+    """
+
+    def __init__(self, core: Core, tenant_id: str, operation: Operation, images: Images, job_id: str) -> None:
+        self._core, self._tenant_id, self._operation = core, tenant_id, operation
+        self._images, self._job_id = images, job_id
+        self._at_once = asyncio.Semaphore(
+            4 * core.settings.workers[0] + core.settings.batch(core.embedder.device)
+        )
+
+    async def run(self, rows: list[Row], finished: Finished) -> list[Values]:
+        """Carry out the rows of a chunk. Raises BulkRefused."""
         results: dict[int, Values] = {}
 
         async def run_some(some: list[Row]) -> None:
             for row in some:
-                async with at_once:
-                    results[row.number] = await self._run_row(core, row)
+                async with self._at_once:
+                    results[row.number] = await self._run_row(row)
                 finished(1)
 
-        with _first_error():
+        with first_error():
             async with asyncio.TaskGroup() as tasks:
-                for some in self._together(rows):
+                for some in together(rows, in_order=self._operation.in_order):
                     tasks.create_task(run_some(some))
         return [results[row.number] for row in rows]
 
-    def _together(self, rows: list[Row]) -> Iterator[list[Row]]:
-        """Group the rows that must be carried out one after the other."""
-        if not self.operation.in_order:
-            return ([row] for row in rows)
-        by_signer = sorted(rows, key=lambda row: row.signer_id)  # keeps the order of each signer's rows
-        return (list(group) for _, group in groupby(by_signer, key=lambda row: row.signer_id))
-
-    async def _run_row(self, core: Core, row: Row) -> Values:
+    async def _run_row(self, row: Row) -> Values:
         values: Values = {"row": row.number, "id": row.id, "signer_id": row.signer_id, "image": row.image}
         try:
-            result = await _repeat(lambda: self._carry_out(core, row))
+            result = await _repeat(lambda: self._carry_out(row))
         except (DecoderFault, CountersignError) as error:
             if isinstance(error, BulkRefused):
                 raise
@@ -128,12 +142,20 @@ class Job:
             return values | {"status": "error", "code": code, "detail": str(error)}
         return values | {"status": "done", **result}
 
-    async def _carry_out(self, core: Core, row: Row) -> Values:
+    async def _carry_out(self, row: Row) -> Values:
         page, region = row.checked_page(), row.checked_region()
-        data = await asyncio.to_thread(self.images.read, row.image)
+        data = await asyncio.to_thread(self._images.read, row.image)
         upload = Upload(data, row.image, "image", 1, page, region)
-        key = f"bulk-{self.results.job_id}-{row.number}"
-        return await self.operation.run(core, self.tenant_id, row, upload, key)
+        key = f"bulk-{self._job_id}-{row.number}"
+        return await self._operation.run(self._core, self._tenant_id, row, upload, key)
+
+
+def together(rows: list[Row], *, in_order: bool) -> list[list[Row]]:
+    """Group the rows that must be carried out one after the other: those of one signer, or none."""
+    if not in_order:
+        return [[row] for row in rows]
+    by_signer = sorted(rows, key=lambda row: row.signer_id)  # keeps the order of each signer's rows
+    return [list(group) for _, group in groupby(by_signer, key=lambda row: row.signer_id)]
 
 
 async def _repeat(attempt: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -158,7 +180,7 @@ async def _repeat(attempt: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 
 @contextmanager
-def _first_error() -> Iterator[None]:
+def first_error() -> Iterator[None]:
     """Raise the first error of a task group itself, and not a group of errors."""
     try:
         yield

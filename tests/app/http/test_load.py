@@ -20,7 +20,8 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from app.inference.batching import Batch, InferenceQueue
+from app.inference.batching import InferenceQueue
+from app.inference.interface import Batch
 from app.main import create_app
 from app.settings import Settings
 from tests.app.test_api import enrol, verify

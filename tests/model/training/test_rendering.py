@@ -207,6 +207,10 @@ def test_a_batch_depends_on_its_step_only(masters: Masters) -> None:
     assert torch.equal(first.render(plans[5]).canvases, second.render(plans[5]).canvases)
     assert not torch.equal(first.render(plans[5]).canvases, first.render(plans[6]).canvases)
     batch = first.render(plans[5])
+    rows = np.array([3, 4, 5, 19, 0, 3])
+    share = first.render(plans[5], rows)
+    assert torch.equal(share.canvases, batch.canvases[torch.from_numpy(rows)]), "a row depends on no other"
+    assert torch.equal(share.identities, batch.identities)
     assert batch.canvases.shape == (20, 64, 128)
     assert batch.canvases.dtype == torch.uint8
     assert batch.forged.sum() == 8
