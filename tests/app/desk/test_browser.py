@@ -16,6 +16,7 @@ from tests.app.desk.browsing import (
     errors,
     shown,
     sign_in,
+    wait_until,
 )
 
 __all__ = ["chromium", "desk", "desks", "errors", "sign_in"]
@@ -30,7 +31,7 @@ def test_a_queue_by_keyboard_alone(desk: Desk, draw: Any, sign_in: Any) -> None:
     for key in "ojbk++-0s":  # overlay, next reference, blink, zoom: nothing may fail
         page.keyboard.press(key)
     page.keyboard.press("p")
-    page.wait_for_function("() => document.querySelector('#page img').naturalWidth > 0")
+    wait_until(page, "() => document.querySelector('#page img').naturalWidth > 0")
     page.keyboard.press("Escape")
     for number, case in enumerate(cases[:-1]):
         assert shown(page) == case

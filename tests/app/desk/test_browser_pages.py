@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.app.desk.browsing import Desk, chromium, desk, desks, errors, shown, sign_in
+from tests.app.desk.browsing import Desk, chromium, desk, desks, errors, shown, sign_in, wait_until
 
 __all__ = ["chromium", "desk", "desks", "errors", "sign_in"]
 pytestmark = pytest.mark.browser
@@ -114,9 +114,7 @@ def test_references_are_enrolled_from_a_photo_with_corrected_boxes(
     page.wait_for_url("**/desk/signers/berta?enrolled=2")
     assert "2 enrolled" in page.inner_text("main")
     assert "Enrol more, of different days" in page.inner_text("main")
-    page.wait_for_function(
-        "() => [...document.querySelectorAll('.cards img')].every(one => one.naturalWidth > 0)"
-    )
+    wait_until(page, "() => [...document.querySelectorAll('.cards img')].every(one => one.naturalWidth > 0)")
     assert desk.get("/signers/berta")["references"] == 2
 
 
@@ -139,8 +137,8 @@ def test_references_are_enrolled_from_later_pages_of_a_document(
         before = page.get_attribute(".page image", "href")
         page.fill(".page-number", str(number))
         page.keyboard.press("Enter")
-        page.wait_for_function(
-            "(old) => document.querySelector('.page image').getAttribute('href') !== old", arg=before
+        wait_until(
+            page, "(old) => document.querySelector('.page image').getAttribute('href') !== old", arg=before
         )
 
     turn_to(2)
@@ -152,7 +150,7 @@ def test_references_are_enrolled_from_later_pages_of_a_document(
     assert page.locator(".boxes rect").count() == proposed + 1, "its boxes were kept"
     page.click(f".box-list li:nth-child({proposed + 1}) .remove")
     page.click(".page .another")
-    page.wait_for_function("() => document.querySelectorAll('.page image[href]').length === 2")
+    wait_until(page, "() => document.querySelectorAll('.page image[href]').length === 2")
     second = page.locator(".page").nth(1)
     assert second.locator(".page-number").input_value() == "3"
     second.locator(".page-number").fill("2")
