@@ -250,6 +250,9 @@ def erase(session: Session, tenant_id: str, signer_id: str, reference_id: str) -
             SignerRow.signer_id == signer_id,
             ReferenceRow.reference_id == reference_id,
         )
+        .with_for_update(
+            of=SignerRow, key_share=True
+        )  # locks are acquired in the order of app.store.templates
     ).one_or_none()
     if found is None:
         return None
