@@ -54,7 +54,7 @@ CONNECTIVITY = 16
 """Neighbours of a vector in a graph; twice as many in its lowest layer."""
 EXPANSION_ADD = 64
 """Vectors that are considered as neighbours of a new one."""
-EXPANSION_SEARCH = 2
+EXPANSION_SEARCH = 4
 """Vectors that a search keeps, as a multiple of the number that it returns."""
 MOST_EXPANDED = 1000
 """Largest value of ``hnsw.ef_search``."""

@@ -11,7 +11,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import psycopg
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -32,6 +34,14 @@ _POSTGRES = {
     "tcp_user_timeout": 10_000,  # ms; detects a server that has become unreachable
     "options": "-c lock_timeout=10s -c statement_timeout=60s -c idle_in_transaction_session_timeout=60s",
 }
+
+
+class BinaryCursor(psycopg.Cursor[Any]):
+    """A cursor that gets results in PostgreSQL's binary format: in text, images and templates are twice as long."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.format = psycopg.pq.Format.BINARY
 
 
 def open_engine(url: str, connections: int) -> Engine:
@@ -145,6 +155,8 @@ def _server_engine(url: URL, connections: int) -> Engine:
         if url.drivername in {"postgresql", "postgres"}:
             url = url.set(drivername="postgresql+psycopg")
         options = {key: value for key, value in _POSTGRES.items() if key not in url.query}
+        if url.get_driver_name() == "psycopg":
+            options["cursor_factory"] = BinaryCursor
     return create_engine(
         url,
         pool_size=connections,
