@@ -273,7 +273,8 @@ def _nearest(reduced: NDArray[np.float16], vectors: Floats, count: int) -> NDArr
             [numbers, np.broadcast_to(start + np.arange(len(rows)), further.shape)], axis=1
         )
         best = np.argpartition(squares, min(count, squares.shape[1]) - 1, axis=1)[:, :count]
-        squares, numbers = (np.take_along_axis(table, best, axis=1) for table in (squares, numbers))
+        squares = np.asarray(np.take_along_axis(squares, best, axis=1), np.float32)
+        numbers = np.asarray(np.take_along_axis(numbers, best, axis=1), np.int64)
     return numbers
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import psutil
 import psycopg
 from numpy.typing import NDArray
 from pydantic import SecretStr
@@ -58,6 +59,8 @@ class Tenants:
         Seconds of a search with the templates of the candidates and their exact distances.
     read_s : float
         Median seconds of reading and decrypting these templates.
+    cpu_s : float
+        Mean seconds of processor time of such a search, of this process and of the database together.
     """
 
     large: Measured
@@ -65,6 +68,7 @@ class Tenants:
     table_bytes: int
     answered_s: NDArray[np.float64]
     read_s: float
+    cpu_s: float
 
 
 @contextmanager
@@ -105,7 +109,7 @@ def measure(server: Postgres, question: Question, small: Question, inserts: int 
         table_bytes, graph_bytes = _sizes(server, name)
         of_small = _searched(store, SMALL, small)
         of_large = _searched(store, LARGE, question)
-        answered_s, read_s = _answered(store, index, question)
+        answered_s, read_s, cpu_s = _answered(store, index, question, server)
         inserting_s, inserted_per_s = _while_enrolling(store, question, inserts)
         rows = len(question.means)
         per_row = table_bytes / (rows + len(small.means))
@@ -121,6 +125,7 @@ def measure(server: Postgres, question: Question, small: Question, inserts: int 
             table_bytes,
             answered_s,
             read_s,
+            cpu_s,
         )  # fmt: skip
     finally:
         store.close()
@@ -131,9 +136,9 @@ def print_table(rows: Iterable[Tenants], exact_s: float) -> None:
     """Print what a whole search takes as a table in Markdown."""
     print(
         "| signers | table, MB | graph, MB | candidates, ms: p50 | p99 | templates read, ms | exact distances, ms "
-        "| in all, ms: p50 | p99 |"
+        "| in all, ms: p50 | p99 | processor time in all, ms |"
     )
-    print("|" + "---:|" * 9)
+    print("|" + "---:|" * 10)
     for row in rows:
         cells = [
             f"{row.large.signers:,}",
@@ -143,6 +148,7 @@ def print_table(rows: Iterable[Tenants], exact_s: float) -> None:
             f"{1e3 * row.read_s:.1f}",
             f"{1e3 * exact_s:.1f}",
             *(f"{1e3 * np.quantile(row.answered_s, q):.1f}" for q in (0.5, 0.99)),
+            f"{1e3 * row.cpu_s:.1f}",
         ]
         print(f"| {' | '.join(cells)} |", flush=True)
 
@@ -189,7 +195,9 @@ def _searched(store: Store, tenant: str, question: Question) -> tuple[NDArray[np
     return found_in(question, found), np.array(durations)
 
 
-def _answered(store: Store, index: PgvectorIndex, question: Question) -> tuple[NDArray[np.float64], float]:
+def _answered(
+    store: Store, index: PgvectorIndex, question: Question, server: Postgres
+) -> tuple[NDArray[np.float64], float, float]:
     """Store the templates of the candidates of some questions, then search with exact distances."""
     some = range(0, len(question.vectors), 4)
     wanted: set[int] = set()
@@ -211,14 +219,28 @@ def _answered(store: Store, index: PgvectorIndex, question: Question) -> tuple[N
                 durations.append(time.perf_counter() - start)
         return durations
 
+    processes = [psutil.Process(), *server_processes(server)]
+    before = _cpu_s(processes)
     answered_s = asyncio.run(search())
+    cpu_s = (_cpu_s([psutil.Process(), *server_processes(server)]) - before) / (2 * len(some))
     read_s = []
     for n in some:
         keys = store.read_now(candidate_vectors.nearest, LARGE, VERSION, question.vectors[n], CANDIDATES)
         start = time.perf_counter()
         store.read_now(references.for_index, LARGE, VERSION, keys)
         read_s.append(time.perf_counter() - start)
-    return np.array(answered_s), float(np.median(read_s))
+    return np.array(answered_s), float(np.median(read_s)), cpu_s
+
+
+def server_processes(server: Postgres) -> list[psutil.Process]:
+    """Return the processes of the server."""
+    assert server.process is not None
+    main = psutil.Process(server.process.pid)
+    return [main, *main.children(recursive=True)]
+
+
+def _cpu_s(processes: Iterable[psutil.Process]) -> float:
+    return sum(sum(process.cpu_times()[:2]) for process in processes)
 
 
 def _store_templates(store: Store, question: Question, numbers: NDArray[np.int64]) -> None:
