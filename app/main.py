@@ -110,7 +110,7 @@ def load_embedder(settings: Settings) -> Embedder:
     cv2.setNumThreads(1)  # images are decoded in parallel processes already
     torch.set_num_threads(settings.workers[1])
     try:
-        embedder = Embedder.load(settings.weights, settings.device)
+        embedder = Embedder.load(settings.weights, settings.device, settings.precision)
         if settings.allowed_terms == "permissive":
             refuse_terms(settings.weights, embedder.card, embedder.calibration)
         for far in (settings.target_far, settings.review_far):

@@ -29,6 +29,7 @@ from app.main import create_app
 from app.services.core import Core
 from app.settings import RELEASED_WEIGHTS, Settings
 from app.store import references, signer_locks
+from model.networks.embedder import Embedder
 from model.synthetic.writer import Writer
 
 BATCH = 200
@@ -106,6 +107,10 @@ async def measure(weights: Path, rounds: int, signers: int) -> None:
     limits = UploadLimits(10**8, 10**8)
     async with running_service(weights) as (core, client):
         embedder = core.embedder
+        exact = Embedder.load(weights, embedder.device, "float32")
+
+        async def compute_exactly(image: bytes) -> None:
+            exact.embed(exact.prepare(read_upload(image, None, limits)).canvas[None])
 
         async def compute(image: bytes) -> None:
             embedder.embed(embedder.prepare(read_upload(image, None, limits)).canvas[None])
@@ -122,22 +127,26 @@ async def measure(weights: Path, rounds: int, signers: int) -> None:
             "/signers/a/references", files=[("files", png(1, 1000 + n)) for n in range(5)]
         )
         enrolled.raise_for_status()
-        for action in (compute, verify):  # warm-up
+        for action in (compute, compute_exactly, verify):  # warm-up
             await median_ms(action, images[:5])
-        compute_ms, verify_ms = [], []
+        compute_ms, exact_ms, verify_ms = [], [], []
         for start in range(0, rounds, 10):  # alternate, so that load on the machine affects both
             compute_ms.append(await median_ms(compute, images[start : start + 10]))
+            exact_ms.append(await median_ms(compute_exactly, images[start : start + 10]))
             verify_ms.append(await median_ms(verify, images[start : start + 10]))
         verify_ratio = statistics.median(verify_ms) / statistics.median(compute_ms)
+        exact_ratio = statistics.median(exact_ms) / statistics.median(compute_ms)
         await fill(core, signers, embedder.dimension)
         await identify(images[0])  # builds the gallery
         identify_ms = await median_ms(identify, images[:50])
         compute_again_ms = await median_ms(compute, images[:50])
     identify_ratio = identify_ms / compute_again_ms
     added_ms = identify_ms - compute_again_ms
-    print(f"`python benchmarks/serving.py`, {embedder.version} on {embedder.device}, {rounds} rounds")
+    engine = f"{embedder.version} on {embedder.device} in {embedder.precision}"
+    print(f"`python benchmarks/serving.py`, {engine}, {rounds} rounds")
     print("\n| measurement | time relative to the computation |\n|---|---:|")
     print("| decoding, ink isolation and forward pass, called directly | 1.00 |")
+    print(f"| the same in float32 | {exact_ratio:.2f} |")
     print(f"| `POST /verify`, 5 references, record on disk | {verify_ratio:.2f} |")
     print(
         f"| `POST /identify`, {signers:,} signers x 3 references | {identify_ratio:.2f} (+{added_ms:.0f} ms) |"

@@ -402,7 +402,9 @@ class ModelOut(Out):
 
     version: str = Field(description="Name and hash of the weights.", examples=["countersign-6@0a1b2c3d4e5f"])
     device: str = Field(description="Device that the network runs on.", examples=["cpu"])
-    precision: str = Field(description="Floating-point type of the network.", examples=["float32"])
+    precision: str = Field(
+        description="Precision of the forward pass: float32, bfloat16, float16 or int8.", examples=["float32"]
+    )
     terms: Literal["research", "permissive"] = Field(
         description="Terms of the data that the weights were trained on."
     )

@@ -7,10 +7,10 @@ is not modified after loading.
 from __future__ import annotations
 
 import logging
-from itertools import pairwise as consecutive
 from pathlib import Path
 from typing import Literal
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -25,14 +25,19 @@ from model.networks.ensemble import LocalEnsemble
 from model.networks.folding import fold_norms
 from model.networks.local import LocalNetwork
 from model.networks.matching import LocalMatching
+from model.networks.quantisation import is_worth_quantising, quantise
 from model.networks.weights import load_card, load_network
 from model.preprocessing.ink import Canvas, Prepared, prepare
 
 Device = Literal["auto", "cpu", "cuda"]
-Precision = Literal["float32", "bfloat16", "float16"]
+Precision = Literal["float32", "bfloat16", "float16", "int8"]
+PrecisionChoice = Literal["auto", "float32"]
 
-HALF_TOLERANCE = 0.005
-"""Maximum change of a distance between probes at half precision, as a share of the mean distance."""
+REDUCED_TOLERANCE = 0.005
+"""Maximum change of a distance between probes at reduced precision, as a share of the mean distance."""
+
+QUANTISED_PARAMETERS = 500_000
+"""Least number of parameters of a network that is quantised: the time of smaller ones is negligible."""
 
 COMPARED_AT_ONCE = 64
 """Rows and columns that local matching compares in one pass; it limits intermediate tables to a few megabytes."""
@@ -44,7 +49,7 @@ CANDIDATE_BLOCKS = (2, 7)
 """Rows and columns of the blocks of cells in a vector of :meth:`Embedder.candidate_vectors`."""
 
 _log = logging.getLogger(__name__)
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def to_tensor(canvases: NDArray[np.uint8]) -> torch.Tensor:
@@ -66,14 +71,21 @@ class Embedder:
     metric : {"euclidean", "cosine", "local"}
         Distance by which embeddings are compared.
     device : {"cpu", "cuda"}
-    precision : {"float32", "bfloat16", "float16"}
-        Precision of the forward pass. Embeddings are returned as float32 in all cases.
+    precision : {"float32", "bfloat16", "float16", "int8"}
+        Precision of the forward pass: half precision on CUDA devices, 8-bit integers on CPUs that have instructions
+        for them, float32 where either would change distances too much. Embeddings are returned as float32 in all
+        cases.
     bootstrap : Bootstrap or None
         For the uncertainty of likelihood ratios; None when the weights have none for their calibration.
     """
 
     def __init__(
-        self, network: nn.Module, card: Card, calibration: Calibration | None, device: Device = "auto"
+        self,
+        network: nn.Module,
+        card: Card,
+        calibration: Calibration | None,
+        device: Device = "auto",
+        precision: PrecisionChoice = "auto",
     ) -> None:
         self.card = card
         self.version = card.version
@@ -96,11 +108,11 @@ class Embedder:
                 f"The network {card.network!r} returns {probe.shape[1]} numbers, but its card states "
                 f"{card.dimension}; restore the weights folder."
             )
-        if self.device == "cuda":
-            self.precision = self._choose_precision()
+        if precision == "auto":
+            self._use_reduced_precision()
 
     @classmethod
-    def load(cls, folder: Path, device: Device = "auto") -> Embedder:
+    def load(cls, folder: Path, device: Device = "auto", precision: PrecisionChoice = "auto") -> Embedder:
         """Load a released model: weights, card and calibration.
 
         Raises
@@ -113,16 +125,18 @@ class Embedder:
         choose_device(device)
         card = load_card(folder)
         network = load_network(folder, card)
-        embedder = cls(network, card, Calibration.load(folder, card.sha256), device)
+        embedder = cls(network, card, Calibration.load(folder, card.sha256), device, precision)
         embedder.bootstrap = Bootstrap.load(folder, embedder.calibration)
         return embedder
 
     @classmethod
-    def load_uncalibrated(cls, folder: Path, device: Device = "auto") -> Embedder:
+    def load_uncalibrated(
+        cls, folder: Path, device: Device = "auto", precision: PrecisionChoice = "auto"
+    ) -> Embedder:
         """Load weights that have no calibration yet. Raises the errors of :meth:`load`."""
         choose_device(device)
         card = load_card(folder)
-        return cls(load_network(folder, card), card, None, device)
+        return cls(load_network(folder, card), card, None, device, precision)
 
     @property
     def canvas(self) -> Canvas:
@@ -302,35 +316,59 @@ class Embedder:
     def _forward(self, canvases: NDArray[np.uint8], precision: Precision) -> NDArray[np.float32]:
         with (
             torch.inference_mode(),
-            torch.autocast(self.device, dtype=_DTYPES[precision], enabled=precision != "float32"),
+            torch.autocast(
+                self.device, dtype=_HALF.get(precision, torch.bfloat16), enabled=precision in _HALF
+            ),
         ):
             embeddings: torch.Tensor = self._network(to_tensor(canvases).to(self.device))
         return np.asarray(embeddings.float().cpu().numpy(), dtype=np.float32)
 
-    def _choose_precision(self) -> Precision:
-        """Return half precision if it changes distances by at most :data:`HALF_TOLERANCE`, otherwise float32."""
+    def _use_reduced_precision(self) -> None:
+        """Compute at reduced precision if that changes no distance between probes by more than the tolerance."""
         probes = self._probes()
-        exact = self.compare_among(self._forward(probes, "float32"))
-        candidates: tuple[Precision, ...] = ("bfloat16", "float16")
-        for precision in candidates:
-            change = float(np.abs(self.compare_among(self._forward(probes, precision)) - exact).max())
-            if change <= HALF_TOLERANCE * float(exact.mean()):
-                return precision
-            _log.info("%s is not used: it changes distances by up to %.4f", precision, change)
-        return "float32"
+        if self.device == "cuda":
+            exact = self.compare_among(self._forward(probes, "float32"))
+            candidates: tuple[Precision, ...] = ("bfloat16", "float16")
+            for precision in candidates:
+                if self._is_close(self.compare_among(self._forward(probes, precision)), exact, precision):
+                    self.precision = precision
+                    return
+        elif (
+            self._matching is not None
+            and self.card.parameters >= QUANTISED_PARAMETERS
+            and is_worth_quantising()
+        ):
+            exact = self.compare_among(self._forward(probes, "float32"))
+            float32 = self._network
+            self._network = quantise(float32, to_tensor(self._strokes(24, seed=1)))
+            if self._is_close(self.compare_among(self._forward(probes, "int8")), exact, "int8"):
+                self.precision = "int8"
+            else:
+                self._network = float32
+
+    @staticmethod
+    def _is_close(found: NDArray[np.float64], exact: NDArray[np.float64], precision: Precision) -> bool:
+        change = float(np.abs(found - exact).max() / exact.mean())
+        if change > REDUCED_TOLERANCE:
+            _log.info("%s is not used: it changes distances by up to %.2f %%", precision, 100 * change)
+        return change <= REDUCED_TOLERANCE
 
     def _probes(self) -> NDArray[np.uint8]:
         """Draw eight fixed test images of straight strokes: (8, height, width) uint8."""
-        rng = np.random.default_rng(0)
+        return self._strokes(8, seed=0)
+
+    def _strokes(self, count: int, seed: int) -> NDArray[np.uint8]:
+        """Draw images of straight strokes of different widths, like ink on a canvas: (count, height, width) uint8."""
+        rng = np.random.default_rng(seed)
         height, width = self._canvas.height, self._canvas.width
-        along = np.linspace(0.0, 1.0, 4 * max(height, width))
-        probes = np.zeros((8, height, width), dtype=np.uint8)
-        for probe in probes:
-            corners = rng.uniform(0.1, 0.9, size=(12, 2))
-            for start, end in consecutive(corners):
-                points = start + along[:, None] * (end - start)
-                probe[(points[:, 0] * height).astype(int), (points[:, 1] * width).astype(int)] = 255
-        return probes
+        images = np.zeros((count, height, width), dtype=np.uint8)
+        for number, image in enumerate(images):
+            corners = rng.uniform(0.1, 0.9, size=(12, 2)) * (width, height)
+            points = [corners.astype(np.int32)]
+            cv2.polylines(
+                image, points, isClosed=False, color=255, thickness=1 + number % 4, lineType=cv2.LINE_AA
+            )
+        return images
 
 
 def choose_device(device: Device) -> Literal["cpu", "cuda"]:
