@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psycopg
 import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr, ValidationError
-from sqlalchemy import make_url
+from sqlalchemy import event, make_url
 from typer.testing import CliRunner
 
 from app.__main__ import cli
@@ -249,6 +250,20 @@ def test_the_index_is_built_and_dropped_from_the_command_line(
     assert "4 vectors deleted" in run("index", "drop")
     assert "candidate index: in memory" in run("doctor")
     assert sql("SELECT count(*) FROM candidate_vectors") == [(0,)]
+
+
+def test_templates_of_candidates_are_read_in_the_binary_format(pgvector: Serve, draw: Draw) -> None:
+    client = pgvector()
+    enrol(client, draw, range(2))
+    formats = []
+
+    def record(_: object, cursor: psycopg.Cursor[Any], statement: str, *others: object) -> None:
+        if "templates.vector" in statement:
+            formats.append(cursor.format)
+
+    event.listen(client.app.state.core.store.engine, "after_cursor_execute", record)  # type: ignore[attr-defined]
+    identify(client, draw(1, 5))
+    assert formats == [psycopg.pq.Format.BINARY]
 
 
 @pytest.fixture
