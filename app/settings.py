@@ -37,7 +37,7 @@ from app.domain.rates import parse_limit
 ROOT = Path(__file__).resolve().parent.parent
 RELEASED_WEIGHTS = ROOT / "weights" / "countersign-6"
 """Default weights; their terms are ``research``."""
-PAGE_NETWORK = ROOT / "weights" / "page-1" / "model.onnx"
+PAGE_NETWORK = ROOT / "weights" / "page-2" / "model.onnx"
 """The segmentation network that finds signatures on pages; its terms are ``research``."""
 PERMISSIVE_PAGE_NETWORK = ROOT / "weights" / "page-1-free" / "model.onnx"
 """The segmentation network when `allowed_terms` is ``permissive``."""

@@ -57,7 +57,7 @@ SIGNED, UNSIGNED = 0.6, 0.3
 WHOLE, PARTIAL = 0.4, 0.2
 """Overlap with the box of a signature, from which a candidate is one and below which it is none."""
 
-MISSED, WRONG_CROPS, RIVALS = 0.04, 0.01, 0.25
+MISSED, WRONG_CROPS, RIVALS = 0.04, 0.01, 0.10
 """What thresholds are chosen for: shares of signatures missed on pages, of other images taken for crops, and of
 signatures that are too doubtful to be a rival of the most probable one."""
 

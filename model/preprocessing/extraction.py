@@ -53,7 +53,7 @@ MIN_WEAKEST = 0.4
 APART = 0.5
 """Log-odds by which a part of a group of ink must exceed the group to be taken for a signature beside other marks."""
 
-HEIGHT_ODDS, RIVAL_ODDS = 3.0, 1.5
+HEIGHT_ODDS, RIVAL_ODDS = 3.0, 3.0
 """Log-odds for a signature e times as high, and most log-odds by which a second signature may come after the first
 for the choice to be a guess."""
 
