@@ -258,7 +258,7 @@ def test_templates_of_candidates_are_read_in_the_binary_format(pgvector: Serve, 
     formats = []
 
     def record(_: object, cursor: psycopg.Cursor[Any], statement: str, *others: object) -> None:
-        if "templates.vector" in statement:
+        if "JOIN templates" in statement:
             formats.append(cursor.format)
 
     event.listen(client.app.state.core.store.engine, "after_cursor_execute", record)  # type: ignore[attr-defined]
