@@ -15,7 +15,6 @@ from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 from starlette.formparsers import MultiPartParser
 from starlette.middleware.cors import CORSMiddleware
-from starlette.staticfiles import StaticFiles
 
 from app.api import (
     account_verifications,
@@ -39,7 +38,7 @@ from app.api import (
 )
 from app.decoding.pool import DecoderPool
 from app.desk import account_pages, dashboard_pages, enrol_pages, routes, signer_pages
-from app.desk.pages import STATIC
+from app.desk.pages import STATIC, CachedFiles
 from app.domain.errors import NotReady, StartRefused
 from app.domain.request_context import prefix
 from app.http import problems
@@ -113,7 +112,8 @@ def load_embedder(settings: Settings) -> Embedder:
         embedder = Embedder.load(settings.weights, settings.device, settings.precision)
         if settings.allowed_terms == "permissive":
             refuse_terms(settings.weights, embedder.card, embedder.calibration)
-        for far in (settings.target_far, settings.review_far):
+        bands = (band.target_far for band in settings.rate_bands)
+        for far in (settings.target_far, settings.review_far, *bands):
             if far is not None:
                 embedder.calibration.threshold(far, 1)
     except (WeightsError, DeviceUnavailable, UnsupportedOperatingPoint) as error:
@@ -160,7 +160,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(router)
     for page in (routes, enrol_pages, signer_pages, account_pages, dashboard_pages):
         app.include_router(page.router)
-    app.mount(f"{DESK}/static", StaticFiles(directory=STATIC), name="desk-static")
+    app.mount(f"{DESK}/static", CachedFiles(directory=STATIC), name="desk-static")
     problems.install(app)
     app.add_api_route("/", _redirect_to_docs, include_in_schema=False)
     authenticator = Authenticator(

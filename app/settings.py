@@ -28,10 +28,12 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.cpu import usable_cores
+from app.domain.amounts import RateBand, parse_bands
 from app.domain.api_keys import NAME, Key, bootstrap_key
 from app.domain.audit_chain import ChainKeys
 from app.domain.callers import DEFAULT_TENANT
 from app.domain.errors import StartRefused
+from app.domain.mandate_form import CURRENCY_PATTERN
 from app.domain.rates import parse_limit
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -238,6 +240,18 @@ class Settings(BaseSettings):
         lt=1,
         description="A larger share, up to whose threshold the decision is `review` instead of `reject`; "
         "empty: no review.",
+    )
+    target_far_bands: str = Field(
+        default="",
+        description="`target_far` by the amount that `/verify` is sent, such as 10000:0.1,50000:0.05,above:0.02: "
+        "0.1 up to 10000, and so on. A signer's own `target_far` applies where it is lower. Empty: `target_far` for "
+        "all amounts. Accounts have bands of their own.",
+    )
+    bands_currency: str | None = Field(
+        default=None,
+        pattern=CURRENCY_PATTERN,
+        description="Currency of `target_far_bands`, ISO 4217: an amount in another one is refused with "
+        "`currency-mismatch`. Empty: amounts are compared as numbers.",
     )
     fixed_threshold: float | None = Field(
         default=None,
@@ -461,9 +475,16 @@ class Settings(BaseSettings):
         parse_limit(value)
         return value
 
+    @field_validator("target_far_bands")
+    @classmethod
+    def _are_bands(cls, value: str) -> str:
+        parse_bands(value)
+        return value
+
     @field_validator(
         "bootstrap_key",
         "review_far",
+        "bands_currency",
         "fixed_threshold",
         "otlp_endpoint",
         "audit_key",
@@ -516,6 +537,11 @@ class Settings(BaseSettings):
     def batch(self, device: Literal["cpu", "cuda"]) -> int:
         """Maximum number of signatures in one batch on this device."""
         return self.batch_size or (32 if device == "cuda" else 8)
+
+    @property
+    def rate_bands(self) -> tuple[RateBand, ...]:
+        """`target_far_bands` as records."""
+        return parse_bands(self.target_far_bands)
 
     @property
     def page_network(self) -> Path:

@@ -29,6 +29,8 @@ from model.synthetic.writer import Writer
 
 PORT = 8131
 URL = f"http://127.0.0.1:{PORT}/desk"
+CASES = 30
+"""Cases that the demonstration makes while it serves."""
 DECISIONS = 12
 OPENED = 8
 WIDE: ViewportSize = {"width": 1280, "height": 860}
@@ -61,10 +63,13 @@ def main() -> None:
 def _wait() -> None:
     while True:
         try:
-            if httpx.get(f"http://127.0.0.1:{PORT}/readyz").status_code == 200:
+            cases = httpx.get(f"http://127.0.0.1:{PORT}/cases", params={"limit": CASES}).json()["cases"]
+            if len(cases) == CASES:
+                time.sleep(5.0)  # until the last signer of the demonstration is complete
                 return
         except httpx.TransportError:
-            time.sleep(0.5)
+            pass
+        time.sleep(0.5)
 
 
 def _use(page: Page, out: Path) -> None:
@@ -76,6 +81,9 @@ def _use(page: Page, out: Path) -> None:
     opened = []
     for _ in range(OPENED):
         page.goto(URL)
+        page.wait_for_timeout(
+            1000
+        )  # the case that was fetched before the last one was left takes no time any more
         begin = time.perf_counter()
         page.keyboard.press("n")
         page.wait_for_selector("main[data-case]")

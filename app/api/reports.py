@@ -15,6 +15,7 @@ from app.report import html, pdf
 from app.report.content import write_report
 from app.services.core import Core
 from app.services.report import get_report
+from app.texts.catalogue import choose_language
 
 router = APIRouter(prefix="/verifications", tags=["record"])
 Format = Literal["html", "pdf"]
@@ -24,6 +25,14 @@ FormatQuery = Annotated[
         description="Form of the report. Without it, PDF if `Accept` names `application/pdf` and not `text/html`, "
         "otherwise HTML.",
         examples=["pdf"],
+    ),
+]
+Language = Literal["en", "de"]
+LanguageQuery = Annotated[
+    Language | None,
+    Query(
+        description="Language of the report. Without it, the one that `Accept-Language` prefers, otherwise English.",
+        examples=["de"],
     ),
 ]
 _RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -50,30 +59,34 @@ async def get_verification_report(
     caller: Reading,
     verification_id: VerificationPath,
     format: FormatQuery = None,  # noqa: A002 - the name of the parameter
+    language: LanguageQuery = None,
 ) -> Response:
     """Return an evaluative report: what was compared, what was found, and how much it supports which proposition.
 
     It follows the ENFSI guideline for evaluative reporting and states error rates, limits of the method and the audit
     entries by which `python -m app audit verify` proves that the record was not changed. Pictures are in it while the
-    images are kept. The same record gives the same report, byte for byte. The audit records the access. Requires the
-    scope `read`.
+    images are kept. The same record gives the same report in a language, byte for byte. The audit records the access.
+    Requires the scope `read`.
 
     ```sh
     curl -o report.pdf 'http://127.0.0.1:8000/verifications/VERIFICATION_ID/report?format=pdf'
     ```
     """
     chosen = format or _accepted(request)
-    response = await build_response(core, caller.tenant_id, verification_id, chosen)
-    response.headers["Vary"] = "Accept"
+    tongue = language or choose_language(request.headers.get("accept-language", ""))
+    response = await build_response(core, caller.tenant_id, verification_id, chosen, tongue)
+    response.headers["Vary"] = "Accept, Accept-Language"
     return response
 
 
-async def build_response(core: Core, tenant_id: str, verification_id: str, form: Format) -> Response:
-    """Write the report on a verification in one of its forms; raises what `get_report` raises."""
+async def build_response(
+    core: Core, tenant_id: str, verification_id: str, form: Format, language: str
+) -> Response:
+    """Write the report on a verification in a form and a language; raises what `get_report` raises."""
     report = await get_report(core, tenant_id, verification_id)
 
     def render() -> bytes:
-        document = write_report(report)
+        document = write_report(report, language)
         return pdf.render_pdf(document) if form == "pdf" else html.render_html(document)
 
     content = await asyncio.to_thread(render)
@@ -81,7 +94,11 @@ async def build_response(core: Core, tenant_id: str, verification_id: str, form:
     return Response(
         content,
         media_type=pdf.MEDIA_TYPE if form == "pdf" else html.MEDIA_TYPE,
-        headers={"Content-Disposition": f'inline; filename="{name}"', "Content-Security-Policy": html.POLICY},
+        headers={
+            "Content-Disposition": f'inline; filename="{name}"',
+            "Content-Language": language,
+            "Content-Security-Policy": html.POLICY,
+        },
     )
 
 

@@ -139,11 +139,33 @@ class VerdictOut(Out):
     created_at: datetime = Field(description="Time of the decision, in UTC.", examples=[EXAMPLE_TIME])
 
 
+class RateBandOut(Out):
+    """The band of amounts by which the service has chosen `target_far`."""
+
+    number: int = Field(description="Counted from 1, by increasing amount.", examples=[1])
+    up_to: str | None = Field(
+        description="Largest amount of the band; null in the last one.", examples=["10000"]
+    )
+    target_far: float = Field(
+        description="The band's share of skilled forgeries that may be accepted; a lower one of the signer applies.",
+        examples=[0.1],
+    )
+
+
 class VerificationOut(VerdictOut):
     """A stored verdict."""
 
     verification_id: str = Field(examples=[EXAMPLE_ID])
     signer_id: str = Field(examples=["writer-001"])
+    amount: str | None = Field(
+        description="Amount of the document; null when none was sent.", examples=["2500"]
+    )
+    currency: str | None = Field(description="Currency code, ISO 4217.", examples=["EUR"])
+    band: RateBandOut | None = Field(
+        description="Band of the setting `target_far_bands`; null without an amount or bands, and for accounts, "
+        "which have bands of their own.",
+        examples=[None],
+    )
 
     @classmethod
     def of(cls, verification: Verification) -> VerificationOut:
@@ -151,6 +173,7 @@ class VerificationOut(VerdictOut):
         return cls(
             verification_id=verification.verification_id,
             signer_id=verification.signer_id,
+            **_document(verification),
             **_verdict(verification.finding),
         )
 
@@ -181,6 +204,7 @@ class VerificationRecord(VerificationOut):
             {
                 "verification_id": verification.verification_id,
                 "signer_id": verification.signer_id,
+                **_document(verification),
                 **_verdict(verification.finding),
                 "questioned_sha256": verification.questioned_sha256,
                 "basis": verification.basis,
@@ -230,6 +254,7 @@ class ExtractionOut(Out):
 
     width: int = Field(description="Width of the page in pixels.", examples=[1654])
     height: int = Field(description="Height of the page in pixels.", examples=[709])
+    pages: int = Field(description="Number of pages of the file.", examples=[1])
     signatures: list[FoundSignatureOut] = Field(description="The most prominent signature first.")
 
     @classmethod
@@ -238,6 +263,7 @@ class ExtractionOut(Out):
         return cls(
             width=reading.width,
             height=reading.height,
+            pages=reading.pages,
             signatures=[
                 FoundSignatureOut(
                     region=list(found.box),
@@ -444,6 +470,10 @@ def decode_cursor(cursor: str | None) -> str | None:
     if not text or not is_printable(text) or encode_cursor(text) != cursor:
         raise InvalidCursor("The cursor was not issued by this listing; start again without one.")
     return text
+
+
+def _document(verification: Verification) -> dict[str, Any]:
+    return {"amount": None, "currency": None, "band": verification.basis.get("band")} | verification.document
 
 
 def _verdict(finding: Finding) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
+from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +25,8 @@ REFERENCES = 5
 ATTEMPTS = 12
 """Maximum number of verifications of one signer, genuine signatures and forgeries in turn."""
 FORGERS = 3
+AMOUNTS = ("480", "25000", None, "1999.90", "7250.50", "120", "64000")
+"""Amounts of the documents, in euros, in turn; None: none is sent."""
 SEED = 4711
 
 
@@ -38,15 +41,19 @@ def demo(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="TCP port to listen on.")] = 8000,
 ) -> None:
-    """Serve a demonstration of the review desk, with cases that the synthetic writer has drawn.
+    """Serve a demonstration of the review desk, with cases that the synthetic writer draws while it serves.
 
     It takes the configured model. As long as the folder exists, its cases are used again; it can be deleted.
     """
     settings = demo_settings(load_settings(), folder, host, port)
-    typer.echo(f"Preparing at least {cases} cases in {folder} ...", err=True)
-    asyncio.run(_prepare(settings, cases))
-    typer.echo(f"Open http://{host}:{port}/desk and sign in with any name. Ctrl-C ends it.", err=True)
-    run_service(settings)
+
+    def invite() -> None:
+        typer.echo(f"Open http://{host}:{port}/desk and sign in with any name. Ctrl-C ends it.", err=True)
+
+    typer.echo(
+        f"Making the first of at least {cases} cases in {folder}, the others while it serves ...", err=True
+    )
+    run_service(settings, lambda app: fill(app.state.core, cases, invite))
 
 
 def demo_settings(settings: Settings, folder: Path, host: str, port: int) -> Settings:
@@ -72,16 +79,12 @@ def demo_settings(settings: Settings, folder: Path, host: str, port: int) -> Set
     )
 
 
-async def _prepare(settings: Settings, cases: int) -> None:
-    from app.main import create_app  # noqa: PLC0415 - imports torch
+async def fill(core: Core, cases: int, ready: Callable[[], object] = lambda: None) -> None:
+    """Enrol synthetic signers and verify signatures until enough of them are left to a person.
 
-    app = create_app(settings)
-    async with app.router.lifespan_context(app):
-        await fill(app.state.core, cases)
-
-
-async def fill(core: Core, cases: int) -> None:
-    """Enrol synthetic signers and verify signatures until enough of them are left to a person."""
+    A store with signers is left as it is. `ready` is called as soon as there is something to see.
+    """
+    from app.domain.amounts import Money  # noqa: PLC0415
     from app.domain.records import Upload  # noqa: PLC0415
     from app.services.cases import count_open_cases  # noqa: PLC0415
     from app.services.enrol import enrol  # noqa: PLC0415
@@ -90,19 +93,28 @@ async def fill(core: Core, cases: int) -> None:
     from model.synthetic.writer import Writer  # noqa: PLC0415 - imports SciPy
 
     if (await list_signers(core, DEFAULT_TENANT, 1, None)).items:
+        ready()
         return
-    number = 0
-    while await count_open_cases(core, DEFAULT_TENANT) < cases:
+    number = found = 0
+    while found < cases:
         number += 1
         writer, signer_id = Writer(SEED + number), f"writer-{number:03d}"
         uploads = [Upload(_png(writer.genuine_image(n)), None) for n in range(REFERENCES)]
         await enrol(core, DEFAULT_TENANT, signer_id, uploads, lambda _: {})
-        for n in range(ATTEMPTS // 2):
-            for image in (
-                writer.genuine_image(REFERENCES + n),
-                writer.forgery_image(n % FORGERS, n // FORGERS),
-            ):
-                await verify(core, DEFAULT_TENANT, signer_id, Upload(_png(image), None), lambda _: {})
+        for n in range(ATTEMPTS):
+            half = n // 2
+            image = (
+                writer.forgery_image(half % FORGERS, half // FORGERS)
+                if n % 2
+                else writer.genuine_image(REFERENCES + half)
+            )
+            amount = AMOUNTS[(number * ATTEMPTS + n) % len(AMOUNTS)]
+            money = None if amount is None else Money(Decimal(amount), "EUR")
+            upload = Upload(_png(image), None)
+            await verify(core, DEFAULT_TENANT, signer_id, upload, lambda _: {}, money=money)
+        before, found = found, max(found, await count_open_cases(core, DEFAULT_TENANT))
+        if found and not before:
+            ready()
 
 
 def _png(image: NDArray[np.uint8]) -> bytes:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import socket
 import sys
 import threading
+from collections.abc import Callable, Coroutine
+from functools import partial
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import uvicorn
 
 from app.http.connection import BoundedHeadProtocol
 from app.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 GIL_SWITCH_S = 0.001
 """Switch interval of the interpreter lock in seconds.
@@ -36,8 +42,16 @@ def serve(
     run_service(settings.model_copy(update=overrides))
 
 
-def run_service(settings: Settings) -> None:
-    """Serve with these settings until SIGTERM."""
+def run_service(
+    settings: Settings, beside: Callable[[FastAPI], Coroutine[Any, Any, None]] | None = None
+) -> None:
+    """Serve with these settings until SIGTERM.
+
+    Parameters
+    ----------
+    beside : callable, optional
+        Runs as a task from when the port is open; it is cancelled when the service stops.
+    """
     from app.main import create_app  # noqa: PLC0415 - imports torch, which other commands do not need
     from app.observability.logs import configure_logging  # noqa: PLC0415 - imports SciPy
 
@@ -59,7 +73,7 @@ def run_service(settings: Settings) -> None:
         timeout_graceful_shutdown=round(settings.shutdown_grace_s),
     )
     logging.getLogger("uvicorn.error").addFilter(_without_lifespan_traceback)
-    server = DrainingServer(config, settings.drain_s)
+    server = DrainingServer(config, settings.drain_s, None if beside is None else partial(beside, app))
     server.run()
     if not server.started:
         raise SystemExit(1)
@@ -74,12 +88,21 @@ class DrainingServer(uvicorn.Server):
         Its `app` must be the application object, not an import string.
     drain_s : float
         Seconds between the first signal and the closing of the port; a second signal closes it immediately.
+    beside : callable, optional
+        Runs as a task from when the port is open until the service stops.
     """
 
-    def __init__(self, config: uvicorn.Config, drain_s: float) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        drain_s: float,
+        beside: Callable[[], Coroutine[Any, Any, None]] | None = None,
+    ) -> None:
         super().__init__(config)
         self._drain_s = drain_s
         self._draining = False
+        self._beside = beside
+        self._task: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to listen, and exclude all existing objects from garbage collection.
@@ -90,6 +113,16 @@ class DrainingServer(uvicorn.Server):
         await super().startup(sockets)
         gc.collect()
         gc.freeze()
+        if self._beside is not None and self.started:
+            self._task = asyncio.create_task(self._beside())
+            self._task.add_done_callback(_log_failure)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop the task, then close the port and finish the accepted requests."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Handle SIGTERM or SIGINT."""
@@ -102,6 +135,11 @@ class DrainingServer(uvicorn.Server):
         timer = threading.Timer(self._drain_s, super().handle_exit, (sig, frame))
         timer.daemon = True
         timer.start()
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("the task beside the service failed", exc_info=error)
 
 
 def _without_lifespan_traceback(record: logging.LogRecord) -> bool:

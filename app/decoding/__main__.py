@@ -91,6 +91,8 @@ def answer(request: dict[str, Any], data: bytes, finder: SignatureFinder) -> tup
         grey = read_upload(data, request["name"], UploadLimits(**request["limits"]), request["page"])
         decoded = time.perf_counter()
         found, content = _OPERATIONS[request["operation"]](grey, request, finder)
+        if request["operation"] in _WITH_PAGES:
+            found["pages"] = count_pages(data)
     except UploadRefused as error:
         return {"refused": error.code, "message": str(error)}, b""
     except UnusableSignature as error:
@@ -200,6 +202,8 @@ _OPERATIONS = {
     "picture": _picture,
     "page": _page,
 }
+_WITH_PAGES = ("extract", "page")
+"""Operations whose answer states the number of pages of the file."""
 
 
 def _describe_pages(data: bytes, page: int) -> str:

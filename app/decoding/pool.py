@@ -100,10 +100,14 @@ class PageSignature:
 
 @dataclass(frozen=True)
 class PageReading:
-    """The signatures of a page of ``width`` x ``height`` pixels, and the seconds that the stages took."""
+    """The signatures of a page of ``width`` x ``height`` pixels, and the seconds that the stages took.
+
+    `pages` is the number of pages of the file.
+    """
 
     width: int
     height: int
+    pages: int
     signatures: tuple[PageSignature, ...]
     seconds: dict[str, float]
 
@@ -491,7 +495,7 @@ def _parse_page(answer: dict[str, Any], images: bytes) -> PageReading:
             PageSignature((left, top, right, bottom), float(found["confidence"]), images[start:end])
         )
         start = end
-    return PageReading(width, height, tuple(signatures), _parse_seconds(answer))
+    return PageReading(width, height, int(answer["pages"]), tuple(signatures), _parse_seconds(answer))
 
 
 def _parse_picture(answer: dict[str, Any], image: bytes) -> Picture:

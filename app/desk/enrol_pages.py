@@ -11,7 +11,7 @@ from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
 from fastapi.responses import JSONResponse
 from pydantic import StringConstraints
 
-from app.api.dependencies import PRINTABLE_PATTERN, RunningCore, read_upload
+from app.api.dependencies import PRINTABLE_PATTERN, PageField, RunningCore, read_upload
 from app.api.schemas import SignerId
 from app.desk.forms import FormSession, segment
 from app.desk.pages import PageRoute, redirect, render
@@ -24,7 +24,8 @@ from app.services.signature_pictures import propose_crops
 
 router = APIRouter(prefix="/desk", route_class=PageRoute, include_in_schema=False)
 MAX_BOXES = 500
-_BOX = re.compile(r"(\d{1,3}):(auto|whole|\d{1,5}(?:,\d{1,5}){3})")
+_BOX = re.compile(r"(\d{1,3})(?:\.(\d{1,4}))?:(auto|whole|\d{1,5}(?:,\d{1,5}){3})")
+"""Number of the file and of its page, both counted from 0, and the region."""
 BoxText = Annotated[str, StringConstraints(max_length=40)]
 
 
@@ -45,14 +46,16 @@ async def post_page(
     __: Verifying,
     ___: FormSession,
     file: Annotated[UploadFile, File()],
+    page: PageField = 0,
 ) -> Response:
-    """Return a page as a picture, its size in pixels, and the boxes of the signatures on it, as JSON."""
-    proposed = await propose_crops(core, await read_upload(file, "files", region="whole"))
+    """Return a page as a picture, its size in pixels, the boxes of the signatures on it, and the number of pages."""
+    proposed = await propose_crops(core, await read_upload(file, "files", page=page, region="whole"))
     return JSONResponse(
         {
             "image": f"data:image/png;base64,{base64.b64encode(proposed.page.image).decode()}",
             "width": proposed.reading.width,
             "height": proposed.reading.height,
+            "pages": proposed.reading.pages,
             "boxes": [list(found.box) for found in proposed.reading.signatures],
         }
     )
@@ -80,7 +83,7 @@ async def _uploads(files: list[UploadFile], boxes: list[str]) -> list[Upload]:
     Raises
     ------
     MalformedRequest
-        A box is not of the form `number of the file:left,top,right,bottom`, or there is no such file.
+        A box is not of the form `file.page:left,top,right,bottom`, or there is no such file.
     """
     if not files:
         raise MalformedRequest("No file was chosen; nothing was stored.")
@@ -89,12 +92,14 @@ async def _uploads(files: list[UploadFile], boxes: list[str]) -> list[Upload]:
         found = _BOX.fullmatch(box)
         if found is None or int(found[1]) >= len(files):
             raise MalformedRequest(f"{box!r} is not a box in one of the files.")
-        pairs.append((int(found[1]), found[2]))
+        pairs.append((int(found[1]), int(found[2] or 0), found[3]))
     whole = {
-        number: await read_upload(files[number], "files", number + 1) for number in {n for n, _ in pairs}
+        number: await read_upload(files[number], "files", number + 1) for number in {n for n, *_ in pairs}
     }
     try:
-        return [replace(whole[number], region=parse_region(region)) for number, region in pairs]
+        return [
+            replace(whole[number], page=page, region=parse_region(region)) for number, page, region in pairs
+        ]
     except ValueError as error:
         raise MalformedRequest(
             "The left side of a box has to be left of the right one, and the top above."

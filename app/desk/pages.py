@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -12,20 +13,24 @@ from fastapi.responses import HTMLResponse
 from fastapi.routing import APIRoute
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import RedirectResponse
+from starlette.staticfiles import StaticFiles
 
 from app.desk.forms import segment
-from app.desk.texts import LANGUAGE_COOKIE, LANGUAGES, texts_of
+from app.desk.texts import LANGUAGE_COOKIE, texts_of
 from app.domain.cases import Order
 from app.domain.errors import CountersignError
 from app.domain.request_context import prefix, request_id
 from app.http.problems import PROBLEMS
 from app.http.sessions import DESK, ClerkSession
+from app.texts.catalogue import LANGUAGES
 from model.errors import ModelError
 
 FOLDER = Path(__file__).parent
 ORDER_COOKIE = "countersign_order"
 STATIC = FOLDER / "static"
-"""The script and the style sheet of the pages."""
+"""The scripts and the style sheet of the pages."""
+RELEASE = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(STATIC.iterdir()))).hexdigest()[:12]
+"""Stands in the addresses of these files, so that browsers may keep them until they change."""
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' data:; "  # pictures of signatures are in the page, so that no cache holds them
@@ -41,6 +46,16 @@ _templates = Environment(
 )
 
 _templates.filters["segment"] = segment
+
+
+class CachedFiles(StaticFiles):
+    """Files that never change at the address at which the pages name them; they hold nothing of any tenant."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        """Answer with a file that browsers keep; part of Starlette's interface for subclasses."""
+        response = super().file_response(*args, **kwargs)
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+        return response
 
 
 class PageRoute(APIRoute):
@@ -68,6 +83,7 @@ def render(request: Request, template: str, status: int = 200, /, **values: obje
     page = _templates.get_template(template).render(
         t=texts,
         base=f"{prefix()}{DESK}",
+        release=RELEASE,
         path=request.url.path if request.method == "GET" else f"{prefix()}{DESK}",
         session=session,
         caller=getattr(request.state, "caller", None),

@@ -185,13 +185,14 @@ async def get_differences(
 
 @router.get("/cases/{case_id}/report")
 async def get_report(
+    request: Request,
     core: RunningCore,
     caller: Reading,
     case_id: str,
     format: Annotated[Format, Query()] = "html",  # noqa: A002 - the name of the parameter
 ) -> Response:
-    """Show the report on the verification of a case."""
-    return await build_response(core, caller.tenant_id, case_id, format)
+    """Show the report on the verification of a case, in the language of the page."""
+    return await build_response(core, caller.tenant_id, case_id, format, texts_of(request).language)
 
 
 @router.post("/cases/{case_id}/claim")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable
-from decimal import Decimal
 from pathlib import Path
 
 from starlette.requests import Request
@@ -13,16 +11,15 @@ from app.domain.records import Finding, ResultWarning
 from app.domain.verbal_scale import grade_of
 from app.services.differences import COUNTED, DifferenceMaps
 from app.services.reference_quality import QualityFinding
+from app.texts import catalogue
+from app.texts.catalogue import COMMON, LANGUAGES, choose_language
 
-LANGUAGES = ("en", "de")
 LANGUAGE_COOKIE = "countersign_language"
-CATALOGUE: dict[str, dict[str, str]] = tomllib.loads(
-    (Path(__file__).parent / "strings.toml").read_text(encoding="utf-8")
-)
+CATALOGUE = COMMON | catalogue.load(Path(__file__).parent / "strings.toml")
 
 
-class Texts:
-    """The catalogue in one language.
+class Texts(catalogue.Texts):
+    """The catalogue of the desk in one language.
 
     Parameters
     ----------
@@ -31,28 +28,12 @@ class Texts:
     """
 
     def __init__(self, language: str) -> None:
-        self.language = language
-
-    def __call__(self, key: str, /, **values: object) -> str:
-        """Return a text with the values filled in; raises KeyError for an unknown key."""
-        return CATALOGUE[key][self.language].format_map(values)
+        super().__init__(language, CATALOGUE)
 
     @property
     def other(self) -> str:
         """The other language."""
         return next(language for language in LANGUAGES if language != self.language)
-
-    def number(self, value: float, digits: int = 3) -> str:
-        """Format a number with the decimal sign of the language."""
-        text = f"{value:.{digits}f}"
-        return text.replace(".", ",") if self.language == "de" else text
-
-    def amount(self, value: Decimal, currency: str | None) -> str:
-        """Format an amount with the signs of the language and its currency."""
-        text = f"{value:,.2f}" if value == round(value, 2) else f"{value:,.4f}"
-        if self.language == "de":
-            text = text.translate(str.maketrans(",.", ".,"))
-        return f"{text} {currency}" if currency else text
 
     def error(self, code: str, status: int) -> str | None:
         """Return the text for a problem code; None when there is none."""
@@ -124,9 +105,4 @@ def texts_of(request: Request) -> Texts:
     chosen = request.query_params.get("lang") or request.cookies.get(LANGUAGE_COOKIE)
     if chosen in LANGUAGES:
         return Texts(chosen)
-    wanted = (part.partition(";")[0].strip()[:2].lower() for part in _accepted(request))
-    return Texts(next((language for language in wanted if language in LANGUAGES), LANGUAGES[0]))
-
-
-def _accepted(request: Request) -> list[str]:
-    return request.headers.get("accept-language", "").split(",")
+    return Texts(choose_language(request.headers.get("accept-language", "")))

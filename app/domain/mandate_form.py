@@ -187,7 +187,7 @@ class Band(_Form):
         strict=True,
         description="Share of skilled forgeries that may be accepted in this band, within `calibration.far_range` of "
         "`/model`. It replaces the setting of the service; a signer's own `target_far` applies where it is lower, "
-        "and a signer's `fixed_threshold` always applies. null: as for `/verify`.",
+        "and a signer's `fixed_threshold` always applies. null: as for `/verify` without an amount.",
         examples=[0.05],
     )
 

@@ -300,6 +300,11 @@ class Verification:
     is_known_forgery: bool = False
 
     @property
+    def document(self) -> dict[str, str | None]:
+        """`amount` and `currency` of the document that was signed; empty when none was sent."""
+        return dict(self.basis.get("document", {}))
+
+    @property
     def distinct_references(self) -> tuple[str, ...]:
         """Ids of the references that counted: those that repeat no other one."""
         compared = tuple(item.reference_id for item in self.finding.references)

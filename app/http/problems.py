@@ -81,7 +81,7 @@ PROBLEMS: dict[str, ProblemKind] = {
     "signer-erased": ProblemKind(409, "The signer was erased while the request was processed"),
     "no-difference-map": ProblemKind(409, "The model cannot say where signatures differ"),
     "mandate-not-in-force": ProblemKind(409, "No version of the account applies to this day"),
-    "currency-mismatch": ProblemKind(409, "The amount is in another currency than the account"),
+    "currency-mismatch": ProblemKind(409, "The amount is in another currency"),
     "case-claimed": ProblemKind(409, "Another clerk has claimed the case"),
     "case-not-claimed": ProblemKind(409, "The case has to be claimed before it is decided"),
     "case-decided": ProblemKind(409, "The case was decided or closed already"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from app.report.document import Label, Line, Plot
+from app.report.wording import Words
 from app.services.report import CaseReport
 from model.decision.calibration import Curve
 from model.decision.distances import Floats
@@ -14,16 +15,16 @@ _LEFT, _RIGHT, _TOP, _BASE = 20.0, 620.0, 50.0, 164.0
 _GENUINE, _SKILLED, _RANDOM, _INK = "#0b3d91", "#b3261e", "#7a7680", "#1c1b1f"
 
 
-def plot_distances(report: CaseReport) -> Plot | None:
+def plot_distances(t: Words, report: CaseReport) -> Plot | None:
     """Plot the distance over the densities of the calibration; None without the calibration of the verification."""
     evidence, finding = report.evidence, report.verification.finding
     if evidence is None:
         return None
     fitted = report.calibration.at(report.count)
     curves = (
-        ("genuine", fitted.genuine, _GENUINE, False),
-        ("skilled forgeries", fitted.skilled, _SKILLED, True),
-        ("random forgeries", fitted.random, _RANDOM, False),
+        (t("population-genuine"), fitted.genuine, _GENUINE, False),
+        (t("population-skilled"), fitted.skilled, _SKILLED, True),
+        (t("population-random"), fitted.random, _RANDOM, False),
     )
     own = [item.own_distance for item in report.references if item.own_distance is not None]
     shown = [*own, finding.distance, finding.threshold, finding.review_threshold or finding.threshold]
@@ -60,21 +61,29 @@ def plot_distances(report: CaseReport) -> Plot | None:
     step *= 2 if (grid[-1] - grid[0]) / step > 8 else 1
     for value in np.arange(np.ceil(grid[0] / step), np.floor(grid[-1] / step) + 1) * step:
         lines.append(Line(((place(value), _BASE), (place(value), _BASE + 4)), _INK))
-        labels.append(Label(place(value), _BASE + 15, f"{value:g}" if step >= 0.1 else f"{value:.2f}"))
+        labels.append(
+            Label(place(value), _BASE + 15, t.localized(f"{value:g}" if step >= 0.1 else f"{value:.2f}"))
+        )
     x = place(finding.distance)
     lines.append(Line(((x, _TOP - 8), (x, _BASE)), _INK, 2.0))
-    labels.append(Label(x, _TOP - 11, "questioned"))
+    labels.append(Label(x, _TOP - 11, t("plot-questioned")))
     for name, value in (("accept", finding.threshold), ("review", finding.review_threshold)):
         if value is not None:
             lines.append(
                 Line(((place(value), _TOP + 20), (place(value), _BASE)), "#8a5a00", 1.0, dashed=True)
             )
             labels.append(
-                Label(place(value) - 3, _TOP + (30 if name == "accept" else 44), name, "#8a5a00", "end")
+                Label(
+                    place(value) - 3,
+                    _TOP + (30 if name == "accept" else 44),
+                    t(f"plot-{name}"),
+                    "#8a5a00",
+                    "end",
+                )
             )
     below = _BASE + 42
-    labels.append(Label(_LEFT, below, "each reference against the others:", _INK, "start"))
-    labels.append(Label(_LEFT, below + 36, "questioned against each reference:", _INK, "start"))
+    labels.append(Label(_LEFT, below, t("plot-own"), _INK, "start"))
+    labels.append(Label(_LEFT, below + 36, t("plot-references"), _INK, "start"))
     lines += [Line(((place(value), below + 5), (place(value), below + 17)), _GENUINE, 1.5) for value in own]
     lines += [
         Line(((place(item.distance), below + 41), (place(item.distance), below + 53)), _INK, 1.5)
@@ -86,10 +95,7 @@ def plot_distances(report: CaseReport) -> Plot | None:
         HEIGHT,
         tuple(lines),
         tuple(labels),
-        "Distances. Above: how often distances occur among the signers of the calibration, moved to this "
-        "signer's spread, and the distance of the questioned signature with the thresholds of the service. "
-        "Below: the distance of each reference to the others (this signer's own range), and of the "
-        "questioned signature to each reference.",
+        t("plot-caption"),
     )
 
 

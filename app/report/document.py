@@ -99,8 +99,13 @@ class Section:
 
 @dataclass(frozen=True)
 class Document:
-    """A report: its title, what it is about in one line, and its sections."""
+    """A report: its title, what it is about in one line, and its sections.
+
+    `language` is a language tag, and `page` the text with the number of a page, ``{number}``, below each page.
+    """
 
     title: str
     subtitle: str
     sections: Sequence[Section]
+    language: str = "en"
+    page: str = "Page {number}"

@@ -54,7 +54,7 @@ def render_pdf(report: document.Document) -> bytes:
         bottomMargin=_MARGIN,
         title=report.title,
         author="Countersign",
-        lang="en",
+        lang=report.language,
         invariant=1,  # no time and no random id in the file
     )
 
@@ -62,7 +62,7 @@ def render_pdf(report: document.Document) -> bytes:
         canvas.setFont(_TEXT, 7.5)
         canvas.setFillColor(_SOFT)
         canvas.drawString(_MARGIN, 11 * mm, _known(report.subtitle)[:110])
-        canvas.drawRightString(A4[0] - _MARGIN, 11 * mm, f"Page {template.page}")
+        canvas.drawRightString(A4[0] - _MARGIN, 11 * mm, report.page.format(number=template.page))
 
     page.build(story, onFirstPage=number_page, onLaterPages=number_page)
     return out.getvalue()

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from sqlalchemy.orm import Session
 
 from app.domain.accounts import AccountVerification, AccountVersion, Document
+from app.domain.amounts import Money
 from app.domain.assignment import Evidence
 from app.domain.audit_chain import Entry
 from app.domain.errors import CurrencyMismatch
@@ -78,7 +78,8 @@ async def verify_account(
         signatories.not_compared.keys(),
     )
     account_verification_id = new_id()
-    judged = _judge(core, account_verification_id, signatories, ruling, signatures, rows)
+    money = Money(document.amount, document.currency or signatories.account.mandate.currency)
+    judged = _judge(core, account_verification_id, signatories, ruling, signatures, rows, money)
     verifications = [item.verification for item in judged if item.verification is not None]
     verified = AccountVerification(
         account_verification_id=account_verification_id,
@@ -93,7 +94,6 @@ async def verify_account(
         verifications={verification.verification_id: verification for verification in verifications},
     )
     entries = [verify_entry(core, verification) for verification in verifications]
-    signed = replace(document, currency=document.currency or signatories.account.mandate.currency)
     entry = _entry(core, verified)
 
     def write(session: Session) -> Answer:
@@ -105,7 +105,7 @@ async def verify_account(
             if item.verification is not None:
                 owner = locked[item.verification.signer_id]
                 compared = item.compared[owner.signer_id]
-                store_verification(session, core, owner, item.verification, item.signature, compared, signed)
+                store_verification(session, core, owner, item.verification, item.signature, compared, money)
         account_verifications.add(session, tenant_id, verified)
         answer = render(verified)
         if request is not None:
@@ -202,6 +202,7 @@ def _judge(
     ruling: Ruling,
     signatures: Sequence[Signature],
     rows: Sequence[Mapping[str, Compared]],
+    money: Money,
 ) -> list[Judged]:
     """Build the verification of each signature that was assigned to a signatory."""
     judged = []
@@ -216,6 +217,7 @@ def _judge(
                 signatories.compared[signer_id],
                 signature,
                 row[signer_id],
+                money,
                 account={"account_verification_id": account_verification_id, "position": position},
             )
         judged.append(Judged(signature, row, result, verification))

@@ -106,15 +106,14 @@ def _legend(columns: int) -> Grey:
     image = Image.new("RGB", (width, _LEGEND_HEIGHT), "white")
     draw = ImageDraw.Draw(image)
     first, last = math.log2(LEVELS[0]) - 1.0, math.log2(LEVELS[-1])
-    left, right = width // 4, width - width // 8
+    left, right = width // 8, width - width // 8
     ramp = colours(2.0 ** np.linspace(first, last, right - left))
     image.paste(Image.fromarray(np.repeat(ramp[None], 20, axis=0)), (left, 4))
     draw.rectangle((left - 1, 3, right, 24), outline="#555555")
-    draw.text((4, 2), "times the usual", fill="#000000", font_size=22)
     for level in (2.0**first, *LEVELS):
         x = left + (right - left) * (math.log2(level) - first) / (last - first)
         draw.line((x, 24, x, 29), fill="#555555")
-        draw.text((x, 31), f"{level:g}", fill="#000000", anchor="ma", font_size=22)
+        draw.text((x, 31), f"{level:g} \u00d7", fill="#000000", anchor="ma", font_size=22)
     return np.asarray(image, dtype=np.uint8)
 
 

@@ -60,12 +60,17 @@ class IdempotentRequest:
 
 
 async def make_idempotent_request(
-    tenant_id: str, key: str | None, operation: str, signer_id: str, uploads: Iterable[Upload]
+    tenant_id: str,
+    key: str | None,
+    operation: str,
+    signer_id: str,
+    uploads: Iterable[Upload],
+    content: Iterable[str] = (),
 ) -> IdempotentRequest | None:
-    """Fingerprint a request by its operation, its signer and the bytes of its files; None without a key."""
+    """Fingerprint a request by its operation, signer, content and the bytes of its files; None without a key."""
     if key is None:
         return None
-    fingerprint = await asyncio.to_thread(_fingerprint, (operation, signer_id), uploads)
+    fingerprint = await asyncio.to_thread(_fingerprint, (operation, signer_id, *content), uploads)
     return IdempotentRequest(tenant_id, key, signer_id, fingerprint)
 
 

@@ -137,7 +137,7 @@ class CaseReport:
         None when the service has another model or calibration than the verification.
     maps : DifferenceMaps or None
     no_maps : str
-        Why there are no maps; empty when there are.
+        Why there are no maps: ``image-not-kept`` or the code of an error; empty when there are.
     entries : tuple of Entry
         Audit entries, oldest first.
     """
@@ -232,13 +232,13 @@ def _read(session: Session, core: Core, tenant_id: str, verification_id: str) ->
     closest = [item.reference_id for item in _ordered(verification)[:SHOWN]]
     specimens, no_maps = None, ""
     if image is None:
-        no_maps = "the image of the questioned signature is not kept"
+        no_maps = "image-not-kept"
     else:
         try:
             refuse_unmapped(core, verification)
             specimens = references.specimens(session, tenant_id, signer_id, core.model_version)
         except (NoDifferenceMap, ModelVersionMismatch, NotFound) as error:
-            no_maps = str(error)
+            no_maps = error.code
     return _Stored(
         verification,
         case,
@@ -263,7 +263,7 @@ async def _compute_maps(core: Core, stored: _Stored) -> tuple[DifferenceMaps | N
     try:
         return await compute_maps(core, stored.verification, stored.image, stored.specimens), ""
     except (FileRefused, NotFound) as error:
-        return None, str(error)
+        return None, error.code
 
 
 def _compare(

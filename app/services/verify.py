@@ -10,10 +10,10 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from app.decoding.formats import detect_media_type
-from app.domain.accounts import Document
+from app.domain.amounts import Money, RateBand, band_of
 from app.domain.audit_chain import Entry
 from app.domain.cases import is_drawn
-from app.domain.errors import TooFewReferences
+from app.domain.errors import CurrencyMismatch, TooFewReferences
 from app.domain.records import (
     Finding,
     KnownForgeries,
@@ -33,6 +33,7 @@ from app.services.decision import (
     build_basis,
     build_finding,
     compare_questioned,
+    resolve_band_policy,
     resolve_policy,
 )
 from app.services.idempotency import IdempotentRequest
@@ -53,6 +54,7 @@ async def verify(
     upload: Upload,
     render: Callable[[Verification], Answer],
     request: IdempotentRequest | None = None,
+    money: Money | None = None,
 ) -> Answer:
     """Verify a questioned signature against an enrolled signer; the finding is on disk when this returns.
 
@@ -60,13 +62,18 @@ async def verify(
     ----------
     render : callable
         Renders the verification as the answer, which is stored for replays of the request.
+    money : Money, optional
+        Amount of the document, which chooses the `target_far` where the settings have bands.
 
     Raises
     ------
     FileRefused, SignerNotFound, TooFewReferences, ModelVersionMismatch, IdempotencyConflict, SignerErased
+    CurrencyMismatch
+        The bands of the settings are in another currency.
     """
     if request is not None and (earlier := await core.store.read(request.find_answer)) is not None:
         return earlier
+    band = _applied_band(core, money)
     with core.metrics.stage("store"):
         specimens = await core.store.read(references.specimens, tenant_id, signer_id, core.model_version)
     count, minimum = len(specimens.reference_ids), max(1, core.settings.min_references)
@@ -75,16 +82,17 @@ async def verify(
             f"Signer {signer_id!r} has {count} references and a verification needs {minimum}; enrol more."
         )
     signature = await read_signature(core, upload)
-    policy = resolve_policy(core, specimens.signer.target_far, specimens.signer.fixed_threshold)
+    policy = resolve_band_policy(core, specimens.signer, None if band is None else band.target_far)
     compared = await _compare(core, signature, specimens.templates, policy, specimens.forgeries)
-    verification = build_verification(core, specimens, signature, compared)
+    more = {} if band is None else {"band": band.to_basis()}
+    verification = build_verification(core, specimens, signature, compared, money, **more)
     entry = verify_entry(core, verification)
 
     def write(session: Session) -> Answer:
         if request is not None and (earlier := request.claim(session)) is not None:
             return earlier
         locked = signer_locks.lock(session, tenant_id, signer_id, specimens.signer.key)
-        store_verification(session, core, locked, verification, signature, compared)
+        store_verification(session, core, locked, verification, signature, compared, money)
         answer = render(verification)
         if request is not None:
             request.store_answer(session, locked, answer)
@@ -97,11 +105,25 @@ async def verify(
     return answer
 
 
+def _applied_band(core: Core, money: Money | None) -> RateBand | None:
+    """Return the band of the settings for an amount; None when there is none. Raises CurrencyMismatch."""
+    bands, currency = core.settings.rate_bands, core.settings.bands_currency
+    if money is None or not bands:
+        return None
+    if None not in (currency, money.currency) and money.currency != currency:
+        raise CurrencyMismatch(
+            f"The thresholds of this service are chosen by amounts in {currency}, not in {money.currency}; send the "
+            f"amount in {currency}, or none."
+        )
+    return band_of(bands, money.value)
+
+
 def build_verification(
     core: Core,
     specimens: Specimens,
     signature: Signature,
     compared: Compared,
+    money: Money | None = None,
     **more: Any,
 ) -> Verification:
     """Build the verification of a signature that was compared with a signer; `more` is added to its basis."""
@@ -114,12 +136,14 @@ def build_verification(
     basis = build_basis(core, signature, comparison, specimens.reference_ids)
     if signature.upload.page:
         basis["page"] = signature.upload.page  # to show the kept image again
+    if money is not None:
+        basis["document"] = money.to_basis()
     return Verification(new_id(), specimens.signer.signer_id, finding, signature.sha256, basis | more)
 
 
 def verify_entry(core: Core, verification: Verification) -> Entry:
     """Build the audit entry of a verification; call it on the event loop."""
-    details = audit_details(core, verification.finding)
+    details = audit_details(core, verification.finding) | verification.document
     return core.trail.entry("verify", record_id=verification.verification_id, **details)
 
 
@@ -130,20 +154,20 @@ def store_verification(
     verification: Verification,
     signature: Signature,
     compared: Compared,
-    document: Document | None = None,
+    money: Money | None = None,
 ) -> None:
     """Store a verification, its case if a clerk has to see it, and its image and template if they are to be kept.
 
     Parameters
     ----------
-    document : Document, optional
-        The document that was signed.
+    money : Money, optional
+        Amount of the document that was signed.
     """
     verifications.add(session, locked, verification)
     if verification.finding.decision == "review":
-        cases.add(session, locked, verification.verification_id, "review", document)
+        cases.add(session, locked, verification.verification_id, "review", money)
     elif is_drawn(verification.verification_id, core.settings.quality_control_share):
-        cases.add(session, locked, verification.verification_id, "quality-control", document)
+        cases.add(session, locked, verification.verification_id, "quality-control", money)
     created_at = verification.finding.created_at
     if core.settings.keep_questioned_days:
         upload = signature.upload

@@ -10,7 +10,7 @@ from typing import Any, cast
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from app.domain.accounts import Document
+from app.domain.amounts import Money
 from app.domain.cases import Case, CaseDecision, Claim, Clerk, Kind, Order, Ruling, State
 from app.domain.errors import CaseNotFound
 from app.domain.records import Page
@@ -20,9 +20,9 @@ from app.store.signer_locks import LockedSigner
 
 
 def add(
-    session: Session, locked: LockedSigner, verification_id: str, kind: Kind, document: Document | None
+    session: Session, locked: LockedSigner, verification_id: str, kind: Kind, money: Money | None
 ) -> None:
-    """Open the case of a verification, which has been inserted before; `document` is the one that was signed."""
+    """Open the case of a verification, which has been inserted before; `money` is the amount of the document."""
     session.flush()
     session.add(
         CaseRow(
@@ -30,8 +30,8 @@ def add(
             tenant_id=locked.tenant_id,
             state="open",
             kind=kind,
-            amount="" if document is None else f"{document.amount:020.4f}",
-            currency=None if document is None else document.currency,
+            amount="" if money is None else f"{money.value:020.4f}",
+            currency=None if money is None else money.currency,
         )
     )
     session.flush()

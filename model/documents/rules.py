@@ -29,14 +29,14 @@ from model.documents.material import SignatureSource, Typefaces, training_signat
 from model.documents.patches import FULL
 from model.errors import UnusableSignature
 from model.preprocessing.box import Box
-from model.preprocessing.candidates import INK, find_candidates, measure_crop
+from model.preprocessing.candidates import find_candidates, measure_crop
 from model.preprocessing.clusters import find_clusters
 from model.preprocessing.evidence import LIKELY
 from model.preprocessing.extraction import MIN_WEAKEST, WEAKEST
 from model.preprocessing.ink import Located, locate_ink
 from model.preprocessing.rules import Look, Rule, Rules, terms
 from model.preprocessing.segmenter import Segmenter
-from model.preprocessing.views import View, ink_box
+from model.preprocessing.views import INK, View, ink_box
 from model.synthetic.writer import Writer
 
 Matrix = NDArray[np.float64]

@@ -14,16 +14,13 @@ from model.preprocessing.evidence import LIKELY, Scene, compared, measure
 from model.preprocessing.ink import Located
 from model.preprocessing.segmentation import Grey
 from model.preprocessing.segmenter import Segmenter
-from model.preprocessing.views import View, first_look, look
+from model.preprocessing.views import INK, View, first_look, look
 
 SLIP_ASPECT, SLIP_PIXELS, PAGE_PIXELS, PAGE_SIDE = 1.6, 110_000, 220_000, 1024
 """Most pixels, and the longest side, of the copy on which signatures are searched.
 
 From this ratio of width to height on, a sheet is a cheque, a slip or a part of a page: its signatures are larger.
 """
-
-INK = 38
-"""Darkness from which a pixel of the page counts as ink."""
 
 MIN_INK, MIN_SIZE = 40, 0.025
 """Least ink of a candidate in pixels, and least size of its longer side as a share of that of the view."""
@@ -80,11 +77,17 @@ def measure_crop(segmenter: Segmenter, located: Located, side: int) -> NDArray[n
     return measure(Scene.of(ink, segmenter.probability(darkness)), Box.bounding(ink))
 
 
-def find_candidates(segmenter: Segmenter, grey: Grey, around: Box) -> Candidates:
-    """Search a part of a page: (h, w) uint8, 255 = white."""
+def find_candidates(
+    segmenter: Segmenter, grey: Grey, around: Box, *, with_contrast: bool = False
+) -> Candidates:
+    """Search a part of a page: (h, w) uint8, 255 = white.
+
+    ``with_contrast``: faint ink is made black before (:meth:`model.preprocessing.views.View.with_contrast`).
+    """
     aspect = max(around.width, around.height) / min(around.width, around.height)
     pixels = SLIP_PIXELS if around.width >= SLIP_ASPECT * around.height else PAGE_PIXELS
     view = look(grey, around, min(PAGE_SIDE, math.sqrt(pixels * aspect)))
+    view = view.with_contrast() if with_contrast else view
     probability = segmenter.probability(view.darkness)
     ink = (view.darkness > INK).view(np.uint8)
     scene = Scene.of(ink, probability)

@@ -25,23 +25,29 @@ from numpy.typing import NDArray
 
 from model.errors import BadRegion, NoSignature, SeveralSignatures, UnusableSignature
 from model.preprocessing.box import Box
-from model.preprocessing.candidates import INK, Candidate, find_candidates, measure_crop
+from model.preprocessing.candidates import Candidate, Candidates, find_candidates, measure_crop
 from model.preprocessing.evidence import MEASURES
 from model.preprocessing.ink import MIN_SIDE, Canvas, Ink, Located, Prepared, fit, isolate, locate_ink
 from model.preprocessing.rules import Rules
 from model.preprocessing.segmentation import Grey, Parts
 from model.preprocessing.segmenter import Segmenter
 from model.preprocessing.sheet import find_sheet
-from model.preprocessing.views import ink_box, look
+from model.preprocessing.views import INK, ink_box, look
 
-CROP_SIDES = (440, 260)
-"""Long sides of the crop on which strokes are told from what lies across them; the second if the first shows none."""
+CROP_LOOKS = ((440, False), (260, False), (440, True))
+"""Long sides of the crop on which strokes are told from what lies across them, and whether faint ink is made black
+before; each if the one before shows no stroke."""
 
 UNSIGNED_SHARE = 0.6
 """Without a signature, an image is refused if so much of its ink is unlikely to belong to one.
 
 With less, it is compared as a whole if it may be a crop. A page of print must not be: two people's signatures on the
 same form would be accepted for what is printed on it.
+"""
+
+CROP_SHARE, CROP_UNLIKELY = 0.9, 0.35
+"""An image that may be a crop is used as it is if so much of its ink lies in signatures, and at most so much is
+unlikely to belong to one: first and last name are found apart, and the weakest strokes would be left out.
 """
 
 MAX_SIGNATURES = 20
@@ -146,7 +152,15 @@ class SignatureFinder:
         """Find signatures in the box of the ink; return them and the share of the ink that is unlikely to be one."""
         around = Box.around(grey) if located is None else ink_box(located, grey.shape)
         seen = find_candidates(self.segmenter, grey, around)
-        found = [
+        found = self._signatures(seen, grey)
+        if not found:
+            # Ink that is faint beside a shadow or a dark desk is not recognised as it is.
+            found = self._signatures(find_candidates(self.segmenter, grey, around, with_contrast=True), grey)
+        return tuple(sorted(found, key=lambda signature: -signature.prominence)), seen.unlikely
+
+    def _signatures(self, seen: Candidates, grey: Grey) -> list[Found]:
+        """Return the candidates that are probably signatures."""
+        return [
             Found(
                 seen.view.on_image(one.box.grown(1)).clipped(grey.shape),
                 odds,
@@ -156,7 +170,6 @@ class SignatureFinder:
             for one, odds in self._apart(candidate)
             if odds >= self._rules.least
         ]
-        return tuple(sorted(found, key=lambda signature: -signature.prominence)), seen.unlikely
 
     def _apart(self, candidate: Candidate) -> list[tuple[Candidate, float]]:
         """Return a candidate with its log-odds; its parts instead, if one is more probably a signature than all."""
@@ -209,6 +222,8 @@ class SignatureFinder:
                 "There is ink on the image, but no handwritten signature was found in it; upload the page or the "
                 "crop that shows the signature, or set `region` to where it is (`whole` for all ink of the image)."
             )
+        if is_crop is None and unlikely <= CROP_UNLIKELY and _share_in(found, located) >= CROP_SHARE:
+            return Extracted(grey, None, None, located=located)
         rivals = [one for one in found[1:] if self._is_rival(one, found[0])]
         if rivals:
             raise SeveralSignatures(
@@ -268,8 +283,9 @@ class SignatureFinder:
         self, crop: Grey, box: Box, found: tuple[Found, ...], others: list[Box] | None = None
     ) -> Extracted:
         """Mask everything but the signature in a crop."""
-        for side in CROP_SIDES:
+        for side, with_contrast in CROP_LOOKS:
             view = look(crop, Box.around(crop), side)
+            view = view.with_contrast() if with_contrast else view
             probability = self.segmenter.probability(view.darkness)
             for other in others or []:
                 inside = view.from_image(other.moved(-box.left, -box.top)).clipped(probability.shape)
@@ -363,6 +379,16 @@ def _locate(grey: Grey) -> Located | None:
         return locate_ink(grey)
     except UnusableSignature:
         return None
+
+
+def _share_in(found: tuple[Found, ...], located: Located | None) -> float:
+    """Return the share of the ink that lies in the boxes of signatures, in [0, 1]; 0 if the ink is not known."""
+    if located is None:
+        return 0.0
+    outside = located.mask.copy()
+    for one in found:
+        one.box.scaled(located.scale).clipped(outside.shape).of(outside)[:] = 0
+    return 1.0 - float(outside.mean()) / float(located.mask.mean())
 
 
 def _joined(parts: tuple[Found, ...]) -> Found:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -16,6 +16,13 @@ MAX_ENLARGEMENT = 1.6
 
 MARGIN = 14
 """Margin of paper around what is looked at, in pixels: signatures in the training pages have paper around them."""
+
+
+INK = 38
+"""Darkness from which a pixel of a view counts as ink."""
+
+BLACK = 90
+"""Percentile of the darkness of ink that :meth:`View.with_contrast` makes black."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,16 @@ class View:
     def from_image(self, box: Box) -> Box:
         """Map a box of the image to the view."""
         return box.moved(-self.box.left, -self.box.top).scaled(self.scale).moved(MARGIN, MARGIN)
+
+    def with_contrast(self) -> View:
+        """Return the view with a darkness at which faint ink is black: that of most ink becomes 255."""
+        inked = self.darkness[self.darkness > INK]
+        if not inked.size:
+            return self
+        black = float(np.percentile(inked, BLACK))
+        return replace(
+            self, darkness=np.asarray(cv2.convertScaleAbs(self.darkness, alpha=255.0 / black), np.uint8)
+        )
 
     def without_margin(self, layer: Grey) -> Grey:
         """Cut the margin off an image of the size of the view."""

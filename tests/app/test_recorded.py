@@ -197,6 +197,8 @@ def comparable(response: Any) -> Answer:
 
 def masked(value: Any, key: str = "") -> Any:
     """Mask ids, digests, times and prose, and sort lists that are ordered by random ids."""
+    if key == "sequence":  # of the audit: it counts all requests before
+        return "…"
     if key in PROSE or (key in {"calibration", "id", "next_cursor"} and isinstance(value, str)):
         return "…"
     if isinstance(value, dict):

@@ -14,9 +14,11 @@ import pypdfium2
 import pytest
 from fastapi.testclient import TestClient
 
+from app.report import wording
 from app.report.document import Code, Document, Paragraph, Section
 from app.report.pdf import render_pdf
-from app.report.wording import interval, ratio, share, support
+from app.report.wording import CATALOGUE, Words
+from app.texts.catalogue import COMMON, LANGUAGES, choose_language
 from model.decision.bootstrap import Bootstrap, Interval, Resampled
 from model.decision.calibration import Calibration
 from model.networks.weights import load_card
@@ -95,6 +97,94 @@ def test_both_forms_state_the_same(kept: tuple[TestClient, dict[str, Any]]) -> N
     assert "<svg" in page.text
 
 
+def test_it_is_written_in_german(kept: tuple[TestClient, dict[str, Any]]) -> None:
+    client, told = kept
+    path = f"/verifications/{told['verification_id']}/report"
+    page = client.get(path, headers={"Accept-Language": "fr, de-AT;q=0.9, en;q=0.8"})
+    assert page.headers["content-language"] == "de"
+    assert '<html lang="de">' in page.text
+    document = client.get(path, params={"language": "de", "format": "pdf"})
+    number = f"{told['distance']:.3f}".replace(".", ",")
+    stated = (
+        "Hypothesen",
+        "nicht die Wahrscheinlichkeit, dass der Zeichner",
+        "Unsicherheit",
+        "Der Abstand ist " + number,
+        "Sie stimmen mit den festgehaltenen überein",
+        "geübte Fälschungen, die angenommen werden",
+        "python -m app audit verify --anchors",
+    )
+    for answer in (page, document):
+        text = text_of(answer)
+        for words in stated:
+            assert words.replace(" ", "") in text.replace(" ", ""), words
+        assert "[U+" not in text, "the font has all letters"
+        assert "signature" not in text.partition("laut Modellkarte (englisch)")[0]
+    assert document.content == client.get(path, params={"language": "de", "format": "pdf"}).content
+    assert client.get(path, headers={"Accept-Language": "fr"}).headers["content-language"] == "en"
+    assert client.get(path, params={"language": "fr"}).json()["code"] == "malformed-request"
+
+
+def test_every_text_is_in_every_language_and_every_text_is_used() -> None:
+    fields = re.compile(r"\{(\w+)\}")
+    for key, entry in CATALOGUE.items():
+        assert set(entry) == set(LANGUAGES), key
+        assert len({tuple(sorted(fields.findall(text))) for text in entry.values()}) == 1, key
+    source = "".join(file.read_text(encoding="utf-8") for file in Path(wording.__file__).parent.glob("*.py"))
+    named = set(re.findall(r"""["']([a-z][a-z0-9-]*)["']""", source))
+    families = (
+        "action-",
+        "column-",
+        "forgeries-",
+        "limit-",
+        "no-maps-",
+        "other-",
+        "plot-",
+        "population-",
+    )
+    unused = {
+        key for key in CATALOGUE.keys() - COMMON.keys() if key not in named and not key.startswith(families)
+    }
+    assert {key.removesuffix("-meaning") for key in unused} <= {
+        "accept",
+        "reject",
+        "far-skilled",
+        "far-random",
+        "frr",
+    }, unused
+
+
+def test_the_language_is_chosen_by_weight() -> None:
+    for header, language in (
+        ("", "en"),
+        ("de", "de"),
+        ("de-CH, en;q=0.5", "de"),
+        ("en;q=0.5, de;q=0.7", "de"),
+        ("de;q=0, *", "en"),
+        ("de;q=x", "en"),
+        ("xx,,;q=1", "en"),
+    ):
+        assert choose_language(header) == language, header
+
+
+def test_the_conditioning_information_and_the_choice_of_the_threshold_are_stated(
+    serve: Serve, draw: Draw
+) -> None:
+    client = serve(target_far_bands="1000:0.1,above:0.05")
+    enrol(client, "anna", draw(1, 0), draw(1, 1))
+    files = {"signature": draw(1, 9)}
+    sent = {"signer_id": "anna", "amount": "2500.5", "currency": "EUR"}
+    told = client.post("/verify", data=sent, files=files).json()
+    text = text_of(report(client, told["verification_id"]))
+    assert "Whose signature it is claimed to be was stated with the request: anna" in text
+    assert "No information on the circumstances of the case was used" in text
+    assert "5 % of skilled forgeries would be accepted, for the amount of the document (band 2)" in text
+    assert "2,500.50 EUR" in text
+    assert "2.500,50 EUR" in text_of(
+        report(client, told["verification_id"], headers={"Accept-Language": "de"})
+    )
+
+
 def test_the_form_is_negotiated(kept: tuple[TestClient, dict[str, Any]]) -> None:
     client, told = kept
     path = f"/verifications/{told['verification_id']}/report"
@@ -105,7 +195,7 @@ def test_the_form_is_negotiated(kept: tuple[TestClient, dict[str, Any]]) -> None
     ):
         answer = client.get(path, headers={"Accept": accept})
         assert answer.headers["content-type"].startswith(kind), accept
-        assert answer.headers["vary"] == "Accept"
+        assert answer.headers["vary"] == "Accept, Accept-Language"
     assert client.get(path, params={"format": "docx"}).json()["code"] == "malformed-request"
 
 
@@ -268,7 +358,7 @@ def test_a_person_s_decision_is_on_it_and_the_desk_links_it(serve: Serve, draw: 
     post(client, f"{case}/claim")
     post(client, f"{case}/decision", decision="reject", reason="differs", note="<b>line quality</b>")
     page = report(client, case)
-    assert "reject, reason differs, by eva on" in text_of(page)
+    assert "reject, reason does not agree with the references, by eva on" in text_of(page)
     assert "<b>line quality" not in page.text
     browser = Browser(client)
     shown = browser.get(f"/desk/cases/{case}").text
@@ -308,18 +398,22 @@ def test_a_long_report_breaks_over_pages() -> None:
 
 
 def test_words_for_numbers() -> None:
-    assert ratio(0.1) == "1.3"
-    assert ratio(-0.6) == ratio(0.6) == "4"
-    assert ratio(1.17) == "10"
-    assert ratio(3.52) == "3000"
-    assert support(0.2).startswith("no support")
+    words, german = Words("en"), Words("de")
+    assert words.ratio(0.1) == "1.3"
+    assert german.ratio(0.1) == "1,3"
+    assert words.ratio(-0.6) == words.ratio(0.6) == "4"
+    assert words.ratio(1.17) == "10"
+    assert words.ratio(3.52) == "3000"
+    assert words.support(0.2).startswith("no support")
     assert (
-        support(1.5) == "moderate support for H1 (written by the signer) rather than H2 (a skilled forgery)"
+        words.support(1.5)
+        == "moderate support for H1 (written by the signer) rather than H2 (a skilled forgery)"
     )
-    assert support(-0.5).startswith("weak support for H2")
-    assert support(7.0).startswith("extremely strong")
-    assert share(0.0005, 0.00048) == "at most 0.048 %"
-    assert share(0.12, 0.00048) == "12 %"
-    assert share(None) == "not estimated"
-    found = interval(Interval(-0.5, 3.5, low_is_limit=False, high_is_limit=True))
-    assert found == "3 in favour of H2 to 3000 or more in favour of H1"
+    assert words.support(-0.5).startswith("weak support for H2")
+    assert words.support(7.0).startswith("extremely strong")
+    assert words.share(0.0005, 0.00048) == "at most 0.048 %"
+    assert words.share(0.12, 0.00048) == "12 %"
+    assert words.share(None) == "not estimated"
+    found = Interval(-0.5, 3.5, low_is_limit=False, high_is_limit=True)
+    assert words.interval(found) == "3 in favour of H2 to 3000 or more in favour of H1"
+    assert german.interval(found) == "3 zugunsten von H2 bis 3000 oder mehr zugunsten von H1"

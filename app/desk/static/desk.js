@@ -24,20 +24,20 @@ class Viewer {
     this.zoom = 1;
     this.offset = { x: 0, y: 0 };
     this.shown = 0; // which of the two is shown while blinking
-    for (const figure of [this.questioned, ...this.references]) this.addCanvas(figure);
+    const decoded = [this.questioned, ...this.references].map((figure) => this.addCanvas(figure));
+    this.ready = Promise.allSettled(decoded.slice(0, 2)); // what is seen first is drawn
     this.opacity?.addEventListener("input", () => this.draw());
     this.show();
   }
 
   addCanvas(figure) {
     const image = figure?.querySelector("img");
-    if (!image) return;
+    if (!image) return null;
     const canvas = document.createElement("canvas");
     canvas.setAttribute("role", "img");
     canvas.setAttribute("aria-label", image.alt);
     image.hidden = true;
     image.after(canvas);
-    image.decode().then(() => this.draw());
     canvas.addEventListener("pointerdown", (event) => canvas.setPointerCapture(event.pointerId));
     canvas.addEventListener("pointermove", (event) => {
       if (!canvas.hasPointerCapture(event.pointerId)) return;
@@ -45,6 +45,7 @@ class Viewer {
       this.offset.y += event.movementY;
       this.draw();
     });
+    return image.decode().then(() => this.draw());
   }
 
   get reference() {
@@ -83,6 +84,7 @@ class Viewer {
       figure.hidden = number !== this.index;
     });
     this.questioned.parentElement.classList.toggle("single", this.isSingle);
+    this.questioned.closest(".viewer").classList.toggle("overlaid", this.isSingle && this.mode === "overlay");
     this.showDifferences();
     this.draw();
   }
@@ -206,7 +208,8 @@ function prepare() {
   shownAt = performance.now();
   viewer?.close();
   viewer = main.querySelector(".viewer") ? new Viewer(main) : null;
-  nextPage = main.dataset.mine === "true" ? fetchNext(main.dataset.case) : null;
+  const isMine = main.dataset.mine === "true";
+  nextPage = isMine ? Promise.resolve(viewer?.ready).then(() => fetchNext(main.dataset.case)) : null;
   for (const time of main.querySelectorAll("time")) {
     const moment = new Date(time.dateTime);
     time.textContent = moment.toLocaleString(LOCALES[document.documentElement.lang], { dateStyle: "short", timeStyle: "short" });

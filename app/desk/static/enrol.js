@@ -4,41 +4,73 @@
 const SVG = "http://www.w3.org/2000/svg";
 const SIDES = ["left", "top", "right", "bottom"];
 const form = document.querySelector("#enrol");
-const pages = []; // {file, width, height, boxes: [{left, top, right, bottom}], section}, sizes in pixels of the page
+/* {file, number, count, width, height, boxes: [{left, top, right, bottom}], seen, section}: page `number` of `count`,
+   counted from 0, sizes in pixels of the page. `seen` has the pages that were shown before, with their boxes. */
+const pages = [];
 
 function clone(id) {
   return document.querySelector(id).content.firstElementChild.cloneNode(true);
 }
 
 function report(text) {
-  document.querySelector("#problem").textContent = text;
+  const problem = document.querySelector("#problem");
+  problem.textContent = text;
+  if (text) problem.scrollIntoView({ block: "nearest" });
 }
 
-/* Asks the service for the picture of a file and the boxes of the signatures on it. */
-async function add(file) {
+/* Asks the service for the picture of a page and the boxes of the signatures on it; null when there are none. */
+async function fetchPage(file, number) {
   const progress = document.querySelector("#progress");
   progress.textContent = progress.dataset.reading;
   const body = new FormData();
   body.set("csrf", form.elements.csrf.value);
   body.set("file", file);
+  body.set("page", number);
   try {
     const response = await fetch(`${form.action}/page`, { method: "POST", body });
     if (response.redirected) {
       location.assign(response.url); // the session has ended
-      return;
+      return null;
     }
-    if (!response.ok) {
-      report(`${file.name}: ${await problemOf(response)}`);
-      progress.textContent = "";
-      return;
-    }
-    show(file, await response.json());
-    const count = pages.reduce((sum, page) => sum + page.boxes.length, 0);
-    progress.textContent = progress.dataset.found.replace("#", String(count));
+    if (response.ok) return await response.json();
+    report(`${file.name}: ${await problemOf(response)}`);
   } catch {
     report(progress.dataset.failed);
-    progress.textContent = "";
   }
+  return null;
+}
+
+function count() {
+  const progress = document.querySelector("#progress");
+  const boxes = pages.reduce((sum, page) => sum + page.boxes.length, 0);
+  progress.textContent = pages.length ? progress.dataset.found.replace("#", String(boxes)) : "";
+}
+
+/* Adds a page of a file. */
+async function add(file, number = 0) {
+  const found = await fetchPage(file, number);
+  if (found) {
+    const page = { file, number, count: found.pages, seen: new Map(), section: clone("#page-template"), boxes: [] };
+    pages.push(page);
+    prepareSection(page);
+    document.querySelector("#pages").append(page.section);
+    show(page, number, found);
+  }
+  count();
+}
+
+/* Shows another page of the same file in place of this one; its boxes are kept for when it is shown again. */
+async function turnTo(page, number, input) {
+  if (input.disabled) return; // a disabled field loses the focus and reports its change once more
+  const { picture, width, height, boxes } = page;
+  page.seen.set(page.number, { image: picture, width, height, boxes });
+  input.disabled = true;
+  const found = page.seen.get(number) ?? (await fetchPage(page.file, number));
+  input.disabled = false;
+  if (found) show(page, number, found);
+  input.value = page.number + 1;
+  input.focus();
+  count();
 }
 
 async function problemOf(response) {
@@ -46,17 +78,33 @@ async function problemOf(response) {
   return page.querySelector(".error")?.textContent ?? String(response.status);
 }
 
-function show(file, { image, width, height, boxes }) {
-  const section = clone("#page-template");
-  const page = { file, width, height, section, boxes: boxes.map((sides) => Object.fromEntries(SIDES.map((side, n) => [side, sides[n]]))) };
-  section.querySelector("h2").textContent = file.name;
+function prepareSection(page) {
+  const { section, file } = page;
   const drawing = section.querySelector("svg");
-  drawing.setAttribute("viewBox", `0 0 ${width} ${height}`);
-  const picture = drawing.querySelector("image");
-  picture.setAttribute("href", image);
-  picture.setAttribute("width", width);
-  picture.setAttribute("height", height);
+  const input = section.querySelector(".page-number");
+  const of = section.querySelector(".of");
+  const another = section.querySelector(".another");
+  section.querySelector("h2").textContent = file.name;
+  section.querySelector(".several").hidden = another.hidden = page.count === 1;
+  input.max = page.count;
+  of.textContent = of.dataset.text.replace("#", String(page.count));
+  input.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter") return;
+    event.preventDefault(); // the form would be sent
+    input.dispatchEvent(new Event("change"));
+  });
+  input.addEventListener("change", () => {
+    const number = Math.round(Number(input.value)) - 1;
+    if (number >= 0 && number < page.count && !isTaken(page.file, number)) turnTo(page, number, input);
+    else input.value = page.number + 1;
+  });
+  another.addEventListener("click", () => {
+    const free = [...Array(page.count).keys()].find((number) => number > page.number && !isTaken(file, number));
+    const number = free ?? [...Array(page.count).keys()].find((other) => !isTaken(file, other));
+    if (number !== undefined) add(file, number);
+  });
   section.querySelector(".add").addEventListener("click", () => {
+    const { width, height } = page;
     const box = { left: Math.round(width / 4), top: Math.round(height / 4), right: Math.round((3 * width) / 4), bottom: Math.round((3 * height) / 4) };
     page.boxes.push(box);
     list(page);
@@ -65,11 +113,28 @@ function show(file, { image, width, height, boxes }) {
   section.querySelector(".drop-file").addEventListener("click", () => {
     pages.splice(pages.indexOf(page), 1);
     section.remove();
+    count();
     document.querySelector("#files").focus();
   });
   drawing.addEventListener("pointerdown", (event) => drag(page, drawing, event));
-  pages.push(page);
-  document.querySelector("#pages").append(section);
+}
+
+/* Whether a page of a file is shown already: its signatures must not be enrolled twice. */
+function isTaken(file, number) {
+  return pages.some((page) => page.file === file && page.number === number);
+}
+
+/* Shows a page in its section; boxes from the service are arrays of sides. */
+function show(page, number, { image, width, height, boxes }) {
+  const sides = (box) => (Array.isArray(box) ? Object.fromEntries(SIDES.map((side, n) => [side, box[n]])) : box);
+  Object.assign(page, { number, picture: image, width, height, boxes: boxes.map(sides) });
+  const drawing = page.section.querySelector("svg");
+  drawing.setAttribute("viewBox", `0 0 ${width} ${height}`);
+  const picture = drawing.querySelector("image");
+  picture.setAttribute("href", image);
+  picture.setAttribute("width", width);
+  picture.setAttribute("height", height);
+  page.section.querySelector(".page-number").value = number + 1;
   list(page);
 }
 
@@ -97,6 +162,7 @@ function list(page) {
   });
   page.section.querySelector(".box-list").replaceChildren(...rows);
   draw(page);
+  count();
 }
 
 function draw(page) {
@@ -174,11 +240,13 @@ async function send(event) {
   const body = new FormData();
   body.set("csrf", form.elements.csrf.value);
   body.set("signer_id", form.elements.signer_id.value);
-  pages.forEach((page, number) => {
-    body.append("files", page.file);
+  const files = [...new Set(pages.map((page) => page.file))];
+  for (const file of files) body.append("files", file);
+  for (const page of pages) {
     const boxes = page.boxes.map((box) => SIDES.map((side) => box[side]).join(","));
-    for (const box of boxes.length ? boxes : ["auto"]) body.append("boxes", `${number}:${box}`);
-  });
+    const place = `${files.indexOf(page.file)}.${page.number}`;
+    for (const box of boxes.length ? boxes : ["auto"]) body.append("boxes", `${place}:${box}`);
+  }
   const button = form.querySelector("button.main");
   button.disabled = true;
   try {

@@ -75,6 +75,8 @@ def _check_verifications(session: Session) -> Iterator[Fault]:
             continue
         details = json.loads(row.details)
         changed = [name for name in _COPIED_FIELDS if getattr(record, name) != details.get(name)]
+        document = record.basis.get("document", {})
+        changed += [name for name in ("amount", "currency") if document.get(name) != details.get(name)]
         if changed:
             yield Fault(
                 row.tenant_id,

@@ -120,6 +120,50 @@ def test_references_are_enrolled_from_a_photo_with_corrected_boxes(
     assert desk.get("/signers/berta")["references"] == 2
 
 
+@pytest.mark.parametrize("kind", ["PDF", "TIFF"])
+def test_references_are_enrolled_from_later_pages_of_a_document(
+    desk: Desk, draw: Any, sign_in: Any, tmp_path: Path, kind: str
+) -> None:
+    sheets = [Image.open(io.BytesIO(photo(draw, 1, *numbers))) for numbers in ((0, 1), (2,), (3,))]
+    blank = Image.new("L", sheets[0].size, 255)
+    file = tmp_path / f"mandate.{kind.lower()}"
+    blank.save(file, kind, save_all=True, append_images=sheets, resolution=200, dpi=(200, 200))
+    page = sign_in(desk, "eva")
+    page.goto(f"{desk.url}/desk/enrol?signer=berta")
+    page.set_input_files("#files", file)
+    page.wait_for_selector(".page image[href]", state="attached")
+    assert "of 4" in page.inner_text(".page")
+    assert page.is_visible(".page .none"), "the first page is blank"
+
+    def turn_to(number: int) -> None:
+        before = page.get_attribute(".page image", "href")
+        page.fill(".page-number", str(number))
+        page.keyboard.press("Enter")
+        page.wait_for_function(
+            "(old) => document.querySelector('.page image').getAttribute('href') !== old", arg=before
+        )
+
+    turn_to(2)
+    proposed = page.locator(".boxes rect").count()
+    page.click(".page .add")
+    assert page.locator(".boxes rect").count() == proposed + 1
+    turn_to(3)
+    turn_to(2)
+    assert page.locator(".boxes rect").count() == proposed + 1, "its boxes were kept"
+    page.click(f".box-list li:nth-child({proposed + 1}) .remove")
+    page.click(".page .another")
+    page.wait_for_function("() => document.querySelectorAll('.page image[href]').length === 2")
+    second = page.locator(".page").nth(1)
+    assert second.locator(".page-number").input_value() == "3"
+    second.locator(".page-number").fill("2")
+    page.keyboard.press("Enter")
+    assert second.locator(".page-number").input_value() == "3", "a page is taken once"
+    page.click("#enrol button.main")
+    page.wait_for_url("**/desk/signers/berta?enrolled=*")
+    told = desk.get("/signers/berta/references")["references"]
+    assert sorted(one["page"] for one in told) == [1] * proposed + [2]
+
+
 def test_boxes_are_drawn_moved_and_a_duplicate_is_refused(
     desk: Desk, draw: Any, sign_in: Any, tmp_path: Path
 ) -> None:

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from app.desk.pages import FOLDER
-from app.desk.texts import CATALOGUE, LANGUAGES, Texts
+from app.desk.pages import FOLDER, RELEASE
+from app.desk.texts import CATALOGUE, Texts
 from app.domain.cases import REASONS
 from app.domain.records import ResultWarning
 from app.http.sessions import COOKIE
+from app.texts.catalogue import LANGUAGES
 from tests.app.keyed import Commands, Draw, Serve
 from tests.app.test_api import enrol, verify
 from tests.app.test_review_cases import REVIEW, fill, fill_with_amounts
@@ -196,11 +197,12 @@ def test_pages_run_no_script_but_their_own(desk: tuple[Browser, list[str]]) -> N
         assert page.headers["cache-control"] == "no-store"
         assert not re.search(r"\s(on\w+|style)=", page.text)
         assert re.findall(r"<script[^>]*>", page.text) == [
-            '<script src="/desk/static/desk.js" type="module">'
+            f'<script src="/desk/static/desk.js?v={RELEASE}" type="module">'
         ]
         assert "http://" not in page.text.replace("http://testserver", "")
     for file in ("desk.js", "desk.css"):
-        assert browser.client.get(f"/desk/static/{file}").status_code == 200
+        answer = browser.client.get(f"/desk/static/{file}?v={RELEASE}")
+        assert (answer.status_code, "immutable" in answer.headers["cache-control"]) == (200, True)
 
 
 def test_without_a_session_everything_leads_to_the_sign_in_page(desk: tuple[Browser, list[str]]) -> None:
@@ -391,4 +393,4 @@ def test_the_evidence_in_words(log_ratio: float, words: str) -> None:
 
 
 def test_a_warning_that_is_not_in_the_catalogue_keeps_its_words() -> None:
-    assert Texts("de").warning(ResultWarning("turned", "It was turned.")) == "It was turned."
+    assert Texts("de").warning(ResultWarning("new-kind", "It is new.")) == "It is new."

@@ -79,6 +79,25 @@ def test_a_crop_of_a_signature_alone_is_used_as_it_is(finder: SignatureFinder, w
     assert automatic.quality == whole.quality
 
 
+@pytest.mark.parametrize("gap", [90, 140])
+def test_a_crop_of_a_signature_of_two_words_is_used_as_it_is(finder: SignatureFinder, gap: int) -> None:
+    first, second = signature(11), signature(12)
+    crop = sheet(first.shape[1] + gap + second.shape[1] + 40, 220)
+    place(crop, first, 20, 20)
+    place(crop, second, 20 + first.shape[1] + gap, 20)
+    assert len(finder.find(crop)) == 2, "they are found apart"
+    automatic = prepare_signature(crop, CANVAS, finder)
+    assert automatic.quality.region is None
+    assert np.array_equal(automatic.canvas, prepare(crop, CANVAS).canvas)
+
+
+@pytest.mark.parametrize("strength", [0.3, 0.2])
+def test_a_faint_signature_is_found(finder: SignatureFinder, strength: float) -> None:
+    faint = 255.0 - strength * (255.0 - letter(signed=True))
+    found = finder.find(faint.astype(np.uint8))
+    assert [one.box.overlap(finder.find(letter(signed=True))[0].box) > 0.8 for one in found] == [True]
+
+
 def test_the_signature_of_a_letter_is_found_where_it_is(finder: SignatureFinder) -> None:
     page = letter(signed=True)
     found = finder.find(page)
