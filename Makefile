@@ -75,7 +75,7 @@ benchmark-serving: $(VENV)/complete ## what a request costs beside the bare netw
 benchmark-load: $(VENV)/complete ## the service under load beside the bare network (a quiet machine, a few minutes)
 	PYTHONPATH=. $(BIN)/python benchmarks/load.py --weights $(WEIGHTS)
 
-benchmark-identify: $(VENV)/complete ## identification among 10,000 and 100,000 signers: recall, durations, memory
+benchmark-identify: $(VENV)/complete ## identification among 10,000 to a million signers: recall, durations, memory (hours)
 	$(BIN)/python -m benchmarks.identify --weights $(WEIGHTS)
 
 benchmark-bulk: $(VENV)/complete ## verifications per second of a bulk job beside the bare computation

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from app.commands import audit, bulk, inference, keys, store
+from app.commands import audit, bulk, index, inference, keys, store
 from app.commands.config import config
 from app.commands.demo import demo
 from app.commands.doctor import doctor
@@ -24,6 +24,7 @@ cli.command()(config)
 cli.add_typer(keys.cli, name="keys")
 cli.add_typer(audit.cli, name="audit")
 cli.add_typer(bulk.cli, name="bulk")
+cli.add_typer(index.cli, name="index")
 cli.add_typer(inference.cli, name="inference")
 cli.command()(reembed)
 cli.command()(doctor)

@@ -58,11 +58,11 @@ from app.services.api_keys import ApiKeyCache
 from app.services.audit.anchors import AnchorWriter
 from app.services.audit.trail import Trail
 from app.services.core import Core
-from app.services.gallery import Gallery, Reductions
 from app.services.licence_terms import refuse_terms
 from app.services.live_rates import LiveRates
 from app.services.maintenance import run_maintenance
-from app.services.open_store import open_snapshots, open_store
+from app.services.open_store import open_store
+from app.services.signer_index import open_index
 from app.settings import Settings
 from app.store import templates
 from app.store.encryption.cipher import digest
@@ -236,13 +236,7 @@ async def _assemble(
     embedder = load_embedder(settings)
     await _warn_of_missing_templates(store, embedder.version)
     decoders.check()
-    gallery = Gallery(
-        store,
-        embedder.version,
-        Reductions(embedder.search_vectors, embedder.candidate_vectors),
-        settings.exhaustive_signers,
-        open_snapshots(settings, store, embedder.version),
-    )
+    gallery = open_index(settings, store, embedder)
     opened.callback(gallery.close)
     queue = await _open_inference(settings, embedder, metrics)
     opened.push_async_callback(queue.close)

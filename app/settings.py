@@ -319,6 +319,12 @@ class Settings(BaseSettings):
         description="Number of signers of a tenant up to which identification compares all of them. Beyond it, an "
         "index proposes candidates (extra `index`). Comparing all takes about 55 KB of memory for each signer.",
     )
+    candidate_index: Literal["memory", "pgvector"] = Field(
+        default="memory",
+        description="Where identification among many signers looks for candidates. memory: in the memory of the "
+        "process, nothing is stored in clear text. pgvector: in PostgreSQL with the extension pgvector, which holds "
+        "one reduced vector of each signer in clear text; for more signers than fit in the memory of a process.",
+    )
     index_files: Literal["encrypted", "none"] = Field(
         default="encrypted",
         description="encrypted: the index of a tenant with many signers is kept in an encrypted file beside the "
@@ -520,6 +526,8 @@ class Settings(BaseSettings):
             raise ValueError("encryption_keys and encryption_key_file are both set; set one of them")
         if self.audit_key is not None and self.audit_key_file is not None:
             raise ValueError("audit_key and audit_key_file are both set; set one of them")
+        if self.candidate_index == "pgvector" and not self.database_url.startswith("postgres"):
+            raise ValueError("candidate_index=pgvector needs a PostgreSQL database_url")
         return self
 
     @property

@@ -1,13 +1,15 @@
 """Identification among many signers: ``python -m benchmarks.identify [--signers N ...] [--stored N] [--index N]``.
 
-Three tables, each for some numbers of signers; an option without numbers omits its table.
+Tables, each for some numbers of signers; an option without numbers omits its table.
 
 1. ``--signers``: an SQLite store is filled with signers of three random templates each. Measured are a search that
    loads the whole exhaustive index, one after all signers have changed, and one after no change. The time for each
    signer should not grow with the number of signers.
 2. ``--stored``: both indexes on an SQLite store with synthetic signers: loading them from the store, loading the
    index of candidates from its file, and searches with the exact distances of what they return.
-3. ``--index``: indexes of candidates alone, with the recall of the true signer (:mod:`benchmarks.candidates`).
+3. ``--index``: candidates from an exhaustive search, the library usearch alone, the index in memory, and pgvector,
+   with the recall of the true signer (:mod:`benchmarks.candidates`); and what a whole search takes with pgvector
+   (:mod:`benchmarks.pgvector_store`), for which a PostgreSQL with pgvector is started. ``--kinds`` selects some.
 
 Synthetic signers have the spread of the people of the data sets, or of synthetic writers where there are none
 (:mod:`benchmarks.synthetic_signers`).
@@ -20,7 +22,7 @@ import asyncio
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,13 +30,13 @@ import numpy as np
 import torch
 
 from app.domain.records import NewReference, new_id, now
-from app.services.gallery import Gallery, Reductions
+from app.services.gallery import CANDIDATES, Gallery, Reductions
 from app.services.open_store import open_snapshots, open_store
 from app.settings import RELEASED_WEIGHTS, Settings
 from app.store import references, signer_locks, signers
 from app.store.store import Store
-from benchmarks import candidates
-from benchmarks.synthetic_signers import BLOCK, Floats, Population, people
+from benchmarks import candidates, pgvector_store
+from benchmarks.synthetic_signers import BLOCK, Floats, People, Population, people
 from model.evaluation.features import InkCache, WeightsFeatures
 from model.networks.embedder import Embedder
 
@@ -42,6 +44,7 @@ DIMENSION = 512
 REFERENCES = 3
 BATCH = 200
 TENANT, VERSION = "default", "benchmark@0"
+KINDS = ("exhaustive", "usearch", "memory", "pgvector")
 
 
 def random_templates(count: int) -> Iterable[Floats]:
@@ -194,6 +197,43 @@ def print_stored(rows: list[Stored]) -> None:
         print(f"| {row.signers:,} | {row.kind} | {row.loaded_s:.1f} | {from_file} | {p50:.1f} | {p99:.1f} |")
 
 
+def measure_indexes(
+    population: Population, embedder: Embedder, counts: list[int], queries: int, kinds: Collection[str]
+) -> None:
+    """Print the third table, and the one of whole searches with pgvector."""
+    stored, exact_s = [], float("nan")
+    in_memory = {
+        "exhaustive": candidates.measure_exhaustive,
+        "usearch": candidates.measure_library,
+        "memory": candidates.measure_memory,
+    }
+    for count in counts:
+        question = candidates.ask(population, embedder, count, queries)
+        rows = [measure(question) for kind, measure in in_memory.items() if kind in kinds]
+        if "pgvector" in kinds:
+            small = candidates.ask(population, embedder, max(CANDIDATES, count // 100), queries)
+            with pgvector_store.running_server() as server:
+                stored.append(pgvector_store.measure(server, question, small))
+            rows += [stored[-1].large, stored[-1].small]
+            exact_s = candidates.exact_s(question)
+        candidates.print_table(rows)  # after each number of signers: a run takes long, and may be interrupted
+    if stored:
+        print()
+        pgvector_store.print_table(stored, exact_s)
+
+
+def kept_people(file: Path | None, weights: Path) -> People:
+    """Read the embeddings of people from a file, or compute them and keep them there."""
+    if file is not None and file.is_file():
+        with np.load(file) as kept:
+            return People(tuple(kept[name] for name in kept.files if name != "source"), str(kept["source"]))
+    found = people(WeightsFeatures(weights, InkCache(), device="cpu"))
+    if file is not None:
+        rows = {f"{n:04d}": rows for n, rows in enumerate(found.embeddings)}
+        np.savez(file, source=np.array(found.source), **rows)  # type: ignore[arg-type]  # names are strings
+    return found
+
+
 def main() -> None:
     """Parse the command line and print the tables."""
     parser = argparse.ArgumentParser(
@@ -201,8 +241,12 @@ def main() -> None:
     )
     parser.add_argument("--signers", type=int, nargs="*", default=[1_000, 10_000])
     parser.add_argument("--stored", type=int, nargs="*", default=[10_000])
-    parser.add_argument("--index", type=int, nargs="*", default=[10_000, 100_000])
-    parser.add_argument("--queries", type=int, default=100)
+    parser.add_argument("--index", type=int, nargs="*", default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--queries", type=int, default=200)
+    parser.add_argument("--kinds", nargs="*", choices=KINDS, default=KINDS, help="of candidates, for --index")
+    parser.add_argument(
+        "--people", type=Path, help="a file that keeps the embeddings of the people, for the next run"
+    )
     parser.add_argument("--weights", type=Path, default=RELEASED_WEIGHTS)
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -212,7 +256,7 @@ def main() -> None:
     if not args.stored and not args.index:
         return
     embedder = Embedder.load(args.weights, "cpu")
-    base = people(WeightsFeatures(args.weights, InkCache(), device="cpu"))
+    base = kept_people(args.people, args.weights)
     population = Population(base, REFERENCES + 1, embedder.candidate_vectors)
     print(
         f"\nSynthetic signers like {base.source}, {REFERENCES} references of {embedder.dimension} dimensions each.\n"
@@ -225,9 +269,8 @@ def main() -> None:
     if stored:
         print_stored(stored)
         print()
-    rows = [candidates.measure(population, embedder, count, args.queries) for count in args.index]
-    if rows:
-        candidates.print_table(rows)
+    if args.index:
+        measure_indexes(population, embedder, args.index, args.queries, args.kinds)
 
 
 if __name__ == "__main__":

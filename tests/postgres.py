@@ -18,6 +18,7 @@ import uuid
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -57,9 +58,16 @@ def find_binaries() -> Path:
 
 
 class Postgres:
-    """One server with its own data folder. It can be stopped, killed and started again."""
+    """One server with its own data folder. It can be stopped, killed and started again.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    options : str
+        Settings of the server that differ from those of the tests.
+    """
+
+    def __init__(self, **options: str) -> None:
+        self._options = _OPTIONS | options
         self.process: subprocess.Popen[bytes] | None = None
         self._binaries, cluster = _prepare()
         self.folder = _new_folder()
@@ -74,7 +82,7 @@ class Postgres:
 
     def start(self) -> Postgres:
         """Start the server, and wait until it accepts connections."""
-        options = [argument for key, value in _OPTIONS.items() for argument in ("-c", f"{key}={value}")]
+        options = [argument for key, value in self._options.items() for argument in ("-c", f"{key}={value}")]
         log = (self.folder / "log").open("ab")
         self.process = subprocess.Popen(
             [str(self._binaries / "postgres"), "-D", "data", "-k", str(self.folder), *options],
@@ -207,7 +215,7 @@ def _unprivileged_user() -> pwd.struct_passwd | None:
     return next(users[name] for name in ("nobody", "daemon", *users) if name in users)
 
 
-def _identity() -> dict[str, object]:
+def _identity() -> dict[str, Any]:
     user = _unprivileged_user()
     if user is None:
         return {}

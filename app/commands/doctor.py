@@ -25,7 +25,8 @@ from app.services.audit.trail import Trail
 from app.services.audit.verification import verify_store
 from app.services.open_store import open_store_read_only
 from app.settings import Settings, load_settings
-from app.store import reencryption, templates
+from app.store import candidate_vectors, reencryption, templates
+from app.store.candidate_vectors import PgvectorUnavailable
 from app.store.encryption.data_keys import local_key_file
 from app.store.erasure import tombstones
 from app.store.reencryption import SEALED_COLUMNS
@@ -34,6 +35,7 @@ from model.errors import ModelError
 from model.networks.card import Card
 
 MIGRATE = "python -m app migrate"
+PGVECTOR = "install pgvector on the database server, then python -m app index build"
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ def examine() -> Iterator[Finding]:
     try:
         yield Finding("store", "can be read; the schema is of this release")
         yield from _check_stored_values(store, card)
+        yield _check_candidate_index(store, settings)
         yield from _check_audit(store, settings)
     finally:
         store.close()
@@ -238,6 +241,23 @@ def _check_templates(store: Store, card: Card) -> Finding:
         return Finding("model of the templates", what, "python -m app reembed")
     note = f"; others: {others}" if others else ""
     return Finding("model of the templates", f"every reference has one of {card.version}{note}")
+
+
+def _check_candidate_index(store: Store, settings: Settings) -> Finding:
+    found = store.read_now(candidate_vectors.state)
+    name = "candidate index"
+    if settings.candidate_index == "memory":
+        if found.rows:
+            what = f"the database holds {found.rows} vectors of signers in clear text, which are not used"
+            return Finding(name, what, "python -m app index drop, when no replica uses them")
+        return Finding(name, "in memory; nothing is stored in clear text")
+    try:
+        candidate_vectors.check_versions(found.installed, found.available)
+    except PgvectorUnavailable as error:
+        return Finding(name, f"the index in memory is used instead of pgvector: {error}", PGVECTOR)
+    if not found.has_table:
+        return Finding(name, "the table of vectors does not exist", "python -m app index build")
+    return Finding(name, f"pgvector {found.installed}, {found.rows} vectors in clear text")
 
 
 def _check_audit(store: Store, settings: Settings) -> Iterator[Finding]:

@@ -75,6 +75,7 @@ def reembed(
     from app.main import DECODING_TIMEOUT_S, load_embedder  # noqa: PLC0415 - imports torch
     from app.services.reembed import Reembedding  # noqa: PLC0415
     from app.services.reembed_forgeries import move_forgeries  # noqa: PLC0415
+    from app.services.signer_index import attach_writer  # noqa: PLC0415
     from app.store import questioned_templates  # noqa: PLC0415
     from model.networks.weights import load_card  # noqa: PLC0415
 
@@ -92,6 +93,7 @@ def reembed(
     )
     with closing(decoders), store_and_trail() as (store, trail):
         actor = operator(settings.operator_tenant)
+        attach_writer(settings, store, embedder)
         job = Reembedding(store, trail, embedder, actor, decoders)
         if repair:
             _show_progress("checking", job.present()[0], job.repair())

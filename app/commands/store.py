@@ -15,7 +15,7 @@ from app.domain.errors import StartRefused
 from app.services.audit.trail import Action, Trail
 from app.services.open_store import open_store
 from app.settings import Settings, load_settings
-from app.store import maintenance, reencryption
+from app.store import candidate_vectors, maintenance, reencryption
 from app.store.encryption.data_keys import local_key_file, new_key_text, read_key_file, write_keys
 from app.store.erasure import tombstones
 from app.store.erasure.log import ErasureLog
@@ -160,7 +160,8 @@ def apply(
 def compact() -> None:
     """Rewrite the tables of the store without the space of erased rows. Writes are blocked meanwhile."""
     with _configured_store() as store:
-        store.compact(*reencryption.TABLES)
+        vectors = (candidate_vectors.NAME,) if store.read_now(candidate_vectors.state).has_table else ()
+        store.compact(*reencryption.TABLES, *vectors)
     typer.echo("the tables were rewritten")
 
 

@@ -9,8 +9,8 @@ from app.decoding.pool import DecoderPool
 from app.inference.interface import Inference
 from app.observability.metrics import Metrics
 from app.services.audit.trail import Trail
-from app.services.gallery import Gallery
 from app.services.live_rates import LiveRates
+from app.services.signer_index import SignerIndex
 from app.settings import Settings
 from app.store.store import Store
 from model.networks.embedder import Embedder
@@ -24,7 +24,7 @@ class Core:
     embedder: Embedder
     queue: Inference
     store: Store
-    gallery: Gallery
+    gallery: SignerIndex
     readers: DecoderPool
     metrics: Metrics
     calibration_id: str

@@ -243,7 +243,7 @@ class Gallery:
     ) -> dict[str, Entry]:
         """Read signers from the store, by their keys."""
         rows = self._store.read_now(query, tenant_id, self._model_version, names)
-        return {key: _entry(list(group)) for key, group in groupby(rows, key=lambda row: row.key)}
+        return {entry.key: entry for entry in entries_of(rows)}
 
     def _erase(self, tenant_id: str, signer_key: str) -> None:
         tenant = self._tenants.get(tenant_id)
@@ -308,6 +308,11 @@ class Gallery:
         finally:
             if prepared is not None:
                 prepared.unlink(missing_ok=True)
+
+
+def entries_of(rows: Sequence[Indexed]) -> list[Entry]:
+    """Join references, ordered by signer, to one entry for each signer."""
+    return [_entry(list(group)) for _, group in groupby(rows, key=lambda row: row.key)]
 
 
 def _entry(rows: Sequence[Indexed]) -> Entry:

@@ -8,14 +8,30 @@ value they have seen.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from app.store.tables import ChangeRow, TenantRow
 
+INDEX_WRITER = "index_writer"
+"""Key of the :class:`IndexWriter` in the `info` of a session."""
+
+
+class IndexWriter(Protocol):
+    """An index in the database, which changes in the same transaction as the signer."""
+
+    def renew(self, session: Session, tenant_id: str, signer_key: str) -> bool:
+        """Bring the signer's entry up to date; return whether there is one."""
+        ...
+
 
 def touch(session: Session, tenant_id: str, signer_key: str) -> None:
     """Record that the references or the policy of a signer changed, as the last step before the audit entry."""
+    writer: IndexWriter | None = session.info.get(INDEX_WRITER)
+    if writer is not None:  # before the counter, whose row lock makes all changes of the tenant wait
+        writer.renew(session, tenant_id, signer_key)
     new_value = session.execute(
         update(TenantRow)
         .where(TenantRow.tenant_id == tenant_id)

@@ -35,6 +35,7 @@ from app.domain.records import (
 from app.store import change_counters, forgeries, signers
 from app.store.encryption import sealing
 from app.store.encryption.sealing import StoredTemplate
+from app.store.engine import BINARY_RESULTS
 from app.store.erasure import tombstones
 from app.store.erasure.tombstones import Erasure
 from app.store.signer_locks import LockedSigner
@@ -250,6 +251,9 @@ def erase(session: Session, tenant_id: str, signer_id: str, reference_id: str) -
             SignerRow.signer_id == signer_id,
             ReferenceRow.reference_id == reference_id,
         )
+        .with_for_update(
+            of=SignerRow, key_share=True
+        )  # locks are acquired in the order of app.store.templates
     ).one_or_none()
     if found is None:
         return None
@@ -359,7 +363,8 @@ def _for_index(
         .where(SignerRow.tenant_id == tenant_id, which)
         .order_by(SignerRow.key, ReferenceRow.reference_id)
     )
-    return [_indexed(session, tenant_id, model_version, row) for row in session.execute(query)]
+    rows = session.execute(query, execution_options={BINARY_RESULTS: True})
+    return [_indexed(session, tenant_id, model_version, row) for row in rows]
 
 
 def _indexed(session: Session, tenant_id: str, model_version: str, row: Row[Any]) -> Indexed:

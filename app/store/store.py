@@ -24,6 +24,7 @@ from sqlalchemy.orm import Session
 
 from app.domain import deadline
 from app.domain.errors import ErasureNotLogged, MalformedRequest, OutcomeUnknown
+from app.store.change_counters import INDEX_WRITER, IndexWriter
 from app.store.condition import Condition
 from app.store.database_errors import is_commit_uncertain, repeatable, store_unavailable
 from app.store.encryption.cipher import Cipher, session_info
@@ -50,6 +51,11 @@ class Store:
         Encrypts and decrypts images, templates and answers.
     erasure_log : ErasureLog or None
         The file that erasures are appended to, in addition to the tombstones in the database.
+
+    Attributes
+    ----------
+    index_writer : IndexWriter or None
+        An index in the database, which every change of a signer updates in its transaction.
     """
 
     def __init__(
@@ -64,6 +70,7 @@ class Store:
         self._sweep_pending = False
         self.cipher = cipher
         self.erasure_log = erasure_log
+        self.index_writer: IndexWriter | None = None
 
     @classmethod
     def open(cls, url: str, threads: int, cipher: Cipher, erasure_log: ErasureLog | None = None) -> Store:
@@ -139,7 +146,7 @@ class Store:
             try:
                 with (
                     self._one_writer_at_a_time(),
-                    Session(self._writer, info=session_info(self.cipher)) as session,
+                    Session(self._writer, info=self._info()) as session,
                 ):
                     with session.begin():
                         session.connection()  # waits for a connection and, with SQLite, for the write lock
@@ -184,6 +191,11 @@ class Store:
         except (SQLAlchemyError, sqlite3.Error) as error:
             raise store_unavailable(error) from error
 
+    @property
+    def engine(self) -> Engine:
+        """The engine, for statements that cannot run in a transaction."""
+        return self._writer
+
     async def run(self, work: Callable[[], R]) -> R:
         """Run `work` on a thread of the store; it may call :meth:`read_now` and :meth:`write_now`."""
         return await self._run(work)
@@ -192,6 +204,10 @@ class Store:
         """Wait for running work, then close all connections."""
         self._threads.shutdown(wait=True)
         self._writer.dispose()
+
+    def _info(self) -> dict[str, object]:
+        """Return the `info` of a writing session."""
+        return {**session_info(self.cipher), INDEX_WRITER: self.index_writer}
 
     async def _run(self, work: Callable[[], R]) -> R:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)

@@ -22,6 +22,8 @@ from app.store.encryption.cipher import cipher_of, digest
 from app.store.tables import ReferenceRow, SignerRow, TombstoneRow
 
 Kind = Literal["signer", "reference"]
+_IN_PAGES = {"yield_per": 5000}
+"""Of queries for all signers or references, which need not all be in memory at once."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,9 @@ def find_restored(session: Session, logged: Iterable[Erasure] = ()) -> list[Rest
 
     signers = [
         RestoredRecord("signer", signer.tenant_id, signer.signer_id, signer.key, None)
-        for signer in session.execute(select(SignerRow.key, SignerRow.tenant_id, SignerRow.signer_id))
+        for signer in session.execute(
+            select(SignerRow.key, SignerRow.tenant_id, SignerRow.signer_id), execution_options=_IN_PAGES
+        )
         if is_erased("signer", signer.key)
     ]
     erased_signer_keys = {signer.signer_key for signer in signers}
@@ -118,7 +122,7 @@ def find_restored(session: Session, logged: Iterable[Erasure] = ()) -> list[Rest
     ).join(SignerRow, SignerRow.key == ReferenceRow.signer_key)
     return signers + [
         RestoredRecord("reference", row.tenant_id, row.signer_id, row.key, row.reference_id)
-        for row in session.execute(references)
+        for row in session.execute(references, execution_options=_IN_PAGES)
         if row.key not in erased_signer_keys and is_erased("reference", row.reference_id)
     ]
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+
 import sqlalchemy as sa
 from alembic import op
+
+from app.store import candidate_vectors
+from app.store.candidate_vectors import PgvectorUnavailable
 
 revision = "1"
 down_revision = None
@@ -343,7 +348,23 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("reference_id", "model_version"),
     )
     op.create_index("ix_templates_key", "templates", ["key_id"])
+    _create_triggers()
+    _create_candidate_vectors()
+
+
+def _create_triggers() -> None:
+    """Create the triggers that keep the audit append-only."""
     sqlite = op.get_bind().dialect.name == "sqlite"
     for statement in (SQLITE if sqlite else POSTGRESQL).split(";;\n"):
         if statement.strip():
             op.execute(statement)
+
+
+def _create_candidate_vectors() -> None:
+    """Create the table for the index of pgvector, or log why there is none: a later start then creates it."""
+    if op.get_bind().dialect.name == "sqlite":
+        return
+    try:
+        candidate_vectors.create(op.get_bind())
+    except PgvectorUnavailable as error:
+        logging.getLogger("countersign.migrations").info("no table for the index of pgvector: %s", error)
