@@ -16,22 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.settings import PAGE_NETWORK
+from benchmarks.accuracy import SETS as TEST_SETS
 from model.data.registry import open_dataset
 from model.errors import SeveralSignatures, UnusableSignature
 from model.preprocessing.extraction import SignatureFinder, isolate_signature
 from model.preprocessing.ink import isolate
 from model.synthetic.writer import Writer
 
-SETS = (
-    "synthetic",
-    "sigcomp2011-dutch/test",
-    "svc2004/test",
-    "susig/test",
-    "sigcomp2009/test",
-    "bhsig260-hindi/test",
-    "bhsig260-bengali/test",
-    "cross-media-chinese/validation",
-)
+SETS = ("synthetic", *TEST_SETS, "cross-media-chinese/validation")
 LOST = 0.1
 
 
