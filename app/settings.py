@@ -251,8 +251,9 @@ class Settings(BaseSettings):
     target_far_bands: str = Field(
         default="",
         description="`target_far` by the amount that `/verify` is sent, such as 10000:0.1,50000:0.05,above:0.02: "
-        "0.1 up to 10000, and so on. A signer's own `target_far` applies where it is lower. Empty: `target_far` for "
-        "all amounts. Accounts have bands of their own.",
+        "0.1 up to 10000, and so on; the last band applies without an amount. A signer's own `target_far` applies "
+        "where it is lower, and a signer's `fixed_threshold` instead of all. Empty: `target_far` for all amounts. "
+        "Accounts have bands of their own.",
     )
     bands_currency: str | None = Field(
         default=None,
@@ -510,6 +511,7 @@ class Settings(BaseSettings):
     def _is_consistent(self) -> Self:
         if self.review_far is not None and self.review_far <= self.target_far:
             raise ValueError("review_far must be larger than target_far, or empty")
+        self._check_bands()
         if self.max_references < self.min_references:
             raise ValueError("max_references must not be smaller than min_references")
         if self.max_upload_bytes > self.max_request_bytes:
@@ -529,6 +531,15 @@ class Settings(BaseSettings):
         if self.candidate_index == "pgvector" and not self.database_url.startswith("postgres"):
             raise ValueError("candidate_index=pgvector needs a PostgreSQL database_url")
         return self
+
+    def _check_bands(self) -> None:
+        bands = self.rate_bands
+        if self.bands_currency is not None and not bands:
+            raise ValueError("bands_currency is set without target_far_bands")
+        if bands and self.fixed_threshold is not None:
+            raise ValueError("target_far_bands and fixed_threshold are both set; set one of them")
+        if bands and self.review_far is not None and self.review_far <= bands[0].target_far:
+            raise ValueError("review_far must be larger than the shares of target_far_bands, or empty")
 
     @property
     def workers(self) -> tuple[int, int]:

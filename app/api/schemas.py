@@ -130,7 +130,8 @@ class VerdictOut(Out):
         examples=[None],
     )
     references: list[ReferenceDistanceOut] = Field(
-        description="Distance to each reference, in the order of enrolment."
+        description="Distance to each reference, by `reference_id`: in the order of enrolment, those of one "
+        "request in any order."
     )
     warnings: list[WarningOut]
     model_version: str = Field(

@@ -80,7 +80,7 @@ class SignerQualityOut(Out):
         description="The same with five references.",
         examples=[0.18],
     )
-    references: list[ReferenceQualityOut] = Field(description="In the order of enrolment.")
+    references: list[ReferenceQualityOut] = Field(description="By `reference_id`.")
     findings: list[QualityFindingOut] = Field(
         description="The most serious first; empty when there is nothing to do."
     )

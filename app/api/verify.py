@@ -37,7 +37,7 @@ AmountField = Annotated[
     WithJsonSchema(AMOUNT_SCHEMA),
     Form(
         description="Amount of the document: it is stored, orders the cases of the review desk, and chooses "
-        "`target_far` where the setting `target_far_bands` is set.",
+        "`target_far` where the setting `target_far_bands` is set; without it, the strictest band applies.",
         examples=["2500"],
     ),
 ]
@@ -75,8 +75,8 @@ async def post_verify(
 
     The decision is `accept` when `distance <= threshold`. The threshold is the one at which the share `target_far` of
     skilled forgeries was accepted in the calibration data, raised by the spread of the signer's references; a
-    `fixed_threshold` replaces it. Where the setting `target_far_bands` is set, the `amount` chooses `target_far`.
-    Requires the scope `verify`.
+    `fixed_threshold` replaces it. Where the setting `target_far_bands` is set, the `amount` chooses `target_far`;
+    the strictest band applies without one. Requires the scope `verify`.
 
     ```sh
     curl -F signer_id=writer-001 -F signature=@demo/writer-001/genuine/04.png http://127.0.0.1:8000/verify
@@ -84,7 +84,7 @@ async def post_verify(
     """
     upload = await read_upload(signature, "signature", page=page, region=region)
     if amount is None and currency is not None:
-        raise MalformedRequest("There is a `currency` without an `amount`; send both, or none.")
+        raise MalformedRequest("There is a `currency` without an `amount`; send both.")
     money = None if amount is None else Money(amount, currency)
     # Without an amount, as in earlier releases.
     content = () if money is None else (amount_text(money.value), currency or "")

@@ -65,7 +65,8 @@ def parse_bands(text: str) -> tuple[RateBand, ...]:
     Raises
     ------
     ValueError
-        A part is not an amount and a share in (0, 1), the amounts do not increase, or the last one is not ``above``.
+        A part is not an amount and a share in (0, 1), the amounts do not increase, the shares do, or the last
+        amount is not ``above``.
     """
     if not text.strip():
         return ()
@@ -75,6 +76,8 @@ def parse_bands(text: str) -> tuple[RateBand, ...]:
     for before, after in pairwise(bands):
         if before.up_to is None or (after.up_to is not None and after.up_to <= before.up_to):
             raise ValueError(f"the amounts have to increase, and only the last one may be {ABOVE}")
+        if after.target_far > before.target_far:
+            raise ValueError("the share of forgeries must not be higher for larger amounts")
     return bands
 
 

@@ -221,7 +221,7 @@ class Specimens:
     ----------
     signer : Signer
     reference_ids : tuple of str
-        In the order of enrolment.
+        By reference id: in the order of enrolment, those of one request in any order.
     sha256 : tuple of str
         SHA-256 of the uploaded images, in the same order.
     warned : tuple of bool

@@ -63,7 +63,8 @@ async def verify(
     render : callable
         Renders the verification as the answer, which is stored for replays of the request.
     money : Money, optional
-        Amount of the document, which chooses the `target_far` where the settings have bands.
+        Amount of the document, which chooses the `target_far` where the settings have bands; without one, the
+        strictest band applies.
 
     Raises
     ------
@@ -106,14 +107,19 @@ async def verify(
 
 
 def _applied_band(core: Core, money: Money | None) -> RateBand | None:
-    """Return the band of the settings for an amount; None when there is none. Raises CurrencyMismatch."""
+    """Return the band of the settings for an amount, the strictest one without an amount; None without bands.
+
+    Raises CurrencyMismatch.
+    """
     bands, currency = core.settings.rate_bands, core.settings.bands_currency
-    if money is None or not bands:
+    if not bands:
         return None
+    if money is None:
+        return bands[-1]  # leaving out the amount must not make a decision more lenient
     if None not in (currency, money.currency) and money.currency != currency:
         raise CurrencyMismatch(
             f"The thresholds of this service are chosen by amounts in {currency}, not in {money.currency}; send the "
-            f"amount in {currency}, or none."
+            f"amount in {currency}."
         )
     return band_of(bands, money.value)
 

@@ -50,6 +50,9 @@ CROP_SHARE, CROP_UNLIKELY = 0.9, 0.35
 unlikely to belong to one: first and last name are found apart, and the weakest strokes would be left out.
 """
 
+EDGE_LENGTH, EDGE_THICKNESS = 0.9, 2.5
+"""Length of the edge of a desk, as a share of a side of the image, and its thickness relative to other ink."""
+
 MAX_SIGNATURES = 20
 """Most signatures that are cut out of one page."""
 
@@ -266,6 +269,8 @@ class SignatureFinder:
         """Whether all ink belongs to one signature; None if that remains in doubt."""
         if located is None:
             return None
+        if _has_dark_edge(located):
+            return False
         for look_rule in self._rules.looks:
             measures = measure_crop(self.segmenter, located, look_rule.side)
             log_odds = float(look_rule.rule.log_odds(measures[None])[0])
@@ -379,6 +384,27 @@ def _locate(grey: Grey) -> Located | None:
         return locate_ink(grey)
     except UnusableSignature:
         return None
+
+
+def _has_dark_edge(located: Located) -> bool:
+    """Whether the image shows the edge of a desk beside the sheet, or of a shadow.
+
+    Its darkness extends along a whole side of the image, and is much thicker than the strokes.
+    """
+    mask = located.mask
+    parts = Parts.of(mask)
+    count = len(parts.left)
+    areas = np.bincount(parts.labels.ravel(), mask.ravel(), minlength=count)
+    rim = mask - cv2.erode(mask, np.ones((3, 3), np.uint8), borderValue=1)
+    rims = np.bincount(parts.labels.ravel(), rim.ravel(), minlength=count)
+    height, width = mask.shape
+    along = (parts.stats[:, cv2.CC_STAT_HEIGHT] >= EDGE_LENGTH * height) | (
+        parts.stats[:, cv2.CC_STAT_WIDTH] >= EDGE_LENGTH * width
+    )
+    along[0] = False
+    others_area, others_rim = areas.sum() - areas, rims.sum() - rims
+    is_thick = areas * np.maximum(others_rim, 1) >= EDGE_THICKNESS * others_area * np.maximum(rims, 1)
+    return bool(np.any(along & is_thick & (others_area > 0)))
 
 
 def _share_in(found: tuple[Found, ...], located: Located | None) -> float:

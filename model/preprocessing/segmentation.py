@@ -135,7 +135,9 @@ def locate(darkness: Grey) -> tuple[Parts, float]:
     # For whole numbers "> int(x)" is "> x", and numpy takes a tenth of the time.
     candidates = darkness[darkness > int(floor)]
     if candidates.size == 0:
-        raise BlankImage("Nothing is written on the image; upload a scan that shows the signature.")
+        raise BlankImage(
+            "Nothing is written on the image, or too faintly to be read; upload a scan that shows the signature."
+        )
     otsu, _ = cv2.threshold(candidates.reshape(-1, 1), 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     high = max(floor, 0.8 * float(otsu))
     low = max(0.6 * floor, 0.5 * high)
@@ -145,7 +147,9 @@ def locate(darkness: Grey) -> tuple[Parts, float]:
     parts = parts.only(strong)
     share = int(parts.stats[parts.left, cv2.CC_STAT_AREA].sum()) / darkness.size
     if not share:
-        raise BlankImage("Nothing is written on the image; upload a scan that shows the signature.")
+        raise BlankImage(
+            "Nothing is written on the image, or too faintly to be read; upload a scan that shows the signature."
+        )
     if share > MAX_INK_SHARE:
         raise TooMuchInk(
             f"{share:.0%} of the image is dark, so ink and paper cannot be told apart; "

@@ -210,3 +210,13 @@ def test_a_large_page_is_searched_on_a_small_copy(finder: SignatureFinder) -> No
     found = finder.find(page)
     assert len(found) == 1
     assert found[0].box.overlap(finder.find(letter(signed=True))[0].box.scaled(5)) > 0.7
+
+
+@pytest.mark.parametrize("strip", [60, 150, 250])
+def test_a_desk_beside_the_sheet_is_left_out(finder: SignatureFinder, strip: int) -> None:
+    image = signature(height=220)
+    page = np.full((image.shape[0] + 300, image.shape[1] + 500 + strip), 215, np.uint8)
+    place(page, image, strip + 300, 150)
+    cv2.fillPoly(page, [np.array([(0, 0), (strip, 0), (strip + 60, page.shape[0]), (0, page.shape[0])])], 45)
+    extracted = prepare_signature(page, CANVAS, finder)
+    assert likeness(extracted.canvas, prepare(image, CANVAS).canvas) > 0.8
