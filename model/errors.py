@@ -23,6 +23,11 @@
     └── DataError                  a data set, recipe or checkpoint that cannot be read
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Self
+
 
 class ModelError(Exception):
     """Base of all errors below; the message says what was wrong and what to do, in one sentence or two.
@@ -79,9 +84,29 @@ class NoSignature(UnusableSignature):
 
 
 class SeveralSignatures(UnusableSignature):
-    """There are several signatures, and which one is meant would be a guess."""
+    """There are several signatures, and which one is meant would be a guess.
+
+    Attributes
+    ----------
+    regions : tuple of four ints each
+        Left, top, right and bottom of each signature in pixels of the image, the most prominent one first.
+    """
 
     code = "several-signatures"
+
+    def __init__(self, message: str, regions: Iterable[tuple[int, int, int, int]] = ()) -> None:
+        super().__init__(message)
+        self.regions = tuple(regions)
+
+    @classmethod
+    def at(cls, regions: Sequence[tuple[int, int, int, int]]) -> Self:
+        """Return the error for signatures in these regions."""
+        listed = "; ".join(",".join(map(str, region)) for region in regions)
+        return cls(
+            f"There are {len(regions)} signatures on the image, at {listed} (left,top,right,bottom in pixels); set "
+            "`region` to the one that is meant.",
+            regions,
+        )
 
 
 class BadRegion(UnusableSignature):

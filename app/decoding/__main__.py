@@ -33,7 +33,7 @@ from app.decoding.frames import read_frame, write_frame
 from app.decoding.libtiff import silence_libtiff
 from app.decoding.uploads import count_pages, read_upload
 from app.domain.errors import UploadRefused
-from model.errors import UnusableSignature
+from model.errors import SeveralSignatures, UnusableSignature
 from model.preprocessing.box import Box
 from model.preprocessing.extraction import Region, SignatureFinder, isolate_signature, isolate_signatures
 from model.preprocessing.ink import Canvas, fit
@@ -96,7 +96,9 @@ def answer(request: dict[str, Any], data: bytes, finder: SignatureFinder) -> tup
     except UploadRefused as error:
         return {"refused": error.code, "message": str(error)}, b""
     except UnusableSignature as error:
-        return {"refused": error.code, "message": f"{error}{_describe_pages(data, request['page'])}"}, b""
+        message = f"{error}{_describe_pages(data, request['page'])}"
+        regions = error.regions if isinstance(error, SeveralSignatures) else ()
+        return {"refused": error.code, "message": message, "regions": regions}, b""
     except Exception as error:  # noqa: BLE001 - sent to the service, which raises DecoderFault
         if isinstance(error, MemoryError) or getattr(error, "code", None) == cv2.Error.StsNoMem:
             return {"out_of_memory": True}, b""

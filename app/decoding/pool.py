@@ -27,7 +27,7 @@ from app.decoding.frames import read_frame, write_frame
 from app.domain.errors import Busy, StartRefused, TooExpensive, UploadRefused
 from app.domain.records import UploadRegion
 from app.settings import PAGE_NETWORK, ROOT
-from model.errors import UnusableSignature
+from model.errors import SeveralSignatures, UnusableSignature
 from model.preprocessing.extraction import MAX_SIGNATURES
 from model.preprocessing.ink import Canvas, Prepared, Quality
 
@@ -420,7 +420,10 @@ class _Process:
             write_frame(self._child.stdin, request, data)  # type: ignore[arg-type]  # a pipe
             answer, content = read_frame(self._child.stdout, max_data)  # type: ignore[arg-type]  # a pipe
         if "refused" in answer:
-            raise _REFUSALS[answer["refused"]](answer["message"])
+            kind = _REFUSALS[answer["refused"]]
+            if issubclass(kind, SeveralSignatures):
+                raise kind(answer["message"], (tuple(region) for region in answer["regions"]))
+            raise kind(answer["message"])
         if "out_of_memory" in answer:
             raise _OutOfMemory
         if "failed" in answer:

@@ -69,7 +69,7 @@ An image without a usable signature raises `model.errors.UnusableSignature` or a
 
 from __future__ import annotations
 
-from model.errors import ModelError
+from model.errors import ModelError, SeveralSignatures
 
 
 class CountersignError(Exception):
@@ -391,6 +391,8 @@ class FileRefused(CountersignError):
         Number of the file among those of the field, counted from 1.
     name : str or None
         File name sent by the caller.
+    regions : tuple of four ints each
+        The signatures that may be meant, where there are several.
     """
 
     def __init__(self, cause: CountersignError | ModelError, field: str, position: int, name: str | None):
@@ -400,6 +402,7 @@ class FileRefused(CountersignError):
         self.field = field
         self.position = position
         self.name = name
+        self.regions = cause.regions if isinstance(cause, SeveralSignatures) else ()
 
 
 class StoredDataDamaged(CountersignError):

@@ -140,6 +140,12 @@ class Problem(BaseModel):
     )
     code: str = Field(description="Stable identifier.", examples=["signer-not-found"])
     instance: str = Field(description="Identifies the request.", examples=["urn:request:5f2c1e9a0b3d4c6e"])
+    regions: list[tuple[int, int, int, int]] | None = Field(
+        default=None,
+        description="With `several-signatures`: left, top, right and bottom of each signature, in pixels; send one "
+        "as `region`.",
+        examples=[[[1040, 520, 1410, 655], [240, 510, 600, 650]]],
+    )
     request_id: str = Field(description="Also in X-Request-ID and in the log.", examples=["5f2c1e9a0b3d4c6e"])
 
 
@@ -192,7 +198,8 @@ def of_error(error: CountersignError | ModelError) -> JSONResponse:
         return internal()
     if isinstance(error, FileRefused):
         file = {"field": error.field, "position": error.position, "name": error.name}
-        return problem(code, str(error), headers=headers, file=file)
+        more: dict[str, Any] = {"regions": error.regions} if error.regions else {}
+        return problem(code, str(error), headers=headers, file=file, **more)
     return problem(code, str(error), headers=headers)
 
 

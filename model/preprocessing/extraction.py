@@ -229,11 +229,7 @@ class SignatureFinder:
             return Extracted(grey, None, None, located=located)
         rivals = [one for one in found[1:] if self._is_rival(one, found[0])]
         if rivals:
-            raise SeveralSignatures(
-                f"There are {1 + len(rivals)} signatures on the image, at "
-                + "; ".join(",".join(map(str, f.box.as_tuple())) for f in (found[0], *rivals))
-                + " (left,top,right,bottom in pixels); set `region` to the one that is meant."
-            )
+            raise SeveralSignatures.at([one.box.as_tuple() for one in (found[0], *rivals)])
         return self._cut(grey, found[0], found)
 
     def extract_all(self, grey: Grey) -> list[tuple[Found, Ink]]:
@@ -327,7 +323,13 @@ def isolate_signature(grey: Grey, finder: SignatureFinder, region: Region | Box 
     if sheet is not None:
         page = sheet.grey
         region = sheet.box_on_sheet(region) if isinstance(region, Box) else region
-    extracted = finder.extract(page, region)
+    try:
+        extracted = finder.extract(page, region)
+    except SeveralSignatures as error:
+        if sheet is None:
+            raise
+        boxes = [sheet.box_on_image(Box(*found)).clipped(grey.shape) for found in error.regions]
+        raise SeveralSignatures.at([box.as_tuple() for box in boxes]) from error
     ink = isolate(extracted.grey, extracted.keep, extracted.located)
     warnings, box = list(ink.quality.warnings), extracted.box
     if not extracted.is_located:

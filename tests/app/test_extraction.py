@@ -87,7 +87,9 @@ def test_several_signatures_are_answered_with_their_regions(client: TestClient, 
     enrol(client, "a", draw(4, 1), draw(4, 2))
     refused = verify(client, "a", two_signatures())
     assert (refused.status_code, refused.json()["code"]) == (409, "several-signatures")
-    for one in extract(client, two_signatures()).json()["signatures"]:
+    signatures = extract(client, two_signatures()).json()["signatures"]
+    assert refused.json()["regions"] == [one["region"] for one in signatures]
+    for one in signatures:
         region = ",".join(map(str, one["region"]))
         assert region in refused.json()["detail"]
         chosen = client.post(

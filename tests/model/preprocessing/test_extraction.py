@@ -180,6 +180,17 @@ def test_which_of_two_signatures_is_meant_is_not_guessed(finder: SignatureFinder
     assert likeness(chosen.canvas, prepare(signature(4), CANVAS).canvas) > 0.8
 
 
+def test_the_regions_of_several_signatures_are_those_of_the_photograph(finder: SignatureFinder) -> None:
+    page = letter(signed=True)
+    place(page, signature(7), 600, 320)
+    desk = np.full((1000, 1400), 60, np.uint8)
+    desk[150:850, 200:1200] = page
+    with pytest.raises(SeveralSignatures) as refused:
+        prepare_signature(desk, CANVAS, finder)
+    on_page = [Box(*region).moved(-200, -150) for region in refused.value.regions]
+    assert all(box.overlap(one.box) > 0.8 for box, one in zip(on_page, finder.find(page), strict=True))
+
+
 def test_all_ink_is_compared_when_the_caller_asks_for_it(finder: SignatureFinder) -> None:
     page = letter(signed=False)
     whole = prepare_signature(page, CANVAS, finder, "whole")
