@@ -9,7 +9,7 @@ import html
 import http
 import logging
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -140,7 +140,7 @@ class Problem(BaseModel):
     )
     code: str = Field(description="Stable identifier.", examples=["signer-not-found"])
     instance: str = Field(description="Identifies the request.", examples=["urn:request:5f2c1e9a0b3d4c6e"])
-    regions: list[tuple[int, int, int, int]] | None = Field(
+    regions: list[Annotated[list[int], Field(min_length=4, max_length=4)]] | None = Field(
         default=None,
         description="With `several-signatures`: left, top, right and bottom of each signature, in pixels; send one "
         "as `region`.",
