@@ -163,8 +163,8 @@ class VerificationOut(VerdictOut):
     )
     currency: str | None = Field(description="Currency code, ISO 4217.", examples=["EUR"])
     band: RateBandOut | None = Field(
-        description="Band of the setting `target_far_bands`; null without an amount or bands, and for accounts, "
-        "which have bands of their own.",
+        description="Band of the setting `target_far_bands`, without an amount the last one; null without bands, "
+        "and for accounts, which have bands of their own.",
         examples=[None],
     )
 

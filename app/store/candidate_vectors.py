@@ -250,7 +250,7 @@ def state(session: Session) -> State:
 
 def nearest(session: Session, tenant_id: str, model_version: str, vector: Vector, count: int) -> list[str]:
     """Return the keys of about `count` signers of a tenant near a reduced vector (c,), best first."""
-    expansion = min(MOST_EXPANDED, max(count, EXPANSION_SEARCH * count))
+    expansion = min(MOST_EXPANDED, EXPANSION_SEARCH * count)
     # The scan goes on when it has met vectors of erased signers, which stay in the graph until the next VACUUM.
     session.execute(
         select(
@@ -275,21 +275,19 @@ def nearest(session: Session, tenant_id: str, model_version: str, vector: Vector
 
 def lacking(session: Session, tenant_id: str, model_version: str, seen: int, limit: int) -> list[str]:
     """Return keys of signers who have references and no vector, among those changed since a value of the counter."""
-    has_vector = exists().where(_is_of(ChangeRow.signer_key, model_version))
-    has_references = exists().where(ReferenceRow.signer_key == ChangeRow.signer_key)
     query = select(ChangeRow.signer_key).where(
-        ChangeRow.tenant_id == tenant_id, ChangeRow.sequence > seen, ~has_vector, has_references
+        ChangeRow.tenant_id == tenant_id,
+        ChangeRow.sequence > seen,
+        _lacks_vector(ChangeRow.signer_key, model_version),
     )
     return list(session.scalars(query.limit(limit)))
 
 
 def lacking_after(session: Session, model_version: str, after: str, limit: int) -> list[tuple[str, str]]:
     """Return tenants and keys of signers who have references and no vector, ordered by key, after a key."""
-    has_vector = exists().where(_is_of(SignerRow.key, model_version))
-    has_references = exists().where(ReferenceRow.signer_key == SignerRow.key)
     rows = session.execute(
         select(SignerRow.tenant_id, SignerRow.key)
-        .where(SignerRow.key > after, ~has_vector, has_references)
+        .where(SignerRow.key > after, _lacks_vector(SignerRow.key, model_version))
         .order_by(SignerRow.key)
         .limit(limit)
     )
@@ -308,10 +306,11 @@ def count(session: Session, tenant_id: str, model_version: str) -> tuple[int, in
     )
     if present == signers:
         return present or 0, 0
-    has_vector = exists().where(_is_of(SignerRow.key, model_version))
-    has_references = exists().where(ReferenceRow.signer_key == SignerRow.key)
-    missing = select(func.count()).select_from(SignerRow)
-    without = session.scalar(missing.where(SignerRow.tenant_id == tenant_id, ~has_vector, has_references))
+    without = session.scalar(
+        select(func.count())
+        .select_from(SignerRow)
+        .where(SignerRow.tenant_id == tenant_id, _lacks_vector(SignerRow.key, model_version))
+    )
     return present or 0, without or 0
 
 
@@ -405,6 +404,12 @@ def _build(
 
 def _is_of(signer_key: Any, model_version: str) -> Any:
     return (_VECTORS.c.signer_key == signer_key) & (_VECTORS.c.model_version == model_version)
+
+
+def _lacks_vector(signer_key: Any, model_version: str) -> Any:
+    """Return the condition that a signer has references and no vector."""
+    has_references = exists().where(ReferenceRow.signer_key == signer_key)
+    return ~exists().where(_is_of(signer_key, model_version)) & has_references
 
 
 def _literal(value: str) -> str:

@@ -82,12 +82,12 @@ def find_candidates(
 ) -> Candidates:
     """Search a part of a page: (h, w) uint8, 255 = white.
 
-    ``with_contrast``: faint ink is made black before (:meth:`model.preprocessing.views.View.with_contrast`).
+    ``with_contrast``: as :func:`model.preprocessing.views.look`.
     """
     aspect = max(around.width, around.height) / min(around.width, around.height)
     pixels = SLIP_PIXELS if around.width >= SLIP_ASPECT * around.height else PAGE_PIXELS
-    view = look(grey, around, min(PAGE_SIDE, math.sqrt(pixels * aspect)))
-    view = view.with_contrast() if with_contrast else view
+    side = min(PAGE_SIDE, math.sqrt(pixels * aspect))
+    view = look(grey, around, side, with_contrast=with_contrast)
     probability = segmenter.probability(view.darkness)
     ink = (view.darkness > INK).view(np.uint8)
     scene = Scene.of(ink, probability)

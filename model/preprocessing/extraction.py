@@ -285,8 +285,7 @@ class SignatureFinder:
     ) -> Extracted:
         """Mask everything but the signature in a crop."""
         for side, with_contrast in CROP_LOOKS:
-            view = look(crop, Box.around(crop), side)
-            view = view.with_contrast() if with_contrast else view
+            view = look(crop, Box.around(crop), side, with_contrast=with_contrast)
             probability = self.segmenter.probability(view.darkness)
             for other in others or []:
                 inside = view.from_image(other.moved(-box.left, -box.top)).clipped(probability.shape)

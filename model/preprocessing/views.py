@@ -66,15 +66,19 @@ class View:
         return layer[MARGIN:-MARGIN, MARGIN:-MARGIN]
 
 
-def look(grey: Grey, box: Box, side: float) -> View:
-    """Look at a part of an image at a scale at which its long side has ``side`` pixels."""
+def look(grey: Grey, box: Box, side: float, *, with_contrast: bool = False) -> View:
+    """Look at a part of an image at a scale at which its long side has ``side`` pixels.
+
+    ``with_contrast``: faint ink is made black (:meth:`View.with_contrast`).
+    """
     part = box.of(grey)
     scale = min(MAX_ENLARGEMENT, side / max(part.shape))
     size = (max(8, round(part.shape[1] * scale)), max(8, round(part.shape[0] * scale)))
     method = cv2.INTER_AREA if scale < 1.0 else cv2.INTER_LINEAR
     page = np.asarray(cv2.resize(part, size, interpolation=method), np.uint8)
     darkness = darkness_of(page)
-    return View(_framed(darkness), scale, box)
+    view = View(_framed(darkness), scale, box)
+    return view.with_contrast() if with_contrast else view
 
 
 def _framed(layer: Grey) -> Grey:
