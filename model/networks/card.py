@@ -105,6 +105,7 @@ class Card(_Frozen):
             "",
         ]
         if self.errors:
+            lines += ["By `benchmarks/accuracy.py`, with the command that is in README.md.", ""]
             lines += ["| data | references | forgeries | EER | 95 % interval |", "|---|---:|---|---:|---|"]
             lines += [
                 f"| {e.dataset} | {e.references} | {e.forgeries} | {e.eer:.1%} | {e.low:.1%} to {e.high:.1%} |"
