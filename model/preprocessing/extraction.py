@@ -394,15 +394,17 @@ def _has_dark_edge(located: Located) -> bool:
     """
     mask = located.mask
     parts = Parts.of(mask)
-    count = len(parts.left)
-    areas = np.bincount(parts.labels.ravel(), mask.ravel(), minlength=count)
-    rim = mask - cv2.erode(mask, np.ones((3, 3), np.uint8), borderValue=1)
-    rims = np.bincount(parts.labels.ravel(), rim.ravel(), minlength=count)
     height, width = mask.shape
     along = (parts.stats[:, cv2.CC_STAT_HEIGHT] >= EDGE_LENGTH * height) | (
         parts.stats[:, cv2.CC_STAT_WIDTH] >= EDGE_LENGTH * width
     )
     along[0] = False
+    if not along.any():
+        return False
+    areas = parts.stats[:, cv2.CC_STAT_AREA].astype(np.int64)
+    areas[0] = 0
+    rim = mask - cv2.erode(mask, np.ones((3, 3), np.uint8), borderValue=1)
+    rims = np.bincount(parts.labels[rim > 0], minlength=len(areas))
     others_area, others_rim = areas.sum() - areas, rims.sum() - rims
     is_thick = areas * np.maximum(others_rim, 1) >= EDGE_THICKNESS * others_area * np.maximum(rims, 1)
     return bool(np.any(along & is_thick & (others_area > 0)))
