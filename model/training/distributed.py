@@ -15,6 +15,7 @@ Three things depend on rows that another process has, and would make the result 
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -156,6 +157,9 @@ def open_processes(recipe: Recipe) -> Iterator[Processes]:
     try:
         yield Processes(distributed.get_rank(), distributed.get_world_size(), synchronised=True)
     finally:
+        # DistributedDataParallel refers to the process group and is part of reference cycles. The threads of the
+        # group must end before the interpreter does: one that waits for the interpreter's lock then aborts the process.
+        gc.collect()
         distributed.destroy_process_group()
 
 

@@ -432,4 +432,6 @@ def train(
         if has_checkpoint(out):
             trainer.resume()
             _log.info("resumed %s at step %d", recipe.name, trainer.progress.step)
-        return trainer.run(max_minutes)
+        card = trainer.run(max_minutes)
+        del trainer  # it refers to the process group
+    return card
