@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -15,9 +17,25 @@ from app.commands.reembed import reembed
 from app.commands.serve import serve
 from app.domain.errors import CountersignError
 
-cli = typer.Typer(
-    help="Run and administer Countersign.", no_args_is_help=True, pretty_exceptions_enable=False
-)
+cli = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"countersign {version('countersign')}")
+        raise typer.Exit
+
+
+@cli.callback()
+def options(
+    _: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """Run and administer Countersign."""
+
+
 cli.command()(serve)
 cli.command()(demo)
 cli.command()(config)

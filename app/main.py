@@ -11,7 +11,7 @@ from importlib.metadata import version
 
 import cv2
 import torch
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 from starlette.formparsers import MultiPartParser
@@ -48,6 +48,7 @@ from app.http.authentication import HEADER_NAME, AuthenticationMiddleware, Authe
 from app.http.middleware import HeadAsGet, RequestMiddleware
 from app.http.openapi import document_of
 from app.http.paths import PathMiddleware
+from app.http.query import refuse_unknown_query
 from app.http.rate_limits import Limits
 from app.http.sessions import DESK, Sessions
 from app.inference.batching import InferenceQueue
@@ -106,21 +107,37 @@ and the strength of the evidence as a **log-likelihood ratio**. New signers need
 """
 
 
-def load_embedder(settings: Settings) -> Embedder:
-    """Load and warm up the model. Raises StartRefused, with the reason in one line, when it cannot be served."""
+def load_embedder(settings: Settings, *, embeds: bool = True) -> Embedder:
+    """Load the model. Raises StartRefused, with the reason in one line, when it cannot be served.
+
+    Parameters
+    ----------
+    embeds : bool
+        Whether this process embeds signatures. If not, it only compares embeddings, and the network is neither
+        quantised nor warmed up.
+    """
     cv2.setNumThreads(1)  # images are decoded in parallel processes already
     torch.set_num_threads(settings.workers[1])
     try:
-        embedder = Embedder.load(settings.weights, settings.device, settings.precision)
+        embedder = Embedder.load(
+            settings.weights, settings.device, settings.precision if embeds else "float32"
+        )
         if settings.allowed_terms == "permissive":
             refuse_terms(settings.weights, embedder.card, embedder.calibration)
         bands = (band.target_far for band in settings.rate_bands)
         for far in (settings.target_far, settings.review_far, *bands):
             if far is not None:
                 embedder.calibration.threshold(far, 1)
+        highest = embedder.calibration.largest_threshold
+        if settings.fixed_threshold is not None and settings.fixed_threshold > highest:
+            raise StartRefused(
+                f"COUNTERSIGN_FIXED_THRESHOLD={settings.fixed_threshold:g} would accept everything: the calibration "
+                f"supports up to {highest:.4f}."
+            )
     except (WeightsError, DeviceUnavailable, UnsupportedOperatingPoint) as error:
         raise StartRefused(str(error)) from error
-    embedder.warm_up()
+    if embeds:
+        embedder.warm_up()
     return embedder
 
 
@@ -159,7 +176,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.metrics = metrics
     app.state.closing = False
     for router in ROUTERS:
-        app.include_router(router)
+        app.include_router(router, dependencies=[Depends(refuse_unknown_query)])
     for page in (routes, enrol_pages, signer_pages, account_pages, dashboard_pages):
         app.include_router(page.router)
     app.mount(f"{DESK}/static", CachedFiles(directory=STATIC), name="desk-static")
@@ -233,7 +250,7 @@ async def _assemble(
         settings.page_network,
     )
     opened.callback(decoders.close)
-    embedder = load_embedder(settings)
+    embedder = load_embedder(settings, embeds=not settings.inference_addresses)
     await _warn_of_missing_templates(store, embedder.version)
     decoders.check()
     gallery = open_index(settings, store, embedder)

@@ -29,12 +29,12 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.cpu import usable_cores
 from app.domain.amounts import RateBand, parse_bands
-from app.domain.api_keys import NAME, Key, bootstrap_key
+from app.domain.api_keys import Key, bootstrap_key
 from app.domain.audit_chain import ChainKeys
 from app.domain.callers import DEFAULT_TENANT
 from app.domain.errors import StartRefused
-from app.domain.mandate_form import CURRENCY_PATTERN
 from app.domain.rates import parse_limit
+from app.domain.validation import CURRENCY_PATTERN, NAME_PATTERN, describe_fault
 
 ROOT = Path(__file__).resolve().parent.parent
 RELEASED_WEIGHTS = ROOT / "weights" / "countersign-6"
@@ -116,7 +116,7 @@ class Settings(BaseSettings):
     )
     operator_tenant: str = Field(
         default=DEFAULT_TENANT,
-        pattern=f"^{NAME}$",
+        pattern=NAME_PATTERN,
         description="The tenant whose keys may read /metrics, which count the requests of all tenants.",
     )
     rate_limit: str = Field(
@@ -264,8 +264,9 @@ class Settings(BaseSettings):
     fixed_threshold: float | None = Field(
         default=None,
         gt=0,
-        description="A distance up to which signatures are accepted, for all signers, instead of `target_far`. "
-        "Its error rates depend on the signer; the answers state them.",
+        description="A distance up to which signatures are accepted, for all signers, instead of `target_far`, at "
+        "most `calibration.largest_threshold` of `/model`. Its error rates depend on the signer; the answers state "
+        "them.",
     )
     min_references: int = Field(
         default=1,
@@ -644,7 +645,7 @@ def load_settings() -> Settings:
     except ValidationError as error:
         faults = (
             f"{PREFIX + str(fault['loc'][0]).upper() if fault['loc'] else 'settings'}: "
-            f"{fault['msg'].removeprefix('Value error, ')}"
+            f"{describe_fault(fault)}"
             for fault in error.errors()
         )
         raise StartRefused("; ".join(faults)) from None

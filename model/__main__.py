@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -16,11 +17,7 @@ import typer
 from model.errors import DataError, ModelError
 from model.synthetic.command import synth
 
-cli = typer.Typer(
-    help="Train, tune, calibrate and evaluate signature verification; generate synthetic signatures.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
+cli = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 TRAINING_PACKAGES = ("matplotlib", "optuna", "pytorch_metric_learning", "skimage", "tensorboard", "tqdm")
 
 
@@ -31,6 +28,22 @@ def require_training_packages() -> None:
         raise DataError(
             f"This command needs {', '.join(missing)}: run pip install '.[train]', or `make setup`."
         )
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"countersign {version('countersign')}")
+        raise typer.Exit
+
+
+@cli.callback()
+def options(
+    _: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """Train, tune, calibrate and evaluate signature verification; generate synthetic signatures."""
 
 
 @cli.command()

@@ -42,9 +42,22 @@ class ModelError(Exception):
 
 
 class UnusableSignature(ModelError):
-    """The image was read, but holds no signature that can be compared."""
+    """The image was read, but holds no signature that can be compared.
+
+    Attributes
+    ----------
+    fact : str
+        What is wrong with the image.
+    advice : str
+        Which other `page` or `region` of the image to read, for callers who can choose one; may be empty.
+    """
 
     code = "unusable-signature"
+
+    def __init__(self, fact: str, advice: str = "") -> None:
+        super().__init__(f"{fact} {advice}" if advice else fact)
+        self.fact = fact
+        self.advice = advice
 
 
 class BlankImage(UnusableSignature):
@@ -94,8 +107,10 @@ class SeveralSignatures(UnusableSignature):
 
     code = "several-signatures"
 
-    def __init__(self, message: str, regions: Iterable[tuple[int, int, int, int]] = ()) -> None:
-        super().__init__(message)
+    def __init__(
+        self, fact: str, advice: str = "", regions: Iterable[tuple[int, int, int, int]] = ()
+    ) -> None:
+        super().__init__(fact, advice)
         self.regions = tuple(regions)
 
     @classmethod
@@ -103,8 +118,8 @@ class SeveralSignatures(UnusableSignature):
         """Return the error for signatures in these regions."""
         listed = "; ".join(",".join(map(str, region)) for region in regions)
         return cls(
-            f"There are {len(regions)} signatures on the image, at {listed} (left,top,right,bottom in pixels); set "
-            "`region` to the one that is meant.",
+            f"There are {len(regions)} signatures on the image, at {listed} (left,top,right,bottom in pixels).",
+            "Set `region` to the one that is meant.",
             regions,
         )
 

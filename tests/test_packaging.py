@@ -7,8 +7,12 @@ import tomllib
 from importlib.metadata import entry_points, version
 
 import pytest
+import typer
 from setuptools import find_namespace_packages
+from typer.testing import CliRunner
 
+import app.__main__
+import model.__main__
 from app.main import create_app
 from app.settings import PERMISSIVE_WEIGHTS, RELEASED_WEIGHTS, ROOT, Settings
 
@@ -17,6 +21,12 @@ from app.settings import PERMISSIVE_WEIGHTS, RELEASED_WEIGHTS, ROOT, Settings
 def test_commands_are_installed(command: str) -> None:
     (found,) = entry_points(group="console_scripts", name=command)
     assert callable(found.load())
+
+
+@pytest.mark.parametrize("cli", [app.__main__.cli, model.__main__.cli])
+def test_commands_state_the_version(cli: typer.Typer) -> None:
+    shown = CliRunner().invoke(cli, ["--version"])
+    assert (shown.exit_code, shown.output) == (0, f"countersign {version('countersign')}\n")
 
 
 def test_there_is_one_version() -> None:

@@ -10,7 +10,8 @@ from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
 from app.domain.accounts import Precondition
 from app.domain.caller_ids import MAX_LENGTH, account_id
-from app.domain.mandate_form import AMOUNT_SCHEMA, CURRENCY_PATTERN, IsoDate, amount
+from app.domain.mandate_form import AMOUNT_SCHEMA, IsoDate, amount
+from app.domain.validation import CURRENCY_PATTERN, ENTITY_TAG_PATTERN, VERSION_CURSOR_PATTERN
 from app.http.paths import decoded_segment
 
 AccountPath = Annotated[
@@ -28,7 +29,7 @@ IfMatch = Annotated[
     str | None,
     Header(
         alias="If-Match",
-        pattern=r'^(\*|"[!#-~]{1,64}")$',
+        pattern=ENTITY_TAG_PATTERN,
         description="`ETag` of the account that the change is meant for, or `*`. If the account has changed since, "
         "the answer is 412 `precondition-failed`, and nothing is changed.",
     ),
@@ -58,7 +59,7 @@ CurrencyField = Annotated[
 VersionCursor = Annotated[
     str | None,
     Query(
-        pattern=r"^[1-9][0-9]{0,8}$",
+        pattern=VERSION_CURSOR_PATTERN,
         description="`next_cursor` of the previous page; omit it for the first page.",
     ),
 ]

@@ -94,7 +94,8 @@ class BandOut(Out):
     number: int = Field(description="Number of the band in the mandate, counted from 1.", examples=[1])
     up_to: str | None = Field(examples=["10000"])
     target_far: float | None = Field(
-        description="The band's share of skilled forgeries that may be accepted; null: the setting of the service.",
+        description="The band's share of skilled forgeries that may be accepted; null: the setting of the service. "
+        "`evidence` states the share that was applied to each signatory.",
         examples=[0.1],
     )
 

@@ -22,8 +22,9 @@ from app.api.dependencies import (
     IdempotencyKey,
     Limit,
     PageField,
+    RegionsField,
     RunningCore,
-    read_upload,
+    read_uploads,
 )
 from app.api.schemas import OutcomeIn, decode_cursor, encode_cursor
 from app.decoding.formats import FORMAT_NAMES
@@ -73,6 +74,7 @@ async def post_account_verify(
     signed_on: DateField = None,
     currency: CurrencyField = None,
     page: PageField = 0,
+    region: RegionsField = None,
     idempotency_key: IdempotencyKey = None,
 ) -> dict[str, Any]:
     r"""Compare each signature with all signatories of an account, apply the rules for the amount, and decide.
@@ -85,9 +87,7 @@ async def post_account_verify(
          http://127.0.0.1:8000/accounts/acme/verify
     ```
     """
-    uploads = [
-        await read_upload(file, "signatures", position, page) for position, file in enumerate(signatures, 1)
-    ]
+    uploads = await read_uploads(signatures, "signatures", page, region)
     # The date as it was sent: a repetition after midnight is the same request.
     content = (amount_text(amount), str(signed_on or ""), currency or "")
     request = await make_account_request(

@@ -9,9 +9,10 @@ from typing import Annotated, Any, get_args
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.dependencies import COMMON_PROBLEMS, PRINTABLE_PATTERN, Limit, RunningCore
+from app.api.dependencies import COMMON_PROBLEMS, Limit, RunningCore
 from app.api.schemas import SignerId
 from app.domain.audit_chain import Entry
+from app.domain.validation import NUMBER_CURSOR_PATTERN, PRINTABLE_PATTERN
 from app.http.authorization import Administering
 from app.http.problems import documented
 from app.services import records
@@ -112,7 +113,7 @@ async def get_audit(
     cursor: Annotated[
         str | None,
         Query(
-            pattern=r"^[0-9]{1,18}$",
+            pattern=NUMBER_CURSOR_PATTERN,
             description="`next_cursor` of the previous page; omit it for the first page.",
         ),
     ] = None,

@@ -24,11 +24,11 @@ from app.domain.cases import (
 )
 from app.domain.mandate_form import amount_text
 from app.domain.records import now
+from app.domain.validation import CLERK_PATTERN
 from app.services.case_pictures import MAX_REFERENCES, CasePictures
 from app.services.cases import undo_until
 from app.services.core import Core
 
-CLERK_PATTERN = r"^[^\x00-\x1f\x7f]{1,64}$"
 ClerkName = Annotated[
     str | None,
     Field(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, File, UploadFile
@@ -9,6 +10,7 @@ from fastapi import APIRouter, File, UploadFile
 from app.api.dependencies import (
     COMMON_PROBLEMS,
     UPLOAD_PROBLEMS,
+    PageField,
     RegionField,
     RunningCore,
     SignatureFile,
@@ -41,18 +43,24 @@ async def post_compare(
         ),
     ],
     signature: SignatureFile,
+    page: PageField = 0,
     region: RegionField = "auto",
 ) -> VerdictOut:
     r"""Compare a questioned signature with references in the same request, and decide as `/verify` does.
 
     The images and the verdict are not stored; the audit records the decision. The `reference_id` of each reference
-    in the response is its position in the request, counted from 1. `region` applies to the questioned signature;
-    signatures are found on the references by the service. Requires the scope `verify`.
+    in the response is its position in the request, counted from 1. `page` and `region` apply to the questioned
+    signature; of the references, the first page is read, and the service finds the signature on it. Requires the
+    scope `verify`.
 
     ```sh
     curl -F references=@demo/writer-001/genuine/01.png -F references=@demo/writer-001/genuine/02.png \
          -F signature=@demo/writer-001/genuine/04.png http://127.0.0.1:8000/compare
     ```
     """
-    uploads = [await read_upload(file, "references", position) for position, file in enumerate(references, 1)]
-    return verdict_out(await compare(core, uploads, await read_upload(signature, "signature", region=region)))
+    specimens = [
+        replace(await read_upload(file, "references", position), takes_region=False)
+        for position, file in enumerate(references, 1)
+    ]
+    questioned = await read_upload(signature, "signature", page=page, region=region)
+    return verdict_out(await compare(core, specimens, questioned))

@@ -11,6 +11,7 @@ from pydantic import StringConstraints
 from app.decoding.formats import FORMAT_NAMES, Format
 from app.domain.errors import MalformedRequest, NotReady
 from app.domain.records import ReferenceImage, Upload, UploadRegion, parse_region
+from app.domain.validation import IDEMPOTENCY_KEY_PATTERN, REGION_PATTERN
 from app.services.core import Core
 from model.errors import BadRegion
 
@@ -70,11 +71,10 @@ PageField = Annotated[
         examples=[0],
     ),
 ]
-_REGION_PATTERN = r"^(auto|whole|\d{1,5},\d{1,5},\d{1,5},\d{1,5})$"
 RegionField = Annotated[
     str,
     Form(
-        pattern=_REGION_PATTERN,
+        pattern=REGION_PATTERN,
         description="Where the signature is on the page. `auto`: the service finds it and leaves out print, lines "
         "and stamps. `whole`: all ink of the image is compared. `left,top,right,bottom` in pixels, as `/extract` "
         "returns them: the signature within this box.",
@@ -82,7 +82,7 @@ RegionField = Annotated[
     ),
 ]
 RegionsField = Annotated[
-    list[Annotated[str, StringConstraints(pattern=_REGION_PATTERN)]] | None,
+    list[Annotated[str, StringConstraints(pattern=REGION_PATTERN)]] | None,
     Form(
         max_length=100,
         description="Where the signatures are, as in `/verify`: one region for all files, or one for each file, or, "
@@ -95,14 +95,12 @@ IdempotencyKey = Annotated[
         alias="Idempotency-Key",
         min_length=1,
         max_length=255,
-        pattern=r"^[\x21-\x7e]+$",
+        pattern=IDEMPOTENCY_KEY_PATTERN,
         description="Unique value that the client generates for each request. A retry with the same key and the "
         "same content is not carried out again: it returns the first response. The same key with other content is "
         "answered 409 `idempotency-conflict`.",
     ),
 ]
-PRINTABLE_PATTERN = r"^[^\x00-\x1f\x7f]*$"
-"""Text without control characters, which PostgreSQL does not store."""
 Limit = Annotated[int, Query(ge=1, le=500, description="Maximum number of items per page.")]
 Cursor = Annotated[
     str | None,
@@ -135,8 +133,10 @@ async def read_upload(
     return Upload(await file.read(), file.filename or None, field, position, page, _region(region))
 
 
-async def read_specimens(files: list[UploadFile], page: int, regions: list[str] | None) -> list[Upload]:
-    """Read the files of an enrolment: one specimen for each file, or for each region of a single file.
+async def read_uploads(
+    files: list[UploadFile], field: str, page: int, regions: list[str] | None
+) -> list[Upload]:
+    """Read the files of a field: one upload for each file, or for each region of a single file.
 
     Raises
     ------
@@ -145,7 +145,7 @@ async def read_specimens(files: list[UploadFile], page: int, regions: list[str] 
     """
     regions = regions or ["auto"]
     if len(files) == 1:
-        first = await read_upload(files[0], "files", 1, page, regions[0])
+        first = await read_upload(files[0], field, 1, page, regions[0])
         others = [replace(first, region=_region(region)) for region in regions[1:]]
         return [first, *others]
     if len(regions) not in {1, len(files)}:
@@ -155,7 +155,7 @@ async def read_specimens(files: list[UploadFile], page: int, regions: list[str] 
         )
     paired = zip(files, regions * len(files) if len(regions) == 1 else regions, strict=True)
     return [
-        await read_upload(file, "files", position, page, region)
+        await read_upload(file, field, position, page, region)
         for position, (file, region) in enumerate(paired, 1)
     ]
 

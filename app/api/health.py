@@ -19,7 +19,7 @@ router = APIRouter(tags=["operation"])
     "/livez",
     summary="Liveness check",
     response_model=HealthOut,
-    responses=documented("not-ready", "deadline-passed"),
+    responses=documented("malformed-request", "not-ready", "deadline-passed"),
 )
 async def livez(request: Request) -> HealthOut:
     """Return 200 while the event loop runs and the network is not stalled; restart the process when it fails.
@@ -40,7 +40,7 @@ async def livez(request: Request) -> HealthOut:
     "/readyz",
     summary="Readiness check",
     response_model=HealthOut,
-    responses=documented("not-ready", "store-unavailable", "deadline-passed"),
+    responses=documented("malformed-request", "not-ready", "store-unavailable", "deadline-passed"),
 )
 async def readyz(request: Request, core: RunningCore) -> HealthOut:
     """Return 200 when the weights are loaded, the network responds, and the store can be read, written and decrypted.
@@ -70,6 +70,7 @@ async def readyz(request: Request, core: RunningCore) -> HealthOut:
     responses={
         200: {"description": "Prometheus text format.", "content": {"text/plain": {}}},
         **documented(
+            "malformed-request",
             "unauthenticated",
             "forbidden",
             "too-many-requests",

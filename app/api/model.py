@@ -55,6 +55,7 @@ async def get_model(core: RunningCore, _: Reading) -> ModelOut:
             "fitted_on": calibration.fitted_on.model_dump(mode="json"),
             # Rounded inwards, so that both ends are valid values of `target_far`.
             "far_range": [-round_down(-low, RATE_DIGITS), round_down(high, RATE_DIGITS)],
+            "largest_threshold": round_down(calibration.largest_threshold, RATE_DIGITS),
         },
         operating_points=points,
         card=embedder.card.model_dump(mode="json"),

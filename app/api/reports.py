@@ -15,15 +15,16 @@ from app.report import html, pdf
 from app.report.content import write_report
 from app.services.core import Core
 from app.services.report import get_report
-from app.texts.catalogue import choose_language
+from app.texts.negotiation import choose_language, choose_media_type
 
 router = APIRouter(prefix="/verifications", tags=["record"])
 Format = Literal["html", "pdf"]
+_FORMATS: dict[str, Format] = {"text/html": "html", pdf.MEDIA_TYPE: "pdf"}
 FormatQuery = Annotated[
     Format | None,
     Query(
-        description="Form of the report. Without it, PDF if `Accept` names `application/pdf` and not `text/html`, "
-        "otherwise HTML.",
+        description="Form of the report. Without it, the one of `text/html` and `application/pdf` that `Accept` "
+        "prefers, otherwise HTML.",
         examples=["pdf"],
     ),
 ]
@@ -72,7 +73,8 @@ async def get_verification_report(
     curl -o report.pdf 'http://127.0.0.1:8000/verifications/VERIFICATION_ID/report?format=pdf'
     ```
     """
-    chosen = format or _accepted(request)
+    accepted = request.headers.get("accept", "")
+    chosen = format or _FORMATS[choose_media_type(accepted, tuple(_FORMATS))]
     tongue = language or choose_language(request.headers.get("accept-language", ""))
     response = await build_response(core, caller.tenant_id, verification_id, chosen, tongue)
     response.headers["Vary"] = "Accept, Accept-Language"
@@ -100,8 +102,3 @@ async def build_response(
             "Content-Security-Policy": html.POLICY,
         },
     )
-
-
-def _accepted(request: Request) -> Format:
-    accept = request.headers.get("accept", "")
-    return "pdf" if pdf.MEDIA_TYPE in accept and "text/html" not in accept else "html"

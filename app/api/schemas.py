@@ -147,8 +147,9 @@ class RateBandOut(Out):
     up_to: str | None = Field(
         description="Largest amount of the band; null in the last one.", examples=["10000"]
     )
-    target_far: float = Field(
-        description="The band's share of skilled forgeries that may be accepted; a lower one of the signer applies.",
+    target_far: float | None = Field(
+        description="Share of skilled forgeries that chose the threshold: the band's, or the signer's own where it "
+        "is lower; null: the signer has a `fixed_threshold`.",
         examples=[0.1],
     )
 
@@ -324,7 +325,8 @@ class SignerPolicyIn(BaseModel):
         gt=0,
         allow_inf_nan=False,
         strict=True,
-        description="Largest distance that is accepted for this signer. It takes precedence over any `target_far`.",
+        description="Largest distance that is accepted for this signer, at most `calibration.largest_threshold` of "
+        "`/model`. It takes precedence over any `target_far`.",
     )
 
 
@@ -428,15 +430,21 @@ class ModelOut(Out):
     """The weights in use, with their card, their calibration and its operating points."""
 
     version: str = Field(description="Name and hash of the weights.", examples=["countersign-6@0a1b2c3d4e5f"])
-    device: str = Field(description="Device that the network runs on.", examples=["cpu"])
+    device: str = Field(
+        description="Device of this process, on which the network runs unless `COUNTERSIGN_INFERENCE` names another "
+        "place.",
+        examples=["cpu"],
+    )
     precision: str = Field(
-        description="Precision of the forward pass: float32, bfloat16, float16 or int8.", examples=["float32"]
+        description="Precision of the forward pass in this process: float32, bfloat16, float16 or int8.",
+        examples=["float32"],
     )
     terms: Literal["research", "permissive"] = Field(
         description="Terms of the data that the weights were trained on."
     )
     calibration: Rounded = Field(
-        description="Id, date and data of the calibration, and `far_range`, the range of `target_far` it supports."
+        description="Id, date and data of the calibration; `far_range`, the range of `target_far` that it supports, "
+        "and `largest_threshold`, the maximum of `fixed_threshold`."
     )
     operating_points: list[dict[str, float | int]] = Field(
         description="Error rates in [0, 1] by number of references and `target_far`."
@@ -474,7 +482,12 @@ def decode_cursor(cursor: str | None) -> str | None:
 
 
 def _document(verification: Verification) -> dict[str, Any]:
-    return {"amount": None, "currency": None, "band": verification.basis.get("band")} | verification.document
+    basis = verification.basis
+    band = basis.get("band")
+    if band is not None:
+        # The basis of the decision holds the share of the band; the answer states the one that was applied.
+        band = band | {"target_far": None if basis["fixed_threshold"] is not None else basis["target_far"]}
+    return {"amount": None, "currency": None, "band": band} | verification.document
 
 
 def _verdict(finding: Finding) -> dict[str, Any]:

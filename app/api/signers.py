@@ -9,7 +9,6 @@ from fastapi import APIRouter, File, Path, Query, Response, UploadFile
 from app.api.dependencies import (
     COMMON_PROBLEMS,
     IMAGE_RESPONSE,
-    PRINTABLE_PATTERN,
     UPLOAD_PROBLEMS,
     Cursor,
     IdempotencyKey,
@@ -18,7 +17,7 @@ from app.api.dependencies import (
     RegionsField,
     RunningCore,
     image_response,
-    read_specimens,
+    read_uploads,
 )
 from app.api.schemas import (
     EnrolledOut,
@@ -33,6 +32,7 @@ from app.api.schemas import (
 )
 from app.decoding.formats import FORMAT_NAMES
 from app.domain.records import Reference
+from app.domain.validation import PRINTABLE_PATTERN
 from app.http.authorization import Enrolling, Reading
 from app.http.bodies import ImageRoute
 from app.http.problems import documented
@@ -84,7 +84,7 @@ async def post_references(
          http://127.0.0.1:8000/signers/writer-001/references
     ```
     """
-    uploads = await read_specimens(files, page, region)
+    uploads = await read_uploads(files, "files", page, region)
     request = await make_idempotent_request(caller.tenant_id, idempotency_key, "enrol", signer_id, uploads)
 
     def render(enrolled: tuple[Reference, ...]) -> dict[str, Any]:

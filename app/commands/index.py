@@ -47,7 +47,7 @@ def build(
     from app.services.pgvector_index import PgvectorIndex  # noqa: PLC0415
     from app.services.signer_index import attach_writer  # noqa: PLC0415
 
-    embedder = load_embedder(settings)
+    embedder = load_embedder(settings, embeds=False)
     with store_and_trail() as (store, _):
         _open_table(store.engine)
         writer = attach_writer(settings, store, embedder)

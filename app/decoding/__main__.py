@@ -96,9 +96,9 @@ def answer(request: dict[str, Any], data: bytes, finder: SignatureFinder) -> tup
     except UploadRefused as error:
         return {"refused": error.code, "message": str(error)}, b""
     except UnusableSignature as error:
-        message = f"{error}{_describe_pages(data, request['page'])}"
+        advice = " ".join(part for part in (error.advice, _describe_pages(data, request["page"])) if part)
         regions = error.regions if isinstance(error, SeveralSignatures) else ()
-        return {"refused": error.code, "message": message, "regions": regions}, b""
+        return {"refused": error.code, "message": error.fact, "advice": advice, "regions": regions}, b""
     except Exception as error:  # noqa: BLE001 - sent to the service, which raises DecoderFault
         if isinstance(error, MemoryError) or getattr(error, "code", None) == cv2.Error.StsNoMem:
             return {"out_of_memory": True}, b""
@@ -213,7 +213,7 @@ def _describe_pages(data: bytes, page: int) -> str:
     pages = count_pages(data)
     if pages == 1:
         return ""
-    return f" The file has {pages} pages and page {page} was read; set `page`, counted from 0, to read another one."
+    return f"The file has {pages} pages and page {page} was read; set `page`, counted from 0, to read another one."
 
 
 if __name__ == "__main__":

@@ -422,7 +422,10 @@ class _Process:
         if "refused" in answer:
             kind = _REFUSALS[answer["refused"]]
             if issubclass(kind, SeveralSignatures):
-                raise kind(answer["message"], (tuple(region) for region in answer["regions"]))
+                regions = (tuple(region) for region in answer["regions"])
+                raise kind(answer["message"], answer["advice"], regions)
+            if issubclass(kind, UnusableSignature):
+                raise kind(answer["message"], answer["advice"])
             raise kind(answer["message"])
         if "out_of_memory" in answer:
             raise _OutOfMemory

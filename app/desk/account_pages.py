@@ -26,6 +26,7 @@ from app.domain.errors import (
 )
 from app.domain.mandate_form import MAX_SIGNATORIES, Mandate
 from app.domain.request_context import prefix
+from app.domain.validation import describe_fault
 from app.http.authorization import Enrolling, Reading
 from app.http.sessions import DESK
 from app.services import accounts
@@ -202,7 +203,8 @@ def _mandate(rows: list[dict[str, str]], rules: str) -> Mandate:
 def _message(error: Mapping[str, Any]) -> str:
     """Return where an error of the form is, counted from 1, and what it is."""
     place = ".".join(str(part + 1) if isinstance(part, int) else str(part) for part in error["loc"])
-    return f"{place}: {error['msg']}" if place else str(error["msg"])
+    message = describe_fault(error)
+    return f"{place}: {message}" if place else message
 
 
 def _text(sent: FormData, name: str, limit: int = MAX_TEXT) -> str:

@@ -11,13 +11,14 @@ from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
 from fastapi.responses import JSONResponse
 from pydantic import StringConstraints
 
-from app.api.dependencies import PRINTABLE_PATTERN, PageField, RunningCore, read_upload
+from app.api.dependencies import PageField, RunningCore, read_upload
 from app.api.schemas import SignerId
 from app.desk.forms import FormSession, segment
 from app.desk.pages import PageRoute, redirect, render
 from app.domain.caller_ids import MAX_LENGTH
 from app.domain.errors import MalformedRequest
 from app.domain.records import Upload, parse_region
+from app.domain.validation import PRINTABLE_PATTERN
 from app.http.authorization import Enrolling, Reading, Verifying
 from app.services.enrol import enrol
 from app.services.signature_pictures import propose_crops

@@ -11,7 +11,6 @@ from urllib.parse import quote
 from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from app.api.case_schemas import CLERK_PATTERN
 from app.api.dependencies import RunningCore
 from app.api.reports import Format, build_response
 from app.api.schemas import decode_cursor, encode_cursor
@@ -23,6 +22,7 @@ from app.domain.callers import Caller
 from app.domain.cases import REASONS, Case, Clerk, Ruling, State
 from app.domain.errors import CaseNotFound, Forbidden, MalformedRequest, Unauthenticated, UndoExpired
 from app.domain.records import now
+from app.domain.validation import CLERK_PATTERN
 from app.http.authorization import Reading, Verifying
 from app.http.sessions import ClerkSession
 from app.services import cases, records

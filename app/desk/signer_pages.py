@@ -6,12 +6,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Form, Query, Request, Response
 
-from app.api.dependencies import PRINTABLE_PATTERN, RunningCore
+from app.api.dependencies import RunningCore
 from app.api.schemas import SignerPath, decode_cursor, encode_cursor
 from app.desk.forms import PAGE, CursorText, FormSession, segment
 from app.desk.pages import PageRoute, redirect, render
 from app.domain.caller_ids import MAX_LENGTH
 from app.domain.errors import MalformedRequest, ModelVersionMismatch
+from app.domain.validation import PRINTABLE_PATTERN
 from app.http.authorization import Administering, Enrolling, Reading
 from app.services import outcomes, proposals, records
 from app.services.core import Core

@@ -12,7 +12,8 @@ from app.domain.verbal_scale import grade_of
 from app.services.differences import COUNTED, DifferenceMaps
 from app.services.reference_quality import QualityFinding
 from app.texts import catalogue
-from app.texts.catalogue import COMMON, LANGUAGES, choose_language
+from app.texts.catalogue import COMMON, LANGUAGES
+from app.texts.negotiation import choose_language
 
 LANGUAGE_COOKIE = "countersign_language"
 CATALOGUE = COMMON | catalogue.load(Path(__file__).parent / "strings.toml")

@@ -25,7 +25,7 @@
     │   ├── DuplicateReference
     │   ├── TooManyReferences
     │   ├── NotConfirmed           the questioned signature is not recorded as genuine, or lay askew
-    │   ├── UnsupportedRate        an error rate outside of the range of the calibration
+    │   ├── UnsupportedRate        an error rate or a threshold outside of the range of the calibration
     │   ├── SignerErased           the signer was erased during the request
     │   ├── ModelVersionMismatch   the templates are of another model than the loaded one
     │   ├── NoDifferenceMap        the model compares signatures as a whole
@@ -69,7 +69,7 @@ An image without a usable signature raises `model.errors.UnusableSignature` or a
 
 from __future__ import annotations
 
-from model.errors import ModelError, SeveralSignatures
+from model.errors import ModelError, SeveralSignatures, UnusableSignature
 
 
 class CountersignError(Exception):
@@ -225,7 +225,7 @@ class NotConfirmed(Conflict):
 
 
 class UnsupportedRate(Conflict):
-    """The requested error rate is outside of the range of the loaded calibration."""
+    """The requested error rate or threshold is outside of the range of the loaded calibration."""
 
     code = "unsupported-rate"
 
@@ -383,6 +383,14 @@ class NoSuchPage(UploadRefused):
 class FileRefused(CountersignError):
     """A file of the request is not accepted. The code is that of the cause.
 
+    Parameters
+    ----------
+    cause : CountersignError or ModelError
+    field, position, name
+        As below.
+    takes_region : bool
+        Whether the request can name another page or region of the file, so that the message may advise it.
+
     Attributes
     ----------
     field : str
@@ -395,9 +403,20 @@ class FileRefused(CountersignError):
         The signatures that may be meant, where there are several.
     """
 
-    def __init__(self, cause: CountersignError | ModelError, field: str, position: int, name: str | None):
+    def __init__(
+        self,
+        cause: CountersignError | ModelError,
+        field: str,
+        position: int,
+        name: str | None,
+        *,
+        takes_region: bool = True,
+    ) -> None:
         file_name = f" ({name!r})" if name else ""
-        super().__init__(f"File {position} of `{field}`{file_name}: {cause}")
+        message = str(cause)
+        if isinstance(cause, UnusableSignature) and not takes_region:
+            message = cause.fact
+        super().__init__(f"File {position} of `{field}`{file_name}: {message}")
         self.code = cause.code
         self.field = field
         self.position = position

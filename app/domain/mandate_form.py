@@ -25,14 +25,13 @@ from pydantic import (
 )
 
 from app.domain.caller_ids import MAX_LENGTH, is_printable, signer_id
+from app.domain.validation import AMOUNT_EXPECTED, AMOUNT_PATTERN, CURRENCY_PATTERN, PANEL_PATTERN
 
 MAX_SIGNATORIES, MAX_BANDS, MAX_RULES, MAX_PANELS = 50, 20, 10, 10
 INSTRUCTION_LENGTH, ROLE_LENGTH = 2000, 128
-AMOUNT_PATTERN = r"^(0|[1-9][0-9]{0,14})(\.[0-9]{1,4})?$"
-PANEL_PATTERN = r"^[A-Za-z0-9_-]{1,32}$"
-CURRENCY_PATTERN = r"^[A-Z]{3}$"
 _AMOUNT = re.compile(AMOUNT_PATTERN, re.ASCII)
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
+_DATE_EXPECTED = "send a day of the calendar as YYYY-MM-DD, such as 2026-06-30"
 
 
 def amount(value: object) -> Decimal:
@@ -43,10 +42,7 @@ def amount(value: object) -> Decimal:
         value = str(value)
     # Not a float: most decimal fractions have no exact value as a binary floating-point number.
     if not isinstance(value, str) or not _AMOUNT.fullmatch(value):
-        raise ValueError(
-            'an amount has to be an integer, or text such as "2500.50", with at most 15 digits before the point and '
-            "4 after it"
-        )
+        raise ValueError(AMOUNT_EXPECTED)
     return Decimal(value)
 
 
@@ -61,8 +57,11 @@ def iso_date(value: object) -> date:
     if isinstance(value, date):
         return value
     if not isinstance(value, str) or not _DATE.fullmatch(value):
-        raise ValueError("a date has to be text of the form YYYY-MM-DD")
-    return date.fromisoformat(value)
+        raise ValueError(_DATE_EXPECTED)
+    try:
+        return date.fromisoformat(value)
+    except ValueError:
+        raise ValueError(_DATE_EXPECTED) from None
 
 
 def _one_line(text: str) -> str:

@@ -71,6 +71,8 @@ class Upload:
     page : int
         Page to read from a multi-page file, counted from 0.
     region : UploadRegion
+    takes_region : bool
+        Whether the caller can choose `page` and `region` of the file.
     """
 
     data: bytes
@@ -79,6 +81,7 @@ class Upload:
     position: int = 1
     page: int = 0
     region: UploadRegion = "auto"
+    takes_region: bool = True
 
     @cached_property
     def sha256(self) -> str:

@@ -20,6 +20,7 @@ from starlette.routing import Match
 
 from app.domain.errors import CountersignError, FileRefused, TooManyRequests, Unavailable
 from app.domain.request_context import prefix, request_id
+from app.domain.validation import describe_fault
 from model.errors import ModelError
 
 MEDIA_TYPE = "application/problem+json"
@@ -75,7 +76,7 @@ PROBLEMS: dict[str, ProblemKind] = {
     "duplicate-reference": ProblemKind(409, "The image is already a reference of this signer"),
     "too-many-references": ProblemKind(409, "The signer has the maximum number of references"),
     "not-confirmed": ProblemKind(409, "The questioned signature cannot become a reference"),
-    "unsupported-rate": ProblemKind(409, "The calibration does not support this error rate"),
+    "unsupported-rate": ProblemKind(409, "The calibration does not support this error rate or threshold"),
     "model-version-mismatch": ProblemKind(409, "References have no template of the current model"),
     "idempotency-conflict": ProblemKind(409, "The Idempotency-Key was used for another request"),
     "signer-erased": ProblemKind(409, "The signer was erased while the request was processed"),
@@ -298,7 +299,7 @@ def _example(code: str) -> dict[str, object]:
 
 def _describe(item: dict[str, Any]) -> dict[str, str]:
     path = [str(part) for part in item["loc"] if part not in {"body", "query", "path", "header"}]
-    return {"field": ".".join(path) or "body", "message": str(item["msg"])}
+    return {"field": ".".join(path) or "body", "message": describe_fault(item)}
 
 
 async def _page() -> str:

@@ -24,6 +24,7 @@ from app.domain.records import (
 from app.services.core import Core
 from app.services.preparation import Signature
 from app.services.warnings import make_warning
+from model.decision.calibration import RATE_DIGITS
 from model.decision.distances import Floats
 from model.decision.known_forgery import find_forgery_limit
 from model.decision.reference_set import find_copies
@@ -76,6 +77,16 @@ def refuse_unsupported_rate(core: Core, target_far: float) -> None:
     if not low <= target_far <= high:
         raise UnsupportedRate(
             f"target_far {target_far:g} is not supported; the calibration supports {low:.4f} to {high}."
+        )
+
+
+def refuse_unsupported_threshold(core: Core, threshold: float) -> None:
+    """Raise UnsupportedRate when nearly any signature would be within a fixed threshold."""
+    highest = core.embedder.calibration.largest_threshold
+    if threshold > highest:
+        raise UnsupportedRate(
+            f"fixed_threshold {threshold:g} is not supported: it would accept the signatures of nearly all people. "
+            f"The calibration supports up to {round_down(highest, RATE_DIGITS):g}."
         )
 
 

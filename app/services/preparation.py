@@ -110,7 +110,9 @@ def start_reading(core: Core, upload: Upload, read: Callable[[], T]) -> asyncio.
         try:
             return read()
         except (CountersignError, UnusableSignature) as error:
-            raise FileRefused(error, upload.field, upload.position, upload.name) from error
+            raise FileRefused(
+                error, upload.field, upload.position, upload.name, takes_region=upload.takes_region
+            ) from error
 
     loop = asyncio.get_running_loop()
     return loop.run_in_executor(core.readers.threads, copy_context().run, run)

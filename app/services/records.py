@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from app.domain.audit_chain import Entry
 from app.domain.records import Page, Reference, ReferenceImage, Signer, Verification
 from app.services.core import Core
-from app.services.decision import refuse_unsupported_rate
+from app.services.decision import refuse_unsupported_rate, refuse_unsupported_threshold
 from app.store import audit, questioned_images, references, signer_locks, signers, verifications
 from app.store.erasure.tombstones import Erasure
 
@@ -28,9 +28,11 @@ async def get_signer(core: Core, tenant_id: str, signer_id: str) -> Signer:
 
 async def set_policy(core: Core, tenant_id: str, signer_id: str, policy: dict[str, float | None]) -> Signer:
     """Set a signer's `target_far` or `fixed_threshold`; raise SignerNotFound or UnsupportedRate."""
-    target = policy.get("target_far")
+    target, threshold = policy.get("target_far"), policy.get("fixed_threshold")
     if target is not None:
         refuse_unsupported_rate(core, target)
+    if threshold is not None:
+        refuse_unsupported_threshold(core, threshold)
     entry = core.trail.entry("policy", policy=policy)
 
     def write(session: Session) -> Signer:

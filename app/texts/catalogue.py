@@ -1,4 +1,4 @@
-"""A catalogue of texts, the choice of its language, and numbers in that language."""
+"""A catalogue of texts, and numbers in its language."""
 
 from __future__ import annotations
 
@@ -62,20 +62,3 @@ class Texts:
         if self.language == "de":
             text = text.translate(str.maketrans(",.", ".,"))
         return f"{text} {currency}" if currency else text
-
-
-def choose_language(accepted: str) -> str:
-    """Return the language that an ``Accept-Language`` header (RFC 9110, section 12.5.4) prefers, or else English."""
-    preferred = sorted((_weighted(part) for part in accepted.split(",")), key=lambda item: -item[1])
-    return next(
-        (language for language, weight in preferred if weight > 0 and language in LANGUAGES), LANGUAGES[0]
-    )
-
-
-def _weighted(part: str) -> tuple[str, float]:
-    name, _, parameters = part.partition(";")
-    try:
-        weight = float(parameters.strip().removeprefix("q=") or 1)
-    except ValueError:
-        weight = 0.0
-    return name.strip().partition("-")[0].lower(), weight

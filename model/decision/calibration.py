@@ -244,6 +244,15 @@ class Calibration(_Frozen):
         """Minimum and maximum of ``target_far``."""
         return self.floor_skilled, LARGEST_FAR
 
+    @property
+    def largest_threshold(self) -> float:
+        """Maximum of a fixed threshold, in units of the distance.
+
+        It is the largest quantile of the random forgeries, for a signer with the spread of the population: a
+        larger threshold would accept the signatures of nearly all other people.
+        """
+        return max(p.random[-1] + p.spread_weight * self.spread_mean for p in self.parameters)
+
     def at(self, references: int) -> Fitted:
         """Return the calibration for a number of references >= 1."""
         return _fitted_at(self, references)

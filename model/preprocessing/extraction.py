@@ -223,7 +223,8 @@ class SignatureFinder:
             )  # raises what is more to the point: nothing is written, only a line
             raise NoSignature(
                 "There is ink on the image, but no handwritten signature was found in it; upload the page or the "
-                "crop that shows the signature, or set `region` to where it is (`whole` for all ink of the image)."
+                "crop that shows the signature.",
+                "Or set `region` to where it is (`whole` for all ink of the image).",
             )
         if is_crop is None and unlikely <= CROP_UNLIKELY and _share_in(found, located) >= CROP_SHARE:
             return Extracted(grey, None, None, located=located)
@@ -295,7 +296,8 @@ class SignatureFinder:
             if keep.any():
                 return Extracted(crop, keep, box, found)
         raise NoSignature(
-            "No handwritten signature was found in the region; set `region` to where the signature is."
+            "No handwritten signature was found in the region.",
+            "Set `region` to where the signature is.",
         )
 
 

@@ -17,7 +17,7 @@ from app.settings import Settings
 from app.store.encryption.data_keys import new_key_text
 from app.store.maintenance import Retention, purge
 from tests.app.keyed import Commands
-from tests.app.test_api import enrol, verify
+from tests.app.test_api import accept_nearly_everything, enrol, verify
 
 Draw = Callable[..., bytes]
 Serve = Callable[..., TestClient]
@@ -63,7 +63,7 @@ def forge(client: TestClient, draw: Draw) -> Any:
 
 
 def test_a_later_signature_like_a_known_forgery_is_left_to_a_person(enrolled: TestClient, draw: Draw) -> None:
-    enrolled.patch("/signers/anna", json={"fixed_threshold": 100.0})  # everything would be accepted
+    accept_nearly_everything(enrolled, "anna")
     before = verify(enrolled, "anna", rescan(draw(1, 0, 3))).json()
     assert before["decision"] == "accept"
     known = forge(enrolled, draw)
@@ -216,7 +216,7 @@ def test_erasure_of_the_signer_removes_known_forgeries_and_templates(
 def test_identification_does_not_accept_what_resembles_a_known_forgery(
     enrolled: TestClient, draw: Draw
 ) -> None:
-    enrolled.patch("/signers/anna", json={"fixed_threshold": 100.0})
+    accept_nearly_everything(enrolled, "anna")
     forge(enrolled, draw)
     answer = enrolled.post("/identify", files={"signature": draw(1, 0, 3)}).json()
     assert (answer["accepted"], answer["candidates"][0]["decision"]) == (False, "review")
@@ -224,7 +224,7 @@ def test_identification_does_not_accept_what_resembles_a_known_forgery(
 
 
 def test_a_document_with_a_resembling_signature_is_left_to_a_person(enrolled: TestClient, draw: Draw) -> None:
-    enrolled.patch("/signers/anna", json={"fixed_threshold": 100.0})
+    accept_nearly_everything(enrolled, "anna")
     mandate = {"signatories": [{"signer_id": "anna"}], "bands": [{"rules": [{"signatures": 1}]}]}
     assert enrolled.put("/accounts/acme", json=mandate).status_code in {200, 201}
 

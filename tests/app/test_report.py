@@ -18,7 +18,8 @@ from app.report import wording
 from app.report.document import Code, Document, Paragraph, Section
 from app.report.pdf import render_pdf
 from app.report.wording import CATALOGUE, Words
-from app.texts.catalogue import COMMON, LANGUAGES, choose_language
+from app.texts.catalogue import COMMON, LANGUAGES
+from app.texts.negotiation import choose_language, choose_media_type
 from model.decision.bootstrap import Bootstrap, Interval, Resampled
 from model.decision.calibration import Calibration
 from model.networks.weights import load_card
@@ -417,3 +418,33 @@ def test_words_for_numbers() -> None:
     found = Interval(-0.5, 3.5, low_is_limit=False, high_is_limit=True)
     assert words.interval(found) == "3 in favour of H2 to 3000 or more in favour of H1"
     assert german.interval(found) == "3 zugunsten von H2 bis 3000 oder mehr zugunsten von H1"
+
+
+@pytest.mark.parametrize(
+    ("accept", "form"),
+    [
+        ("application/pdf", "pdf"),
+        ("application/pdf, */*", "pdf"),
+        ("application/pdf, text/html", "html"),
+        ("text/html;q=0.5, application/pdf", "pdf"),
+        ("text/html;q=0.9, application/pdf;q=0.4", "html"),
+        ("application/pdf;q=0, */*", "html"),
+        ("text/*;q=0.3, application/*;q=0.6", "pdf"),
+        ("text/html, application/xhtml+xml, application/xml;q=0.9, */*;q=0.8", "html"),
+        ("text/html;q=x, application/pdf;q=0.1", "pdf"),
+        ("application/json", "html"),
+        ("*/*", "html"),
+        ("", "html"),
+    ],
+)
+def test_the_form_is_the_one_that_accept_prefers(accept: str, form: str) -> None:
+    chosen = choose_media_type(accept, ("text/html", "application/pdf"))
+    assert chosen == {"html": "text/html", "pdf": "application/pdf"}[form]
+
+
+def test_a_report_respects_the_weights_of_accept(kept: tuple[TestClient, dict[str, Any]]) -> None:
+    client, told = kept
+    path = f"/verifications/{told['verification_id']}/report"
+    answer = client.get(path, headers={"Accept": "text/html;q=0.5, application/pdf"})
+    assert answer.headers["content-type"] == "application/pdf"
+    assert "Accept" in answer.headers["vary"]

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -16,7 +17,9 @@ from app.domain.errors import Busy, NotReady, StartRefused
 from app.inference.interface import Batch
 from app.inference.remote import RemoteInference
 from app.inference.wire import MODEL, NETWORK_S, ROUTE
+from app.main import load_embedder
 from app.settings import Settings
+from model.networks.embedder import Embedder
 from model.networks.weights import load_card
 from tests.app.keyed import Commands
 from tests.service import free_port
@@ -179,6 +182,22 @@ def test_signatures_beyond_the_capacity_are_refused_and_closing_waits_for_the_ot
         assert not remote.alive
 
     asyncio.run(scenario())
+
+
+def test_a_process_that_does_not_embed_loads_no_reduced_precision_and_runs_no_network(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = Mock(wraps=Embedder.load)
+    warmed = Mock()
+    monkeypatch.setattr(Embedder, "load", loaded)
+    monkeypatch.setattr(Embedder, "warm_up", warmed)
+    embedder = load_embedder(settings, embeds=False)
+    assert embedder.precision == "float32"
+    assert loaded.call_args.args[2] == "float32"
+    warmed.assert_not_called()
+    load_embedder(settings)
+    assert loaded.call_args.args[2] == settings.precision
+    warmed.assert_called_once_with()
 
 
 def test_doctor_asks_the_deployment(commands: Commands, deployment: Deployment, model_folder: Path) -> None:

@@ -1,0 +1,212 @@
+"""Requests that are not accepted: the answer names what was wrong in plain words, and only what the call takes."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from app.domain.errors import StartRefused
+from app.domain.validation import EXPECTED
+from tests.app.keyed import Serve
+from tests.app.test_api import enrol, verify
+from tests.app.test_extraction import png, two_signatures
+from tests.model.preprocessing.test_extraction import letter, signature
+
+Draw = Callable[..., bytes]
+MANDATE: dict[str, Any] = {"signatories": [{"signer_id": "a"}], "bands": [{"rules": [{"signatures": 1}]}]}
+
+
+def two_pages(tmp_path: Any) -> bytes:
+    """A TIFF with a blank page, then one with a signature."""
+    blank, signed = Image.new("L", (400, 200), 255), Image.fromarray(signature(4))
+    blank.save(tmp_path / "pages.tif", save_all=True, append_images=[signed])
+    content: bytes = (tmp_path / "pages.tif").read_bytes()
+    return content
+
+
+def compare(client: TestClient, references: list[bytes], questioned: bytes, **data: str) -> Any:
+    files = [("references", ("r.png", content)) for content in references]
+    return client.post("/compare", files=[*files, ("signature", ("q.png", questioned))], data=data)
+
+
+def test_comparison_takes_the_page_and_the_region_that_its_errors_recommend(
+    client: TestClient, draw: Draw, tmp_path: Any
+) -> None:
+    references = [draw(4, 0), draw(4, 1)]
+    refused = compare(client, references, two_pages(tmp_path))
+    assert refused.json()["code"] == "blank-image"
+    assert "set `page`" in refused.json()["detail"]
+    assert compare(client, references, two_pages(tmp_path), page="1").status_code == 200
+    several = compare(client, references, two_signatures()).json()
+    assert "Set `region`" in several["detail"]
+    region = ",".join(map(str, several["regions"][0]))
+    assert compare(client, references, two_signatures(), region=region).status_code == 200
+
+
+def test_errors_about_compared_references_recommend_no_field(
+    client: TestClient, draw: Draw, tmp_path: Any
+) -> None:
+    for content in (two_pages(tmp_path), two_signatures(), png(letter(signed=False))):
+        refused = compare(client, [content], draw(4, 0)).json()
+        assert refused["file"]["field"] == "references"
+        assert "`page`" not in refused["detail"]
+        assert "`region`" not in refused["detail"]
+
+
+def test_a_document_of_an_account_takes_the_regions_of_its_signatures(client: TestClient, draw: Draw) -> None:
+    enrol(client, "a", draw(4, 0), draw(4, 1))
+    client.put("/accounts/acme", json=MANDATE).raise_for_status()
+    page = two_signatures()
+    found = client.post("/extract", files={"document": ("p.png", page)}).json()["signatures"]
+    regions = [",".join(map(str, one["region"])) for one in found]
+
+    def decide(region: list[str]) -> Any:
+        files = {"signatures": ("p.png", page)}
+        return client.post(
+            "/accounts/acme/verify", data={"amount": "1", "region": region}, files=files
+        ).json()
+
+    assert [one["verification"]["region"] for one in decide(regions[1:])["signatures"]] == [
+        found[1]["region"]
+    ]
+    assert len(decide(regions)["signatures"]) == 2
+    print_only = client.post(
+        "/accounts/acme/verify", data={"amount": "1"}, files={"signatures": png(letter(signed=False))}
+    )
+    assert "set `region`" in print_only.json()["detail"]
+
+
+def test_a_fixed_threshold_that_accepts_everything_is_refused(client: TestClient, draw: Draw) -> None:
+    enrol(client, "a", draw(1, 0))
+    largest = client.get("/model").json()["calibration"]["largest_threshold"]
+    assert client.patch("/signers/a", json={"fixed_threshold": largest}).status_code == 200
+    assert verify(client, "a", draw(1, 5)).json()["threshold"] == largest
+    refused = client.patch("/signers/a", json={"fixed_threshold": largest + 0.001})
+    assert (refused.status_code, refused.json()["code"]) == (409, "unsupported-rate")
+    assert f"{largest:g}" in refused.json()["detail"]
+    assert client.get("/signers/a").json()["fixed_threshold"] == largest
+
+
+def test_a_service_whose_threshold_accepts_everything_does_not_start(serve: Serve) -> None:
+    with pytest.raises(StartRefused, match="COUNTERSIGN_FIXED_THRESHOLD=50 would accept everything"):
+        serve(fixed_threshold=50)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("amount", "2,500"), ("amount", "-1"), ("currency", "eur"), ("currency", "Euro")]
+)
+def test_amount_and_currency_are_explained_alike_in_forms_and_in_json(
+    client: TestClient, draw: Draw, field: str, value: str
+) -> None:
+    data = {"signer_id": "a", "amount": "1"} | {field: value}
+    image = base64.b64encode(draw(1, 0)).decode()
+    mandate = (
+        {"currency": value} if field == "currency" else {"signatories": [{"signer_id": "a", "limit": value}]}
+    )
+    answers = [
+        client.post("/verify", data=data, files={"signature": draw(1, 0)}),
+        client.post("/verify", json=data | {"signature": image}),
+        client.post(
+            "/accounts/acme/verify", data={"amount": "1"} | {field: value}, files={"signatures": b"x"}
+        ),
+        client.put("/accounts/acme", json=MANDATE | mandate),
+    ]
+    assert {answer.status_code for answer in answers} == {400}
+    messages = {answer.json()["errors"][0]["message"] for answer in answers}
+    assert len(messages) == 1
+    assert messages.pop().startswith(f"send a{'n amount' if field == 'amount' else ' currency code'} ")
+
+
+def test_no_message_has_a_regular_expression_or_the_name_of_an_exception(
+    client: TestClient, draw: Draw
+) -> None:
+    enrol(client, "a", draw(1, 0))
+    key, tag = {"Idempotency-Key": "a b"}, {"If-Match": "x"}
+    answers = [
+        client.post(
+            "/verify", data={"signer_id": "a", "region": "x"}, files={"signature": b"x"}, headers=key
+        ),
+        client.put("/accounts/acme", json=MANDATE, headers=tag),
+        client.put("/accounts/acme", json=MANDATE | {"signatories": [{"signer_id": "a", "panel": "?"}]}),
+        client.put("/accounts/acme", json=MANDATE | {"effective_from": "2026-02-30"}),
+        client.put("/accounts/acme", json=MANDATE | {"bands": [{"rules": [{"signatures": 2}]}]}),
+        client.get("/signers?search=%00"),
+        client.get("/audit?cursor=x"),
+        client.get("/audit?record_id=%01"),
+        client.get("/accounts/acme/versions?cursor=0"),
+        client.post("/cases/next", json={"clerk": ""}),
+    ]
+    for answer in answers:
+        assert answer.status_code == 400, answer.json()
+        detail = answer.json()["detail"]
+        assert "Value error" not in detail
+        assert "pattern" not in detail
+        assert not re.search(r"\[[^ \]]+\]|\\x|\^", detail), detail
+
+
+def patterns(schema: Any) -> Iterator[str]:
+    """Yield all regular expressions of an OpenAPI document."""
+    if isinstance(schema, dict):
+        if isinstance(pattern := schema.get("pattern"), str):
+            yield pattern
+        for member in schema.values():
+            yield from patterns(member)
+    elif isinstance(schema, list):
+        for member in schema:
+            yield from patterns(member)
+
+
+def test_every_regular_expression_of_the_api_has_a_message(client: TestClient) -> None:
+    found = set(patterns(client.get("/openapi.json").json()))
+    assert found
+    assert found <= set(EXPECTED), found - set(EXPECTED)
+
+
+def test_an_unknown_query_parameter_is_refused_by_every_endpoint(client: TestClient) -> None:
+    refused = client.get("/signers?limt=10")
+    assert (refused.status_code, refused.json()["code"]) == (400, "malformed-request")
+    assert refused.json()["detail"] == (
+        "The endpoint has no query parameter 'limt'; it has cursor, limit, search."
+    )
+    document = client.get("/openapi.json").json()
+    for path, methods in document["paths"].items():
+        for method, call in methods.items():
+            assert "400" in call["responses"], (method, path)
+            address = re.sub(r"\{[^}]+\}", "1", path)
+            headers = {"Content-Type": "application/json"}
+            answer = client.request(method, f"{address}?limt=10", content=json.dumps({}), headers=headers)
+            if path.endswith(("/verify", "/compare", "/identify", "/extract", "/references")):
+                assert answer.status_code == 400, (method, path)  # the form may be refused first
+                continue
+            assert "'limt'" in answer.json()["detail"], (method, path, answer.json())
+
+
+@pytest.mark.parametrize("path", ["/docs?x=1", "/openapi.json?x=1", "/problems?x=1", "/desk?utm_source=mail"])
+def test_pages_for_people_ignore_further_parameters(client: TestClient, path: str) -> None:
+    assert client.get(path).status_code == 200
+
+
+def test_the_band_states_the_target_far_that_was_applied(serve: Serve, draw: Draw) -> None:
+    client = serve(target_far_bands="10000:0.2,above:0.1")
+    enrol(client, "a", *(draw(1, n) for n in range(3)))
+
+    def band() -> Any:
+        told = verify(client, "a", draw(1, 5), data={"amount": "10"}).json()
+        assert client.get(f"/verifications/{told['verification_id']}").json()["band"] == told["band"]
+        assert told["band"]["number"] == 1
+        return told["band"]["target_far"]
+
+    assert band() == 0.2
+    client.patch("/signers/a", json={"target_far": 0.05})
+    assert band() == 0.05
+    client.patch("/signers/a", json={"target_far": 0.3})
+    assert band() == 0.2
+    client.patch("/signers/a", json={"fixed_threshold": 0.5})
+    assert band() is None
