@@ -143,7 +143,7 @@ def load_embedder(settings: Settings, *, embeds: bool = True) -> Embedder:
 
 def create_app(settings: Settings) -> FastAPI:
     """Build the application. Nothing is loaded before its lifespan begins."""
-    metrics = Metrics(settings.drift_window)
+    metrics = Metrics()
     inflight = InflightLimit(settings.max_requests, settings.max_inflight_bytes)
     traces = (
         open_traces(settings.otlp_endpoint, settings.trace_share, VERSION) if settings.otlp_endpoint else None
@@ -207,7 +207,7 @@ async def _open_core(
         trail = Trail(settings.chain_keys())
         store = open_store(settings)
         opened.callback(store.close)
-        anchor_writer = AnchorWriter(store, trail, settings.audit_anchor_s)
+        anchor_writer = AnchorWriter(store, trail)
         opened.push_async_callback(anchor_writer.close)
         opened.push_async_callback(keys.close)
         await keys.open(store)
@@ -235,7 +235,7 @@ async def open_core_for_commands(settings: Settings) -> AsyncIterator[Core]:
         trail = Trail(settings.chain_keys())
         store = open_store(settings)
         opened.callback(store.close)
-        yield await _assemble(opened, settings, Metrics(settings.drift_window), store, trail)
+        yield await _assemble(opened, settings, Metrics(), store, trail)
 
 
 async def _assemble(
@@ -265,7 +265,6 @@ async def _assemble(
         gallery,
         decoders,
         metrics,
-        embedder.calibration.identifier,
         LiveRates(store, metrics, embedder.version, settings.outcome_days),
         trail,
     )

@@ -121,7 +121,9 @@ async def list_account_verifications(
     curl http://127.0.0.1:8000/accounts/acme/verifications
     ```
     """
-    page = await accounts.list_verifications(core, caller.tenant_id, account_id, limit, decode_cursor(cursor))
+    page = await accounts.list_verifications(
+        core.store, caller.tenant_id, account_id, limit, decode_cursor(cursor)
+    )
     return AccountVerificationsPage(
         verifications=[AccountVerificationOut.of(item) for item in page.items],
         next_cursor=encode_cursor(page.next_after),
@@ -147,7 +149,7 @@ async def get_account_verification(
     ```
     """
     return AccountVerificationOut.of(
-        await accounts.get_verification(core, caller.tenant_id, account_id, account_verification_id)
+        await accounts.get_verification(core.store, caller.tenant_id, account_id, account_verification_id)
     )
 
 

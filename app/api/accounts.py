@@ -44,7 +44,7 @@ async def list_accounts(
     curl 'http://127.0.0.1:8000/accounts?limit=20'
     ```
     """
-    page = await accounts.list_accounts(core, caller.tenant_id, limit, decode_cursor(cursor))
+    page = await accounts.list_accounts(core.store, caller.tenant_id, limit, decode_cursor(cursor))
     return AccountsPage(
         accounts=[AccountSummaryOut.of(item) for item in page.items],
         next_cursor=encode_cursor(page.next_after),
@@ -129,7 +129,7 @@ async def get_account(
     curl -i http://127.0.0.1:8000/accounts/acme
     ```
     """
-    account = AccountOut.of(await accounts.get_account(core, caller.tenant_id, account_id))
+    account = AccountOut.of(await accounts.get_account(core.store, caller.tenant_id, account_id))
     response.headers["ETag"] = etag(account.version_id)
     return account
 
@@ -182,7 +182,7 @@ async def list_versions(
     ```
     """
     before = None if cursor is None else int(cursor)
-    page = await accounts.list_versions(core, caller.tenant_id, account_id, limit, before)
+    page = await accounts.list_versions(core.store, caller.tenant_id, account_id, limit, before)
     return VersionsPage(versions=[AccountOut.of(item) for item in page.items], next_cursor=page.next_after)
 
 
@@ -201,4 +201,4 @@ async def get_version(
     curl http://127.0.0.1:8000/accounts/acme/versions/1
     ```
     """
-    return AccountOut.of(await accounts.get_version(core, caller.tenant_id, account_id, version))
+    return AccountOut.of(await accounts.get_version(core.store, caller.tenant_id, account_id, version))

@@ -129,7 +129,7 @@ async def get_audit(
     """
     before = None if cursor is None else int(cursor)
     page = await records.list_audit_entries(
-        core, caller.tenant_id, limit, before, action, signer_id, record_id
+        core.store, caller.tenant_id, limit, before, action, signer_id, record_id
     )
     return AuditPage(
         entries=[EntryOut.of(entry, signer) for entry, signer in page.items],

@@ -173,7 +173,7 @@ class CaseOut(Out):
             note=ruling.note if ruling else None,
             decided_by=case.decided_by.name if case.decided_by else None,
             decided_at=case.decided_at,
-            undo_until=undo_until(core, case),
+            undo_until=undo_until(core.settings, case),
             verification=VerificationRecord.of(case.verification),
         )
 

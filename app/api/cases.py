@@ -58,7 +58,7 @@ async def list_cases(
     curl http://127.0.0.1:8000/cases
     ```
     """
-    page = await cases.list_cases(core, caller.tenant_id, state, limit, decode_cursor(cursor), order)
+    page = await cases.list_cases(core.store, caller.tenant_id, state, limit, decode_cursor(cursor), order)
     return CasesPage(
         cases=[CaseOut.of(core, case) for case in page.items],
         next_cursor=encode_cursor(page.next_after),
@@ -96,7 +96,7 @@ async def get_case(core: RunningCore, caller: Reading, case_id: CasePath) -> Cas
     curl http://127.0.0.1:8000/cases/VERIFICATION_ID
     ```
     """
-    return CaseOut.of(core, await cases.get_case(core, caller.tenant_id, case_id))
+    return CaseOut.of(core, await cases.get_case(core.store, caller.tenant_id, case_id))
 
 
 @router.get(

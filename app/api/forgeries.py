@@ -87,7 +87,9 @@ async def list_forgeries(
     curl http://127.0.0.1:8000/signers/writer-001/forgeries
     ```
     """
-    page = await outcomes.list_forgeries(core, caller.tenant_id, signer_id, limit, decode_cursor(cursor))
+    page = await outcomes.list_forgeries(
+        core.store, core.model_version, caller.tenant_id, signer_id, limit, decode_cursor(cursor)
+    )
     return KnownForgeriesPage(
         forgeries=[KnownForgeryOut.of(item) for item in page.items],
         next_cursor=encode_cursor(page.next_after),

@@ -32,7 +32,7 @@ async def livez(request: Request) -> HealthOut:
     """
     core = getattr(request.app.state, "core", None)
     if core is not None:  # None while the service starts and shuts down
-        check_live(core)
+        check_live(core.queue)
     return HealthOut(status="alive")
 
 
@@ -55,7 +55,7 @@ async def readyz(request: Request, core: RunningCore) -> HealthOut:
     """
     metrics = request.app.state.metrics
     try:
-        await check_ready(core, closing=request.app.state.closing)
+        await check_ready(core.queue, core.store, closing=request.app.state.closing)
     except CountersignError:
         metrics.ready.set(0)
         raise

@@ -50,7 +50,7 @@ async def get_model(core: RunningCore, _: Reading) -> ModelOut:
         precision=embedder.precision,
         terms=embedder.card.terms,
         calibration={
-            "id": core.calibration_id,
+            "id": calibration.identifier,
             "created": calibration.created.isoformat(),
             "fitted_on": calibration.fitted_on.model_dump(mode="json"),
             # Rounded inwards, so that both ends are valid values of `target_far`.

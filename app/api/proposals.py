@@ -82,7 +82,9 @@ async def list_proposals(
     curl http://127.0.0.1:8000/signers/writer-001/proposals
     ```
     """
-    page = await proposals.list_proposals(core, caller.tenant_id, signer_id, limit, decode_cursor(cursor))
+    page = await proposals.list_proposals(
+        core.store, caller.tenant_id, signer_id, limit, decode_cursor(cursor)
+    )
     return ProposalsPage(
         proposals=[ProposalOut.of(item) for item in page.items], next_cursor=encode_cursor(page.next_after)
     )

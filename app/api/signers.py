@@ -121,7 +121,7 @@ async def list_signers(
     curl 'http://127.0.0.1:8000/signers?limit=20'
     ```
     """
-    page = await records.list_signers(core, caller.tenant_id, limit, decode_cursor(cursor), search)
+    page = await records.list_signers(core.store, caller.tenant_id, limit, decode_cursor(cursor), search)
     return SignersPage(
         signers=[SignerOut.of(s) for s in page.items], next_cursor=encode_cursor(page.next_after)
     )
@@ -137,7 +137,7 @@ async def get_signer(core: RunningCore, caller: Reading, signer_id: SignerPath) 
     curl http://127.0.0.1:8000/signers/writer-001
     ```
     """
-    return SignerOut.of(await records.get_signer(core, caller.tenant_id, signer_id))
+    return SignerOut.of(await records.get_signer(core.store, caller.tenant_id, signer_id))
 
 
 @router.patch(
@@ -194,7 +194,9 @@ async def list_references(
     curl http://127.0.0.1:8000/signers/writer-001/references
     ```
     """
-    page = await records.list_references(core, caller.tenant_id, signer_id, limit, decode_cursor(cursor))
+    page = await records.list_references(
+        core.store, caller.tenant_id, signer_id, limit, decode_cursor(cursor)
+    )
     return ReferencesPage(
         references=[ReferenceOut.of(r) for r in page.items], next_cursor=encode_cursor(page.next_after)
     )
@@ -215,7 +217,7 @@ async def get_reference(
     curl http://127.0.0.1:8000/signers/writer-001/references/REFERENCE_ID
     ```
     """
-    return ReferenceOut.of(await records.get_reference(core, caller.tenant_id, signer_id, reference_id))
+    return ReferenceOut.of(await records.get_reference(core.store, caller.tenant_id, signer_id, reference_id))
 
 
 @router.get(

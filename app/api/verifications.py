@@ -42,7 +42,9 @@ async def list_verifications(
     curl 'http://127.0.0.1:8000/verifications?signer_id=writer-001'
     ```
     """
-    page = await records.list_verifications(core, caller.tenant_id, signer_id, limit, decode_cursor(cursor))
+    page = await records.list_verifications(
+        core.store, caller.tenant_id, signer_id, limit, decode_cursor(cursor)
+    )
     return VerificationsPage(
         verifications=[VerificationRecord.of(v) for v in page.items],
         next_cursor=encode_cursor(page.next_after),
@@ -66,7 +68,9 @@ async def get_verification(
     curl http://127.0.0.1:8000/verifications/VERIFICATION_ID
     ```
     """
-    return VerificationRecord.of(await records.get_verification(core, caller.tenant_id, verification_id))
+    return VerificationRecord.of(
+        await records.get_verification(core.store, caller.tenant_id, verification_id)
+    )
 
 
 @router.get(

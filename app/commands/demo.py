@@ -92,7 +92,7 @@ async def fill(core: Core, cases: int, ready: Callable[[], object] = lambda: Non
     from app.services.verify import verify  # noqa: PLC0415
     from model.synthetic.writer import Writer  # noqa: PLC0415 - imports SciPy
 
-    if (await list_signers(core, DEFAULT_TENANT, 1, None)).items:
+    if (await list_signers(core.store, DEFAULT_TENANT, 1, None)).items:
         ready()
         return
     number = found = 0
@@ -112,7 +112,7 @@ async def fill(core: Core, cases: int, ready: Callable[[], object] = lambda: Non
             money = None if amount is None else Money(Decimal(amount), "EUR")
             upload = Upload(_png(image), None)
             await verify(core, DEFAULT_TENANT, signer_id, upload, lambda _: {}, money=money)
-        before, found = found, max(found, await count_open_cases(core, DEFAULT_TENANT))
+        before, found = found, max(found, await count_open_cases(core.store, DEFAULT_TENANT))
         if found and not before:
             ready()
 

@@ -55,7 +55,7 @@ async def get_accounts(
     request: Request, core: RunningCore, caller: Reading, cursor: CursorText = None
 ) -> Response:
     """List the accounts."""
-    page = await accounts.list_accounts(core, caller.tenant_id, PAGE, decode_cursor(cursor))
+    page = await accounts.list_accounts(core.store, caller.tenant_id, PAGE, decode_cursor(cursor))
     return render(request, "accounts.html", listed=page.items, next_cursor=encode_cursor(page.next_after))
 
 
@@ -83,10 +83,10 @@ async def get_account(
     request: Request, core: RunningCore, caller: Reading, account_id: AccountPath
 ) -> Response:
     """Show an account with its form."""
-    version = await accounts.get_account(core, caller.tenant_id, account_id)
+    version = await accounts.get_account(core.store, caller.tenant_id, account_id)
     content = version.mandate.model_dump(mode="json")
     rows = [_cells(signatory) for signatory in content.pop("signatories")]
-    versions = await accounts.list_versions(core, caller.tenant_id, account_id, RECENT, None)
+    versions = await accounts.list_versions(core.store, caller.tenant_id, account_id, RECENT, None)
     erased = sorted(signer_id for signer_id, key in version.signer_keys.items() if key is None)
     return _form_page(
         request,
@@ -98,7 +98,9 @@ async def get_account(
         erased=erased,
         versions=versions.items,
         currencies={one.version: one.mandate.currency for one in versions.items},
-        documents=(await accounts.list_verifications(core, caller.tenant_id, account_id, RECENT, None)).items,
+        documents=(
+            await accounts.list_verifications(core.store, caller.tenant_id, account_id, RECENT, None)
+        ).items,
     )
 
 

@@ -36,8 +36,8 @@ async def get_dashboard(request: Request, core: RunningCore, caller: Reading) ->
 @router.get("/cases/{case_id}/record")
 async def get_record(request: Request, core: RunningCore, caller: Administering, case_id: str) -> Response:
     """Show the audit trail of a case, newest first."""
-    case = await cases.get_case(core, caller.tenant_id, case_id)
-    page = await records.list_audit_entries(core, caller.tenant_id, ENTRIES, None, record_id=case_id)
+    case = await cases.get_case(core.store, caller.tenant_id, case_id)
+    page = await records.list_audit_entries(core.store, caller.tenant_id, ENTRIES, None, record_id=case_id)
     entries = [(entry, _shown(json.loads(entry.details))) for entry, _ in page.items]
     return render(request, "record.html", case=case, entries=entries, is_cut=page.next_after is not None)
 

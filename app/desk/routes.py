@@ -105,14 +105,14 @@ async def get_queue(
     """Show the open cases in the chosen order, or the decided ones, oldest first."""
     state: State = "decided" if decided else "open"
     order = "oldest" if decided else order_of(request)
-    page = await cases.list_cases(core, caller.tenant_id, state, PAGE, decode_cursor(cursor), order)
+    page = await cases.list_cases(core.store, caller.tenant_id, state, PAGE, decode_cursor(cursor), order)
     return render(
         request,
         "queue.html",
         listed=page.items,
         state=state,
         order=order,
-        count=await cases.count_open_cases(core, caller.tenant_id),
+        count=await cases.count_open_cases(core.store, caller.tenant_id),
         next_cursor=encode_cursor(page.next_after),
         none_free=none_free,
         now=now(),
@@ -135,13 +135,13 @@ async def get_case(
 ) -> Response:
     """Show a case, and renew the clerk's claim when half of its time is over."""
     clerk = clerk_of(caller, session)
-    case = await cases.get_case(core, caller.tenant_id, case_id)
+    case = await cases.get_case(core.store, caller.tenant_id, case_id)
     if caller.may("verify") and _is_held(case, clerk) and _is_half_over(core, case):
         await cases.claim_case(core, caller.tenant_id, case_id, clerk)
     pictures = await get_case_pictures(core, caller.tenant_id, case_id)
     case, finding = pictures.case, pictures.case.verification.finding
     earlier = await records.list_verifications(
-        core, caller.tenant_id, case.verification.signer_id, EARLIER, case_id
+        core.store, caller.tenant_id, case.verification.signer_id, EARLIER, case_id
     )
     return render(
         request,
@@ -267,11 +267,11 @@ async def _undo_offer(
     if case_id is None:
         return None
     try:
-        case = await cases.get_case(core, caller.tenant_id, case_id)
-        case.refuse_undo(clerk_of(caller, session), cases.undo_until(core, case), now())
+        case = await cases.get_case(core.store, caller.tenant_id, case_id)
+        case.refuse_undo(clerk_of(caller, session), cases.undo_until(core.settings, case), now())
     except (CaseNotFound, UndoExpired):
         return None
-    until = cases.undo_until(core, case)
+    until = cases.undo_until(core.settings, case)
     return None if until is None else (case, int((until - now()).total_seconds()))
 
 

@@ -36,7 +36,9 @@ async def get_signers(
 ) -> Response:
     """List the signers, or those whose id contains a text."""
     wanted = search.strip()
-    page = await records.list_signers(core, caller.tenant_id, PAGE, decode_cursor(cursor), wanted or None)
+    page = await records.list_signers(
+        core.store, caller.tenant_id, PAGE, decode_cursor(cursor), wanted or None
+    )
     next_cursor = encode_cursor(page.next_after)
     return render(request, "signers.html", listed=page.items, search=wanted, next_cursor=next_cursor)
 
@@ -51,11 +53,13 @@ async def get_signer(
 ) -> Response:
     """Show a signer with what is known of the references."""
     tenant_id = caller.tenant_id
-    signer = await records.get_signer(core, tenant_id, signer_id)
-    references = await records.list_references(core, tenant_id, signer_id, REFERENCES, None)
-    proposed = await proposals.list_proposals(core, tenant_id, signer_id, RECENT, None)
-    forgeries = await outcomes.list_forgeries(core, tenant_id, signer_id, RECENT, None)
-    recent = await records.list_verifications(core, tenant_id, signer_id, RECENT, None)
+    signer = await records.get_signer(core.store, tenant_id, signer_id)
+    references = await records.list_references(core.store, tenant_id, signer_id, REFERENCES, None)
+    proposed = await proposals.list_proposals(core.store, tenant_id, signer_id, RECENT, None)
+    forgeries = await outcomes.list_forgeries(
+        core.store, core.model_version, tenant_id, signer_id, RECENT, None
+    )
+    recent = await records.list_verifications(core.store, tenant_id, signer_id, RECENT, None)
     return render(
         request,
         "signer.html",

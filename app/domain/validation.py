@@ -12,7 +12,9 @@ AMOUNT_PATTERN = r"^(0|[1-9][0-9]{0,14})(\.[0-9]{1,4})?$"
 CLERK_PATTERN = r"^[^\x00-\x1f\x7f]{1,64}$"
 CURRENCY_PATTERN = r"^[A-Z]{3}$"
 ENTITY_TAG_PATTERN = r'^(\*|"[!#-~]{1,64}")$'
+HTTP_ADDRESS_PATTERN = r"^https?://"
 IDEMPOTENCY_KEY_PATTERN = r"^[\x21-\x7e]+$"
+INFERENCE_PATTERN = r"^(local|ray://[^\s,/@]+:\d+(,[^\s,/@]+:\d+)*)$"
 NAME_PATTERN = r"^[A-Za-z0-9_.-]{1,64}$"
 NUMBER_CURSOR_PATTERN = r"^[0-9]{1,18}$"
 PANEL_PATTERN = r"^[A-Za-z0-9_-]{1,32}$"
@@ -31,7 +33,9 @@ EXPECTED: dict[str, str] = {
     CLERK_PATTERN: "send a name of 1 to 64 characters, without control characters",
     CURRENCY_PATTERN: "send a currency code of three capital letters (ISO 4217), such as EUR",
     ENTITY_TAG_PATTERN: 'send the `ETag` of the account in its quotation marks, such as "01a21a4a", or *',
+    HTTP_ADDRESS_PATTERN: "set an address that begins with http:// or https://",
     IDEMPOTENCY_KEY_PATTERN: "send visible ASCII characters, without spaces, such as a UUID",
+    INFERENCE_PATTERN: "set local, or ray://HOST:PORT with the addresses of the proxies, comma-separated",
     NAME_PATTERN: "send 1 to 64 letters, digits, dots, hyphens or underscores",
     NUMBER_CURSOR_PATTERN: _CURSOR_EXPECTED,
     PANEL_PATTERN: "send 1 to 32 letters, digits, hyphens or underscores, such as A",

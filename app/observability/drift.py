@@ -21,6 +21,8 @@ from model.decision.calibration import Calibration
 from model.decision.verdict import Verdict
 
 BINS = 10
+DRIFT_WINDOW = 1000
+"""Number of latest verifications whose ranks are compared with the uniform distribution."""
 MIN_RANKS = 100
 """Minimum number of verifications: with fewer, both statistics are mostly noise."""
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from app.inference.interface import Batch
-from app.observability.drift import RankWindow
+from app.observability.drift import DRIFT_WINDOW, RankWindow
 from app.observability.tracing import span, spans_before_now
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -29,7 +29,7 @@ class Metrics:
         Number of latest verifications that the drift metrics are computed from.
     """
 
-    def __init__(self, drift_window: int = 1000) -> None:
+    def __init__(self, drift_window: int = DRIFT_WINDOW) -> None:
         self.registry = CollectorRegistry()
         self.requests = self._counter(
             "requests", "Answered requests by route, method and status.", "route", "method", "status"

@@ -27,10 +27,9 @@ from app.services.core import Core
 from app.services.decision import (
     Comparison,
     compute_comparisons,
-    refuse_unsupported_rate,
-    resolve_band_policy,
 )
 from app.services.idempotency import IdempotentRequest
+from app.services.policy import refuse_unsupported_rate, resolve_band_policy
 from app.services.preparation import Signature
 from app.services.questioned import read_questioned_signatures
 from app.services.turning import Compared, embed_turned, find_turn
@@ -154,7 +153,7 @@ def _applied_rate(core: Core, account: AccountVersion, document: Document) -> fl
     band = account.mandate.band_of(document.amount)
     target_far = None if band is None else account.mandate.bands[band].target_far
     if target_far is not None:  # the calibration may be another one than when the account was changed
-        refuse_unsupported_rate(core, target_far)
+        refuse_unsupported_rate(core.embedder.calibration, target_far)
     return target_far
 
 
@@ -165,8 +164,10 @@ def _compare(
     questioned = np.stack([signature.template for signature in signatures])
     rows: list[dict[str, Compared]] = [{} for _ in signatures]
     for signer_id, specimens in signatories.compared.items():
-        policy = resolve_band_policy(core, specimens.signer, band_far)
-        found = compute_comparisons(core, questioned, specimens.templates, policy, specimens.forgeries)
+        policy = resolve_band_policy(core.settings, specimens.signer, band_far)
+        found = compute_comparisons(
+            core.embedder, questioned, specimens.templates, policy, specimens.forgeries
+        )
         for signature, row, comparison in zip(signatures, rows, found, strict=True):
             row[signer_id] = Compared(comparison, signature.template)
     return rows
@@ -184,7 +185,9 @@ async def _turn(
         found = {}
         for signer_id, item in upright.items():
             specimens = signatories.compared[signer_id]
-            found[signer_id] = find_turn(core, turned, specimens.templates, item, specimens.forgeries)
+            found[signer_id] = find_turn(
+                core.embedder, turned, specimens.templates, item, specimens.forgeries
+            )
         return found
 
     return await asyncio.to_thread(find)

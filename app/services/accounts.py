@@ -19,47 +19,48 @@ from app.domain.audit_chain import canonical
 from app.domain.mandate_form import Mandate
 from app.domain.records import Page, now
 from app.services.core import Core
-from app.services.decision import refuse_unsupported_rate
 from app.services.idempotency import IdempotentRequest
+from app.services.policy import refuse_unsupported_rate
 from app.store import account_verifications, accounts, signer_locks
+from app.store.store import Store
 
 Answer = dict[str, Any]
 
 
-async def list_accounts(core: Core, tenant_id: str, limit: int, after: str | None) -> Page[AccountSummary]:
+async def list_accounts(store: Store, tenant_id: str, limit: int, after: str | None) -> Page[AccountSummary]:
     """List accounts by id."""
-    return await core.store.read(accounts.page, tenant_id, limit, after)
+    return await store.read(accounts.page, tenant_id, limit, after)
 
 
-async def get_account(core: Core, tenant_id: str, account_id: str) -> AccountVersion:
+async def get_account(store: Store, tenant_id: str, account_id: str) -> AccountVersion:
     """Get the latest version of an account; raise AccountNotFound."""
-    return await core.store.read(accounts.get, tenant_id, account_id)
+    return await store.read(accounts.get, tenant_id, account_id)
 
 
 async def list_versions(
-    core: Core, tenant_id: str, account_id: str, limit: int, before: int | None
+    store: Store, tenant_id: str, account_id: str, limit: int, before: int | None
 ) -> Page[AccountVersion]:
     """List the versions of an account, latest first; raise AccountNotFound."""
-    return await core.store.read(accounts.version_page, tenant_id, account_id, limit, before)
+    return await store.read(accounts.version_page, tenant_id, account_id, limit, before)
 
 
-async def get_version(core: Core, tenant_id: str, account_id: str, version: int) -> AccountVersion:
+async def get_version(store: Store, tenant_id: str, account_id: str, version: int) -> AccountVersion:
     """Get one version of an account; raise AccountNotFound or AccountVersionNotFound."""
-    return await core.store.read(accounts.get_version, tenant_id, account_id, version)
+    return await store.read(accounts.get_version, tenant_id, account_id, version)
 
 
 async def list_verifications(
-    core: Core, tenant_id: str, account_id: str, limit: int, after: str | None
+    store: Store, tenant_id: str, account_id: str, limit: int, after: str | None
 ) -> Page[AccountVerification]:
     """List the verifications of an account, newest first; those of a deleted account, too."""
-    return await core.store.read(account_verifications.page, tenant_id, account_id, limit, after)
+    return await store.read(account_verifications.page, tenant_id, account_id, limit, after)
 
 
 async def get_verification(
-    core: Core, tenant_id: str, account_id: str, account_verification_id: str
+    store: Store, tenant_id: str, account_id: str, account_verification_id: str
 ) -> AccountVerification:
     """Get one verification of an account; raise VerificationNotFound."""
-    return await core.store.read(account_verifications.get, tenant_id, account_id, account_verification_id)
+    return await store.read(account_verifications.get, tenant_id, account_id, account_verification_id)
 
 
 async def put_account(
@@ -84,7 +85,7 @@ async def put_account(
     """
     for band in mandate.bands:
         if band.target_far is not None:
-            refuse_unsupported_rate(core, band.target_far)
+            refuse_unsupported_rate(core.embedder.calibration, band.target_far)
     signer_ids = sorted({signatory.signer_id for signatory in mandate.signatories})
     entry = core.trail.entry("account-change")
 

@@ -14,26 +14,28 @@ from app.domain.cases import Case, Claim, Clerk, Order, Ruling, State
 from app.domain.errors import MalformedRequest
 from app.domain.records import Page, now
 from app.services.core import Core
+from app.settings import Settings
 from app.store import cases
+from app.store.store import Store
 
 _Choice = Callable[[Session], Case | None]
 
 
 async def list_cases(
-    core: Core, tenant_id: str, state: State, limit: int, after: str | None, order: Order = "oldest"
+    store: Store, tenant_id: str, state: State, limit: int, after: str | None, order: Order = "oldest"
 ) -> Page[Case]:
     """List the cases in a state, oldest first, or largest amount first."""
-    return await core.store.read(cases.page, tenant_id, state, limit, after, order)
+    return await store.read(cases.page, tenant_id, state, limit, after, order)
 
 
-async def count_open_cases(core: Core, tenant_id: str) -> int:
+async def count_open_cases(store: Store, tenant_id: str) -> int:
     """Count the open cases."""
-    return await core.store.read(cases.count_open, tenant_id)
+    return await store.read(cases.count_open, tenant_id)
 
 
-async def get_case(core: Core, tenant_id: str, case_id: str) -> Case:
+async def get_case(store: Store, tenant_id: str, case_id: str) -> Case:
     """Get one case; raise CaseNotFound."""
-    return await core.store.read(cases.get, tenant_id, case_id)
+    return await store.read(cases.get, tenant_id, case_id)
 
 
 async def claim_case(core: Core, tenant_id: str, case_id: str, clerk: Clerk) -> Case:
@@ -75,7 +77,7 @@ async def _claim(core: Core, tenant_id: str, clerk: Clerk, choose: _Choice) -> C
         case = choose(session)
         if case is None:
             return None
-        cases.set_claim(session, case.case_id, _new_claim(core, clerk))
+        cases.set_claim(session, case.case_id, _new_claim(core.settings, clerk))
         if not case.is_claimed_by(clerk):
             core.trail.append(session, replace(entry, record_id=case.case_id))
         return cases.get(session, tenant_id, case.case_id)
@@ -173,20 +175,20 @@ async def undo_decision(core: Core, tenant_id: str, case_id: str, clerk: Clerk) 
 
     def write(session: Session) -> Case:
         case = cases.lock(session, tenant_id, case_id)
-        case.refuse_undo(clerk, undo_until(core, case), now())
-        cases.reopen(session, case_id, _new_claim(core, clerk))
+        case.refuse_undo(clerk, undo_until(core.settings, case), now())
+        cases.reopen(session, case_id, _new_claim(core.settings, clerk))
         core.trail.append(session, entry)
         return cases.get(session, tenant_id, case_id)
 
     return await core.store.write(write)
 
 
-def undo_until(core: Core, case: Case) -> datetime | None:
+def undo_until(settings: Settings, case: Case) -> datetime | None:
     """Return the time until which the decision can be taken back; None when there is no decision."""
     if case.decided_at is None:
         return None
-    return case.decided_at + timedelta(seconds=core.settings.case_undo_s)
+    return case.decided_at + timedelta(seconds=settings.case_undo_s)
 
 
-def _new_claim(core: Core, clerk: Clerk) -> Claim:
-    return Claim(clerk, now() + timedelta(seconds=core.settings.case_claim_s))
+def _new_claim(settings: Settings, clerk: Clerk) -> Claim:
+    return Claim(clerk, now() + timedelta(seconds=settings.case_claim_s))

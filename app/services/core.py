@@ -27,7 +27,6 @@ class Core:
     gallery: SignerIndex
     readers: DecoderPool
     metrics: Metrics
-    calibration_id: str
     rates: LiveRates
     trail: Trail
 

@@ -1,4 +1,4 @@
-"""From templates to a decision: distances, the signer's policy, the verdict and its warnings."""
+"""From templates to a decision: distances, the verdict by a policy, known forgeries and warnings."""
 
 from __future__ import annotations
 
@@ -10,84 +10,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.domain.errors import UnsupportedRate
 from app.domain.records import (
     Finding,
     KnownForgeries,
     OperatingPoint,
     ReferenceDistance,
     ResultWarning,
-    Signer,
     Vector,
     now,
 )
-from app.services.core import Core
+from app.services.policy import Policy
 from app.services.preparation import Signature
 from app.services.warnings import make_warning
-from model.decision.calibration import RATE_DIGITS
+from model.decision.calibration import Calibration
 from model.decision.distances import Floats
 from model.decision.known_forgery import find_forgery_limit
 from model.decision.reference_set import find_copies
 from model.decision.verdict import DISTANCE_DIGITS, Decision, Verdict, judge, round_down
+from model.networks.embedder import Embedder
 
 _PUBLIC_CODES = {"suspiciously-close": "possible-copy"}
 """Warning codes of the API by those of :class:`model.decision.verdict.Verdict`, where they differ."""
 NO_FORGERIES = KnownForgeries()
-
-
-@dataclass(frozen=True)
-class Policy:
-    """The settings that choose the thresholds for one signer."""
-
-    target_far: float
-    review_far: float | None
-    fixed_threshold: float | None
-
-
-def resolve_policy(
-    core: Core, target_far: float | None = None, fixed_threshold: float | None = None
-) -> Policy:
-    """Combine a signer's own policy with the service's.
-
-    A signer's `target_far` takes precedence over the service's fixed threshold because it is the more specific
-    setting.
-    """
-    settings = core.settings
-    if fixed_threshold is None and target_far is None:
-        fixed_threshold = settings.fixed_threshold
-    target = settings.target_far if target_far is None else target_far
-    review = settings.review_far if settings.review_far is not None and settings.review_far > target else None
-    return Policy(target, review, fixed_threshold)
-
-
-def resolve_band_policy(core: Core, signer: Signer, band_far: float | None) -> Policy:
-    """Combine the `target_far` of an amount's band with the signer's own policy and the service's.
-
-    The lower of both `target_far` applies: neither an amount nor a signer for whom less is allowed gets more. A
-    signer's `fixed_threshold` takes precedence, as over any `target_far`.
-    """
-    if band_far is None or signer.fixed_threshold is not None:
-        return resolve_policy(core, signer.target_far, signer.fixed_threshold)
-    return resolve_policy(core, band_far if signer.target_far is None else min(band_far, signer.target_far))
-
-
-def refuse_unsupported_rate(core: Core, target_far: float) -> None:
-    """Raise UnsupportedRate when the calibration does not support a `target_far`."""
-    low, high = core.embedder.calibration.far_range
-    if not low <= target_far <= high:
-        raise UnsupportedRate(
-            f"target_far {target_far:g} is not supported; the calibration supports {low:.4f} to {high}."
-        )
-
-
-def refuse_unsupported_threshold(core: Core, threshold: float) -> None:
-    """Raise UnsupportedRate when nearly any signature would be within a fixed threshold."""
-    highest = core.embedder.calibration.largest_threshold
-    if threshold > highest:
-        raise UnsupportedRate(
-            f"fixed_threshold {threshold:g} is not supported: it would accept the signatures of nearly all people. "
-            f"The calibration supports up to {round_down(highest, RATE_DIGITS):g}."
-        )
 
 
 @dataclass(frozen=True)
@@ -145,7 +89,7 @@ class Comparison:
 
 
 async def compare_questioned(
-    core: Core,
+    embedder: Embedder,
     questioned: Vector,
     templates: Vector,
     policy: Policy,
@@ -155,64 +99,64 @@ async def compare_questioned(
 
     Local matching takes milliseconds, which is too long for the event loop.
     """
-    return await asyncio.to_thread(compute_comparison, core, questioned, templates, policy, forgeries)
+    return await asyncio.to_thread(compute_comparison, embedder, questioned, templates, policy, forgeries)
 
 
 def compute_comparison(
-    core: Core,
+    embedder: Embedder,
     questioned: Vector,
     templates: Vector,
     policy: Policy,
     forgeries: KnownForgeries = NO_FORGERIES,
 ) -> Comparison:
     """Compare a questioned template (dimension,) with the templates (k, dimension) of one signer's references."""
-    return compute_comparisons(core, questioned[None], templates, policy, forgeries)[0]
+    return compute_comparisons(embedder, questioned[None], templates, policy, forgeries)[0]
 
 
 def compute_comparisons(
-    core: Core,
+    embedder: Embedder,
     questioned: Vector,
     templates: Vector,
     policy: Policy,
     forgeries: KnownForgeries = NO_FORGERIES,
 ) -> list[Comparison]:
     """Compare each of the questioned templates (n, dimension) with the templates (k, dimension) of one signer."""
-    among = core.embedder.compare_among(templates)
-    distinct = distinct_references(core, among)
+    among = embedder.compare_among(templates)
+    distinct = distinct_references(embedder.calibration, among)
     distinct_among = among[np.ix_(distinct, distinct)]
     comparisons = []
-    for template, to_references in zip(questioned, core.embedder.compare(questioned, templates), strict=True):
-        verdict = _judge(core, to_references[distinct], distinct_among, policy)
-        forgery = _match_forgery(core, template, verdict, forgeries)
+    for template, to_references in zip(questioned, embedder.compare(questioned, templates), strict=True):
+        verdict = _judge(embedder.calibration, to_references[distinct], distinct_among, policy)
+        forgery = _match_forgery(embedder, template, verdict, forgeries)
         comparisons.append(Comparison(policy, verdict, to_references, among, distinct, forgeries, forgery))
     return comparisons
 
 
 def _match_forgery(
-    core: Core, questioned: Vector, verdict: Verdict, forgeries: KnownForgeries
+    embedder: Embedder, questioned: Vector, verdict: Verdict, forgeries: KnownForgeries
 ) -> ForgeryMatch | None:
     if not forgeries.verification_ids:
         return None
-    distances = core.embedder.compare(questioned[None], forgeries.templates)[0]
+    distances = embedder.compare(questioned[None], forgeries.templates)[0]
     nearest = int(distances.argmin())
     distance = round(float(distances[nearest]), DISTANCE_DIGITS)
-    limit = round_down(find_forgery_limit(verdict.distance, core.embedder.calibration), DISTANCE_DIGITS)
+    limit = round_down(find_forgery_limit(verdict.distance, embedder.calibration), DISTANCE_DIGITS)
     if distance > limit:
         return None
     return ForgeryMatch(forgeries.verification_ids[nearest], distance, limit)
 
 
-def distinct_references(core: Core, among_references: Floats) -> NDArray[np.intp]:
+def distinct_references(calibration: Calibration, among_references: Floats) -> NDArray[np.intp]:
     """Select the references that do not repeat an earlier one, by the distances among them (k, k).
 
     Counting a copy twice would understate the signer's variation and narrow the threshold.
     """
-    copies = find_copies(among_references, core.embedder.calibration.copy_distance)
+    copies = find_copies(among_references, calibration.copy_distance)
     return np.array([index for index in range(len(among_references)) if index not in copies], dtype=np.intp)
 
 
 def build_finding(
-    core: Core,
+    model_version: str,
     signature: Signature,
     comparison: Comparison,
     reference_ids: Sequence[str],
@@ -244,14 +188,14 @@ def build_finding(
             for reference_id, distance in zip(reference_ids, comparison.to_references, strict=True)
         ),
         warnings=tuple(all_warnings),
-        model_version=core.model_version,
+        model_version=model_version,
         created_at=now(),
         region=signature.quality["region"],
     )
 
 
 def build_basis(
-    core: Core, signature: Signature, comparison: Comparison, reference_ids: Sequence[str]
+    calibration_id: str, signature: Signature, comparison: Comparison, reference_ids: Sequence[str]
 ) -> dict[str, Any]:
     """Collect what a finding is based on, so that it can be explained later; JSON values only."""
     policy = comparison.policy
@@ -259,7 +203,7 @@ def build_basis(
         "target_far": policy.target_far,
         "review_far": policy.review_far,
         "fixed_threshold": policy.fixed_threshold,
-        "calibration": core.calibration_id,
+        "calibration": calibration_id,
         "spread": comparison.verdict.spread,
         "among_references": [
             [round(float(distance), DISTANCE_DIGITS) for distance in row]
@@ -306,11 +250,12 @@ class SpecimenCheck:
     is_copy: bool
 
 
-async def check_specimens(core: Core, templates: Vector, count: int) -> list[SpecimenCheck]:
+async def check_specimens(
+    embedder: Embedder, templates: Vector, count: int, policy: Policy
+) -> list[SpecimenCheck]:
     """Compare each of the last `count` of a signer's templates (k, dimension) with all others."""
-    among = await asyncio.to_thread(core.embedder.compare_among, templates)
-    distinct = distinct_references(core, among)
-    policy = resolve_policy(core)
+    among = await asyncio.to_thread(embedder.compare_among, templates)
+    distinct = distinct_references(embedder.calibration, among)
     checks = []
     for index in range(len(templates) - count, len(templates)):
         if index not in distinct:
@@ -319,17 +264,21 @@ async def check_specimens(core: Core, templates: Vector, count: int) -> list[Spe
         others = distinct[distinct != index]
         is_outlier = False
         if len(others) >= 2:
-            verdict = _judge(core, among[index, others], among[np.ix_(others, others)], policy)
+            verdict = _judge(
+                embedder.calibration, among[index, others], among[np.ix_(others, others)], policy
+            )
             is_outlier = verdict.decision is Decision.REJECT
         checks.append(SpecimenCheck(is_outlier=is_outlier, is_copy=False))
     return checks
 
 
-def _judge(core: Core, to_references: Floats, among_references: Floats, policy: Policy) -> Verdict:
+def _judge(
+    calibration: Calibration, to_references: Floats, among_references: Floats, policy: Policy
+) -> Verdict:
     return judge(
         to_references,
         among_references,
-        core.embedder.calibration,
+        calibration,
         policy.target_far,
         policy.review_far,
         policy.fixed_threshold,

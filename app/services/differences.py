@@ -24,6 +24,7 @@ from model.decision.differences import (
     relative_differences,
 )
 from model.decision.distances import Floats
+from model.networks.embedder import Embedder
 
 Grey = NDArray[np.uint8]
 COUNTED = LEVELS[1]
@@ -116,7 +117,7 @@ async def _view(
 
     def read(session: Session) -> tuple[Verification, QuestionedImage, Specimens, dict[str, Upload]]:
         verification = verifications.get(session, tenant_id, verification_id)
-        refuse_unmapped(core, verification)
+        refuse_unmapped(core.embedder, verification)
         image = questioned_images.get(session, tenant_id, verification_id)
         specimens = references.specimens(session, tenant_id, verification.signer_id, core.model_version)
         ids = [] if reference_id is None else [reference_id]
@@ -138,17 +139,17 @@ async def _view(
     return maps, None if upload is None else await read_canvas(core, upload)
 
 
-def refuse_unmapped(core: Core, verification: Verification) -> None:
+def refuse_unmapped(embedder: Embedder, verification: Verification) -> None:
     """Raise NoDifferenceMap or ModelVersionMismatch when the loaded model cannot say where signatures differ."""
-    if not core.embedder.locates_differences:
+    if not embedder.locates_differences:
         raise NoDifferenceMap(
-            f"The model {core.model_version} compares signatures as a whole and cannot say where they differ; "
+            f"The model {embedder.version} compares signatures as a whole and cannot say where they differ; "
             "a model with local matching, such as countersign-6, can."
         )
-    if verification.finding.model_version != core.model_version:
+    if verification.finding.model_version != embedder.version:
         raise ModelVersionMismatch(
             f"The verification was made with {verification.finding.model_version}; the service uses "
-            f"{core.model_version}, whose map would not explain that distance. Verify the signature again."
+            f"{embedder.version}, whose map would not explain that distance. Verify the signature again."
         )
 
 

@@ -14,6 +14,7 @@ from app.domain.records import NewReference, Reference, ResultWarning, Upload, n
 from app.services.core import Core
 from app.services.decision import SpecimenCheck, check_specimens
 from app.services.idempotency import IdempotentRequest
+from app.services.policy import resolve_policy
 from app.services.preparation import Signature, find_repetition, read_signatures
 from app.services.warnings import make_warning
 from app.store import references, signer_locks, signers
@@ -94,7 +95,9 @@ async def _check_against_references(
         old = present.reshape(-1, templates.shape[1])
     except SignerNotFound:
         old = np.zeros((0, templates.shape[1]), np.float32)
-    return await check_specimens(core, np.concatenate([old, templates]), len(templates))
+    return await check_specimens(
+        core.embedder, np.concatenate([old, templates]), len(templates), resolve_policy(core.settings)
+    )
 
 
 def _specimen_warnings(check: SpecimenCheck) -> tuple[ResultWarning, ...]:

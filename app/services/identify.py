@@ -13,8 +13,9 @@ from sqlalchemy.orm import Session
 from app.domain.errors import NobodyEnrolled, SignerErased, SignerNotFound
 from app.domain.records import KnownForgeries, ResultWarning, Upload, Vector
 from app.services.core import Core
-from app.services.decision import NO_FORGERIES, compute_comparison, resolve_policy
+from app.services.decision import NO_FORGERIES, compute_comparison
 from app.services.exhaustive_index import Entry
+from app.services.policy import resolve_policy
 from app.services.preparation import Signature, read_signature
 from app.services.warnings import make_warning
 from app.store import forgeries, signer_locks, signers
@@ -116,7 +117,7 @@ async def _identify_once(
         candidates=len(candidates),
         compared=neighbours.compared,
         model_version=core.model_version,
-        calibration=core.calibration_id,
+        calibration=core.embedder.calibration.identifier,
     )
 
     def write(session: Session) -> None:
@@ -155,9 +156,9 @@ def _rank_exactly(
     ranked = []
     for _, _, number in measured[:top_k]:
         entry = present[number]
-        policy = resolve_policy(core, entry.target_far, entry.fixed_threshold)
+        policy = resolve_policy(core.settings, entry.target_far, entry.fixed_threshold)
         forged = known.get(entry.key, NO_FORGERIES)
-        comparison = compute_comparison(core, questioned, templates[number], policy, forged)
+        comparison = compute_comparison(core.embedder, questioned, templates[number], policy, forged)
         verdict = comparison.verdict
         candidate = Candidate(
             entry.signer_id,

@@ -44,6 +44,7 @@ from app.store import (
     verifications,
 )
 from app.store.signer_locks import LockedSigner
+from app.store.store import Store
 from model.preprocessing.ink import Canvas
 
 _log = logging.getLogger(__name__)
@@ -182,10 +183,10 @@ class _Recording:
 
 
 async def list_forgeries(
-    core: Core, tenant_id: str, signer_id: str, limit: int, after: str | None
+    store: Store, model_version: str, tenant_id: str, signer_id: str, limit: int, after: str | None
 ) -> Page[KnownForgery]:
     """List the known forgeries of a signer, newest first; raise SignerNotFound."""
-    return await core.store.read(forgeries.page, tenant_id, signer_id, core.model_version, limit, after)
+    return await store.read(forgeries.page, tenant_id, signer_id, model_version, limit, after)
 
 
 async def withdraw_forgery(core: Core, tenant_id: str, signer_id: str, verification_id: str) -> bool:

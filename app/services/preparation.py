@@ -42,17 +42,15 @@ async def read_signatures(core: Core, uploads: Sequence[Upload]) -> list[Signatu
         Names the first refused file.
     TooManyFiles, Busy
     """
-    refuse_too_many(core, len(uploads))
+    refuse_too_many(len(uploads), core.settings.max_files)
     prepared = await read_parallel(core, uploads, _decode)
     return await embed_signatures(core, list(zip(uploads, prepared, strict=True)))
 
 
-def refuse_too_many(core: Core, count: int) -> None:
+def refuse_too_many(count: int, maximum: int) -> None:
     """Raise TooManyFiles when a request has more files, or more signatures on them, than are allowed."""
-    if count > core.settings.max_files:
-        raise TooManyFiles(
-            f"The request has {count} files; the maximum is {core.settings.max_files} per request."
-        )
+    if count > maximum:
+        raise TooManyFiles(f"The request has {count} files; the maximum is {maximum} per request.")
 
 
 async def read_parallel(

@@ -18,16 +18,17 @@ from app.domain.records import INFORMATION, Page, Reference, Upload, Verificatio
 from app.services.core import Core
 from app.services.enrol import enrol
 from app.store import proposals, questioned_images, signer_locks, verifications
+from app.store.store import Store
 
 Answer = dict[str, Any]
 _log = logging.getLogger(__name__)
 
 
 async def list_proposals(
-    core: Core, tenant_id: str, signer_id: str, limit: int, after: str | None
+    store: Store, tenant_id: str, signer_id: str, limit: int, after: str | None
 ) -> Page[Verification]:
     """List the verifications whose signatures may become references, newest first; raise SignerNotFound."""
-    return await core.store.read(proposals.page, tenant_id, signer_id, limit, after)
+    return await store.read(proposals.page, tenant_id, signer_id, limit, after)
 
 
 async def accept_proposal(

@@ -31,7 +31,7 @@ async def read_questioned_signatures(core: Core, uploads: Sequence[Upload]) -> l
     FileRefused, TooManyFiles, Busy
     """
     _refuse_identical_files(uploads)
-    refuse_too_many(core, len(uploads))
+    refuse_too_many(len(uploads), core.settings.max_files)
     pages = await read_parallel(core, uploads, _decode_all)
     signatures: list[tuple[Upload, Prepared]] = []
     for upload, page in zip(uploads, pages, strict=True):
@@ -41,7 +41,7 @@ async def read_questioned_signatures(core: Core, uploads: Sequence[Upload]) -> l
             (replace(upload, region=prepared.quality.region or "whole") if several else upload, prepared)
             for prepared in page.signatures
         ]
-    refuse_too_many(core, len(signatures))
+    refuse_too_many(len(signatures), core.settings.max_files)
     return await embed_signatures(core, signatures)
 
 

@@ -9,30 +9,31 @@ from sqlalchemy.orm import Session
 from app.domain.audit_chain import Entry
 from app.domain.records import Page, Reference, ReferenceImage, Signer, Verification
 from app.services.core import Core
-from app.services.decision import refuse_unsupported_rate, refuse_unsupported_threshold
+from app.services.policy import refuse_unsupported_rate, refuse_unsupported_threshold
 from app.store import audit, questioned_images, references, signer_locks, signers, verifications
 from app.store.erasure.tombstones import Erasure
+from app.store.store import Store
 
 
 async def list_signers(
-    core: Core, tenant_id: str, limit: int, after: str | None, search: str | None = None
+    store: Store, tenant_id: str, limit: int, after: str | None, search: str | None = None
 ) -> Page[Signer]:
     """List signers by id; with `search`, those whose id contains it."""
-    return await core.store.read(signers.page, tenant_id, limit, after, search)
+    return await store.read(signers.page, tenant_id, limit, after, search)
 
 
-async def get_signer(core: Core, tenant_id: str, signer_id: str) -> Signer:
+async def get_signer(store: Store, tenant_id: str, signer_id: str) -> Signer:
     """Get one signer; raise SignerNotFound."""
-    return await core.store.read(signers.get, tenant_id, signer_id)
+    return await store.read(signers.get, tenant_id, signer_id)
 
 
 async def set_policy(core: Core, tenant_id: str, signer_id: str, policy: dict[str, float | None]) -> Signer:
     """Set a signer's `target_far` or `fixed_threshold`; raise SignerNotFound or UnsupportedRate."""
     target, threshold = policy.get("target_far"), policy.get("fixed_threshold")
     if target is not None:
-        refuse_unsupported_rate(core, target)
+        refuse_unsupported_rate(core.embedder.calibration, target)
     if threshold is not None:
-        refuse_unsupported_threshold(core, threshold)
+        refuse_unsupported_threshold(core.embedder.calibration, threshold)
     entry = core.trail.entry("policy", policy=policy)
 
     def write(session: Session) -> Signer:
@@ -62,15 +63,15 @@ async def erase_signer(core: Core, tenant_id: str, signer_id: str) -> bool:
 
 
 async def list_references(
-    core: Core, tenant_id: str, signer_id: str, limit: int, after: str | None
+    store: Store, tenant_id: str, signer_id: str, limit: int, after: str | None
 ) -> Page[Reference]:
     """List the references of a signer, oldest first; raise SignerNotFound."""
-    return await core.store.read(references.page, tenant_id, signer_id, limit, after)
+    return await store.read(references.page, tenant_id, signer_id, limit, after)
 
 
-async def get_reference(core: Core, tenant_id: str, signer_id: str, reference_id: str) -> Reference:
+async def get_reference(store: Store, tenant_id: str, signer_id: str, reference_id: str) -> Reference:
     """Get one reference; raise SignerNotFound or ReferenceNotFound."""
-    return await core.store.read(references.get, tenant_id, signer_id, reference_id)
+    return await store.read(references.get, tenant_id, signer_id, reference_id)
 
 
 async def get_reference_image(
@@ -122,15 +123,15 @@ async def _erase(
 
 
 async def list_verifications(
-    core: Core, tenant_id: str, signer_id: str | None, limit: int, after: str | None
+    store: Store, tenant_id: str, signer_id: str | None, limit: int, after: str | None
 ) -> Page[Verification]:
     """List verifications, newest first."""
-    return await core.store.read(verifications.page, tenant_id, signer_id, limit, after)
+    return await store.read(verifications.page, tenant_id, signer_id, limit, after)
 
 
-async def get_verification(core: Core, tenant_id: str, verification_id: str) -> Verification:
+async def get_verification(store: Store, tenant_id: str, verification_id: str) -> Verification:
     """Get one verification; raise VerificationNotFound."""
-    return await core.store.read(verifications.get, tenant_id, verification_id)
+    return await store.read(verifications.get, tenant_id, verification_id)
 
 
 async def get_questioned_image(core: Core, tenant_id: str, verification_id: str) -> ReferenceImage:
@@ -151,7 +152,7 @@ async def get_questioned_image(core: Core, tenant_id: str, verification_id: str)
 
 
 async def list_audit_entries(
-    core: Core,
+    store: Store,
     tenant_id: str,
     limit: int,
     before: int | None,
@@ -175,4 +176,4 @@ async def list_audit_entries(
                 return Page((), None)
         return audit.page(session, tenant_id, limit, before, action, subject, record_id)
 
-    return await core.store.read(read)
+    return await store.read(read)

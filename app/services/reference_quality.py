@@ -10,7 +10,7 @@ import numpy as np
 
 from app.domain.records import Specimens
 from app.services.core import Core
-from app.services.decision import resolve_policy
+from app.services.policy import resolve_policy
 from app.store import references
 from model.decision.calibration import RATE_DIGITS, Calibration
 from model.decision.distances import Floats
@@ -112,7 +112,7 @@ def _describe(core: Core, specimens: Specimens) -> SignerQuality:
     calibration = core.embedder.calibration
     among = core.embedder.compare_among(specimens.templates) if ids else np.zeros((0, 0))
     described = describe_references(among, calibration)
-    policy = resolve_policy(core, specimens.signer.target_far, specimens.signer.fixed_threshold)
+    policy = resolve_policy(core.settings, specimens.signer.target_far, specimens.signer.fixed_threshold)
     count = len(described.distinct)
     is_fixed = policy.fixed_threshold is not None
     frr = None if is_fixed or not count else _frr(calibration, policy.target_far, count)

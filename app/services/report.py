@@ -1,7 +1,9 @@
-"""What a report on a verification is written from: the record, what it was based on, and what follows from it.
+"""The content of a report on a verification: its record, its references, its evidence and its pictures.
 
 Everything is a function of what is stored and of the loaded model, so the same record gives the same report. What
 cannot be computed any more (an image that was deleted, a model that was replaced) is left out, with the reason.
+`app.services.report_evidence` computes the evidence, `app.services.report_pictures` draws, `app.report` writes the
+document.
 """
 
 from __future__ import annotations
@@ -13,7 +15,6 @@ from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
 from sqlalchemy.orm import Session
 
 from app.decoding.pool import Picture
@@ -23,14 +24,11 @@ from app.domain.errors import CaseNotFound, FileRefused, ModelVersionMismatch, N
 from app.domain.records import QuestionedImage, Reference, ReferenceDistance, Specimens, Upload, Verification
 from app.services.case_pictures import draw_signature
 from app.services.core import Core
-from app.services.difference_pictures import draw_differences, draw_overlay
 from app.services.differences import DifferenceMaps, compute_maps, refuse_unmapped
-from app.services.outcomes import read_canvas
+from app.services.report_evidence import Evidence, compute_own_distances, weigh_evidence
+from app.services.report_pictures import ReportPictures, draw_pictures
 from app.store import audit, cases, questioned_images, references, signers, verifications
-from model.decision.bootstrap import Interval
 from model.decision.calibration import Calibration
-from model.decision.distances import Floats
-from model.decision.verdict import judge
 from model.networks.card import Card
 
 SOFTWARE = f"countersign {version('countersign')}"
@@ -38,8 +36,6 @@ SHOWN = 6
 """Number of references whose pictures are shown: the closest ones."""
 REPORTED = ("verify", "outcome", "case-decision", "case-undo", "forgery-add", "forgery-withdraw")
 """Actions of the audit that a report lists. Views are not among them: a report must not change by being read."""
-_TOLERANCE, _LLR_TOLERANCE = 2e-4, 5e-3
-"""Stored distances have five decimals, so what is computed from them again may differ by this much."""
 
 
 @dataclass(frozen=True)
@@ -68,57 +64,6 @@ class ComparedReference:
     own_distance: float | None
     stored: Reference | None
     picture: Picture | None
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What the calibration says of the distances; log10 likelihood ratios.
-
-    Attributes
-    ----------
-    interval : Interval or None
-        Of the recorded ratio, over the writers of the calibration; None when the weights have no bootstrap.
-    by_density : float
-        The recorded ratio, computed from the densities of the calibration instead of its fitted curve.
-    against_random : float
-        Ratio of a genuine signature to a random forgery.
-    genuine_farther, skilled_nearer, random_nearer : float
-        Shares in [0, 1] of signatures of the calibration.
-    is_reproduced : bool
-        Whether distance, threshold and ratio follow from the stored distances by the loaded calibration.
-    allowance : float
-        What the spread of the signer adds to a threshold: distance minus score.
-    """
-
-    interval: Interval | None
-    by_density: float
-    against_random: float
-    genuine_farther: float
-    skilled_nearer: float
-    random_nearer: float
-    is_reproduced: bool
-    allowance: float
-
-
-@dataclass(frozen=True)
-class ReportPictures:
-    """Pictures of the comparison, in PNG; those on the canvas of the network have its frame.
-
-    Attributes
-    ----------
-    questioned : Picture or None
-    overlay : bytes or None
-        The questioned signature over the closest reference.
-    nearest, whole, own : bytes or None
-        Maps of the questioned signature to the closest reference and to all, and of the closest reference to the
-        others.
-    """
-
-    questioned: Picture | None
-    overlay: bytes | None
-    nearest: bytes | None
-    whole: bytes | None
-    own: bytes | None
 
 
 @dataclass(frozen=True)
@@ -197,7 +142,8 @@ async def get_report(core: Core, tenant_id: str, verification_id: str) -> CaseRe
         *(draw_signature(core, stored.uploads.get(reference_id)) for reference_id in shown),
     )
     compared = await asyncio.to_thread(_compare, core, stored, dict(zip(shown, drawn, strict=True)))
-    pictures = await _draw(core, stored, maps, questioned)
+    closest = [item.reference_id for item in _ordered(verification)]
+    pictures = await draw_pictures(core, closest, stored.uploads, maps, questioned)
     return CaseReport(
         tenant_id=tenant_id,
         verification=verification,
@@ -207,9 +153,9 @@ async def get_report(core: Core, tenant_id: str, verification_id: str) -> CaseRe
         keeps_images=bool(core.settings.keep_questioned_days),
         references=compared,
         count=sum(not item.is_repetition for item in compared),
-        evidence=_weigh(core, verification),
+        evidence=weigh_evidence(core.embedder, verification),
         calibration=core.embedder.calibration,
-        calibration_id=core.calibration_id,
+        calibration_id=core.embedder.calibration.identifier,
         card=core.embedder.card,
         page_network=_hash_of(core.settings.page_network),
         pictures=pictures,
@@ -235,7 +181,7 @@ def _read(session: Session, core: Core, tenant_id: str, verification_id: str) ->
         no_maps = "image-not-kept"
     else:
         try:
-            refuse_unmapped(core, verification)
+            refuse_unmapped(core.embedder, verification)
             specimens = references.specimens(session, tenant_id, signer_id, core.model_version)
         except (NoDifferenceMap, ModelVersionMismatch, NotFound) as error:
             no_maps = error.code
@@ -272,7 +218,7 @@ def _compare(
     """Describe the references, the closest first."""
     verification = stored.verification
     distinct = verification.distinct_references
-    own = _own_distances(core, verification)
+    own = compute_own_distances(core.embedder, verification)
     return tuple(
         ComparedReference(
             number=number,
@@ -285,88 +231,6 @@ def _compare(
         )
         for number, item in enumerate(_ordered(verification), 1)
     )
-
-
-def _distances(verification: Verification) -> tuple[Floats, Floats]:
-    """Return the stored distances to the references that counted (k,) and among them (k, k)."""
-    ids = [item.reference_id for item in verification.finding.references]
-    kept = [ids.index(one) for one in verification.distinct_references]
-    to_references = np.array([item.distance for item in verification.finding.references], dtype=np.float64)
-    among = np.array(verification.basis["among_references"], dtype=np.float64)
-    return to_references[kept], among[np.ix_(kept, kept)]
-
-
-def _own_distances(core: Core, verification: Verification) -> dict[str, float]:
-    """Return the distance of each reference to the others; empty with one, or without the calibration."""
-    ids, (_, among) = verification.distinct_references, _distances(verification)
-    if len(ids) < 2 or not _is_calibrated(core, verification):
-        return {}
-    rule = core.embedder.calibration.at(len(ids) - 1).rule
-    return {one: float(rule.distance(np.delete(among[index], index))) for index, one in enumerate(ids)}
-
-
-def _is_calibrated(core: Core, verification: Verification) -> bool:
-    """Whether the service has the model and the calibration that the verification was made with."""
-    return (
-        verification.finding.model_version == core.model_version
-        and verification.basis.get("calibration") == core.calibration_id
-    )
-
-
-def _weigh(core: Core, verification: Verification) -> Evidence | None:
-    if not _is_calibrated(core, verification):
-        return None
-    calibration, basis, finding = core.embedder.calibration, verification.basis, verification.finding
-    to_references, among = _distances(verification)
-    count = len(to_references)
-    fitted = calibration.at(count)
-    allowance = fitted.rule.spread_weight * float(basis["spread"])
-    score = finding.distance - allowance
-    again = judge(
-        to_references, among, calibration, basis["target_far"], basis["review_far"], basis["fixed_threshold"]
-    )
-    bootstrap = core.embedder.bootstrap
-    return Evidence(
-        interval=None if bootstrap is None else bootstrap.interval(to_references, among, calibration),
-        by_density=calibration.log_likelihood_ratio_by_density(score, count),
-        against_random=calibration.log_likelihood_ratio_random(score, count),
-        genuine_farther=1.0 - fitted.genuine.share(score),
-        skilled_nearer=fitted.skilled.share(score),
-        random_nearer=fitted.random.share(score),
-        is_reproduced=abs(again.distance - finding.distance) <= _TOLERANCE
-        and abs(again.threshold - finding.threshold) <= _TOLERANCE
-        and abs(again.log_likelihood_ratio - finding.log_likelihood_ratio) <= _LLR_TOLERANCE,
-        allowance=allowance,
-    )
-
-
-async def _draw(
-    core: Core, stored: _Stored, maps: DifferenceMaps | None, questioned: Picture | None
-) -> ReportPictures:
-    if maps is None:
-        return ReportPictures(questioned, None, None, None, None)
-    nearest = next(
-        item.reference_id for item in _ordered(stored.verification) if item.reference_id in maps.reference_ids
-    )
-    upload = stored.uploads.get(nearest)
-    try:
-        reference = None if upload is None else await read_canvas(core, upload)
-    except FileRefused:
-        reference = None
-
-    def draw() -> ReportPictures:
-        own = None
-        if maps.own is not None and reference is not None:
-            own = draw_differences(maps.own[maps.reference_ids.index(nearest)], reference)
-        return ReportPictures(
-            questioned,
-            None if reference is None else draw_overlay(maps.canvas, reference),
-            draw_differences(maps.of(nearest), maps.canvas, reference),
-            draw_differences(maps.mean, maps.canvas),
-            own,
-        )
-
-    return await asyncio.to_thread(draw)
 
 
 @lru_cache(maxsize=4)

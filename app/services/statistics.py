@@ -13,7 +13,7 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from app.domain.records import now
-from app.observability.drift import BINS, RankWindow, rank_of
+from app.observability.drift import BINS, DRIFT_WINDOW, RankWindow, rank_of
 from app.services.core import Core
 from app.store import statistics as store
 from app.store.statistics import Compared, DecidedCase
@@ -141,7 +141,8 @@ class _Read:
 
 async def compute_statistics(core: Core, tenant_id: str, days: int) -> Statistics:
     """Compute the statistics of the last days, today included, in UTC."""
-    found = await core.store.read(_read, core, tenant_id, days, now())
+    version, outcome_days = core.model_version, core.settings.outcome_days
+    found = await core.store.read(_read, tenant_id, version, days, outcome_days, now())
     drift = await asyncio.to_thread(_drift, core.embedder.calibration, found.latest)
     by_day = tuple(
         Day(day, counts.get("accept", 0), counts.get("review", 0), counts.get("reject", 0))
@@ -154,16 +155,18 @@ async def compute_statistics(core: Core, tenant_id: str, days: int) -> Statistic
     return Statistics(
         days=by_day,
         review=Share.counted(reviews, total),
-        outcome_days=core.settings.outcome_days,
+        outcome_days=outcome_days,
         far=Share.counted(forged.get("accept", 0), sum(forged.values())),
         frr=Share.counted(refused, sum(genuine.values())),
         drift=drift,
         clerks=_clerks(found.decided),
-        model_version=core.model_version,
+        model_version=version,
     )
 
 
-def _read(session: Session, core: Core, tenant_id: str, days: int, at: datetime) -> _Read:
+def _read(
+    session: Session, tenant_id: str, model_version: str, days: int, outcome_days: int, at: datetime
+) -> _Read:
     today = at.replace(hour=0, minute=0, second=0, microsecond=0)
     begins = [today - timedelta(days=back) for back in reversed(range(days))]
     return _Read(
@@ -171,10 +174,8 @@ def _read(session: Session, core: Core, tenant_id: str, days: int, at: datetime)
             (begin.date(), store.decisions(session, tenant_id, begin, begin + timedelta(days=1)))
             for begin in begins
         ],
-        store.outcomes(
-            session, tenant_id, core.model_version, at - timedelta(days=core.settings.outcome_days)
-        ),
-        store.latest(session, tenant_id, core.model_version, min(1000, core.settings.drift_window)),
+        store.outcomes(session, tenant_id, model_version, at - timedelta(days=outcome_days)),
+        store.latest(session, tenant_id, model_version, DRIFT_WINDOW),
         store.decided_cases(session, tenant_id, begins[0]),
     )
 

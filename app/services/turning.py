@@ -18,6 +18,7 @@ from app.services.core import Core
 from app.services.decision import Comparison, compute_comparisons
 from app.services.preparation import start_reading
 from model.decision.verdict import Decision
+from model.networks.embedder import Embedder
 
 SMALL_TURNS = (-16, -12, -8, 8, 12, 16)
 """Degrees, counter-clockwise."""
@@ -66,7 +67,7 @@ async def embed_turned(core: Core, upload: Upload) -> Vector:
 
 
 def find_turn(
-    core: Core, turned: Vector, templates: Vector, upright: Compared, forgeries: KnownForgeries
+    embedder: Embedder, turned: Vector, templates: Vector, upright: Compared, forgeries: KnownForgeries
 ) -> Compared:
     """Find the turn that brings a rejected signature within the threshold; takes milliseconds.
 
@@ -80,7 +81,7 @@ def find_turn(
         The comparison of the signature as it was sent; it is returned when no turn helps.
     """
     policy = upright.comparison.policy
-    comparisons = compute_comparisons(core, turned, templates, policy, forgeries)
+    comparisons = compute_comparisons(embedder, turned, templates, policy, forgeries)
     nearest = min(range(len(TURNS)), key=lambda index: comparisons[index].verdict.distance)
     comparison, degrees = comparisons[nearest], TURNS[nearest]
     if comparison.verdict.decision is not Decision.ACCEPT:

@@ -29,14 +29,12 @@ from app.services.core import Core
 from app.services.decision import (
     NO_FORGERIES,
     Comparison,
-    Policy,
     build_basis,
     build_finding,
     compare_questioned,
-    resolve_band_policy,
-    resolve_policy,
 )
 from app.services.idempotency import IdempotentRequest
+from app.services.policy import Policy, resolve_band_policy, resolve_policy
 from app.services.preparation import Signature, read_signature, read_signatures
 from app.services.turning import Compared, embed_turned, find_turn
 from app.services.warnings import make_warning
@@ -83,7 +81,7 @@ async def verify(
             f"Signer {signer_id!r} has {count} references and a verification needs {minimum}; enrol more."
         )
     signature = await read_signature(core, upload)
-    policy = resolve_band_policy(core, specimens.signer, None if band is None else band.target_far)
+    policy = resolve_band_policy(core.settings, specimens.signer, None if band is None else band.target_far)
     compared = await _compare(core, signature, specimens.templates, policy, specimens.forgeries)
     more = {} if band is None else {"band": band.to_basis()}
     verification = build_verification(core, specimens, signature, compared, money, **more)
@@ -138,8 +136,8 @@ def build_verification(
         warnings.append(make_warning("identical-image"))
     if any(specimens.warned):
         warnings.append(make_warning("low-quality-reference"))
-    finding = build_finding(core, signature, comparison, specimens.reference_ids, warnings)
-    basis = build_basis(core, signature, comparison, specimens.reference_ids)
+    finding = build_finding(core.model_version, signature, comparison, specimens.reference_ids, warnings)
+    basis = build_basis(core.embedder.calibration.identifier, signature, comparison, specimens.reference_ids)
     if signature.upload.page:
         basis["page"] = signature.upload.page  # to show the kept image again
     if money is not None:
@@ -207,12 +205,12 @@ async def compare(core: Core, reference_uploads: Sequence[Upload], questioned_up
     """
     *specimens, signature = await read_signatures(core, [*reference_uploads, questioned_upload])
     templates = np.stack([specimen.template for specimen in specimens])
-    compared = await _compare(core, signature, templates, resolve_policy(core))
+    compared = await _compare(core, signature, templates, resolve_policy(core.settings))
     warnings = list(compared.warnings)
     if signature.sha256 in {specimen.sha256 for specimen in specimens}:
         warnings.append(make_warning("identical-image"))
     reference_ids = [str(number) for number in range(1, len(specimens) + 1)]
-    finding = build_finding(core, signature, compared.comparison, reference_ids, warnings)
+    finding = build_finding(core.model_version, signature, compared.comparison, reference_ids, warnings)
     await core.store.write(core.trail.append, core.trail.entry("compare", **audit_details(core, finding)))
     return finding
 
@@ -225,12 +223,12 @@ async def _compare(
     forgeries: KnownForgeries = NO_FORGERIES,
 ) -> Compared:
     """Compare a signature with references and known forgeries, turned as well when it is rejected."""
-    comparison = await compare_questioned(core, signature.template, templates, policy, forgeries)
+    comparison = await compare_questioned(core.embedder, signature.template, templates, policy, forgeries)
     upright = Compared(comparison, signature.template)
     if comparison.decision is not Decision.REJECT:
         return upright
     turned = await embed_turned(core, signature.upload)
-    return await asyncio.to_thread(find_turn, core, turned, templates, upright, forgeries)
+    return await asyncio.to_thread(find_turn, core.embedder, turned, templates, upright, forgeries)
 
 
 def audit_details(core: Core, finding: Finding) -> dict[str, Any]:
@@ -243,6 +241,6 @@ def audit_details(core: Core, finding: Finding) -> dict[str, Any]:
         "log_likelihood_ratio": finding.log_likelihood_ratio,
         "references": len(finding.references),
         "model_version": finding.model_version,
-        "calibration": core.calibration_id,
+        "calibration": core.embedder.calibration.identifier,
         **({"resembles_known_forgery": True} if resembles else {}),
     }

@@ -18,7 +18,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal, Self
 
@@ -234,7 +234,7 @@ class Calibration(_Frozen):
     def __hash__(self) -> int:
         return hash((self.weights_sha256, self.created))
 
-    @property
+    @cached_property
     def identifier(self) -> str:
         """The first 12 digits of the SHA-256 of the JSON form. Stored verifications contain it."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]

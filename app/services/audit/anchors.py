@@ -15,6 +15,8 @@ from app.services.audit.trail import Trail
 from app.store import audit
 from app.store.store import Store
 
+INTERVAL_S = 300.0
+"""Seconds between two checks for changed heads."""
 _log = logging.getLogger("countersign.audit")
 
 
@@ -25,14 +27,11 @@ class AnchorWriter:
     ----------
     store : Store
     trail : Trail
-    interval_s : float
-        Seconds between two checks for changed heads.
     """
 
-    def __init__(self, store: Store, trail: Trail, interval_s: float) -> None:
+    def __init__(self, store: Store, trail: Trail) -> None:
         self._store = store
         self._trail = trail
-        self._interval_s = interval_s
         self._written: set[Anchor] = set()
         self._task: asyncio.Task[None] | None = None
 
@@ -56,7 +55,7 @@ class AnchorWriter:
     async def _run(self) -> None:
         while True:
             await self._write_changed_heads()
-            await asyncio.sleep(self._interval_s)
+            await asyncio.sleep(INTERVAL_S)
 
     async def _write_changed_heads(self) -> None:
         try:

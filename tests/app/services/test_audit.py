@@ -403,12 +403,14 @@ def test_a_tail_that_was_cut_off_with_its_head_is_found_by_an_anchor_from_the_lo
     commands: Commands,
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
     restored_logging: None,
 ) -> None:
     from app.observability.logs import configure_logging  # noqa: PLC0415
 
     configure_logging("info", "json")
-    client = serve(audit_anchor_s=0.05)
+    monkeypatch.setattr("app.services.audit.anchors.INTERVAL_S", 0.05)
+    client = serve()
     for n in range(3):
         enrol(client, f"s{n}", draw(1, n))
     log = tmp_path / "log"
