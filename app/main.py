@@ -58,7 +58,7 @@ from app.observability.tracing import TracingMiddleware, open_traces
 from app.services.api_keys import ApiKeyCache
 from app.services.audit.anchors import AnchorWriter
 from app.services.audit.trail import Trail
-from app.services.core import Core
+from app.services.context import AppContext
 from app.services.licence_terms import refuse_terms
 from app.services.live_rates import LiveRates
 from app.services.maintenance import run_maintenance
@@ -155,12 +155,14 @@ def create_app(settings: Settings) -> FastAPI:
         async with AsyncExitStack() as opened:
             if traces is not None:
                 opened.callback(traces.shutdown)
-            app.state.core = await opened.enter_async_context(_open_core(settings, metrics, inflight, keys))
+            app.state.context = await opened.enter_async_context(
+                _open_context(settings, metrics, inflight, keys)
+            )
             try:
                 yield
             finally:
                 app.state.closing = True
-                app.state.core = None
+                app.state.context = None
 
     app = FastAPIOffline(
         docs_url="/docs",
@@ -198,9 +200,9 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 @asynccontextmanager
-async def _open_core(
+async def _open_context(
     settings: Settings, metrics: Metrics, inflight: InflightLimit, keys: ApiKeyCache
-) -> AsyncIterator[Core]:
+) -> AsyncIterator[AppContext]:
     """Open the store, the model and the workers for serving, and close them at the end."""
     # Closed in reverse order, the store last, also when the start fails half-way.
     async with AsyncExitStack() as opened:
@@ -212,24 +214,24 @@ async def _open_core(
         opened.push_async_callback(keys.close)
         await keys.open(store)
         settings.refuse_public_without_keys(keys=keys.live > 0)
-        core = await _assemble(opened, settings, metrics, store, trail)
+        context = await _assemble(opened, settings, metrics, store, trail)
         await anchor_writer.open()
-        metrics.watch(lambda: core.queue.depth, lambda: inflight.requests, lambda: inflight.bytes)
-        maintenance = asyncio.create_task(run_maintenance(core))
+        metrics.watch(lambda: context.inference.depth, lambda: inflight.requests, lambda: inflight.bytes)
+        maintenance = asyncio.create_task(run_maintenance(context))
         opened.callback(maintenance.cancel)
         _log.info(
             "ready: %s (terms: %s, of its calibration: %s) on %s, %s",
-            core.model_version,
-            core.embedder.card.terms,
-            core.embedder.calibration.fitted_on.terms,
-            core.embedder.device,
+            context.model_version,
+            context.embedder.card.terms,
+            context.embedder.calibration.fitted_on.terms,
+            context.embedder.device,
             "no keys: this machine only" if keys.keyless else "keys are required",
         )
-        yield core
+        yield context
 
 
 @asynccontextmanager
-async def open_core_for_commands(settings: Settings) -> AsyncIterator[Core]:
+async def open_context_for_commands(settings: Settings) -> AsyncIterator[AppContext]:
     """Open the store, the model and the workers for the command line, without a server, and close them at the end."""
     async with AsyncExitStack() as opened:
         trail = Trail(settings.chain_keys())
@@ -240,7 +242,7 @@ async def open_core_for_commands(settings: Settings) -> AsyncIterator[Core]:
 
 async def _assemble(
     opened: AsyncExitStack, settings: Settings, metrics: Metrics, store: Store, trail: Trail
-) -> Core:
+) -> AppContext:
     """Load the model and start the workers on an open store."""
     decoders = DecoderPool(
         settings.workers[0],
@@ -253,16 +255,16 @@ async def _assemble(
     embedder = load_embedder(settings, embeds=not settings.inference_addresses)
     await _warn_of_missing_templates(store, embedder.version)
     decoders.check()
-    gallery = open_index(settings, store, embedder)
-    opened.callback(gallery.close)
+    signer_index = open_index(settings, store, embedder)
+    opened.callback(signer_index.close)
     queue = await _open_inference(settings, embedder, metrics)
     opened.push_async_callback(queue.close)
-    return Core(
+    return AppContext(
         settings,
         embedder,
         queue,
         store,
-        gallery,
+        signer_index,
         decoders,
         metrics,
         LiveRates(store, metrics, embedder.version, settings.outcome_days),
@@ -337,10 +339,10 @@ def _add_middleware(
 
 def _session_secrets(app: FastAPI) -> list[str]:
     """Derive the secrets of sessions from the encryption keys. Raises NotReady while the service starts or stops."""
-    core: Core | None = getattr(app.state, "core", None)
-    if core is None:
+    context: AppContext | None = getattr(app.state, "context", None)
+    if context is None:
         raise NotReady("The service is starting or shutting down; try again in a moment.")
-    return [digest(key, "desk session") for key in core.store.cipher.keys.all]
+    return [digest(key, "desk session") for key in context.store.cipher.keys.all]
 
 
 async def _redirect_to_docs() -> RedirectResponse:

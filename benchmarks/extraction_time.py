@@ -80,8 +80,8 @@ async def measure_requests(weights: Path, rounds: int) -> tuple[float, float, fl
     """Return the median milliseconds of the computation, and of /verify of a crop without and with extraction."""
     images = [png(1, n) for n in range(20)]
     limits = UploadLimits(10**8, 10**8)
-    async with running_service(weights) as (core, client):
-        embedder = core.embedder
+    async with running_service(weights) as (context, client):
+        embedder = context.embedder
 
         async def compute(image: bytes) -> None:
             embedder.embed(embedder.prepare(read_upload(image, None, limits)).canvas[None])

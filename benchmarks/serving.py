@@ -26,7 +26,7 @@ from app.decoding.formats import UploadLimits
 from app.decoding.uploads import read_upload
 from app.domain.records import NewReference, new_id, now
 from app.main import create_app
-from app.services.core import Core
+from app.services.context import AppContext
 from app.settings import RELEASED_WEIGHTS, Settings
 from app.store import references, signer_locks
 from model.networks.embedder import Embedder
@@ -43,7 +43,7 @@ def png(writer: int, n: int) -> bytes:
 
 
 @asynccontextmanager
-async def running_service(weights: Path) -> AsyncIterator[tuple[Core, httpx.AsyncClient]]:
+async def running_service(weights: Path) -> AsyncIterator[tuple[AppContext, httpx.AsyncClient]]:
     """Run the service in this process, on a new store; yield its core and a client on the loopback interface."""
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(
@@ -58,7 +58,7 @@ async def running_service(weights: Path) -> AsyncIterator[tuple[Core, httpx.Asyn
             app.router.lifespan_context(app),
             httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client,
         ):
-            yield app.state.core, client
+            yield app.state.context, client
 
 
 async def median_ms(action: Callable[[bytes], Awaitable[object]], images: list[bytes]) -> float:
@@ -71,7 +71,7 @@ async def median_ms(action: Callable[[bytes], Awaitable[object]], images: list[b
     return statistics.median(times)
 
 
-async def fill(core: object, signers: int, dimension: int) -> None:
+async def fill(context: object, signers: int, dimension: int) -> None:
     """Enrol signers with random templates; the values have no effect on the timings."""
     rng = np.random.default_rng(0)
     for first in range(0, signers, BATCH):
@@ -90,7 +90,7 @@ async def fill(core: object, signers: int, dimension: int) -> None:
                         "whole",
                         {},
                         (),
-                        core.model_version,  # type: ignore[attr-defined]
+                        context.model_version,  # type: ignore[attr-defined]
                         v,
                     )
                     for k, v in enumerate(vectors)
@@ -98,15 +98,15 @@ async def fill(core: object, signers: int, dimension: int) -> None:
                 signer = signer_locks.lock_or_create(session, "default", f"s{n}", None, now())  # type: ignore[arg-type]
                 references.add(session, signer, new, now(), 50)  # type: ignore[arg-type]
 
-        await core.store.write(add)  # type: ignore[attr-defined]
+        await context.store.write(add)  # type: ignore[attr-defined]
 
 
 async def measure(weights: Path, rounds: int, signers: int) -> None:
     """Run both comparisons and print the table."""
     images = [png(1, n) for n in range(rounds)]
     limits = UploadLimits(10**8, 10**8)
-    async with running_service(weights) as (core, client):
-        embedder = core.embedder
+    async with running_service(weights) as (context, client):
+        embedder = context.embedder
         exact = Embedder.load(weights, embedder.device, "float32")
 
         async def compute_exactly(image: bytes) -> None:
@@ -136,7 +136,7 @@ async def measure(weights: Path, rounds: int, signers: int) -> None:
             verify_ms.append(await median_ms(verify, images[start : start + 10]))
         verify_ratio = statistics.median(verify_ms) / statistics.median(compute_ms)
         exact_ratio = statistics.median(exact_ms) / statistics.median(compute_ms)
-        await fill(core, signers, embedder.dimension)
+        await fill(context, signers, embedder.dimension)
         await identify(images[0])  # builds the gallery
         identify_ms = await median_ms(identify, images[:50])
         compute_again_ms = await median_ms(compute, images[:50])

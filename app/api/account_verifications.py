@@ -23,7 +23,7 @@ from app.api.dependencies import (
     Limit,
     PageField,
     RegionsField,
-    RunningCore,
+    RunningContext,
     read_uploads,
 )
 from app.api.schemas import OutcomeIn, decode_cursor, encode_cursor
@@ -59,7 +59,7 @@ router = APIRouter(prefix="/accounts/{account_id}", tags=["accounts"], route_cla
     ),
 )
 async def post_account_verify(
-    core: RunningCore,
+    context: RunningContext,
     caller: Verifying,
     account_id: AccountPath,
     signatures: Annotated[
@@ -94,7 +94,7 @@ async def post_account_verify(
         caller.tenant_id, idempotency_key, "verify-account", account_id, content, uploads
     )
     return await verify_account(
-        core,
+        context,
         caller.tenant_id,
         account_id,
         Document(signed_on or datetime.now(UTC).date(), amount, currency),
@@ -111,7 +111,11 @@ async def post_account_verify(
     responses=documented(*COMMON_PROBLEMS, "invalid-cursor"),
 )
 async def list_account_verifications(
-    core: RunningCore, caller: Reading, account_id: AccountPath, limit: Limit = 50, cursor: Cursor = None
+    context: RunningContext,
+    caller: Reading,
+    account_id: AccountPath,
+    limit: Limit = 50,
+    cursor: Cursor = None,
 ) -> AccountVerificationsPage:
     """List the decisions on documents of an account, newest first; also those of a deleted account.
 
@@ -122,7 +126,7 @@ async def list_account_verifications(
     ```
     """
     page = await accounts.list_verifications(
-        core.store, caller.tenant_id, account_id, limit, decode_cursor(cursor)
+        context.store, caller.tenant_id, account_id, limit, decode_cursor(cursor)
     )
     return AccountVerificationsPage(
         verifications=[AccountVerificationOut.of(item) for item in page.items],
@@ -137,7 +141,7 @@ async def list_account_verifications(
     responses=documented(*COMMON_PROBLEMS, "verification-not-found"),
 )
 async def get_account_verification(
-    core: RunningCore,
+    context: RunningContext,
     caller: Reading,
     account_id: AccountPath,
     account_verification_id: AccountVerificationPath,
@@ -149,7 +153,7 @@ async def get_account_verification(
     ```
     """
     return AccountVerificationOut.of(
-        await accounts.get_verification(core.store, caller.tenant_id, account_id, account_verification_id)
+        await accounts.get_verification(context.store, caller.tenant_id, account_id, account_verification_id)
     )
 
 
@@ -160,7 +164,7 @@ async def get_account_verification(
     responses=documented(*COMMON_PROBLEMS, "verification-not-found"),
 )
 async def put_account_outcome(
-    core: RunningCore,
+    context: RunningContext,
     caller: Verifying,
     account_id: AccountPath,
     account_verification_id: AccountVerificationPath,
@@ -177,6 +181,6 @@ async def put_account_outcome(
     ```
     """
     recorded = await outcomes.record_account_outcome(
-        core, caller.tenant_id, account_id, account_verification_id, outcome.outcome, outcome.note
+        context, caller.tenant_id, account_id, account_verification_id, outcome.outcome, outcome.note
     )
     return AccountVerificationOut.of(recorded)

@@ -17,7 +17,7 @@ from app.api.account_parameters import (
     make_precondition,
 )
 from app.api.account_schemas import AccountOut, AccountsPage, AccountSummaryOut, VersionsPage
-from app.api.dependencies import COMMON_PROBLEMS, Cursor, IdempotencyKey, Limit, RunningCore
+from app.api.dependencies import COMMON_PROBLEMS, Cursor, IdempotencyKey, Limit, RunningContext
 from app.api.schemas import decode_cursor, encode_cursor
 from app.domain.accounts import mandate_sha256
 from app.domain.mandate_form import Mandate
@@ -36,7 +36,7 @@ router = APIRouter(prefix="/accounts", tags=["accounts"])
     responses=documented(*COMMON_PROBLEMS, "invalid-cursor"),
 )
 async def list_accounts(
-    core: RunningCore, caller: Reading, limit: Limit = 50, cursor: Cursor = None
+    context: RunningContext, caller: Reading, limit: Limit = 50, cursor: Cursor = None
 ) -> AccountsPage:
     """List the accounts, ordered by id. Requires the scope `read`.
 
@@ -44,7 +44,7 @@ async def list_accounts(
     curl 'http://127.0.0.1:8000/accounts?limit=20'
     ```
     """
-    page = await accounts.list_accounts(core.store, caller.tenant_id, limit, decode_cursor(cursor))
+    page = await accounts.list_accounts(context.store, caller.tenant_id, limit, decode_cursor(cursor))
     return AccountsPage(
         accounts=[AccountSummaryOut.of(item) for item in page.items],
         next_cursor=encode_cursor(page.next_after),
@@ -73,7 +73,7 @@ async def list_accounts(
     },
 )
 async def put_account(
-    core: RunningCore,
+    context: RunningContext,
     caller: Enrolling,
     account_id: AccountPath,
     mandate: Mandate,
@@ -98,7 +98,7 @@ async def put_account(
         caller.tenant_id, idempotency_key, "put-account", account_id, content
     )
     answer = await accounts.put_account(
-        core,
+        context,
         caller.tenant_id,
         account_id,
         mandate,
@@ -121,7 +121,7 @@ async def put_account(
     },
 )
 async def get_account(
-    core: RunningCore, caller: Reading, account_id: AccountPath, response: Response
+    context: RunningContext, caller: Reading, account_id: AccountPath, response: Response
 ) -> AccountOut:
     """Return the latest version of an account. Requires the scope `read`.
 
@@ -129,7 +129,7 @@ async def get_account(
     curl -i http://127.0.0.1:8000/accounts/acme
     ```
     """
-    account = AccountOut.of(await accounts.get_account(core.store, caller.tenant_id, account_id))
+    account = AccountOut.of(await accounts.get_account(context.store, caller.tenant_id, account_id))
     response.headers["ETag"] = etag(account.version_id)
     return account
 
@@ -141,7 +141,7 @@ async def get_account(
     responses=documented(*COMMON_PROBLEMS, "precondition-failed", "idempotency-conflict"),
 )
 async def delete_account(
-    core: RunningCore,
+    context: RunningContext,
     caller: Enrolling,
     account_id: AccountPath,
     if_match: IfMatch = None,
@@ -158,7 +158,7 @@ async def delete_account(
     request = await make_account_request(
         caller.tenant_id, idempotency_key, "delete-account", account_id, (if_match or "",)
     )
-    await accounts.delete_account(core, caller.tenant_id, account_id, make_precondition(if_match), request)
+    await accounts.delete_account(context, caller.tenant_id, account_id, make_precondition(if_match), request)
     return Response(status_code=204)
 
 
@@ -169,7 +169,7 @@ async def delete_account(
     responses=documented(*COMMON_PROBLEMS, "account-not-found"),
 )
 async def list_versions(
-    core: RunningCore,
+    context: RunningContext,
     caller: Reading,
     account_id: AccountPath,
     limit: Limit = 50,
@@ -182,7 +182,7 @@ async def list_versions(
     ```
     """
     before = None if cursor is None else int(cursor)
-    page = await accounts.list_versions(core.store, caller.tenant_id, account_id, limit, before)
+    page = await accounts.list_versions(context.store, caller.tenant_id, account_id, limit, before)
     return VersionsPage(versions=[AccountOut.of(item) for item in page.items], next_cursor=page.next_after)
 
 
@@ -193,7 +193,7 @@ async def list_versions(
     responses=documented(*COMMON_PROBLEMS, "account-not-found", "account-version-not-found"),
 )
 async def get_version(
-    core: RunningCore, caller: Reading, account_id: AccountPath, version: VersionPath
+    context: RunningContext, caller: Reading, account_id: AccountPath, version: VersionPath
 ) -> AccountOut:
     """Return one version of an account, such as the one that a verification states. Requires the scope `read`.
 
@@ -201,4 +201,4 @@ async def get_version(
     curl http://127.0.0.1:8000/accounts/acme/versions/1
     ```
     """
-    return AccountOut.of(await accounts.get_version(core.store, caller.tenant_id, account_id, version))
+    return AccountOut.of(await accounts.get_version(context.store, caller.tenant_id, account_id, version))

@@ -9,7 +9,7 @@ from typing import Annotated, Any, get_args
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.dependencies import COMMON_PROBLEMS, Limit, RunningCore
+from app.api.dependencies import COMMON_PROBLEMS, Limit, RunningContext
 from app.api.schemas import SignerId
 from app.domain.audit_chain import Entry
 from app.domain.validation import NUMBER_CURSOR_PATTERN, PRINTABLE_PATTERN
@@ -93,7 +93,7 @@ class AuditPage(BaseModel):
     responses=documented(*COMMON_PROBLEMS),
 )
 async def get_audit(
-    core: RunningCore,
+    context: RunningContext,
     caller: Administering,
     action: Annotated[
         Action | None, Query(description=f"Only entries of this action: {', '.join(get_args(Action))}.")
@@ -129,7 +129,7 @@ async def get_audit(
     """
     before = None if cursor is None else int(cursor)
     page = await records.list_audit_entries(
-        core.store, caller.tenant_id, limit, before, action, signer_id, record_id
+        context.store, caller.tenant_id, limit, before, action, signer_id, record_id
     )
     return AuditPage(
         entries=[EntryOut.of(entry, signer) for entry, signer in page.items],

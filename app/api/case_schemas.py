@@ -27,7 +27,7 @@ from app.domain.records import now
 from app.domain.validation import CLERK_PATTERN
 from app.services.case_pictures import MAX_REFERENCES, CasePictures
 from app.services.cases import undo_until
-from app.services.core import Core
+from app.services.context import AppContext
 
 ClerkName = Annotated[
     str | None,
@@ -156,7 +156,7 @@ class CaseOut(Out):
     verification: VerificationRecord
 
     @classmethod
-    def of(cls, core: Core, case: Case) -> CaseOut:
+    def of(cls, context: AppContext, case: Case) -> CaseOut:
         """Convert a case; a claim that has expired is left out."""
         claim, ruling = case.claim_at(now()), case.ruling
         return cls(
@@ -173,7 +173,7 @@ class CaseOut(Out):
             note=ruling.note if ruling else None,
             decided_by=case.decided_by.name if case.decided_by else None,
             decided_at=case.decided_at,
-            undo_until=undo_until(core.settings, case),
+            undo_until=undo_until(context.settings, case),
             verification=VerificationRecord.of(case.verification),
         )
 

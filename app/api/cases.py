@@ -16,7 +16,7 @@ from app.api.case_schemas import (
     RulingIn,
     clerk_of,
 )
-from app.api.dependencies import COMMON_PROBLEMS, Cursor, Limit, RunningCore
+from app.api.dependencies import COMMON_PROBLEMS, Cursor, Limit, RunningContext
 from app.api.schemas import decode_cursor, encode_cursor
 from app.domain.cases import Order, State
 from app.http.authorization import Reading, Verifying
@@ -39,7 +39,7 @@ _CLAIM_PROBLEMS = (*COMMON_PROBLEMS, "case-not-found", "case-claimed", "case-dec
     responses=documented(*COMMON_PROBLEMS, "invalid-cursor"),
 )
 async def list_cases(
-    core: RunningCore,
+    context: RunningContext,
     caller: Reading,
     state: Annotated[State, Query(description="Only cases in this state.")] = "open",
     order: Annotated[
@@ -58,9 +58,9 @@ async def list_cases(
     curl http://127.0.0.1:8000/cases
     ```
     """
-    page = await cases.list_cases(core.store, caller.tenant_id, state, limit, decode_cursor(cursor), order)
+    page = await cases.list_cases(context.store, caller.tenant_id, state, limit, decode_cursor(cursor), order)
     return CasesPage(
-        cases=[CaseOut.of(core, case) for case in page.items],
+        cases=[CaseOut.of(context, case) for case in page.items],
         next_cursor=encode_cursor(page.next_after),
     )
 
@@ -68,7 +68,7 @@ async def list_cases(
 @router.post(
     "/next", summary="Claim the next case", response_model=NextCaseOut, responses=documented(*COMMON_PROBLEMS)
 )
-async def post_next_case(core: RunningCore, caller: Verifying, body: NextCaseIn) -> NextCaseOut:
+async def post_next_case(context: RunningContext, caller: Verifying, body: NextCaseIn) -> NextCaseOut:
     r"""Claim the first open case that no other clerk has claimed, one's own claims first.
 
     Requires the scope `verify`.
@@ -79,8 +79,8 @@ async def post_next_case(core: RunningCore, caller: Verifying, body: NextCaseIn)
     ```
     """
     clerk = clerk_of(caller, body.clerk)
-    case = await cases.claim_next_case(core, caller.tenant_id, clerk, body.after, body.order)
-    return NextCaseOut(case=None if case is None else CaseOut.of(core, case))
+    case = await cases.claim_next_case(context, caller.tenant_id, clerk, body.after, body.order)
+    return NextCaseOut(case=None if case is None else CaseOut.of(context, case))
 
 
 @router.get(
@@ -89,14 +89,14 @@ async def post_next_case(core: RunningCore, caller: Verifying, body: NextCaseIn)
     response_model=CaseOut,
     responses=documented(*COMMON_PROBLEMS, "case-not-found"),
 )
-async def get_case(core: RunningCore, caller: Reading, case_id: CasePath) -> CaseOut:
+async def get_case(context: RunningContext, caller: Reading, case_id: CasePath) -> CaseOut:
     """Return a case with its verification, its claim and its decision. Requires the scope `read`.
 
     ```sh
     curl http://127.0.0.1:8000/cases/VERIFICATION_ID
     ```
     """
-    return CaseOut.of(core, await cases.get_case(core.store, caller.tenant_id, case_id))
+    return CaseOut.of(context, await cases.get_case(context.store, caller.tenant_id, case_id))
 
 
 @router.get(
@@ -105,7 +105,7 @@ async def get_case(core: RunningCore, caller: Reading, case_id: CasePath) -> Cas
     response_model=CasePicturesOut,
     responses=documented(*COMMON_PROBLEMS, "case-not-found"),
 )
-async def get_pictures(core: RunningCore, caller: Reading, case_id: CasePath) -> CasePicturesOut:
+async def get_pictures(context: RunningContext, caller: Reading, case_id: CasePath) -> CasePicturesOut:
     """Return the questioned signature and the closest references, each alone on white paper.
 
     The audit records the access. Requires the scope `read`.
@@ -114,7 +114,7 @@ async def get_pictures(core: RunningCore, caller: Reading, case_id: CasePath) ->
     curl http://127.0.0.1:8000/cases/VERIFICATION_ID/pictures
     ```
     """
-    return CasePicturesOut.of(await get_case_pictures(core, caller.tenant_id, case_id))
+    return CasePicturesOut.of(await get_case_pictures(context, caller.tenant_id, case_id))
 
 
 @router.post(
@@ -123,7 +123,9 @@ async def get_pictures(core: RunningCore, caller: Reading, case_id: CasePath) ->
     response_model=CaseOut,
     responses=documented(*_CLAIM_PROBLEMS),
 )
-async def post_claim(core: RunningCore, caller: Verifying, case_id: CasePath, body: ClerkBody) -> CaseOut:
+async def post_claim(
+    context: RunningContext, caller: Verifying, case_id: CasePath, body: ClerkBody
+) -> CaseOut:
     r"""Claim a case, or renew one's claim. Until it expires, nobody else can decide. Requires the scope `verify`.
 
     ```sh
@@ -132,7 +134,7 @@ async def post_claim(core: RunningCore, caller: Verifying, case_id: CasePath, bo
     ```
     """
     clerk = clerk_of(caller, body.clerk)
-    return CaseOut.of(core, await cases.claim_case(core, caller.tenant_id, case_id, clerk))
+    return CaseOut.of(context, await cases.claim_case(context, caller.tenant_id, case_id, clerk))
 
 
 @router.post(
@@ -141,7 +143,9 @@ async def post_claim(core: RunningCore, caller: Verifying, case_id: CasePath, bo
     response_model=CaseOut,
     responses=documented(*_CLAIM_PROBLEMS),
 )
-async def post_release(core: RunningCore, caller: Verifying, case_id: CasePath, body: ClerkBody) -> CaseOut:
+async def post_release(
+    context: RunningContext, caller: Verifying, case_id: CasePath, body: ClerkBody
+) -> CaseOut:
     r"""Give up one's claim on a case; without a claim, nothing changes. Requires the scope `verify`.
 
     ```sh
@@ -150,7 +154,7 @@ async def post_release(core: RunningCore, caller: Verifying, case_id: CasePath, 
     ```
     """
     clerk = clerk_of(caller, body.clerk)
-    return CaseOut.of(core, await cases.release_case(core, caller.tenant_id, case_id, clerk))
+    return CaseOut.of(context, await cases.release_case(context, caller.tenant_id, case_id, clerk))
 
 
 @router.post(
@@ -159,7 +163,9 @@ async def post_release(core: RunningCore, caller: Verifying, case_id: CasePath, 
     response_model=CaseOut,
     responses=documented(*_CLAIM_PROBLEMS, "case-not-claimed"),
 )
-async def post_decision(core: RunningCore, caller: Verifying, case_id: CasePath, body: RulingIn) -> CaseOut:
+async def post_decision(
+    context: RunningContext, caller: Verifying, case_id: CasePath, body: RulingIn
+) -> CaseOut:
     r"""Decide a case that one has claimed. Requires the scope `verify`.
 
     The same decision may be sent again; the answer is the same. A decision is no outcome: what the signature turns
@@ -173,8 +179,8 @@ async def post_decision(core: RunningCore, caller: Verifying, case_id: CasePath,
     ```
     """
     clerk = clerk_of(caller, body.clerk)
-    decided = await cases.decide_case(core, caller.tenant_id, case_id, clerk, body.ruling, body.seconds)
-    return CaseOut.of(core, decided)
+    decided = await cases.decide_case(context, caller.tenant_id, case_id, clerk, body.ruling, body.seconds)
+    return CaseOut.of(context, decided)
 
 
 @router.post(
@@ -183,7 +189,9 @@ async def post_decision(core: RunningCore, caller: Verifying, case_id: CasePath,
     response_model=CaseOut,
     responses=documented(*COMMON_PROBLEMS, "case-not-found", "undo-expired"),
 )
-async def post_undo(core: RunningCore, caller: Verifying, case_id: CasePath, body: ClerkBody) -> CaseOut:
+async def post_undo(
+    context: RunningContext, caller: Verifying, case_id: CasePath, body: ClerkBody
+) -> CaseOut:
     r"""Take one's own decision back, until `undo_until`; the case is claimed again. Requires the scope `verify`.
 
     ```sh
@@ -192,4 +200,4 @@ async def post_undo(core: RunningCore, caller: Verifying, case_id: CasePath, bod
     ```
     """
     clerk = clerk_of(caller, body.clerk)
-    return CaseOut.of(core, await cases.undo_decision(core, caller.tenant_id, case_id, clerk))
+    return CaseOut.of(context, await cases.undo_decision(context, caller.tenant_id, case_id, clerk))

@@ -12,7 +12,7 @@ from app.api.dependencies import (
     UPLOAD_PROBLEMS,
     PageField,
     RegionField,
-    RunningCore,
+    RunningContext,
     SignatureFile,
     read_upload,
 )
@@ -33,7 +33,7 @@ router = APIRouter(tags=["verification"], route_class=ImageRoute)
     responses=documented(*COMMON_PROBLEMS, *UPLOAD_PROBLEMS, "too-many-files"),
 )
 async def post_compare(
-    core: RunningCore,
+    context: RunningContext,
     _: Verifying,
     references: Annotated[
         list[UploadFile],
@@ -63,4 +63,4 @@ async def post_compare(
         for position, file in enumerate(references, 1)
     ]
     questioned = await read_upload(signature, "signature", page=page, region=region)
-    return verdict_out(await compare(core, specimens, questioned))
+    return verdict_out(await compare(context, specimens, questioned))

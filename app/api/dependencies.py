@@ -12,7 +12,7 @@ from app.decoding.formats import FORMAT_NAMES, Format
 from app.domain.errors import MalformedRequest, NotReady
 from app.domain.records import ReferenceImage, Upload, UploadRegion, parse_region
 from app.domain.validation import IDEMPOTENCY_KEY_PATTERN, REGION_PATTERN
-from app.services.core import Core
+from app.services.context import AppContext
 from model.errors import BadRegion
 
 COMMON_PROBLEMS = (  # of every endpoint that uses the store
@@ -52,15 +52,15 @@ UPLOAD_PROBLEMS = (  # of every endpoint that accepts images
 )
 
 
-async def running_core(request: Request) -> Core:
-    """Return the core of the running service. Raises NotReady while the service starts or shuts down."""
-    core = getattr(request.app.state, "core", None)
-    if core is None:
+async def running_context(request: Request) -> AppContext:
+    """Return the components of the running service. Raises NotReady while the service starts or shuts down."""
+    context = getattr(request.app.state, "context", None)
+    if context is None:
         raise NotReady("The service is starting or shutting down; try again in a moment.")
-    return cast("Core", core)
+    return cast("AppContext", context)
 
 
-RunningCore = Annotated[Core, Depends(running_core)]
+RunningContext = Annotated[AppContext, Depends(running_context)]
 SignatureFile = Annotated[UploadFile, File(description=f"Image of the questioned signature: {FORMAT_NAMES}.")]
 PageField = Annotated[
     int,

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Response
 
-from app.api.dependencies import COMMON_PROBLEMS, RunningCore
+from app.api.dependencies import COMMON_PROBLEMS, RunningContext
 from app.api.verifications import VerificationPath
 from app.http.authorization import Reading
 from app.http.problems import documented
@@ -38,7 +38,9 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
     response_class=Response,
     responses=_RESPONSES,
 )
-async def get_differences(core: RunningCore, caller: Reading, verification_id: VerificationPath) -> Response:
+async def get_differences(
+    context: RunningContext, caller: Reading, verification_id: VerificationPath
+) -> Response:
     """Return a map of the local distances between a questioned signature and all its references, as PNG.
 
     What a cell of the network contributes to the squared distance, after its best shift and in both directions, is
@@ -50,7 +52,7 @@ async def get_differences(core: RunningCore, caller: Reading, verification_id: V
     curl -o map.png http://127.0.0.1:8000/verifications/VERIFICATION_ID/differences
     ```
     """
-    return _png(await get_difference_picture(core, caller.tenant_id, verification_id, None))
+    return _png(await get_difference_picture(context, caller.tenant_id, verification_id, None))
 
 
 @router.get(
@@ -60,7 +62,7 @@ async def get_differences(core: RunningCore, caller: Reading, verification_id: V
     responses=_RESPONSES,
 )
 async def get_differences_to_reference(
-    core: RunningCore, caller: Reading, verification_id: VerificationPath, reference_id: ReferencePath
+    context: RunningContext, caller: Reading, verification_id: VerificationPath, reference_id: ReferencePath
 ) -> Response:
     """Return the map to one reference, whose ink is drawn faintly below that of the questioned signature, as PNG.
 
@@ -70,7 +72,7 @@ async def get_differences_to_reference(
     curl -o map.png http://127.0.0.1:8000/verifications/VERIFICATION_ID/differences/REFERENCE_ID
     ```
     """
-    return _png(await get_difference_picture(core, caller.tenant_id, verification_id, reference_id))
+    return _png(await get_difference_picture(context, caller.tenant_id, verification_id, reference_id))
 
 
 def _png(image: bytes) -> Response:

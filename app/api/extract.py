@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, File, Form, UploadFile
 
-from app.api.dependencies import COMMON_PROBLEMS, UPLOAD_PROBLEMS, PageField, RunningCore, read_upload
+from app.api.dependencies import COMMON_PROBLEMS, UPLOAD_PROBLEMS, PageField, RunningContext, read_upload
 from app.api.schemas import ExtractionOut
 from app.http.authorization import Verifying
 from app.http.bodies import ImageRoute
@@ -23,7 +23,7 @@ router = APIRouter(tags=["verification"], route_class=ImageRoute)
     responses=documented(*COMMON_PROBLEMS, *UPLOAD_PROBLEMS),
 )
 async def post_extract(
-    core: RunningCore,
+    context: RunningContext,
     _: Verifying,
     document: Annotated[
         UploadFile, File(description="Image of a cheque, a form, a letter or another page with signatures.")
@@ -43,4 +43,4 @@ async def post_extract(
     ```
     """
     upload = await read_upload(document, "document", page=page)
-    return ExtractionOut.of(await extract(core, upload), crops=crops)
+    return ExtractionOut.of(await extract(context, upload), crops=crops)

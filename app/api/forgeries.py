@@ -8,7 +8,7 @@ from typing import Literal
 from fastapi import APIRouter, Response
 from pydantic import Field
 
-from app.api.dependencies import COMMON_PROBLEMS, Cursor, Limit, RunningCore
+from app.api.dependencies import COMMON_PROBLEMS, Cursor, Limit, RunningContext
 from app.api.schemas import (
     EXAMPLE_ID,
     EXAMPLE_TIME,
@@ -79,7 +79,7 @@ class KnownForgeriesPage(Out):
     responses=documented(*COMMON_PROBLEMS, "signer-not-found", "invalid-cursor"),
 )
 async def list_forgeries(
-    core: RunningCore, caller: Reading, signer_id: SignerPath, limit: Limit = 50, cursor: Cursor = None
+    context: RunningContext, caller: Reading, signer_id: SignerPath, limit: Limit = 50, cursor: Cursor = None
 ) -> KnownForgeriesPage:
     """List the known forgeries of a signer, the newest verification first. Requires the scope `read`.
 
@@ -88,7 +88,7 @@ async def list_forgeries(
     ```
     """
     page = await outcomes.list_forgeries(
-        core.store, core.model_version, caller.tenant_id, signer_id, limit, decode_cursor(cursor)
+        context.store, context.model_version, caller.tenant_id, signer_id, limit, decode_cursor(cursor)
     )
     return KnownForgeriesPage(
         forgeries=[KnownForgeryOut.of(item) for item in page.items],
@@ -103,7 +103,7 @@ async def list_forgeries(
     responses=documented(*COMMON_PROBLEMS),
 )
 async def delete_forgery(
-    core: RunningCore, caller: Administering, signer_id: SignerPath, verification_id: VerificationPath
+    context: RunningContext, caller: Administering, signer_id: SignerPath, verification_id: VerificationPath
 ) -> Response:
     """Compare later questioned signatures with a forgery no longer, because it was recorded by mistake.
 
@@ -114,5 +114,5 @@ async def delete_forgery(
     curl -X DELETE http://127.0.0.1:8000/signers/writer-001/forgeries/VERIFICATION_ID
     ```
     """
-    await outcomes.withdraw_forgery(core, caller.tenant_id, signer_id, verification_id)
+    await outcomes.withdraw_forgery(context, caller.tenant_id, signer_id, verification_id)
     return Response(status_code=204)

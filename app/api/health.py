@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from app.api.dependencies import RunningCore
+from app.api.dependencies import RunningContext
 from app.api.schemas import HealthOut
 from app.domain.errors import CountersignError
 from app.http.authorization import Operating
@@ -30,9 +30,9 @@ async def livez(request: Request) -> HealthOut:
     curl http://127.0.0.1:8000/livez
     ```
     """
-    core = getattr(request.app.state, "core", None)
-    if core is not None:  # None while the service starts and shuts down
-        check_live(core.queue)
+    context = getattr(request.app.state, "context", None)
+    if context is not None:  # None while the service starts and shuts down
+        check_live(context.inference)
     return HealthOut(status="alive")
 
 
@@ -42,7 +42,7 @@ async def livez(request: Request) -> HealthOut:
     response_model=HealthOut,
     responses=documented("malformed-request", "not-ready", "store-unavailable", "deadline-passed"),
 )
-async def readyz(request: Request, core: RunningCore) -> HealthOut:
+async def readyz(request: Request, context: RunningContext) -> HealthOut:
     """Return 200 when the weights are loaded, the network responds, and the store can be read, written and decrypted.
 
     Send requests to this process only while the check succeeds. It fails from SIGTERM on, and succeeds again after
@@ -55,7 +55,7 @@ async def readyz(request: Request, core: RunningCore) -> HealthOut:
     """
     metrics = request.app.state.metrics
     try:
-        await check_ready(core.queue, core.store, closing=request.app.state.closing)
+        await check_ready(context.inference, context.store, closing=request.app.state.closing)
     except CountersignError:
         metrics.ready.set(0)
         raise
@@ -80,7 +80,7 @@ async def readyz(request: Request, core: RunningCore) -> HealthOut:
         ),
     },
 )
-async def metrics(request: Request, core: RunningCore, _: Operating) -> Response:
+async def metrics(request: Request, context: RunningContext, _: Operating) -> Response:
     """Return requests, latencies by stage, queue depth, batch sizes, decisions, drift and live error rates.
 
     Requires the scope `read` and a key of the operator's tenant.
@@ -89,5 +89,5 @@ async def metrics(request: Request, core: RunningCore, _: Operating) -> Response
     curl http://127.0.0.1:8000/metrics
     ```
     """
-    await core.rates.refresh()
+    await context.rates.refresh()
     return Response(generate_latest(request.app.state.metrics.registry), media_type=CONTENT_TYPE_LATEST)

@@ -11,7 +11,7 @@ from app.api.dependencies import (
     UPLOAD_PROBLEMS,
     PageField,
     RegionField,
-    RunningCore,
+    RunningContext,
     SignatureFile,
     read_upload,
 )
@@ -33,7 +33,7 @@ router = APIRouter(tags=["verification"], route_class=ImageRoute)
     ),
 )
 async def post_identify(
-    core: RunningCore,
+    context: RunningContext,
     caller: Verifying,
     signature: SignatureFile,
     top_k: Annotated[int, Form(ge=1, le=100, description="Maximum number of candidates.")] = 5,
@@ -57,4 +57,4 @@ async def post_identify(
     ```
     """
     upload = await read_upload(signature, "signature", page=page, region=region)
-    return IdentificationOut.of(await identify(core, caller.tenant_id, upload, top_k, signer_ids))
+    return IdentificationOut.of(await identify(context, caller.tenant_id, upload, top_k, signer_ids))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from app.api.dependencies import COMMON_PROBLEMS, RunningCore
+from app.api.dependencies import COMMON_PROBLEMS, RunningContext
 from app.api.schemas import ModelOut
 from app.http.authorization import Reading
 from app.http.problems import documented
@@ -18,7 +18,7 @@ _FARS = (0.01, 0.02, 0.05, 0.10, 0.20)
 @router.get(
     "/model", summary="Show the model", response_model=ModelOut, responses=documented(*COMMON_PROBLEMS)
 )
-async def get_model(core: RunningCore, _: Reading) -> ModelOut:
+async def get_model(context: RunningContext, _: Reading) -> ModelOut:
     """Return the version, device, card and terms of the weights, and their error rates at usual operating points.
 
     Requires the scope `read`.
@@ -27,7 +27,7 @@ async def get_model(core: RunningCore, _: Reading) -> ModelOut:
     curl http://127.0.0.1:8000/model
     ```
     """
-    embedder = core.embedder
+    embedder = context.embedder
     calibration = embedder.calibration
     low, high = calibration.far_range
     points: list[dict[str, float | int]] = []

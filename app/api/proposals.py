@@ -8,7 +8,7 @@ from typing import Any, Literal
 from fastapi import APIRouter, Response
 from pydantic import Field
 
-from app.api.dependencies import COMMON_PROBLEMS, UPLOAD_PROBLEMS, Cursor, Limit, RunningCore
+from app.api.dependencies import COMMON_PROBLEMS, UPLOAD_PROBLEMS, Cursor, Limit, RunningContext
 from app.api.schemas import (
     EXAMPLE_ID,
     EXAMPLE_TIME,
@@ -72,7 +72,7 @@ class ProposalsPage(Out):
     responses=documented(*COMMON_PROBLEMS, "signer-not-found", "invalid-cursor"),
 )
 async def list_proposals(
-    core: RunningCore, caller: Reading, signer_id: SignerPath, limit: Limit = 50, cursor: Cursor = None
+    context: RunningContext, caller: Reading, signer_id: SignerPath, limit: Limit = 50, cursor: Cursor = None
 ) -> ProposalsPage:
     """List the questioned signatures of a signer that may become references, newest first.
 
@@ -83,7 +83,7 @@ async def list_proposals(
     ```
     """
     page = await proposals.list_proposals(
-        core.store, caller.tenant_id, signer_id, limit, decode_cursor(cursor)
+        context.store, caller.tenant_id, signer_id, limit, decode_cursor(cursor)
     )
     return ProposalsPage(
         proposals=[ProposalOut.of(item) for item in page.items], next_cursor=encode_cursor(page.next_after)
@@ -97,7 +97,7 @@ async def list_proposals(
     responses=documented(*COMMON_PROBLEMS),
 )
 async def delete_proposal(
-    core: RunningCore, caller: Enrolling, signer_id: SignerPath, verification_id: VerificationPath
+    context: RunningContext, caller: Enrolling, signer_id: SignerPath, verification_id: VerificationPath
 ) -> Response:
     """Propose a questioned signature no longer as a reference of its signer.
 
@@ -108,7 +108,7 @@ async def delete_proposal(
     curl -X DELETE http://127.0.0.1:8000/signers/writer-001/proposals/VERIFICATION_ID
     ```
     """
-    await proposals.decline_proposal(core, caller.tenant_id, signer_id, verification_id)
+    await proposals.decline_proposal(context, caller.tenant_id, signer_id, verification_id)
     return Response(status_code=204)
 
 
@@ -129,7 +129,7 @@ async def delete_proposal(
     ),
 )
 async def post_reference(
-    core: RunningCore, caller: Enrolling, verification_id: VerificationPath
+    context: RunningContext, caller: Enrolling, verification_id: VerificationPath
 ) -> dict[str, Any]:
     """Enrol the questioned signature of a verification as a reference of its signer.
 
@@ -146,4 +146,4 @@ async def post_reference(
         )
         return out.model_dump(mode="json")
 
-    return await proposals.accept_proposal(core, caller.tenant_id, verification_id, render)
+    return await proposals.accept_proposal(context, caller.tenant_id, verification_id, render)

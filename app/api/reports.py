@@ -7,13 +7,13 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
-from app.api.dependencies import COMMON_PROBLEMS, RunningCore
+from app.api.dependencies import COMMON_PROBLEMS, RunningContext
 from app.api.verifications import VerificationPath
 from app.http.authorization import Reading
 from app.http.problems import documented
 from app.report import html, pdf
 from app.report.content import write_report
-from app.services.core import Core
+from app.services.context import AppContext
 from app.services.report import get_report
 from app.texts.negotiation import choose_language, choose_media_type
 
@@ -56,7 +56,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
 )
 async def get_verification_report(
     request: Request,
-    core: RunningCore,
+    context: RunningContext,
     caller: Reading,
     verification_id: VerificationPath,
     format: FormatQuery = None,  # noqa: A002 - the name of the parameter
@@ -76,16 +76,16 @@ async def get_verification_report(
     accepted = request.headers.get("accept", "")
     chosen = format or _FORMATS[choose_media_type(accepted, tuple(_FORMATS))]
     tongue = language or choose_language(request.headers.get("accept-language", ""))
-    response = await build_response(core, caller.tenant_id, verification_id, chosen, tongue)
+    response = await build_response(context, caller.tenant_id, verification_id, chosen, tongue)
     response.headers["Vary"] = "Accept, Accept-Language"
     return response
 
 
 async def build_response(
-    core: Core, tenant_id: str, verification_id: str, form: Format, language: str
+    context: AppContext, tenant_id: str, verification_id: str, form: Format, language: str
 ) -> Response:
     """Write the report on a verification in a form and a language; raises what `get_report` raises."""
-    report = await get_report(core, tenant_id, verification_id)
+    report = await get_report(context, tenant_id, verification_id)
 
     def render() -> bytes:
         document = write_report(report, language)

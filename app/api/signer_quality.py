@@ -7,7 +7,7 @@ from typing import Literal
 from fastapi import APIRouter
 from pydantic import Field
 
-from app.api.dependencies import COMMON_PROBLEMS, RunningCore
+from app.api.dependencies import COMMON_PROBLEMS, RunningContext
 from app.api.schemas import EXAMPLE_ID, Out, SignerPath
 from app.http.authorization import Reading
 from app.http.problems import documented
@@ -111,7 +111,7 @@ _CONVERTED = {"variants", "references", "findings"}
     response_model=SignerQualityOut,
     responses=documented(*COMMON_PROBLEMS, "signer-not-found", "model-version-mismatch"),
 )
-async def get_quality(core: RunningCore, caller: Reading, signer_id: SignerPath) -> SignerQualityOut:
+async def get_quality(context: RunningContext, caller: Reading, signer_id: SignerPath) -> SignerQualityOut:
     """Say what the references of a signer are worth, and what to add or remove.
 
     Computed from the stored templates, with the distances that verifications use. Requires the scope `read`.
@@ -120,4 +120,4 @@ async def get_quality(core: RunningCore, caller: Reading, signer_id: SignerPath)
     curl http://127.0.0.1:8000/signers/writer-001/quality
     ```
     """
-    return SignerQualityOut.of(await describe_quality(core, caller.tenant_id, signer_id))
+    return SignerQualityOut.of(await describe_quality(context, caller.tenant_id, signer_id))

@@ -15,7 +15,7 @@ from app.api.dependencies import (
     Limit,
     PageField,
     RegionsField,
-    RunningCore,
+    RunningContext,
     image_response,
     read_uploads,
 )
@@ -61,7 +61,7 @@ _SIGNER_PROBLEMS = (*COMMON_PROBLEMS, "signer-not-found")
     ),
 )
 async def post_references(
-    core: RunningCore,
+    context: RunningContext,
     caller: Enrolling,
     signer_id: SignerPath,
     files: Annotated[
@@ -91,7 +91,7 @@ async def post_references(
         out = EnrolledOut(signer_id=signer_id, references=[ReferenceOut.of(item) for item in enrolled])
         return out.model_dump(mode="json")
 
-    return await enrol(core, caller.tenant_id, signer_id, uploads, render, request)
+    return await enrol(context, caller.tenant_id, signer_id, uploads, render, request)
 
 
 @router.get(
@@ -101,7 +101,7 @@ async def post_references(
     responses=documented(*COMMON_PROBLEMS, "invalid-cursor"),
 )
 async def list_signers(
-    core: RunningCore,
+    context: RunningContext,
     caller: Reading,
     search: Annotated[
         str | None,
@@ -121,7 +121,7 @@ async def list_signers(
     curl 'http://127.0.0.1:8000/signers?limit=20'
     ```
     """
-    page = await records.list_signers(core.store, caller.tenant_id, limit, decode_cursor(cursor), search)
+    page = await records.list_signers(context.store, caller.tenant_id, limit, decode_cursor(cursor), search)
     return SignersPage(
         signers=[SignerOut.of(s) for s in page.items], next_cursor=encode_cursor(page.next_after)
     )
@@ -130,14 +130,14 @@ async def list_signers(
 @router.get(
     "/{signer_id}", summary="Show a signer", response_model=SignerOut, responses=documented(*_SIGNER_PROBLEMS)
 )
-async def get_signer(core: RunningCore, caller: Reading, signer_id: SignerPath) -> SignerOut:
+async def get_signer(context: RunningContext, caller: Reading, signer_id: SignerPath) -> SignerOut:
     """Return a signer, with the number of references and the policy of the signer. Requires the scope `read`.
 
     ```sh
     curl http://127.0.0.1:8000/signers/writer-001
     ```
     """
-    return SignerOut.of(await records.get_signer(core.store, caller.tenant_id, signer_id))
+    return SignerOut.of(await records.get_signer(context.store, caller.tenant_id, signer_id))
 
 
 @router.patch(
@@ -147,7 +147,7 @@ async def get_signer(core: RunningCore, caller: Reading, signer_id: SignerPath) 
     responses=documented(*_SIGNER_PROBLEMS, "unsupported-rate"),
 )
 async def patch_signer(
-    core: RunningCore, caller: Enrolling, signer_id: SignerPath, policy: SignerPolicyIn
+    context: RunningContext, caller: Enrolling, signer_id: SignerPath, policy: SignerPolicyIn
 ) -> SignerOut:
     r"""Set or remove the `target_far` or the `fixed_threshold` of a signer. Requires the scope `enrol`.
 
@@ -157,7 +157,7 @@ async def patch_signer(
     ```
     """
     changes = policy.model_dump(exclude_unset=True)
-    return SignerOut.of(await records.set_policy(core, caller.tenant_id, signer_id, changes))
+    return SignerOut.of(await records.set_policy(context, caller.tenant_id, signer_id, changes))
 
 
 @router.delete(
@@ -166,7 +166,7 @@ async def patch_signer(
     status_code=204,
     responses=documented(*COMMON_PROBLEMS, "erasure-not-logged"),
 )
-async def delete_signer(core: RunningCore, caller: Enrolling, signer_id: SignerPath) -> Response:
+async def delete_signer(context: RunningContext, caller: Enrolling, signer_id: SignerPath) -> Response:
     """Erase a signer permanently, with all images and templates. Verifications remain, without their images.
 
     The response is 204 also when the signer does not exist. Requires the scope `enrol`.
@@ -175,7 +175,7 @@ async def delete_signer(core: RunningCore, caller: Enrolling, signer_id: SignerP
     curl -X DELETE http://127.0.0.1:8000/signers/writer-001
     ```
     """
-    await records.erase_signer(core, caller.tenant_id, signer_id)
+    await records.erase_signer(context, caller.tenant_id, signer_id)
     return Response(status_code=204)
 
 
@@ -186,7 +186,7 @@ async def delete_signer(core: RunningCore, caller: Enrolling, signer_id: SignerP
     responses=documented(*_SIGNER_PROBLEMS, "invalid-cursor"),
 )
 async def list_references(
-    core: RunningCore, caller: Reading, signer_id: SignerPath, limit: Limit = 50, cursor: Cursor = None
+    context: RunningContext, caller: Reading, signer_id: SignerPath, limit: Limit = 50, cursor: Cursor = None
 ) -> ReferencesPage:
     """List the references of a signer, oldest first, with their quality. Requires the scope `read`.
 
@@ -195,7 +195,7 @@ async def list_references(
     ```
     """
     page = await records.list_references(
-        core.store, caller.tenant_id, signer_id, limit, decode_cursor(cursor)
+        context.store, caller.tenant_id, signer_id, limit, decode_cursor(cursor)
     )
     return ReferencesPage(
         references=[ReferenceOut.of(r) for r in page.items], next_cursor=encode_cursor(page.next_after)
@@ -209,7 +209,7 @@ async def list_references(
     responses=documented(*_SIGNER_PROBLEMS, "reference-not-found"),
 )
 async def get_reference(
-    core: RunningCore, caller: Reading, signer_id: SignerPath, reference_id: ReferencePath
+    context: RunningContext, caller: Reading, signer_id: SignerPath, reference_id: ReferencePath
 ) -> ReferenceOut:
     """Return a reference, with its quality and warnings. Requires the scope `read`.
 
@@ -217,7 +217,9 @@ async def get_reference(
     curl http://127.0.0.1:8000/signers/writer-001/references/REFERENCE_ID
     ```
     """
-    return ReferenceOut.of(await records.get_reference(core.store, caller.tenant_id, signer_id, reference_id))
+    return ReferenceOut.of(
+        await records.get_reference(context.store, caller.tenant_id, signer_id, reference_id)
+    )
 
 
 @router.get(
@@ -227,7 +229,7 @@ async def get_reference(
     responses={**IMAGE_RESPONSE, **documented(*_SIGNER_PROBLEMS, "reference-not-found")},
 )
 async def get_image(
-    core: RunningCore, caller: Reading, signer_id: SignerPath, reference_id: ReferencePath
+    context: RunningContext, caller: Reading, signer_id: SignerPath, reference_id: ReferencePath
 ) -> Response:
     """Return the image of a reference as it was uploaded. The audit records the access. Requires the scope `read`.
 
@@ -235,7 +237,9 @@ async def get_image(
     curl -o reference.png http://127.0.0.1:8000/signers/writer-001/references/REFERENCE_ID/image
     ```
     """
-    return image_response(await records.get_reference_image(core, caller.tenant_id, signer_id, reference_id))
+    return image_response(
+        await records.get_reference_image(context, caller.tenant_id, signer_id, reference_id)
+    )
 
 
 @router.delete(
@@ -245,7 +249,7 @@ async def get_image(
     responses=documented(*COMMON_PROBLEMS, "erasure-not-logged"),
 )
 async def delete_reference(
-    core: RunningCore, caller: Enrolling, signer_id: SignerPath, reference_id: ReferencePath
+    context: RunningContext, caller: Enrolling, signer_id: SignerPath, reference_id: ReferencePath
 ) -> Response:
     """Erase a reference permanently, with its image and templates.
 
@@ -255,5 +259,5 @@ async def delete_reference(
     curl -X DELETE http://127.0.0.1:8000/signers/writer-001/references/REFERENCE_ID
     ```
     """
-    await records.erase_reference(core, caller.tenant_id, signer_id, reference_id)
+    await records.erase_reference(context, caller.tenant_id, signer_id, reference_id)
     return Response(status_code=204)

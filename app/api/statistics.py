@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import Field
 
-from app.api.dependencies import COMMON_PROBLEMS, RunningCore
+from app.api.dependencies import COMMON_PROBLEMS, RunningContext
 from app.api.schemas import Out
 from app.http.authorization import Reading
 from app.http.problems import documented
@@ -116,7 +116,7 @@ class StatisticsOut(Out):
     responses=documented(*COMMON_PROBLEMS),
 )
 async def get_statistics(
-    core: RunningCore,
+    context: RunningContext,
     caller: Reading,
     days: Annotated[int, Query(ge=1, le=92, description="Number of days, today included.")] = 14,
 ) -> StatisticsOut:
@@ -128,4 +128,4 @@ async def get_statistics(
     curl 'http://127.0.0.1:8000/statistics?days=30'
     ```
     """
-    return StatisticsOut.of(await compute_statistics(core, caller.tenant_id, days))
+    return StatisticsOut.of(await compute_statistics(context, caller.tenant_id, days))

@@ -6,7 +6,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
 
-from app.api.dependencies import COMMON_PROBLEMS, IMAGE_RESPONSE, Cursor, Limit, RunningCore, image_response
+from app.api.dependencies import (
+    COMMON_PROBLEMS,
+    IMAGE_RESPONSE,
+    Cursor,
+    Limit,
+    RunningContext,
+    image_response,
+)
 from app.api.schemas import (
     OutcomeIn,
     SignerId,
@@ -30,7 +37,7 @@ VerificationPath = Annotated[str, Path(max_length=64, description="`verification
     responses=documented(*COMMON_PROBLEMS, "invalid-cursor"),
 )
 async def list_verifications(
-    core: RunningCore,
+    context: RunningContext,
     caller: Reading,
     signer_id: Annotated[SignerId | None, Query(description="Only verifications of this signer.")] = None,
     limit: Limit = 50,
@@ -43,7 +50,7 @@ async def list_verifications(
     ```
     """
     page = await records.list_verifications(
-        core.store, caller.tenant_id, signer_id, limit, decode_cursor(cursor)
+        context.store, caller.tenant_id, signer_id, limit, decode_cursor(cursor)
     )
     return VerificationsPage(
         verifications=[VerificationRecord.of(v) for v in page.items],
@@ -58,7 +65,7 @@ async def list_verifications(
     responses=documented(*COMMON_PROBLEMS, "verification-not-found"),
 )
 async def get_verification(
-    core: RunningCore, caller: Reading, verification_id: VerificationPath
+    context: RunningContext, caller: Reading, verification_id: VerificationPath
 ) -> VerificationRecord:
     """Return a verification with the inputs of its decision: distances, thresholds, policy, calibration and model.
 
@@ -69,7 +76,7 @@ async def get_verification(
     ```
     """
     return VerificationRecord.of(
-        await records.get_verification(core.store, caller.tenant_id, verification_id)
+        await records.get_verification(context.store, caller.tenant_id, verification_id)
     )
 
 
@@ -80,7 +87,7 @@ async def get_verification(
     responses={**IMAGE_RESPONSE, **documented(*COMMON_PROBLEMS, "verification-not-found", "image-not-kept")},
 )
 async def get_questioned_image(
-    core: RunningCore, caller: Reading, verification_id: VerificationPath
+    context: RunningContext, caller: Reading, verification_id: VerificationPath
 ) -> Response:
     """Return the image of a questioned signature as it was uploaded. The audit records the access.
 
@@ -91,7 +98,7 @@ async def get_questioned_image(
     curl -o questioned.png http://127.0.0.1:8000/verifications/VERIFICATION_ID/image
     ```
     """
-    return image_response(await records.get_questioned_image(core, caller.tenant_id, verification_id))
+    return image_response(await records.get_questioned_image(context, caller.tenant_id, verification_id))
 
 
 @router.put(
@@ -101,7 +108,7 @@ async def get_questioned_image(
     responses=documented(*COMMON_PROBLEMS, "verification-not-found"),
 )
 async def put_outcome(
-    core: RunningCore, caller: Verifying, verification_id: VerificationPath, outcome: OutcomeIn
+    context: RunningContext, caller: Verifying, verification_id: VerificationPath, outcome: OutcomeIn
 ) -> VerificationRecord:
     r"""Record the outcome of the case; it replaces an earlier outcome. Requires the scope `verify`.
 
@@ -116,6 +123,6 @@ async def put_outcome(
     ```
     """
     recorded = await outcomes.record_outcome(
-        core, caller.tenant_id, verification_id, outcome.outcome, outcome.note
+        context, caller.tenant_id, verification_id, outcome.outcome, outcome.note
     )
     return VerificationRecord.of(recorded)

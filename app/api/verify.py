@@ -15,7 +15,7 @@ from app.api.dependencies import (
     IdempotencyKey,
     PageField,
     RegionField,
-    RunningCore,
+    RunningContext,
     SignatureFile,
     read_upload,
 )
@@ -59,7 +59,7 @@ AmountField = Annotated[
     ),
 )
 async def post_verify(
-    core: RunningCore,
+    context: RunningContext,
     caller: Verifying,
     signature: SignatureFile,
     signer_id: Annotated[
@@ -92,7 +92,7 @@ async def post_verify(
         caller.tenant_id, idempotency_key, "verify", signer_id, [upload], content
     )
     return await verify(
-        core,
+        context,
         caller.tenant_id,
         signer_id,
         upload,

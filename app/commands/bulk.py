@@ -127,7 +127,7 @@ def _run(
     settings = load_settings()
     if importlib.util.find_spec("pyarrow") is None:
         raise StartRefused("Bulk jobs need the extra `bulk`: pip install 'countersign[bulk]'.")
-    from app.main import open_core_for_commands  # noqa: PLC0415 - imports torch
+    from app.main import open_context_for_commands  # noqa: PLC0415 - imports torch
     from app.services.bulk.images import Images, open_images  # noqa: PLC0415 - an extra
     from app.services.bulk.job import CHUNKS_AT_ONCE, CarryOut, Job, RowRunner  # noqa: PLC0415
     from app.services.bulk.manifests import Manifest  # noqa: PLC0415
@@ -153,8 +153,8 @@ def _run(
     async def in_this_process(job: Job, opened: Images) -> None:
         set_caller(operator(tenant))
         begin_request(f"bulk-{job.results.job_id}")
-        async with open_core_for_commands(settings) as core:
-            rows = RowRunner(core, tenant, chosen, opened, job.results.job_id)
+        async with open_context_for_commands(settings) as context:
+            rows = RowRunner(context, tenant, chosen, opened, job.results.job_id)
             await carry_out(job, rows.run, CHUNKS_AT_ONCE)
 
     async def in_cluster(job: Job) -> None:

@@ -29,7 +29,7 @@ from app.commands.cluster import join_cluster
 from app.domain.callers import Caller
 from app.domain.errors import CountersignError, StartRefused
 from app.domain.request_context import begin_request, set_caller
-from app.main import open_core_for_commands
+from app.main import open_context_for_commands
 from app.services.bulk.errors import BulkRefused
 from app.services.bulk.images import open_images
 from app.services.bulk.job import Finished, RowRunner, first_error, together
@@ -81,9 +81,9 @@ class Worker:
         """Open the store, the model and the images. Raises StartRefused or BulkRefused."""
         work = self._work
         images = self._opened.enter_context(open_images(work.images, self._settings.max_upload_bytes + 1))
-        core = await self._opened.enter_async_context(open_core_for_commands(self._settings))
+        context = await self._opened.enter_async_context(open_context_for_commands(self._settings))
         chosen = operation(work.operation, crops=work.crops)
-        self._rows = RowRunner(core, work.caller.tenant_id, chosen, images, work.job_id)
+        self._rows = RowRunner(context, work.caller.tenant_id, chosen, images, work.job_id)
 
     async def run(self, rows: list[Row]) -> list[Values]:
         """Carry out rows. Raises BulkRefused."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from app.services.core import Core
+    from app.services.context import AppContext
 
 REFERENCES = 5
 ATTEMPTS = 12
@@ -53,7 +53,7 @@ def demo(
     typer.echo(
         f"Making the first of at least {cases} cases in {folder}, the others while it serves ...", err=True
     )
-    run_service(settings, lambda app: fill(app.state.core, cases, invite))
+    run_service(settings, lambda app: fill(app.state.context, cases, invite))
 
 
 def demo_settings(settings: Settings, folder: Path, host: str, port: int) -> Settings:
@@ -79,7 +79,7 @@ def demo_settings(settings: Settings, folder: Path, host: str, port: int) -> Set
     )
 
 
-async def fill(core: Core, cases: int, ready: Callable[[], object] = lambda: None) -> None:
+async def fill(context: AppContext, cases: int, ready: Callable[[], object] = lambda: None) -> None:
     """Enrol synthetic signers and verify signatures until enough of them are left to a person.
 
     A store with signers is left as it is. `ready` is called as soon as there is something to see.
@@ -92,7 +92,7 @@ async def fill(core: Core, cases: int, ready: Callable[[], object] = lambda: Non
     from app.services.verify import verify  # noqa: PLC0415
     from model.synthetic.writer import Writer  # noqa: PLC0415 - imports SciPy
 
-    if (await list_signers(core.store, DEFAULT_TENANT, 1, None)).items:
+    if (await list_signers(context.store, DEFAULT_TENANT, 1, None)).items:
         ready()
         return
     number = found = 0
@@ -100,7 +100,7 @@ async def fill(core: Core, cases: int, ready: Callable[[], object] = lambda: Non
         number += 1
         writer, signer_id = Writer(SEED + number), f"writer-{number:03d}"
         uploads = [Upload(_png(writer.genuine_image(n)), None) for n in range(REFERENCES)]
-        await enrol(core, DEFAULT_TENANT, signer_id, uploads, lambda _: {})
+        await enrol(context, DEFAULT_TENANT, signer_id, uploads, lambda _: {})
         for n in range(ATTEMPTS):
             half = n // 2
             image = (
@@ -111,8 +111,8 @@ async def fill(core: Core, cases: int, ready: Callable[[], object] = lambda: Non
             amount = AMOUNTS[(number * ATTEMPTS + n) % len(AMOUNTS)]
             money = None if amount is None else Money(Decimal(amount), "EUR")
             upload = Upload(_png(image), None)
-            await verify(core, DEFAULT_TENANT, signer_id, upload, lambda _: {}, money=money)
-        before, found = found, max(found, await count_open_cases(core.store, DEFAULT_TENANT))
+            await verify(context, DEFAULT_TENANT, signer_id, upload, lambda _: {}, money=money)
+        before, found = found, max(found, await count_open_cases(context.store, DEFAULT_TENANT))
         if found and not before:
             ready()
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from starlette.datastructures import FormData
 
 from app.api.account_parameters import AccountPath
-from app.api.dependencies import RunningCore
+from app.api.dependencies import RunningContext
 from app.api.schemas import decode_cursor, encode_cursor
 from app.desk.forms import PAGE, CursorText, FormSession, segment
 from app.desk.pages import PageRoute, redirect, render
@@ -52,10 +52,10 @@ Sent = Annotated[FormData, Depends(_form)]
 
 @router.get("/accounts")
 async def get_accounts(
-    request: Request, core: RunningCore, caller: Reading, cursor: CursorText = None
+    request: Request, context: RunningContext, caller: Reading, cursor: CursorText = None
 ) -> Response:
     """List the accounts."""
-    page = await accounts.list_accounts(core.store, caller.tenant_id, PAGE, decode_cursor(cursor))
+    page = await accounts.list_accounts(context.store, caller.tenant_id, PAGE, decode_cursor(cursor))
     return render(request, "accounts.html", listed=page.items, next_cursor=encode_cursor(page.next_after))
 
 
@@ -67,7 +67,7 @@ async def get_new_account(request: Request, _: Enrolling) -> Response:
 
 @router.post("/new-account")
 async def post_new_account(
-    request: Request, core: RunningCore, caller: Enrolling, _: FormSession, sent: Sent
+    request: Request, context: RunningContext, caller: Enrolling, _: FormSession, sent: Sent
 ) -> Response:
     """Create an account and lead to it."""
     name = str(sent.get("account_id", ""))
@@ -75,18 +75,18 @@ async def post_new_account(
         account_id = checked_account_id(name)
     except ValueError as error:
         return _form_page(request, None, None, _rows(sent), _text(sent, "rules"), [str(error)], name=name)
-    return await _put(request, core, caller.tenant_id, account_id, Precondition(is_new=True), sent)
+    return await _put(request, context, caller.tenant_id, account_id, Precondition(is_new=True), sent)
 
 
 @router.get("/accounts/{account_id}")
 async def get_account(
-    request: Request, core: RunningCore, caller: Reading, account_id: AccountPath
+    request: Request, context: RunningContext, caller: Reading, account_id: AccountPath
 ) -> Response:
     """Show an account with its form."""
-    version = await accounts.get_account(core.store, caller.tenant_id, account_id)
+    version = await accounts.get_account(context.store, caller.tenant_id, account_id)
     content = version.mandate.model_dump(mode="json")
     rows = [_cells(signatory) for signatory in content.pop("signatories")]
-    versions = await accounts.list_versions(core.store, caller.tenant_id, account_id, RECENT, None)
+    versions = await accounts.list_versions(context.store, caller.tenant_id, account_id, RECENT, None)
     erased = sorted(signer_id for signer_id, key in version.signer_keys.items() if key is None)
     return _form_page(
         request,
@@ -99,7 +99,7 @@ async def get_account(
         versions=versions.items,
         currencies={one.version: one.mandate.currency for one in versions.items},
         documents=(
-            await accounts.list_verifications(core.store, caller.tenant_id, account_id, RECENT, None)
+            await accounts.list_verifications(context.store, caller.tenant_id, account_id, RECENT, None)
         ).items,
     )
 
@@ -107,7 +107,7 @@ async def get_account(
 @router.post("/accounts/{account_id}")
 async def post_account(
     request: Request,
-    core: RunningCore,
+    context: RunningContext,
     caller: Enrolling,
     _: FormSession,
     sent: Sent,
@@ -115,12 +115,12 @@ async def post_account(
 ) -> Response:
     """Add a version to an account and lead to it."""
     precondition = Precondition(tag=_text(sent, "version_id", 64))
-    return await _put(request, core, caller.tenant_id, account_id, precondition, sent)
+    return await _put(request, context, caller.tenant_id, account_id, precondition, sent)
 
 
 async def _put(
     request: Request,
-    core: RunningCore,
+    context: RunningContext,
     tenant_id: str,
     account_id: str,
     precondition: Precondition,
@@ -130,7 +130,7 @@ async def _put(
     rows, rules = _rows(sent), _text(sent, "rules")
     try:
         mandate = _mandate(rows, rules)
-        await accounts.put_account(core, tenant_id, account_id, mandate, precondition, lambda _: {})
+        await accounts.put_account(context, tenant_id, account_id, mandate, precondition, lambda _: {})
     except ValidationError as error:
         wrong = [_message(item) for item in error.errors(include_url=False, include_input=False)]
     except _WRONG as error:

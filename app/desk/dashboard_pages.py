@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from app.api.dependencies import RunningCore
+from app.api.dependencies import RunningContext
 from app.desk.charts import Bars, StackedDays
 from app.desk.pages import PageRoute, render
 from app.http.authorization import Administering, Reading
@@ -21,9 +21,9 @@ ENTRIES = 200
 
 
 @router.get("/dashboard")
-async def get_dashboard(request: Request, core: RunningCore, caller: Reading) -> Response:
+async def get_dashboard(request: Request, context: RunningContext, caller: Reading) -> Response:
     """Show the statistics of the last two weeks."""
-    found = await compute_statistics(core, caller.tenant_id, DAYS)
+    found = await compute_statistics(context, caller.tenant_id, DAYS)
     return render(
         request,
         "dashboard.html",
@@ -34,10 +34,12 @@ async def get_dashboard(request: Request, core: RunningCore, caller: Reading) ->
 
 
 @router.get("/cases/{case_id}/record")
-async def get_record(request: Request, core: RunningCore, caller: Administering, case_id: str) -> Response:
+async def get_record(
+    request: Request, context: RunningContext, caller: Administering, case_id: str
+) -> Response:
     """Show the audit trail of a case, newest first."""
-    case = await cases.get_case(core.store, caller.tenant_id, case_id)
-    page = await records.list_audit_entries(core.store, caller.tenant_id, ENTRIES, None, record_id=case_id)
+    case = await cases.get_case(context.store, caller.tenant_id, case_id)
+    page = await records.list_audit_entries(context.store, caller.tenant_id, ENTRIES, None, record_id=case_id)
     entries = [(entry, _shown(json.loads(entry.details))) for entry, _ in page.items]
     return render(request, "record.html", case=case, entries=entries, is_cut=page.next_after is not None)
 

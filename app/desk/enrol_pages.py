@@ -11,7 +11,7 @@ from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
 from fastapi.responses import JSONResponse
 from pydantic import StringConstraints
 
-from app.api.dependencies import PageField, RunningCore, read_upload
+from app.api.dependencies import PageField, RunningContext, read_upload
 from app.api.schemas import SignerId
 from app.desk.forms import FormSession, segment
 from app.desk.pages import PageRoute, redirect, render
@@ -42,7 +42,7 @@ async def get_enrol(
 
 @router.post("/enrol/page")
 async def post_page(
-    core: RunningCore,
+    context: RunningContext,
     _: Enrolling,
     __: Verifying,
     ___: FormSession,
@@ -50,7 +50,7 @@ async def post_page(
     page: PageField = 0,
 ) -> Response:
     """Return a page as a picture, its size in pixels, the boxes of the signatures on it, and the number of pages."""
-    proposed = await propose_crops(core, await read_upload(file, "files", page=page, region="whole"))
+    proposed = await propose_crops(context, await read_upload(file, "files", page=page, region="whole"))
     return JSONResponse(
         {
             "image": f"data:image/png;base64,{base64.b64encode(proposed.page.image).decode()}",
@@ -65,7 +65,7 @@ async def post_page(
 @router.post("/enrol")
 async def post_enrol(
     request: Request,
-    core: RunningCore,
+    context: RunningContext,
     caller: Enrolling,
     _: FormSession,
     signer_id: Annotated[SignerId, Form()],
@@ -74,7 +74,7 @@ async def post_enrol(
 ) -> Response:
     """Enrol the signatures in the boxes, all of them or none, and lead to the signer."""
     uploads = await _uploads([file for file in files if file.filename or file.size], boxes or [])
-    await enrol(core, caller.tenant_id, signer_id, uploads, lambda _: {})
+    await enrol(context, caller.tenant_id, signer_id, uploads, lambda _: {})
     return redirect(request, f"/signers/{segment(signer_id)}?enrolled={len(uploads)}")
 
 

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from app.api.dependencies import RunningCore
+from app.api.dependencies import RunningContext
 from app.api.reports import Format, build_response
 from app.api.schemas import decode_cursor, encode_cursor
 from app.desk.forms import PAGE, FormSession, Session, authenticator_of, clerk_of
@@ -27,7 +27,7 @@ from app.http.authorization import Reading, Verifying
 from app.http.sessions import ClerkSession
 from app.services import cases, records
 from app.services.case_pictures import get_case_page, get_case_pictures
-from app.services.core import Core
+from app.services.context import AppContext
 from app.services.differences import get_difference_layer
 
 router = APIRouter(prefix="/desk", route_class=PageRoute, include_in_schema=False)
@@ -79,11 +79,11 @@ def _sign_in_page(
 
 @router.post("/sign-out")
 async def post_sign_out(
-    request: Request, core: RunningCore, caller: Reading, session: FormSession
+    request: Request, context: RunningContext, caller: Reading, session: FormSession
 ) -> Response:
     """Release the claims of the clerk and end the session."""
     if caller.may("verify"):
-        await cases.release_all_cases(core, caller.tenant_id, clerk_of(caller, session))
+        await cases.release_all_cases(context, caller.tenant_id, clerk_of(caller, session))
     del request.state.session
     response = redirect(request, "/sign-in")
     authenticator_of(request).sessions.end(session, response)
@@ -93,7 +93,7 @@ async def post_sign_out(
 @router.get("")
 async def get_queue(
     request: Request,
-    core: RunningCore,
+    context: RunningContext,
     caller: Reading,
     session: Session,
     cursor: Annotated[str | None, Query(max_length=1024)] = None,
@@ -105,43 +105,48 @@ async def get_queue(
     """Show the open cases in the chosen order, or the decided ones, oldest first."""
     state: State = "decided" if decided else "open"
     order = "oldest" if decided else order_of(request)
-    page = await cases.list_cases(core.store, caller.tenant_id, state, PAGE, decode_cursor(cursor), order)
+    page = await cases.list_cases(context.store, caller.tenant_id, state, PAGE, decode_cursor(cursor), order)
     return render(
         request,
         "queue.html",
         listed=page.items,
         state=state,
         order=order,
-        count=await cases.count_open_cases(core.store, caller.tenant_id),
+        count=await cases.count_open_cases(context.store, caller.tenant_id),
         next_cursor=encode_cursor(page.next_after),
         none_free=none_free,
         now=now(),
         me=clerk_of(caller, session),
-        undo=await _undo_offer(core, caller, session, undo),
+        undo=await _undo_offer(context, caller, session, undo),
     )
 
 
 @router.post("/next")
 async def post_next(
-    request: Request, core: RunningCore, caller: Verifying, session: FormSession, after: After = None
+    request: Request, context: RunningContext, caller: Verifying, session: FormSession, after: After = None
 ) -> Response:
     """Claim the next case and lead to it; without one, lead to the queue."""
-    return await _to_next(request, core, caller, session, after)
+    return await _to_next(request, context, caller, session, after)
 
 
 @router.get("/cases/{case_id}")
 async def get_case(
-    request: Request, core: RunningCore, caller: Reading, session: Session, case_id: str, undo: Undo = None
+    request: Request,
+    context: RunningContext,
+    caller: Reading,
+    session: Session,
+    case_id: str,
+    undo: Undo = None,
 ) -> Response:
     """Show a case, and renew the clerk's claim when half of its time is over."""
     clerk = clerk_of(caller, session)
-    case = await cases.get_case(core.store, caller.tenant_id, case_id)
-    if caller.may("verify") and _is_held(case, clerk) and _is_half_over(core, case):
-        await cases.claim_case(core, caller.tenant_id, case_id, clerk)
-    pictures = await get_case_pictures(core, caller.tenant_id, case_id)
+    case = await cases.get_case(context.store, caller.tenant_id, case_id)
+    if caller.may("verify") and _is_held(case, clerk) and _is_half_over(context, case):
+        await cases.claim_case(context, caller.tenant_id, case_id, clerk)
+    pictures = await get_case_pictures(context, caller.tenant_id, case_id)
     case, finding = pictures.case, pictures.case.verification.finding
     earlier = await records.list_verifications(
-        core.store, caller.tenant_id, case.verification.signer_id, EARLIER, case_id
+        context.store, caller.tenant_id, case.verification.signer_id, EARLIER, case_id
     )
     return render(
         request,
@@ -150,8 +155,8 @@ async def get_case(
         finding=finding,
         questioned=Shown.of(pictures.questioned),
         references=shown_references(pictures),
-        has_map=core.embedder.locates_differences
-        and finding.model_version == core.model_version
+        has_map=context.embedder.locates_differences
+        and finding.model_version == context.model_version
         and case.is_image_kept,
         more=len(finding.references) - len(pictures.references),
         scale=Scale.of(finding),
@@ -159,64 +164,64 @@ async def get_case(
         reasons=REASONS,
         claim=case.claim_at(now()),
         is_mine=_is_held(case, clerk),
-        undo=await _undo_offer(core, caller, session, undo),
+        undo=await _undo_offer(context, caller, session, undo),
     )
 
 
 @router.get("/cases/{case_id}/page.png")
-async def get_page(core: RunningCore, caller: Reading, case_id: str) -> Response:
+async def get_page(context: RunningContext, caller: Reading, case_id: str) -> Response:
     """Show the page with the questioned signature."""
-    picture = await get_case_page(core, caller.tenant_id, case_id)
+    picture = await get_case_page(context, caller.tenant_id, case_id)
     return Response(picture.image, media_type="image/png")
 
 
 @router.get("/cases/{case_id}/differences")
 async def get_differences(
     request: Request,
-    core: RunningCore,
+    context: RunningContext,
     caller: Reading,
     case_id: str,
     reference: Annotated[str | None, Query(max_length=64)] = None,
 ) -> Response:
     """Return where the questioned signature differs from a reference or from all, for the viewer of a case."""
-    picture, maps = await get_difference_layer(core, caller.tenant_id, case_id, reference)
+    picture, maps = await get_difference_layer(context, caller.tenant_id, case_id, reference)
     return JSONResponse({**asdict(Shown.require(picture)), "text": texts_of(request).differences(maps)})
 
 
 @router.get("/cases/{case_id}/report")
 async def get_report(
     request: Request,
-    core: RunningCore,
+    context: RunningContext,
     caller: Reading,
     case_id: str,
     format: Annotated[Format, Query()] = "html",  # noqa: A002 - the name of the parameter
 ) -> Response:
     """Show the report on the verification of a case, in the language of the page."""
-    return await build_response(core, caller.tenant_id, case_id, format, texts_of(request).language)
+    return await build_response(context, caller.tenant_id, case_id, format, texts_of(request).language)
 
 
 @router.post("/cases/{case_id}/claim")
 async def post_claim(
-    request: Request, core: RunningCore, caller: Verifying, session: FormSession, case_id: str
+    request: Request, context: RunningContext, caller: Verifying, session: FormSession, case_id: str
 ) -> Response:
     """Claim a case."""
-    await cases.claim_case(core, caller.tenant_id, case_id, clerk_of(caller, session))
+    await cases.claim_case(context, caller.tenant_id, case_id, clerk_of(caller, session))
     return redirect(request, f"/cases/{case_id}")
 
 
 @router.post("/cases/{case_id}/skip")
 async def post_skip(
-    request: Request, core: RunningCore, caller: Verifying, session: FormSession, case_id: str
+    request: Request, context: RunningContext, caller: Verifying, session: FormSession, case_id: str
 ) -> Response:
     """Release a case and lead to the next one."""
-    await cases.release_case(core, caller.tenant_id, case_id, clerk_of(caller, session))
-    return await _to_next(request, core, caller, session, case_id)
+    await cases.release_case(context, caller.tenant_id, case_id, clerk_of(caller, session))
+    return await _to_next(request, context, caller, session, case_id)
 
 
 @router.post("/cases/{case_id}/decision")
 async def post_decision(
     request: Request,
-    core: RunningCore,
+    context: RunningContext,
     caller: Verifying,
     session: FormSession,
     case_id: str,
@@ -229,31 +234,31 @@ async def post_decision(
     """Decide a case and lead to the next one."""
     clerk = clerk_of(caller, session)
     stated = _parse_ruling(ruling, note.strip())
-    await cases.decide_case(core, caller.tenant_id, case_id, clerk, stated, seconds)
+    await cases.decide_case(context, caller.tenant_id, case_id, clerk, stated, seconds)
     if in_place:
-        return render(request, "undo.html", undo=await _undo_offer(core, caller, session, case_id))
-    return await _to_next(request, core, caller, session, case_id, undo=case_id)
+        return render(request, "undo.html", undo=await _undo_offer(context, caller, session, case_id))
+    return await _to_next(request, context, caller, session, case_id, undo=case_id)
 
 
 @router.post("/cases/{case_id}/undo")
 async def post_undo(
-    request: Request, core: RunningCore, caller: Verifying, session: FormSession, case_id: str
+    request: Request, context: RunningContext, caller: Verifying, session: FormSession, case_id: str
 ) -> Response:
     """Take a decision back and lead to its case."""
-    await cases.undo_decision(core, caller.tenant_id, case_id, clerk_of(caller, session))
+    await cases.undo_decision(context, caller.tenant_id, case_id, clerk_of(caller, session))
     return redirect(request, f"/cases/{case_id}")
 
 
 async def _to_next(
     request: Request,
-    core: Core,
+    context: AppContext,
     caller: Caller,
     session: ClerkSession,
     after: str | None,
     undo: str | None = None,
 ) -> Response:
     clerk, order = clerk_of(caller, session), order_of(request)
-    case = await cases.claim_next_case(core, caller.tenant_id, clerk, after, order)
+    case = await cases.claim_next_case(context, caller.tenant_id, clerk, after, order)
     query = "" if undo is None else f"?undo={undo}"
     if case is not None:
         return redirect(request, f"/cases/{case.case_id}{query}")
@@ -261,17 +266,17 @@ async def _to_next(
 
 
 async def _undo_offer(
-    core: Core, caller: Caller, session: ClerkSession, case_id: str | None
+    context: AppContext, caller: Caller, session: ClerkSession, case_id: str | None
 ) -> tuple[Case, int] | None:
     """Return the case whose decision the clerk can take back, and for how many seconds."""
     if case_id is None:
         return None
     try:
-        case = await cases.get_case(core.store, caller.tenant_id, case_id)
-        case.refuse_undo(clerk_of(caller, session), cases.undo_until(core.settings, case), now())
+        case = await cases.get_case(context.store, caller.tenant_id, case_id)
+        case.refuse_undo(clerk_of(caller, session), cases.undo_until(context.settings, case), now())
     except (CaseNotFound, UndoExpired):
         return None
-    until = cases.undo_until(core.settings, case)
+    until = cases.undo_until(context.settings, case)
     return None if until is None else (case, int((until - now()).total_seconds()))
 
 
@@ -280,9 +285,9 @@ def _is_held(case: Case, clerk: Clerk) -> bool:
     return case.state == "open" and case.is_claimed_by(clerk)
 
 
-def _is_half_over(core: Core, case: Case) -> bool:
+def _is_half_over(context: AppContext, case: Case) -> bool:
     """Whether less than half of the time of the claim is left."""
-    claim = case.claim_at(now() + timedelta(seconds=core.settings.case_claim_s / 2))
+    claim = case.claim_at(now() + timedelta(seconds=context.settings.case_claim_s / 2))
     return claim is None
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Form, Query, Request, Response
 
-from app.api.dependencies import RunningCore
+from app.api.dependencies import RunningContext
 from app.api.schemas import SignerPath, decode_cursor, encode_cursor
 from app.desk.forms import PAGE, CursorText, FormSession, segment
 from app.desk.pages import PageRoute, redirect, render
@@ -15,7 +15,7 @@ from app.domain.errors import MalformedRequest, ModelVersionMismatch
 from app.domain.validation import PRINTABLE_PATTERN
 from app.http.authorization import Administering, Enrolling, Reading
 from app.services import outcomes, proposals, records
-from app.services.core import Core
+from app.services.context import AppContext
 from app.services.reference_quality import SignerQuality, describe_quality
 from app.services.signature_pictures import get_questioned_picture, get_reference_picture
 
@@ -29,7 +29,7 @@ REFERENCES = 100
 @router.get("/signers")
 async def get_signers(
     request: Request,
-    core: RunningCore,
+    context: RunningContext,
     caller: Reading,
     search: Annotated[str, Query(max_length=MAX_LENGTH, pattern=PRINTABLE_PATTERN)] = "",
     cursor: CursorText = None,
@@ -37,7 +37,7 @@ async def get_signers(
     """List the signers, or those whose id contains a text."""
     wanted = search.strip()
     page = await records.list_signers(
-        core.store, caller.tenant_id, PAGE, decode_cursor(cursor), wanted or None
+        context.store, caller.tenant_id, PAGE, decode_cursor(cursor), wanted or None
     )
     next_cursor = encode_cursor(page.next_after)
     return render(request, "signers.html", listed=page.items, search=wanted, next_cursor=next_cursor)
@@ -46,26 +46,26 @@ async def get_signers(
 @router.get("/signers/{signer_id}")
 async def get_signer(
     request: Request,
-    core: RunningCore,
+    context: RunningContext,
     caller: Reading,
     signer_id: SignerPath,
     enrolled: Annotated[int, Query(ge=0, le=1000)] = 0,
 ) -> Response:
     """Show a signer with what is known of the references."""
     tenant_id = caller.tenant_id
-    signer = await records.get_signer(core.store, tenant_id, signer_id)
-    references = await records.list_references(core.store, tenant_id, signer_id, REFERENCES, None)
-    proposed = await proposals.list_proposals(core.store, tenant_id, signer_id, RECENT, None)
+    signer = await records.get_signer(context.store, tenant_id, signer_id)
+    references = await records.list_references(context.store, tenant_id, signer_id, REFERENCES, None)
+    proposed = await proposals.list_proposals(context.store, tenant_id, signer_id, RECENT, None)
     forgeries = await outcomes.list_forgeries(
-        core.store, core.model_version, tenant_id, signer_id, RECENT, None
+        context.store, context.model_version, tenant_id, signer_id, RECENT, None
     )
-    recent = await records.list_verifications(core.store, tenant_id, signer_id, RECENT, None)
+    recent = await records.list_verifications(context.store, tenant_id, signer_id, RECENT, None)
     return render(
         request,
         "signer.html",
         signer=signer,
         references=references.items,
-        quality=await _quality(core, tenant_id, signer_id),
+        quality=await _quality(context, tenant_id, signer_id),
         proposals=proposed.items,
         forgeries=forgeries.items,
         recent=recent.items,
@@ -73,34 +73,34 @@ async def get_signer(
     )
 
 
-async def _quality(core: Core, tenant_id: str, signer_id: str) -> SignerQuality | None:
+async def _quality(context: AppContext, tenant_id: str, signer_id: str) -> SignerQuality | None:
     """Describe the references; None when they wait for templates of the model in use."""
     try:
-        return await describe_quality(core, tenant_id, signer_id)
+        return await describe_quality(context, tenant_id, signer_id)
     except ModelVersionMismatch:
         return None
 
 
 @router.get("/signers/{signer_id}/references/{reference_id}.png")
 async def get_reference(
-    core: RunningCore, caller: Reading, signer_id: SignerPath, reference_id: str
+    context: RunningContext, caller: Reading, signer_id: SignerPath, reference_id: str
 ) -> Response:
     """Show a reference, alone on white paper."""
-    picture = await get_reference_picture(core, caller.tenant_id, signer_id, reference_id)
+    picture = await get_reference_picture(context, caller.tenant_id, signer_id, reference_id)
     return Response(picture.image, media_type="image/png")
 
 
 @router.get("/verifications/{verification_id}.png")
-async def get_questioned(core: RunningCore, caller: Reading, verification_id: str) -> Response:
+async def get_questioned(context: RunningContext, caller: Reading, verification_id: str) -> Response:
     """Show a questioned signature, alone on white paper."""
-    picture = await get_questioned_picture(core, caller.tenant_id, verification_id)
+    picture = await get_questioned_picture(context, caller.tenant_id, verification_id)
     return Response(picture.image, media_type="image/png")
 
 
 @router.post("/signers/{signer_id}/erase")
 async def post_erase(
     request: Request,
-    core: RunningCore,
+    context: RunningContext,
     caller: Enrolling,
     _: FormSession,
     signer_id: SignerPath,
@@ -109,63 +109,63 @@ async def post_erase(
     """Erase a signer whose id was typed in, and lead to the list."""
     if typed.strip() != signer_id:
         raise MalformedRequest("The id that was typed is not that of the signer; nothing was erased.")
-    await records.erase_signer(core, caller.tenant_id, signer_id)
+    await records.erase_signer(context, caller.tenant_id, signer_id)
     return redirect(request, "/signers")
 
 
 @router.post("/signers/{signer_id}/references/{reference_id}/erase")
 async def post_erase_reference(
     request: Request,
-    core: RunningCore,
+    context: RunningContext,
     caller: Enrolling,
     _: FormSession,
     signer_id: SignerPath,
     reference_id: str,
 ) -> Response:
     """Erase a reference and lead back to its signer."""
-    await records.erase_reference(core, caller.tenant_id, signer_id, reference_id)
+    await records.erase_reference(context, caller.tenant_id, signer_id, reference_id)
     return _to_signer(request, signer_id)
 
 
 @router.post("/signers/{signer_id}/proposals/{verification_id}/accept")
 async def post_accept_proposal(
     request: Request,
-    core: RunningCore,
+    context: RunningContext,
     caller: Enrolling,
     _: FormSession,
     signer_id: SignerPath,
     verification_id: str,
 ) -> Response:
     """Make a proposed signature a reference and lead back to its signer."""
-    await proposals.accept_proposal(core, caller.tenant_id, verification_id, lambda _: {})
+    await proposals.accept_proposal(context, caller.tenant_id, verification_id, lambda _: {})
     return _to_signer(request, signer_id, "?enrolled=1")
 
 
 @router.post("/signers/{signer_id}/proposals/{verification_id}/decline")
 async def post_decline_proposal(
     request: Request,
-    core: RunningCore,
+    context: RunningContext,
     caller: Enrolling,
     _: FormSession,
     signer_id: SignerPath,
     verification_id: str,
 ) -> Response:
     """Decline a proposed signature and lead back to its signer."""
-    await proposals.decline_proposal(core, caller.tenant_id, signer_id, verification_id)
+    await proposals.decline_proposal(context, caller.tenant_id, signer_id, verification_id)
     return _to_signer(request, signer_id)
 
 
 @router.post("/signers/{signer_id}/forgeries/{verification_id}/withdraw")
 async def post_withdraw_forgery(
     request: Request,
-    core: RunningCore,
+    context: RunningContext,
     caller: Administering,
     _: FormSession,
     signer_id: SignerPath,
     verification_id: str,
 ) -> Response:
     """Compare later signatures with a forgery no longer and lead back to its signer."""
-    await outcomes.withdraw_forgery(core, caller.tenant_id, signer_id, verification_id)
+    await outcomes.withdraw_forgery(context, caller.tenant_id, signer_id, verification_id)
     return _to_signer(request, signer_id)
 
 

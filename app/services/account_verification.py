@@ -23,7 +23,7 @@ from app.domain.mandate_form import amount_text
 from app.domain.mandates import Ruling, apply
 from app.domain.records import Specimens, Upload, new_id, now
 from app.services.account_basis import Judged, Signatories, build_account_basis
-from app.services.core import Core
+from app.services.context import AppContext
 from app.services.decision import (
     Comparison,
     compute_comparisons,
@@ -41,7 +41,7 @@ Answer = dict[str, Any]
 
 
 async def verify_account(
-    core: Core,
+    context: AppContext,
     tenant_id: str,
     account_id: str,
     document: Document,
@@ -58,15 +58,18 @@ async def verify_account(
     SignerErased
         A signatory was erased during the request; nothing was stored.
     """
-    if request is not None and (earlier := await core.store.read(request.find_answer)) is not None:
+    if request is not None and (earlier := await context.store.read(request.find_answer)) is not None:
         return earlier
-    with core.metrics.stage("store"):
-        signatories = await core.store.read(_read_signatories, core, tenant_id, account_id, document)
-    band_far = _applied_rate(core, signatories.account, document)
-    signatures = await read_questioned_signatures(core, uploads)
-    rows = await asyncio.to_thread(_compare, core, signatures, signatories, band_far)
+    with context.metrics.stage("store"):
+        signatories = await context.store.read(_read_signatories, context, tenant_id, account_id, document)
+    band_far = _applied_rate(context, signatories.account, document)
+    signatures = await read_questioned_signatures(context, uploads)
+    rows = await asyncio.to_thread(_compare, context, signatures, signatories, band_far)
     rows = await asyncio.gather(
-        *(_turn(core, signature, signatories, row) for signature, row in zip(signatures, rows, strict=True))
+        *(
+            _turn(context, signature, signatories, row)
+            for signature, row in zip(signatures, rows, strict=True)
+        )
     )
     evidence = [{signer_id: _evidence(item.comparison) for signer_id, item in row.items()} for row in rows]
     ruling = apply(
@@ -78,7 +81,7 @@ async def verify_account(
     )
     account_verification_id = new_id()
     money = Money(document.amount, document.currency or signatories.account.mandate.currency)
-    judged = _judge(core, account_verification_id, signatories, ruling, signatures, rows, money)
+    judged = _judge(context, account_verification_id, signatories, ruling, signatures, rows, money)
     verifications = [item.verification for item in judged if item.verification is not None]
     verified = AccountVerification(
         account_verification_id=account_verification_id,
@@ -88,12 +91,12 @@ async def verify_account(
         created_at=now(),
         document=document,
         decision=ruling.decision,
-        model_version=core.model_version,
+        model_version=context.model_version,
         basis=build_account_basis(signatories, document, ruling, judged),
         verifications={verification.verification_id: verification for verification in verifications},
     )
-    entries = [verify_entry(core, verification) for verification in verifications]
-    entry = _entry(core, verified)
+    entries = [verify_entry(context, verification) for verification in verifications]
+    entry = _entry(context, verified)
 
     def write(session: Session) -> Answer:
         if request is not None and (earlier := request.claim(session)) is not None:
@@ -104,27 +107,29 @@ async def verify_account(
             if item.verification is not None:
                 owner = locked[item.verification.signer_id]
                 compared = item.compared[owner.signer_id]
-                store_verification(session, core, owner, item.verification, item.signature, compared, money)
+                store_verification(
+                    session, context, owner, item.verification, item.signature, compared, money
+                )
         account_verifications.add(session, tenant_id, verified)
         answer = render(verified)
         if request is not None:
             request.store_answer_of_many(session, locked.values(), answer)
         for verification, verification_entry in zip(verifications, entries, strict=True):
-            core.trail.append(session, verification_entry, locked[verification.signer_id].key)
-        core.trail.append(session, entry)
+            context.trail.append(session, verification_entry, locked[verification.signer_id].key)
+        context.trail.append(session, entry)
         return answer
 
-    with core.metrics.stage("store"):
-        answer = await core.store.write(write)
+    with context.metrics.stage("store"):
+        answer = await context.store.write(write)
     for item in judged:
         if item.verification is not None:
             compared = item.compared[item.verification.signer_id]
-            count_verification(core, item.verification, compared.comparison)
+            count_verification(context, item.verification, compared.comparison)
     return answer
 
 
 def _read_signatories(
-    session: Session, core: Core, tenant_id: str, account_id: str, document: Document
+    session: Session, context: AppContext, tenant_id: str, account_id: str, document: Document
 ) -> Signatories:
     account = accounts.in_force_on(session, tenant_id, account_id, document.signed_on)
     compared: dict[str, Specimens] = {}
@@ -134,15 +139,15 @@ def _read_signatories(
         if account.signer_keys[signatory.signer_id] is None:
             erased += 1
             continue
-        specimens = references.specimens(session, tenant_id, signatory.signer_id, core.model_version)
-        if len(specimens.reference_ids) < max(1, core.settings.min_references):
+        specimens = references.specimens(session, tenant_id, signatory.signer_id, context.model_version)
+        if len(specimens.reference_ids) < max(1, context.settings.min_references):
             not_compared[signatory.signer_id] = specimens.signer.key
         else:
             compared[signatory.signer_id] = specimens
     return Signatories(account, compared, not_compared, erased)
 
 
-def _applied_rate(core: Core, account: AccountVersion, document: Document) -> float | None:
+def _applied_rate(context: AppContext, account: AccountVersion, document: Document) -> float | None:
     """Return the `target_far` of the document's band; None: the settings of `/verify` apply."""
     currency = account.mandate.currency
     if document.currency is not None and currency is not None and document.currency != currency:
@@ -153,20 +158,20 @@ def _applied_rate(core: Core, account: AccountVersion, document: Document) -> fl
     band = account.mandate.band_of(document.amount)
     target_far = None if band is None else account.mandate.bands[band].target_far
     if target_far is not None:  # the calibration may be another one than when the account was changed
-        refuse_unsupported_rate(core.embedder.calibration, target_far)
+        refuse_unsupported_rate(context.embedder.calibration, target_far)
     return target_far
 
 
 def _compare(
-    core: Core, signatures: Sequence[Signature], signatories: Signatories, band_far: float | None
+    context: AppContext, signatures: Sequence[Signature], signatories: Signatories, band_far: float | None
 ) -> list[dict[str, Compared]]:
     """Compare every signature with every signatory; runs on a worker thread."""
     questioned = np.stack([signature.template for signature in signatures])
     rows: list[dict[str, Compared]] = [{} for _ in signatures]
     for signer_id, specimens in signatories.compared.items():
-        policy = resolve_band_policy(core.settings, specimens.signer, band_far)
+        policy = resolve_band_policy(context.settings, specimens.signer, band_far)
         found = compute_comparisons(
-            core.embedder, questioned, specimens.templates, policy, specimens.forgeries
+            context.embedder, questioned, specimens.templates, policy, specimens.forgeries
         )
         for signature, row, comparison in zip(signatures, rows, found, strict=True):
             row[signer_id] = Compared(comparison, signature.template)
@@ -174,19 +179,19 @@ def _compare(
 
 
 async def _turn(
-    core: Core, signature: Signature, signatories: Signatories, upright: Mapping[str, Compared]
+    context: AppContext, signature: Signature, signatories: Signatories, upright: Mapping[str, Compared]
 ) -> dict[str, Compared]:
     """Compare a signature turned as well when it is rejected for every signatory; raises FileRefused, Busy."""
     if any(item.comparison.decision is not Decision.REJECT for item in upright.values()) or not upright:
         return dict(upright)
-    turned = await embed_turned(core, signature.upload)
+    turned = await embed_turned(context, signature.upload)
 
     def find() -> dict[str, Compared]:
         found = {}
         for signer_id, item in upright.items():
             specimens = signatories.compared[signer_id]
             found[signer_id] = find_turn(
-                core.embedder, turned, specimens.templates, item, specimens.forgeries
+                context.embedder, turned, specimens.templates, item, specimens.forgeries
             )
         return found
 
@@ -199,7 +204,7 @@ def _evidence(comparison: Comparison) -> Evidence:
 
 
 def _judge(
-    core: Core,
+    context: AppContext,
     account_verification_id: str,
     signatories: Signatories,
     ruling: Ruling,
@@ -216,7 +221,7 @@ def _judge(
         if result.signatory is not None:
             signer_id = result.signatory.signer_id
             verification = build_verification(
-                core,
+                context,
                 signatories.compared[signer_id],
                 signature,
                 row[signer_id],
@@ -227,9 +232,9 @@ def _judge(
     return judged
 
 
-def _entry(core: Core, verified: AccountVerification) -> Entry:
+def _entry(context: AppContext, verified: AccountVerification) -> Entry:
     """Build the audit entry of a decision on a document; call it on the event loop."""
-    return core.trail.entry(
+    return context.trail.entry(
         "account-verify",
         record_id=verified.account_verification_id,
         decision=verified.decision,

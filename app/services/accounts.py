@@ -18,7 +18,7 @@ from app.domain.accounts import (
 from app.domain.audit_chain import canonical
 from app.domain.mandate_form import Mandate
 from app.domain.records import Page, now
-from app.services.core import Core
+from app.services.context import AppContext
 from app.services.idempotency import IdempotentRequest
 from app.services.policy import refuse_unsupported_rate
 from app.store import account_verifications, accounts, signer_locks
@@ -64,7 +64,7 @@ async def get_verification(
 
 
 async def put_account(
-    core: Core,
+    context: AppContext,
     tenant_id: str,
     account_id: str,
     mandate: Mandate,
@@ -85,9 +85,9 @@ async def put_account(
     """
     for band in mandate.bands:
         if band.target_far is not None:
-            refuse_unsupported_rate(core.embedder.calibration, band.target_far)
+            refuse_unsupported_rate(context.embedder.calibration, band.target_far)
     signer_ids = sorted({signatory.signer_id for signatory in mandate.signatories})
-    entry = core.trail.entry("account-change")
+    entry = context.trail.entry("account-change")
 
     def write(session: Session) -> Answer:
         if request is not None and (earlier := request.claim(session)) is not None:
@@ -105,14 +105,14 @@ async def put_account(
             request.store_answer_of_many(session, locked, answer)
         if version is not latest:
             details = canonical({"version": version.version, "sha256": mandate_sha256(mandate)})
-            core.trail.append(session, replace(entry, record_id=version.version_id, details=details))
+            context.trail.append(session, replace(entry, record_id=version.version_id, details=details))
         return answer
 
-    return await core.store.write(write)
+    return await context.store.write(write)
 
 
 async def delete_account(
-    core: Core,
+    context: AppContext,
     tenant_id: str,
     account_id: str,
     precondition: Precondition,
@@ -124,7 +124,7 @@ async def delete_account(
     ------
     PreconditionFailed, IdempotencyConflict
     """
-    entry = core.trail.entry("account-delete")
+    entry = context.trail.entry("account-delete")
 
     def write(session: Session) -> bool:
         if request is not None and request.claim(session) is not None:
@@ -137,7 +137,7 @@ async def delete_account(
             return False
         accounts.remove(session, latest)
         details = canonical({"version": latest.version})
-        core.trail.append(session, replace(entry, record_id=latest.version_id, details=details))
+        context.trail.append(session, replace(entry, record_id=latest.version_id, details=details))
         return True
 
-    return await core.store.write(write)
+    return await context.store.write(write)

@@ -11,7 +11,7 @@ from app.decoding.pool import PagePicture, Picture
 from app.domain.cases import Case
 from app.domain.errors import FileRefused
 from app.domain.records import ReferenceDistance, Upload, UploadRegion, Verification
-from app.services.core import Core
+from app.services.context import AppContext
 from app.services.signature_pictures import draw, draw_page
 from app.store import cases, questioned_images, references
 
@@ -44,40 +44,40 @@ class CasePictures:
     references: tuple[ReferencePicture, ...]
 
 
-async def get_case_pictures(core: Core, tenant_id: str, case_id: str) -> CasePictures:
+async def get_case_pictures(context: AppContext, tenant_id: str, case_id: str) -> CasePictures:
     """Draw the signatures of a case; an audit entry records which images were shown. Raises CaseNotFound."""
-    case, questioned, uploads = await core.store.read(_read, tenant_id, case_id)
+    case, questioned, uploads = await context.store.read(_read, tenant_id, case_id)
     closest = _closest(case.verification)
     shown = [reference.reference_id for reference in closest if reference.reference_id in uploads]
     if questioned is not None or shown:
-        entry = core.trail.entry(
+        entry = context.trail.entry(
             "view-image", record_id=case_id, questioned=questioned is not None, references=shown
         )
-        await core.store.write(core.trail.append, entry)
+        await context.store.write(context.trail.append, entry)
     picture, *others = await asyncio.gather(
-        draw_signature(core, questioned),
-        *(draw_signature(core, uploads.get(reference.reference_id)) for reference in closest),
+        draw_signature(context, questioned),
+        *(draw_signature(context, uploads.get(reference.reference_id)) for reference in closest),
     )
     pairs = zip(closest, others, strict=True)
     return CasePictures(case, picture, tuple(ReferencePicture(*pair) for pair in pairs))
 
 
-async def get_case_page(core: Core, tenant_id: str, case_id: str) -> PagePicture:
+async def get_case_page(context: AppContext, tenant_id: str, case_id: str) -> PagePicture:
     """Draw the page with the questioned signature; an audit entry records it.
 
     Raises
     ------
     CaseNotFound, ImageNotKept, FileRefused
     """
-    entry = core.trail.entry("view-image", record_id=case_id)
+    entry = context.trail.entry("view-image", record_id=case_id)
 
     def view(session: Session) -> Upload:
         verification = cases.get(session, tenant_id, case_id).verification
         upload = _questioned_upload(session, tenant_id, verification)
-        core.trail.append(session, entry)
+        context.trail.append(session, entry)
         return upload
 
-    return await draw_page(core, await core.store.write(view))
+    return await draw_page(context, await context.store.write(view))
 
 
 def _read(session: Session, tenant_id: str, case_id: str) -> tuple[Case, Upload | None, dict[str, Upload]]:
@@ -109,11 +109,11 @@ def _closest(verification: Verification) -> list[ReferenceDistance]:
     return sorted(verification.finding.references, key=lambda reference: reference.distance)[:MAX_REFERENCES]
 
 
-async def draw_signature(core: Core, upload: Upload | None) -> Picture | None:
+async def draw_signature(context: AppContext, upload: Upload | None) -> Picture | None:
     """Draw an upload; None when there is none, or its file is not accepted any more."""
     if upload is None:
         return None
     try:
-        return await draw(core, upload)
+        return await draw(context, upload)
     except FileRefused:
         return None

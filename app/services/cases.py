@@ -13,7 +13,7 @@ from app.domain.audit_chain import canonical
 from app.domain.cases import Case, Claim, Clerk, Order, Ruling, State
 from app.domain.errors import MalformedRequest
 from app.domain.records import Page, now
-from app.services.core import Core
+from app.services.context import AppContext
 from app.settings import Settings
 from app.store import cases
 from app.store.store import Store
@@ -38,7 +38,7 @@ async def get_case(store: Store, tenant_id: str, case_id: str) -> Case:
     return await store.read(cases.get, tenant_id, case_id)
 
 
-async def claim_case(core: Core, tenant_id: str, case_id: str, clerk: Clerk) -> Case:
+async def claim_case(context: AppContext, tenant_id: str, case_id: str, clerk: Clerk) -> Case:
     """Claim a case, or renew the claim; raise CaseNotFound, CaseDecided or CaseClaimed."""
 
     def choose(session: Session) -> Case:
@@ -46,13 +46,13 @@ async def claim_case(core: Core, tenant_id: str, case_id: str, clerk: Clerk) -> 
         case.refuse_claim(clerk, now())
         return case
 
-    claimed = await _claim(core, tenant_id, clerk, choose)
+    claimed = await _claim(context, tenant_id, clerk, choose)
     assert claimed is not None  # noqa: S101 # nosec B101 - `choose` found it
     return claimed
 
 
 async def claim_next_case(
-    core: Core, tenant_id: str, clerk: Clerk, after: str | None = None, order: Order = "oldest"
+    context: AppContext, tenant_id: str, clerk: Clerk, after: str | None = None, order: Order = "oldest"
 ) -> Case | None:
     """Claim the first case that nobody else has claimed, one that the clerk has claimed already before others.
 
@@ -62,32 +62,32 @@ async def claim_next_case(
         A case that the clerk works on, or leaves for later: the next one after it is claimed.
     """
     return await _claim(
-        core,
+        context,
         tenant_id,
         clerk,
         lambda session: cases.lock_next(session, tenant_id, clerk, now(), after, order),
     )
 
 
-async def _claim(core: Core, tenant_id: str, clerk: Clerk, choose: _Choice) -> Case | None:
+async def _claim(context: AppContext, tenant_id: str, clerk: Clerk, choose: _Choice) -> Case | None:
     """Claim the case that `choose` returns locked. A renewed claim has no second entry in the audit trail."""
-    entry = core.trail.entry("case-claim", clerk=clerk.name)
+    entry = context.trail.entry("case-claim", clerk=clerk.name)
 
     def write(session: Session) -> Case | None:
         case = choose(session)
         if case is None:
             return None
-        cases.set_claim(session, case.case_id, _new_claim(core.settings, clerk))
+        cases.set_claim(session, case.case_id, _new_claim(context.settings, clerk))
         if not case.is_claimed_by(clerk):
-            core.trail.append(session, replace(entry, record_id=case.case_id))
+            context.trail.append(session, replace(entry, record_id=case.case_id))
         return cases.get(session, tenant_id, case.case_id)
 
-    return await core.store.write(write)
+    return await context.store.write(write)
 
 
-async def release_case(core: Core, tenant_id: str, case_id: str, clerk: Clerk) -> Case:
+async def release_case(context: AppContext, tenant_id: str, case_id: str, clerk: Clerk) -> Case:
     """Give up the claim on a case; raise CaseNotFound, CaseDecided or CaseClaimed."""
-    entry = core.trail.entry("case-release", record_id=case_id, clerk=clerk.name)
+    entry = context.trail.entry("case-release", record_id=case_id, clerk=clerk.name)
 
     def write(session: Session) -> Case:
         case = cases.lock(session, tenant_id, case_id)
@@ -95,15 +95,15 @@ async def release_case(core: Core, tenant_id: str, case_id: str, clerk: Clerk) -
         if not case.is_claimed_by(clerk):
             return case
         cases.set_claim(session, case_id, None)
-        core.trail.append(session, entry)
+        context.trail.append(session, entry)
         return cases.get(session, tenant_id, case_id)
 
-    return await core.store.write(write)
+    return await context.store.write(write)
 
 
-async def release_all_cases(core: Core, tenant_id: str, clerk: Clerk) -> int:
+async def release_all_cases(context: AppContext, tenant_id: str, clerk: Clerk) -> int:
     """Give up all claims of a clerk; return their number."""
-    entry = core.trail.entry("case-release", clerk=clerk.name)
+    entry = context.trail.entry("case-release", clerk=clerk.name)
 
     def write(session: Session) -> int:
         claimed = [
@@ -113,14 +113,14 @@ async def release_all_cases(core: Core, tenant_id: str, clerk: Clerk) -> int:
         for case in mine:
             cases.set_claim(session, case.case_id, None)
         for case in mine:
-            core.trail.append(session, replace(entry, record_id=case.case_id))
+            context.trail.append(session, replace(entry, record_id=case.case_id))
         return len(mine)
 
-    return await core.store.write(write)
+    return await context.store.write(write)
 
 
 async def decide_case(
-    core: Core,
+    context: AppContext,
     tenant_id: str,
     case_id: str,
     clerk: Clerk,
@@ -145,7 +145,7 @@ async def decide_case(
     if ruling.reason == "other" and not (ruling.note or "").strip():
         raise MalformedRequest("The reason other needs a note that states it; send `note`.")
     details: dict[str, Any] = {"clerk": clerk.name, "decision": ruling.decision, "reason": ruling.reason}
-    entry = core.trail.entry("case-decision", record_id=case_id, **details)
+    entry = context.trail.entry("case-decision", record_id=case_id, **details)
 
     def write(session: Session) -> Case:
         case = cases.lock(session, tenant_id, case_id)
@@ -158,29 +158,29 @@ async def decide_case(
         if case.kind == "quality-control":
             automatic = case.verification.finding.decision
             told = replace(entry, details=canonical(details | {"automatic_decision": automatic}))
-        core.trail.append(session, told)
+        context.trail.append(session, told)
         return cases.get(session, tenant_id, case_id)
 
-    return await core.store.write(write)
+    return await context.store.write(write)
 
 
-async def undo_decision(core: Core, tenant_id: str, case_id: str, clerk: Clerk) -> Case:
+async def undo_decision(context: AppContext, tenant_id: str, case_id: str, clerk: Clerk) -> Case:
     """Take back the clerk's own decision within `case_undo_s`; the clerk holds the claim again.
 
     Raises
     ------
     CaseNotFound, UndoExpired
     """
-    entry = core.trail.entry("case-undo", record_id=case_id, clerk=clerk.name)
+    entry = context.trail.entry("case-undo", record_id=case_id, clerk=clerk.name)
 
     def write(session: Session) -> Case:
         case = cases.lock(session, tenant_id, case_id)
-        case.refuse_undo(clerk, undo_until(core.settings, case), now())
-        cases.reopen(session, case_id, _new_claim(core.settings, clerk))
-        core.trail.append(session, entry)
+        case.refuse_undo(clerk, undo_until(context.settings, case), now())
+        cases.reopen(session, case_id, _new_claim(context.settings, clerk))
+        context.trail.append(session, entry)
         return cases.get(session, tenant_id, case_id)
 
-    return await core.store.write(write)
+    return await context.store.write(write)
 
 
 def undo_until(settings: Settings, case: Case) -> datetime | None:

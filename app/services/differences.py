@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from app.decoding.pool import Picture
 from app.domain.errors import ModelVersionMismatch, NoDifferenceMap, ReferenceNotFound
 from app.domain.records import QuestionedImage, Specimens, Upload, Vector, Verification
-from app.services.core import Core
+from app.services.context import AppContext
 from app.services.difference_pictures import draw_differences, draw_layer
 from app.services.outcomes import read_canvas
 from app.store import questioned_images, references, verifications
@@ -88,7 +88,7 @@ class DifferenceMaps:
 
 
 async def get_difference_picture(
-    core: Core, tenant_id: str, verification_id: str, reference_id: str | None
+    context: AppContext, tenant_id: str, verification_id: str, reference_id: str | None
 ) -> bytes:
     """Draw where a questioned signature differs from one reference, or from all: PNG.
 
@@ -98,28 +98,28 @@ async def get_difference_picture(
     ------
     VerificationNotFound, NoDifferenceMap, ModelVersionMismatch, ImageNotKept, ReferenceNotFound, FileRefused, Busy
     """
-    maps, reference = await _view(core, tenant_id, verification_id, reference_id)
+    maps, reference = await _view(context, tenant_id, verification_id, reference_id)
     return await asyncio.to_thread(draw_differences, maps.of(reference_id), maps.canvas, reference)
 
 
 async def get_difference_layer(
-    core: Core, tenant_id: str, verification_id: str, reference_id: str | None
+    context: AppContext, tenant_id: str, verification_id: str, reference_id: str | None
 ) -> tuple[Picture, DifferenceMaps]:
     """Draw the same without ink, to be laid over a picture of the questioned signature; raises the same errors."""
-    maps, reference = await _view(core, tenant_id, verification_id, reference_id)
+    maps, reference = await _view(context, tenant_id, verification_id, reference_id)
     return await asyncio.to_thread(draw_layer, maps.of(reference_id), maps.canvas, reference), maps
 
 
 async def _view(
-    core: Core, tenant_id: str, verification_id: str, reference_id: str | None
+    context: AppContext, tenant_id: str, verification_id: str, reference_id: str | None
 ) -> tuple[DifferenceMaps, Grey | None]:
     """Return the maps, and the reference on the canvas; an audit entry records that they were shown."""
 
     def read(session: Session) -> tuple[Verification, QuestionedImage, Specimens, dict[str, Upload]]:
         verification = verifications.get(session, tenant_id, verification_id)
-        refuse_unmapped(core.embedder, verification)
+        refuse_unmapped(context.embedder, verification)
         image = questioned_images.get(session, tenant_id, verification_id)
-        specimens = references.specimens(session, tenant_id, verification.signer_id, core.model_version)
+        specimens = references.specimens(session, tenant_id, verification.signer_id, context.model_version)
         ids = [] if reference_id is None else [reference_id]
         return (
             verification,
@@ -128,15 +128,15 @@ async def _view(
             references.uploads(session, tenant_id, verification.signer_id, ids),
         )
 
-    verification, image, specimens, uploads = await core.store.read(read)
-    maps = await compute_maps(core, verification, image, specimens)
+    verification, image, specimens, uploads = await context.store.read(read)
+    maps = await compute_maps(context, verification, image, specimens)
     maps.of(reference_id)
-    entry = core.trail.entry(
+    entry = context.trail.entry(
         "view-image", record_id=verification_id, questioned=True, references=list(uploads)
     )
-    await core.store.write(core.trail.append, entry)
+    await context.store.write(context.trail.append, entry)
     upload = None if reference_id is None else uploads.get(reference_id)
-    return maps, None if upload is None else await read_canvas(core, upload)
+    return maps, None if upload is None else await read_canvas(context, upload)
 
 
 def refuse_unmapped(embedder: Embedder, verification: Verification) -> None:
@@ -154,7 +154,7 @@ def refuse_unmapped(embedder: Embedder, verification: Verification) -> None:
 
 
 async def compute_maps(
-    core: Core, verification: Verification, image: QuestionedImage, specimens: Specimens
+    context: AppContext, verification: Verification, image: QuestionedImage, specimens: Specimens
 ) -> DifferenceMaps:
     """Compare the kept image of a verification with the references that it was compared with, cell by cell.
 
@@ -170,18 +170,29 @@ async def compute_maps(
         raise ReferenceNotFound(
             f"None of the references that verification {verification.verification_id!r} was compared with is left."
         )
-    canvas = await read_canvas(core, image.upload, image.turned)
-    template = np.asarray((await core.queue.embed([canvas]))[0], dtype=np.float32)
+    canvas = await read_canvas(context, image.upload, image.turned)
+    template = np.asarray((await context.inference.embed([canvas]))[0], dtype=np.float32)
     ids = tuple(specimens.reference_ids[index] for index in kept)
     return await asyncio.to_thread(
-        _compare, core, canvas, template, ids, specimens.templates[kept], float(verification.basis["spread"])
+        _compare,
+        context,
+        canvas,
+        template,
+        ids,
+        specimens.templates[kept],
+        float(verification.basis["spread"]),
     )
 
 
 def _compare(
-    core: Core, canvas: Grey, template: Vector, ids: tuple[str, ...], templates: Vector, spread: float
+    context: AppContext,
+    canvas: Grey,
+    template: Vector,
+    ids: tuple[str, ...],
+    templates: Vector,
+    spread: float,
 ) -> DifferenceMaps:
-    contributions = core.embedder.contributions
+    contributions = context.embedder.contributions
     maps = relative_differences(contributions(template, templates), spread)
     own = None
     if len(ids) > 1:

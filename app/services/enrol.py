@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from app.decoding.formats import detect_media_type
 from app.domain.errors import DuplicateReference, SignerNotFound
 from app.domain.records import NewReference, Reference, ResultWarning, Upload, new_id, now
-from app.services.core import Core
+from app.services.context import AppContext
 from app.services.decision import SpecimenCheck, check_specimens
 from app.services.idempotency import IdempotentRequest
 from app.services.policy import resolve_policy
@@ -23,7 +23,7 @@ Answer = dict[str, Any]
 
 
 async def enrol(
-    core: Core,
+    context: AppContext,
     tenant_id: str,
     signer_id: str,
     uploads: Sequence[Upload],
@@ -45,21 +45,21 @@ async def enrol(
     FileRefused, DuplicateReference, TooManyReferences, IdempotencyConflict, SignerErased
         Nothing was stored.
     """
-    if request is not None and (earlier := await core.store.read(request.find_answer)) is not None:
+    if request is not None and (earlier := await context.store.read(request.find_answer)) is not None:
         return earlier
-    signer_key = await core.store.read(signers.key_of, tenant_id, signer_id)
-    signatures = await read_signatures(core, uploads)
+    signer_key = await context.store.read(signers.key_of, tenant_id, signer_id)
+    signatures = await read_signatures(context, uploads)
     _refuse_identical_files(signatures)
-    checks = await _check_against_references(core, tenant_id, signer_id, signatures)
+    checks = await _check_against_references(context, tenant_id, signer_id, signatures)
     new_references = [
-        _new_reference(core, signature, _specimen_warnings(check))
+        _new_reference(context, signature, _specimen_warnings(check))
         for signature, check in zip(signatures, checks, strict=True)
     ]
     origin: dict[str, Any] = {} if verification_id is None else {"verification_id": verification_id}
-    entry = core.trail.entry(
+    entry = context.trail.entry(
         "enrol",
         references=[reference.reference_id for reference in new_references],
-        model_version=core.model_version,
+        model_version=context.model_version,
         **origin,
     )
 
@@ -69,19 +69,19 @@ async def enrol(
         created_at = now()
         locked = signer_locks.lock_or_create(session, tenant_id, signer_id, signer_key, created_at)
         answer = render(
-            references.add(session, locked, new_references, created_at, core.settings.max_references)
+            references.add(session, locked, new_references, created_at, context.settings.max_references)
         )
         if request is not None:
             request.store_answer(session, locked, answer)
-        core.trail.append(session, entry, locked.key)
+        context.trail.append(session, entry, locked.key)
         return answer
 
-    with core.metrics.stage("store"):
-        return await core.store.write(write)
+    with context.metrics.stage("store"):
+        return await context.store.write(write)
 
 
 async def _check_against_references(
-    core: Core, tenant_id: str, signer_id: str, signatures: Sequence[Signature]
+    context: AppContext, tenant_id: str, signer_id: str, signatures: Sequence[Signature]
 ) -> list[SpecimenCheck]:
     """Compare each new specimen with the signer's references and with the other new specimens.
 
@@ -91,12 +91,14 @@ async def _check_against_references(
     """
     templates = np.stack([signature.template for signature in signatures])
     try:
-        present = await core.store.read(references.templates_so_far, tenant_id, signer_id, core.model_version)
+        present = await context.store.read(
+            references.templates_so_far, tenant_id, signer_id, context.model_version
+        )
         old = present.reshape(-1, templates.shape[1])
     except SignerNotFound:
         old = np.zeros((0, templates.shape[1]), np.float32)
     return await check_specimens(
-        core.embedder, np.concatenate([old, templates]), len(templates), resolve_policy(core.settings)
+        context.embedder, np.concatenate([old, templates]), len(templates), resolve_policy(context.settings)
     )
 
 
@@ -115,7 +117,9 @@ def _refuse_identical_files(signatures: Sequence[Signature]) -> None:
         )
 
 
-def _new_reference(core: Core, signature: Signature, warnings: tuple[ResultWarning, ...]) -> NewReference:
+def _new_reference(
+    context: AppContext, signature: Signature, warnings: tuple[ResultWarning, ...]
+) -> NewReference:
     return NewReference(
         reference_id=new_id(),
         data=signature.upload.data,
@@ -125,6 +129,6 @@ def _new_reference(core: Core, signature: Signature, warnings: tuple[ResultWarni
         region=signature.region,
         quality=signature.quality,
         warnings=signature.warnings + warnings,
-        model_version=core.model_version,
+        model_version=context.model_version,
         template=signature.template,
     )

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from app.domain.errors import NobodyEnrolled, SignerErased, SignerNotFound
 from app.domain.records import KnownForgeries, ResultWarning, Upload, Vector
-from app.services.core import Core
+from app.services.context import AppContext
 from app.services.decision import NO_FORGERIES, compute_comparison
 from app.services.exhaustive_index import Entry
 from app.services.policy import resolve_policy
@@ -61,7 +61,7 @@ class Identification:
 
 
 async def identify(
-    core: Core, tenant_id: str, upload: Upload, top_k: int, signer_ids: Sequence[str] | None = None
+    context: AppContext, tenant_id: str, upload: Upload, top_k: int, signer_ids: Sequence[str] | None = None
 ) -> Identification:
     """Rank signers by their distance to a questioned signature; only an audit entry is stored.
 
@@ -76,23 +76,23 @@ async def identify(
         The nearest signer was erased during each of :data:`RANKINGS` rankings.
     """
     if signer_ids:
-        unknown = await core.store.read(signers.unknown, tenant_id, list(signer_ids))
+        unknown = await context.store.read(signers.unknown, tenant_id, list(signer_ids))
         if unknown:
             raise SignerNotFound(f"No signer {unknown[0]!r} is enrolled; remove it from `signer_ids`.")
-    signature = await read_signature(core, upload)
+    signature = await read_signature(context, upload)
     among = frozenset(signer_ids) if signer_ids else None
     for _ in range(RANKINGS - 1):
         with suppress(SignerErased):
-            return await _identify_once(core, tenant_id, signature, top_k, among)
-    return await _identify_once(core, tenant_id, signature, top_k, among)
+            return await _identify_once(context, tenant_id, signature, top_k, among)
+    return await _identify_once(context, tenant_id, signature, top_k, among)
 
 
 async def _identify_once(
-    core: Core, tenant_id: str, signature: Signature, top_k: int, among: frozenset[str] | None
+    context: AppContext, tenant_id: str, signature: Signature, top_k: int, among: frozenset[str] | None
 ) -> Identification:
     """Rank the enrolled signers and write the audit entry; raise SignerErased without writing it."""
-    with core.metrics.stage("index"):
-        neighbours = await core.gallery.nearest(tenant_id, signature.template, top_k + SPARE, among)
+    with context.metrics.stage("index"):
+        neighbours = await context.signer_index.nearest(tenant_id, signature.template, top_k + SPARE, among)
     if not neighbours.entries:
         raise NobodyEnrolled(
             f"None of {neighbours.skipped} enrolled signers can be compared: their references were enrolled with "
@@ -101,14 +101,14 @@ async def _identify_once(
             else "No signer is enrolled with references of the model in use; enrol signers first."
         )
     keys = [entry.key for entry in neighbours.entries]
-    known = await core.store.read(forgeries.of_signers, tenant_id, keys, core.model_version)
+    known = await context.store.read(forgeries.of_signers, tenant_id, keys, context.model_version)
     ranked = await asyncio.to_thread(
-        _rank_exactly, core, signature.template, neighbours.entries, top_k, known
+        _rank_exactly, context, signature.template, neighbours.entries, top_k, known
     )
     candidates = tuple(candidate for _, candidate in ranked)
     warnings = (make_warning("skipped-signers"),) if neighbours.skipped else ()
     nearest_key, nearest = ranked[0]
-    entry = core.trail.entry(
+    entry = context.trail.entry(
         "identify",
         decision=nearest.decision,
         distance=nearest.distance,
@@ -116,26 +116,26 @@ async def _identify_once(
         log_likelihood_ratio=nearest.log_likelihood_ratio,
         candidates=len(candidates),
         compared=neighbours.compared,
-        model_version=core.model_version,
-        calibration=core.embedder.calibration.identifier,
+        model_version=context.model_version,
+        calibration=context.embedder.calibration.identifier,
     )
 
     def write(session: Session) -> None:
         locked = signer_locks.lock(session, tenant_id, nearest.signer_id, nearest_key)
-        core.trail.append(session, entry, locked.key)
+        context.trail.append(session, entry, locked.key)
 
-    await core.store.write(write)
+    await context.store.write(write)
     return Identification(
         candidates,
         nearest.decision == "accept",
         neighbours.compared,
         signature.warnings + warnings,
-        core.model_version,
+        context.model_version,
     )
 
 
 def _rank_exactly(
-    core: Core,
+    context: AppContext,
     questioned: Vector,
     entries: Sequence[Entry],
     top_k: int,
@@ -146,19 +146,19 @@ def _rank_exactly(
     templates = [np.asarray(entry.templates, np.float32) for entry in present]
     if not present:
         return []
-    distances = core.embedder.compare_one(questioned, np.concatenate(templates))
+    distances = context.embedder.compare_one(questioned, np.concatenate(templates))
     ends = np.cumsum([len(rows) for rows in templates])
     measured: list[tuple[float, str, int]] = []
     for number, to_references in enumerate(np.split(distances, ends[:-1])):
-        fitted = core.embedder.calibration.at(len(to_references))
+        fitted = context.embedder.calibration.at(len(to_references))
         measured.append((float(fitted.rule.distance(to_references)), present[number].signer_id, number))
     measured.sort()
     ranked = []
     for _, _, number in measured[:top_k]:
         entry = present[number]
-        policy = resolve_policy(core.settings, entry.target_far, entry.fixed_threshold)
+        policy = resolve_policy(context.settings, entry.target_far, entry.fixed_threshold)
         forged = known.get(entry.key, NO_FORGERIES)
-        comparison = compute_comparison(core.embedder, questioned, templates[number], policy, forged)
+        comparison = compute_comparison(context.embedder, questioned, templates[number], policy, forged)
         verdict = comparison.verdict
         candidate = Candidate(
             entry.signer_id,

@@ -30,7 +30,7 @@ from app.domain.records import (
     Verification,
     now,
 )
-from app.services.core import Core
+from app.services.context import AppContext
 from app.services.preparation import start_reading
 from app.services.proposals import accept_by_policy
 from app.store import (
@@ -69,7 +69,7 @@ class _Remembered:
 
 
 async def record_outcome(
-    core: Core, tenant_id: str, verification_id: str, outcome: str, note: str | None
+    context: AppContext, tenant_id: str, verification_id: str, outcome: str, note: str | None
 ) -> Verification:
     """Record the outcome of a verification and close its case.
 
@@ -79,21 +79,26 @@ async def record_outcome(
     ------
     VerificationNotFound, StoredDataDamaged, DataKeyMissing
     """
-    recording = _Recording(core, tenant_id, outcome, note)
+    recording = _Recording(context, tenant_id, outcome, note)
     await recording.prepare([verification_id])
 
     def write(session: Session) -> Verification:
         recording.write(session)
         return verifications.get(session, tenant_id, verification_id)
 
-    verification = await core.store.write(write)
+    verification = await context.store.write(write)
     recording.count([verification])
-    await _propose(core, tenant_id, outcome, [verification])
+    await _propose(context, tenant_id, outcome, [verification])
     return verification
 
 
 async def record_account_outcome(
-    core: Core, tenant_id: str, account_id: str, account_verification_id: str, outcome: str, note: str | None
+    context: AppContext,
+    tenant_id: str,
+    account_id: str,
+    account_verification_id: str,
+    outcome: str,
+    note: str | None,
 ) -> AccountVerification:
     """Record the outcome of a document, and of those of its signatures of which it says what they are.
 
@@ -102,62 +107,64 @@ async def record_account_outcome(
     VerificationNotFound, StoredDataDamaged, DataKeyMissing
     """
     place = tenant_id, account_id, account_verification_id
-    document = await core.store.read(account_verifications.get, *place)
-    recording = _Recording(core, tenant_id, outcome, note)
+    document = await context.store.read(account_verifications.get, *place)
+    recording = _Recording(context, tenant_id, outcome, note)
     # With several signatures, one forged document does not tell which of them is forged.
     is_told = outcome != "forged" or len(document.verifications) == 1
     concerned = list(document.verifications) if is_told else []
     await recording.prepare(concerned)
-    entry = core.trail.entry(
+    entry = context.trail.entry(
         "account-outcome", record_id=account_verification_id, outcome=outcome, verifications=concerned
     )
 
     def write(session: Session) -> AccountVerification:
         recording.write(session)
         account_verifications.set_outcome(session, account_verification_id, outcome, note, now())
-        core.trail.append(session, entry)
+        context.trail.append(session, entry)
         return account_verifications.get(session, *place)
 
-    document = await core.store.write(write)
+    document = await context.store.write(write)
     recorded = [document.verifications[verification_id] for verification_id in concerned]
     recording.count(recorded)
-    await _propose(core, tenant_id, outcome, recorded)
+    await _propose(context, tenant_id, outcome, recorded)
     return document
 
 
-async def _propose(core: Core, tenant_id: str, outcome: str, recorded: Sequence[Verification]) -> None:
+async def _propose(
+    context: AppContext, tenant_id: str, outcome: str, recorded: Sequence[Verification]
+) -> None:
     """Let signatures that were recorded as genuine become references, if the policy says so."""
     if outcome == "genuine":
         for verification in recorded:
-            await accept_by_policy(core, tenant_id, verification)
+            await accept_by_policy(context, tenant_id, verification)
 
 
 class _Recording:
     """Records one outcome for some verifications: prepare on the event loop, write in a transaction, then count."""
 
-    def __init__(self, core: Core, tenant_id: str, outcome: str, note: str | None) -> None:
-        self._core, self._tenant_id, self._outcome, self._note = core, tenant_id, outcome, note
+    def __init__(self, context: AppContext, tenant_id: str, outcome: str, note: str | None) -> None:
+        self._context, self._tenant_id, self._outcome, self._note = context, tenant_id, outcome, note
         self._entries: dict[str, tuple[Entry, Entry]] = {}
         self._remembered: dict[str, _Remembered] = {}
 
     async def prepare(self, verification_ids: Sequence[str]) -> None:
         """Collect what makes the verifications known forgeries. Raises VerificationNotFound."""
-        core = self._core
+        context = self._context
         for verification_id in verification_ids:
             self._entries[verification_id] = (
-                core.trail.entry("outcome", record_id=verification_id, outcome=self._outcome),
-                core.trail.entry("forgery-add", record_id=verification_id),
+                context.trail.entry("outcome", record_id=verification_id, outcome=self._outcome),
+                context.trail.entry("forgery-add", record_id=verification_id),
             )
             if self._outcome != "forged":
                 continue
-            kept = await core.store.read(_find_kept, core, self._tenant_id, verification_id)
+            kept = await context.store.read(_find_kept, context, self._tenant_id, verification_id)
             if kept is not None:
-                template = None if kept.image is None else await _embed(core, kept.image)
+                template = None if kept.image is None else await _embed(context, kept.image)
                 self._remembered[verification_id] = _Remembered(kept, template)
 
     def write(self, session: Session) -> None:
         """Record the outcomes and the known forgeries with their audit entries. Raises VerificationNotFound."""
-        append = self._core.trail.append
+        append = self._context.trail.append
         locked = {
             verification_id: _lock(session, self._tenant_id, remembered.kept)
             for verification_id, remembered in self._remembered.items()
@@ -172,14 +179,14 @@ class _Recording:
             signer = locked.get(verification_id)
             if signer is not None:
                 template = self._remembered[verification_id].template
-                if _remember(session, self._core, signer, verification_id, template):
+                if _remember(session, self._context, signer, verification_id, template):
                     append(session, forgery_entry, signer.key)
 
     def count(self, recorded: Sequence[Verification]) -> None:
         """Count the outcomes in the metrics."""
         for verification in recorded:
-            self._core.metrics.outcomes.labels(self._outcome, verification.finding.decision).inc()
-        self._core.rates.invalidate()
+            self._context.metrics.outcomes.labels(self._outcome, verification.finding.decision).inc()
+        self._context.rates.invalidate()
 
 
 async def list_forgeries(
@@ -189,21 +196,21 @@ async def list_forgeries(
     return await store.read(forgeries.page, tenant_id, signer_id, model_version, limit, after)
 
 
-async def withdraw_forgery(core: Core, tenant_id: str, signer_id: str, verification_id: str) -> bool:
+async def withdraw_forgery(context: AppContext, tenant_id: str, signer_id: str, verification_id: str) -> bool:
     """Compare later signatures with a forgery no longer; return False when it is no known forgery of the signer."""
-    entry = core.trail.entry("forgery-withdraw", record_id=verification_id)
+    entry = context.trail.entry("forgery-withdraw", record_id=verification_id)
 
     def write(session: Session) -> bool:
         locked = signer_locks.lock_by_id_exclusively(session, tenant_id, signer_id)
         if locked is None or not forgeries.withdraw(session, locked, verification_id):
             return False
-        core.trail.append(session, entry, locked.key)
+        context.trail.append(session, entry, locked.key)
         return True
 
-    return await core.store.write(write)
+    return await context.store.write(write)
 
 
-def read_again(readers: DecoderPool, image: QuestionedImage, canvas: Canvas) -> NDArray[np.uint8]:
+def read_again(decoders: DecoderPool, image: QuestionedImage, canvas: Canvas) -> NDArray[np.uint8]:
     """Prepare the signature of a kept image as it was compared: uint8 (canvas.height, canvas.width).
 
     Raises
@@ -211,19 +218,21 @@ def read_again(readers: DecoderPool, image: QuestionedImage, canvas: Canvas) -> 
     UploadRefused, UnusableSignature, Busy, DecoderFault
     """
     if image.turned:
-        return readers.read_turned(
+        return decoders.read_turned(
             image.data, None, image.page, UNLIMITED, canvas, image.region, (image.turned,)
         )[0]
-    return readers.read(image.data, None, image.page, UNLIMITED, canvas, image.region).prepared.canvas
+    return decoders.read(image.data, None, image.page, UNLIMITED, canvas, image.region).prepared.canvas
 
 
-async def read_canvas(core: Core, upload: Upload, turned: int = 0) -> NDArray[np.uint8]:
+async def read_canvas(context: AppContext, upload: Upload, turned: int = 0) -> NDArray[np.uint8]:
     """Read a stored image again, as it was compared: uint8 (height, width). Raises FileRefused, Busy."""
     image = QuestionedImage(upload.data, "", upload.page, upload.region, turned)
-    return await start_reading(core, upload, partial(read_again, core.readers, image, core.embedder.canvas))
+    return await start_reading(
+        context, upload, partial(read_again, context.decoders, image, context.embedder.canvas)
+    )
 
 
-def _find_kept(session: Session, core: Core, tenant_id: str, verification_id: str) -> _Kept | None:
+def _find_kept(session: Session, context: AppContext, tenant_id: str, verification_id: str) -> _Kept | None:
     verification = verifications.get(session, tenant_id, verification_id)
     key = signers.key_of(session, tenant_id, verification.signer_id)
     if key is None:
@@ -231,19 +240,21 @@ def _find_kept(session: Session, core: Core, tenant_id: str, verification_id: st
     models = questioned_templates.models_of(session, verification_id, key)
     # The image is deleted with its signer, so it is of the signer who is enrolled now.
     image = (
-        None if core.model_version in models else questioned_images.read(session, tenant_id, verification_id)
+        None
+        if context.model_version in models
+        else questioned_images.read(session, tenant_id, verification_id)
     )
     return _Kept(verification.signer_id, key, models, image) if models or image is not None else None
 
 
-async def _embed(core: Core, image: QuestionedImage) -> Vector | None:
+async def _embed(context: AppContext, image: QuestionedImage) -> Vector | None:
     """Embed a kept image; None when it cannot be read any more."""
     try:
-        canvas = await read_canvas(core, image.upload, image.turned)
+        canvas = await read_canvas(context, image.upload, image.turned)
     except FileRefused as error:
         _log.warning("a kept image of a questioned signature could not be read again: %s", error)
         return None
-    return np.asarray((await core.queue.embed([canvas]))[0], dtype=np.float32)
+    return np.asarray((await context.inference.embed([canvas]))[0], dtype=np.float32)
 
 
 def _lock(session: Session, tenant_id: str, kept: _Kept) -> LockedSigner | None:
@@ -255,13 +266,15 @@ def _lock(session: Session, tenant_id: str, kept: _Kept) -> LockedSigner | None:
 
 
 def _remember(
-    session: Session, core: Core, locked: LockedSigner, verification_id: str, template: Vector | None
+    session: Session, context: AppContext, locked: LockedSigner, verification_id: str, template: Vector | None
 ) -> bool:
     """Make a verification a known forgery; False when it is one already, or nothing is kept of it."""
     models = questioned_templates.models_of(session, verification_id, locked.key)
-    if template is not None and core.model_version not in models:
+    if template is not None and context.model_version not in models:
         created_at = verifications.get(session, locked.tenant_id, verification_id).finding.created_at
-        questioned_templates.add(session, locked, verification_id, core.model_version, template, created_at)
+        questioned_templates.add(
+            session, locked, verification_id, context.model_version, template, created_at
+        )
     elif not models:
         return False  # purged meanwhile
     return forgeries.add(session, locked, verification_id, now())

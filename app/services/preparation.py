@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from app.domain.errors import CountersignError, FileRefused, TooManyFiles
 from app.domain.records import ResultWarning, Upload, UploadRegion, Vector
 from app.observability.tracing import span
-from app.services.core import Core
+from app.services.context import AppContext
 from app.services.warnings import quality_warnings
 from model.errors import UnusableSignature
 from model.preprocessing.ink import Prepared, Quality
@@ -33,7 +33,7 @@ class Signature:
     template: Vector
 
 
-async def read_signatures(core: Core, uploads: Sequence[Upload]) -> list[Signature]:
+async def read_signatures(context: AppContext, uploads: Sequence[Upload]) -> list[Signature]:
     """Decode and embed the files of a request, with one signature each.
 
     Raises
@@ -42,9 +42,9 @@ async def read_signatures(core: Core, uploads: Sequence[Upload]) -> list[Signatu
         Names the first refused file.
     TooManyFiles, Busy
     """
-    refuse_too_many(len(uploads), core.settings.max_files)
-    prepared = await read_parallel(core, uploads, _decode)
-    return await embed_signatures(core, list(zip(uploads, prepared, strict=True)))
+    refuse_too_many(len(uploads), context.settings.max_files)
+    prepared = await read_parallel(context, uploads, _decode)
+    return await embed_signatures(context, list(zip(uploads, prepared, strict=True)))
 
 
 def refuse_too_many(count: int, maximum: int) -> None:
@@ -54,10 +54,10 @@ def refuse_too_many(count: int, maximum: int) -> None:
 
 
 async def read_parallel(
-    core: Core, uploads: Sequence[Upload], decode: Callable[[Core, Upload], T]
+    context: AppContext, uploads: Sequence[Upload], decode: Callable[[AppContext, Upload], T]
 ) -> list[T]:
     """Decode uploads, as many at once as the pool has processes. Raises FileRefused, Busy."""
-    tasks = [start_reading(core, upload, partial(decode, core, upload)) for upload in uploads]
+    tasks = [start_reading(context, upload, partial(decode, context, upload)) for upload in uploads]
     try:
         return await asyncio.gather(*tasks)
     except BaseException:
@@ -66,10 +66,12 @@ async def read_parallel(
         raise
 
 
-async def embed_signatures(core: Core, signatures: Sequence[tuple[Upload, Prepared]]) -> list[Signature]:
+async def embed_signatures(
+    context: AppContext, signatures: Sequence[tuple[Upload, Prepared]]
+) -> list[Signature]:
     """Embed prepared signatures in one batch. Raises Busy."""
     with span("network"):
-        templates = await core.queue.embed([prepared.canvas for _, prepared in signatures])
+        templates = await context.inference.embed([prepared.canvas for _, prepared in signatures])
     return [
         Signature(
             upload=upload,
@@ -83,9 +85,9 @@ async def embed_signatures(core: Core, signatures: Sequence[tuple[Upload, Prepar
     ]
 
 
-async def read_signature(core: Core, upload: Upload) -> Signature:
+async def read_signature(context: AppContext, upload: Upload) -> Signature:
     """Decode and embed one file."""
-    return (await read_signatures(core, [upload]))[0]
+    return (await read_signatures(context, [upload]))[0]
 
 
 def _resolve_region(upload: Upload, quality: Quality) -> UploadRegion:
@@ -95,7 +97,7 @@ def _resolve_region(upload: Upload, quality: Quality) -> UploadRegion:
     return quality.region or "whole"
 
 
-def start_reading(core: Core, upload: Upload, read: Callable[[], T]) -> asyncio.Future[T]:
+def start_reading(context: AppContext, upload: Upload, read: Callable[[], T]) -> asyncio.Future[T]:
     """Start reading an upload on a thread of the decoder pool.
 
     It runs in a copy of the request's context, so that its log lines and spans carry the request's ids. The future
@@ -104,7 +106,7 @@ def start_reading(core: Core, upload: Upload, read: Callable[[], T]) -> asyncio.
     queued_at = time.perf_counter()
 
     def run() -> T:
-        core.metrics.stages.labels("wait").observe(time.perf_counter() - queued_at)
+        context.metrics.stages.labels("wait").observe(time.perf_counter() - queued_at)
         try:
             return read()
         except (CountersignError, UnusableSignature) as error:
@@ -113,7 +115,7 @@ def start_reading(core: Core, upload: Upload, read: Callable[[], T]) -> asyncio.
             ) from error
 
     loop = asyncio.get_running_loop()
-    return loop.run_in_executor(core.readers.threads, copy_context().run, run)
+    return loop.run_in_executor(context.decoders.threads, copy_context().run, run)
 
 
 def find_repetition(keys: Iterable[Hashable]) -> tuple[int, int] | None:
@@ -125,11 +127,11 @@ def find_repetition(keys: Iterable[Hashable]) -> tuple[int, int] | None:
     return None
 
 
-def _decode(core: Core, upload: Upload) -> Prepared:
+def _decode(context: AppContext, upload: Upload) -> Prepared:
     """Decode a file and isolate its ink."""
-    reading = core.readers.read(
-        upload.data, upload.name, upload.page, core.upload_limits, core.embedder.canvas, upload.region
+    reading = context.decoders.read(
+        upload.data, upload.name, upload.page, context.upload_limits, context.embedder.canvas, upload.region
     )
-    core.metrics.stages_elsewhere(reading.seconds)
+    context.metrics.stages_elsewhere(reading.seconds)
     _ = upload.sha256  # a cached property: hash here rather than on the event loop
     return reading.prepared

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from app.domain.errors import CountersignError, ImageNotKept, NotConfirmed
 from app.domain.records import INFORMATION, Page, Reference, Upload, Verification, now
-from app.services.core import Core
+from app.services.context import AppContext
 from app.services.enrol import enrol
 from app.store import proposals, questioned_images, signer_locks, verifications
 from app.store.store import Store
@@ -32,7 +32,10 @@ async def list_proposals(
 
 
 async def accept_proposal(
-    core: Core, tenant_id: str, verification_id: str, render: Callable[[tuple[Reference, ...]], Answer]
+    context: AppContext,
+    tenant_id: str,
+    verification_id: str,
+    render: Callable[[tuple[Reference, ...]], Answer],
 ) -> Answer:
     """Enrol the questioned signature of a verification as a reference of its signer; on disk when this returns.
 
@@ -46,42 +49,42 @@ async def accept_proposal(
     FileRefused, DuplicateReference, TooManyReferences, SignerErased
         Nothing was stored.
     """
-    signer_id, upload = await core.store.read(_read, tenant_id, verification_id)
-    return await enrol(core, tenant_id, signer_id, [upload], render, verification_id=verification_id)
+    signer_id, upload = await context.store.read(_read, tenant_id, verification_id)
+    return await enrol(context, tenant_id, signer_id, [upload], render, verification_id=verification_id)
 
 
-async def decline_proposal(core: Core, tenant_id: str, signer_id: str, verification_id: str) -> bool:
+async def decline_proposal(context: AppContext, tenant_id: str, signer_id: str, verification_id: str) -> bool:
     """Propose a questioned signature no longer; return False when it is none of the signer or was declined before.
 
     It can still be accepted by its id.
     """
-    entry = core.trail.entry("proposal-decline", record_id=verification_id)
+    entry = context.trail.entry("proposal-decline", record_id=verification_id)
 
     def write(session: Session) -> bool:
         locked = signer_locks.lock_by_id_exclusively(session, tenant_id, signer_id)
         if locked is None or not proposals.decline(session, locked, verification_id, now()):
             return False
-        core.trail.append(session, entry, locked.key)
+        context.trail.append(session, entry, locked.key)
         return True
 
-    return await core.store.write(write)
+    return await context.store.write(write)
 
 
-async def accept_by_policy(core: Core, tenant_id: str, verification: Verification) -> None:
+async def accept_by_policy(context: AppContext, tenant_id: str, verification: Verification) -> None:
     """Enrol a signature that the service accepted and a person confirmed, if the settings say so.
 
     The outcome is on record already: what stands in the way of the enrolment is logged.
     """
     reliable = all(warning.code in INFORMATION for warning in verification.finding.warnings)
     if (
-        not core.settings.add_confirmed_references
+        not context.settings.add_confirmed_references
         or verification.finding.decision != "accept"
         or not reliable
-        or await core.store.read(proposals.is_declined, verification.verification_id)
+        or await context.store.read(proposals.is_declined, verification.verification_id)
     ):
         return
     try:
-        await accept_proposal(core, tenant_id, verification.verification_id, lambda _: {})
+        await accept_proposal(context, tenant_id, verification.verification_id, lambda _: {})
     except CountersignError as error:
         _log.info("a confirmed signature did not become a reference: %s", error.code)
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from app.decoding.pool import PreparedPage
 from app.domain.errors import DuplicateSignature
 from app.domain.records import Upload
-from app.services.core import Core
+from app.services.context import AppContext
 from app.services.preparation import (
     Signature,
     embed_signatures,
@@ -19,7 +19,7 @@ from app.services.preparation import (
 from model.preprocessing.ink import Prepared
 
 
-async def read_questioned_signatures(core: Core, uploads: Sequence[Upload]) -> list[Signature]:
+async def read_questioned_signatures(context: AppContext, uploads: Sequence[Upload]) -> list[Signature]:
     """Return the signatures of a document, embedded: all that are found on a page, in the order of the files.
 
     Every file is decoded once, in parallel.
@@ -31,8 +31,8 @@ async def read_questioned_signatures(core: Core, uploads: Sequence[Upload]) -> l
     FileRefused, TooManyFiles, Busy
     """
     _refuse_identical_files(uploads)
-    refuse_too_many(len(uploads), core.settings.max_files)
-    pages = await read_parallel(core, uploads, _decode_all)
+    refuse_too_many(len(uploads), context.settings.max_files)
+    pages = await read_parallel(context, uploads, _decode_all)
     signatures: list[tuple[Upload, Prepared]] = []
     for upload, page in zip(uploads, pages, strict=True):
         several = len(page.signatures) > 1
@@ -41,16 +41,16 @@ async def read_questioned_signatures(core: Core, uploads: Sequence[Upload]) -> l
             (replace(upload, region=prepared.quality.region or "whole") if several else upload, prepared)
             for prepared in page.signatures
         ]
-    refuse_too_many(len(signatures), core.settings.max_files)
-    return await embed_signatures(core, signatures)
+    refuse_too_many(len(signatures), context.settings.max_files)
+    return await embed_signatures(context, signatures)
 
 
-def _decode_all(core: Core, upload: Upload) -> PreparedPage:
+def _decode_all(context: AppContext, upload: Upload) -> PreparedPage:
     """Decode a file and isolate the ink of all its signatures."""
-    page = core.readers.read_all(
-        upload.data, upload.name, upload.page, core.upload_limits, core.embedder.canvas, upload.region
+    page = context.decoders.read_all(
+        upload.data, upload.name, upload.page, context.upload_limits, context.embedder.canvas, upload.region
     )
-    core.metrics.stages_elsewhere(page.seconds)
+    context.metrics.stages_elsewhere(page.seconds)
     _ = upload.sha256  # a cached property: hash here rather than on the event loop
     return page
 

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.domain.audit_chain import Entry
 from app.domain.records import Page, Reference, ReferenceImage, Signer, Verification
-from app.services.core import Core
+from app.services.context import AppContext
 from app.services.policy import refuse_unsupported_rate, refuse_unsupported_threshold
 from app.store import audit, questioned_images, references, signer_locks, signers, verifications
 from app.store.erasure.tombstones import Erasure
@@ -27,27 +27,29 @@ async def get_signer(store: Store, tenant_id: str, signer_id: str) -> Signer:
     return await store.read(signers.get, tenant_id, signer_id)
 
 
-async def set_policy(core: Core, tenant_id: str, signer_id: str, policy: dict[str, float | None]) -> Signer:
+async def set_policy(
+    context: AppContext, tenant_id: str, signer_id: str, policy: dict[str, float | None]
+) -> Signer:
     """Set a signer's `target_far` or `fixed_threshold`; raise SignerNotFound or UnsupportedRate."""
     target, threshold = policy.get("target_far"), policy.get("fixed_threshold")
     if target is not None:
-        refuse_unsupported_rate(core.embedder.calibration, target)
+        refuse_unsupported_rate(context.embedder.calibration, target)
     if threshold is not None:
-        refuse_unsupported_threshold(core.embedder.calibration, threshold)
-    entry = core.trail.entry("policy", policy=policy)
+        refuse_unsupported_threshold(context.embedder.calibration, threshold)
+    entry = context.trail.entry("policy", policy=policy)
 
     def write(session: Session) -> Signer:
         locked = signer_locks.lock_by_id(session, tenant_id, signer_id)
         signer = signers.set_policy(session, locked, policy)
-        core.trail.append(session, entry, locked.key)
+        context.trail.append(session, entry, locked.key)
         return signer
 
-    return await core.store.write(write)
+    return await context.store.write(write)
 
 
-async def erase_signer(core: Core, tenant_id: str, signer_id: str) -> bool:
+async def erase_signer(context: AppContext, tenant_id: str, signer_id: str) -> bool:
     """Permanently erase a signer with all images and templates; return False when there was none."""
-    entry = core.trail.entry("erase-signer")
+    entry = context.trail.entry("erase-signer")
     erased_keys: list[str] = []
 
     def erase(session: Session) -> Erasure | None:
@@ -55,11 +57,11 @@ async def erase_signer(core: Core, tenant_id: str, signer_id: str) -> bool:
         if locked is None:
             return None
         erasure = signers.erase(session, locked)
-        core.trail.append(session, entry, locked.key)
+        context.trail.append(session, entry, locked.key)
         erased_keys.append(locked.key)
         return erasure
 
-    return await _erase(core, tenant_id, erase, erased_keys)
+    return await _erase(context, tenant_id, erase, erased_keys)
 
 
 async def list_references(
@@ -75,7 +77,7 @@ async def get_reference(store: Store, tenant_id: str, signer_id: str, reference_
 
 
 async def get_reference_image(
-    core: Core, tenant_id: str, signer_id: str, reference_id: str
+    context: AppContext, tenant_id: str, signer_id: str, reference_id: str
 ) -> ReferenceImage:
     """Get the image of a reference as uploaded; an audit entry records the access.
 
@@ -83,43 +85,43 @@ async def get_reference_image(
     ------
     SignerNotFound, ReferenceNotFound
     """
-    entry = core.trail.entry("view-image", record_id=reference_id)
+    entry = context.trail.entry("view-image", record_id=reference_id)
 
     def view(session: Session) -> ReferenceImage:
         locked = signer_locks.lock_by_id(session, tenant_id, signer_id)
         image = references.image(session, tenant_id, signer_id, reference_id)
-        core.trail.append(session, entry, locked.key)
+        context.trail.append(session, entry, locked.key)
         return image
 
-    return await core.store.write(view)
+    return await context.store.write(view)
 
 
-async def erase_reference(core: Core, tenant_id: str, signer_id: str, reference_id: str) -> bool:
+async def erase_reference(context: AppContext, tenant_id: str, signer_id: str, reference_id: str) -> bool:
     """Permanently erase a reference with its image and templates; return False when there was none."""
-    entry = core.trail.entry("erase-reference", record_id=reference_id)
+    entry = context.trail.entry("erase-reference", record_id=reference_id)
     changed_keys: list[str] = []
 
     def erase(session: Session) -> Erasure | None:
         erasure = references.erase(session, tenant_id, signer_id, reference_id)
         if erasure is not None:
             signer_key = audit.subject_of(session, tenant_id, signer_id)
-            core.trail.append(session, entry, signer_key)
+            context.trail.append(session, entry, signer_key)
             if signer_key is not None:
                 changed_keys.append(signer_key)
         return erasure
 
-    return await _erase(core, tenant_id, erase, changed_keys)
+    return await _erase(context, tenant_id, erase, changed_keys)
 
 
 async def _erase(
-    core: Core, tenant_id: str, erase: Callable[[Session], Erasure | None], signer_keys: list[str]
+    context: AppContext, tenant_id: str, erase: Callable[[Session], Erasure | None], signer_keys: list[str]
 ) -> bool:
     """Run an erasure, and remove the signers whose keys it adds to `signer_keys` from the index in memory."""
     try:
-        return await core.store.erase(erase) is not None
+        return await context.store.erase(erase) is not None
     finally:  # also when the erasure was committed but not logged
         for signer_key in set(signer_keys):
-            await core.gallery.erase(tenant_id, signer_key)
+            await context.signer_index.erase(tenant_id, signer_key)
 
 
 async def list_verifications(
@@ -134,21 +136,21 @@ async def get_verification(store: Store, tenant_id: str, verification_id: str) -
     return await store.read(verifications.get, tenant_id, verification_id)
 
 
-async def get_questioned_image(core: Core, tenant_id: str, verification_id: str) -> ReferenceImage:
+async def get_questioned_image(context: AppContext, tenant_id: str, verification_id: str) -> ReferenceImage:
     """Get the image of a questioned signature; an audit entry records the access.
 
     Raises
     ------
     VerificationNotFound, ImageNotKept
     """
-    entry = core.trail.entry("view-image", record_id=verification_id)
+    entry = context.trail.entry("view-image", record_id=verification_id)
 
     def view(session: Session) -> ReferenceImage:
         image = questioned_images.image(session, tenant_id, verification_id)
-        core.trail.append(session, entry)
+        context.trail.append(session, entry)
         return image
 
-    return await core.store.write(view)
+    return await context.store.write(view)
 
 
 async def list_audit_entries(

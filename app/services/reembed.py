@@ -86,18 +86,18 @@ class Reembedding:
         The model to which references are moved.
     actor : Caller
         The actor of the audit entries; each entry gets the tenant of its signer.
-    readers : DecoderPool
+    decoders : DecoderPool
         Decodes the images and isolates their ink, with the resource limits of uploads.
     """
 
     def __init__(
-        self, store: Store, trail: Trail, embedder: Embedder, actor: Caller, readers: DecoderPool
+        self, store: Store, trail: Trail, embedder: Embedder, actor: Caller, decoders: DecoderPool
     ) -> None:
         self._store = store
         self._trail = trail
         self._embedder = embedder
         self._actor = actor
-        self._readers = readers
+        self._decoders = decoders
         self._version = embedder.version
         self.outcome = Outcome()
 
@@ -174,7 +174,7 @@ class Reembedding:
             for reference in chunk
             if (image := self._read_image(owner, reference)) is not None
         ]
-        canvases = list(self._readers.threads.map(lambda pair: self._prepare(owner, *pair), images))
+        canvases = list(self._decoders.threads.map(lambda pair: self._prepare(owner, *pair), images))
         prepared = [
             (reference.reference_id, canvas)
             for (reference, _), canvas in zip(images, canvases, strict=True)
@@ -197,7 +197,7 @@ class Reembedding:
 
     def _prepare(self, owner: Owner, reference: Waiting, image: bytes) -> NDArray[np.uint8] | None:
         try:
-            reading = self._readers.read(
+            reading = self._decoders.read(
                 image, None, reference.page, UNLIMITED, self._embedder.canvas, reference.region
             )
             return reading.prepared.canvas

@@ -44,13 +44,13 @@ class ForgeryOutcome:
 
 
 def move_forgeries(
-    store: Store, trail: Trail, embedder: Embedder, actor: Caller, readers: DecoderPool
+    store: Store, trail: Trail, embedder: Embedder, actor: Caller, decoders: DecoderPool
 ) -> ForgeryOutcome:
     """Give every known forgery a template of the model. It can be interrupted and run again."""
     outcome, after = ForgeryOutcome(), ""
     while lacking := store.read_now(forgeries.lacking, embedder.version, after, PAGE):
         for forgery in lacking:
-            if (template := _embed(store, embedder, readers, forgery)) is None:
+            if (template := _embed(store, embedder, decoders, forgery)) is None:
                 outcome.left += 1
             elif store.write_now(_add, trail, actor, forgery, embedder.version, template):
                 outcome.moved += 1
@@ -58,12 +58,12 @@ def move_forgeries(
     return outcome
 
 
-def _embed(store: Store, embedder: Embedder, readers: DecoderPool, forgery: LackingForgery) -> Vector | None:
+def _embed(store: Store, embedder: Embedder, decoders: DecoderPool, forgery: LackingForgery) -> Vector | None:
     try:
         image = store.read_now(questioned_images.read, forgery.tenant_id, forgery.verification_id)
         if image is None:
             return None
-        canvas = readers.threads.submit(read_again, readers, image, embedder.canvas).result()
+        canvas = decoders.threads.submit(read_again, decoders, image, embedder.canvas).result()
     except (CountersignError, UnusableSignature, DecoderFault):
         return None
     return np.asarray(embedder.embed(canvas[None])[0], dtype=np.float32)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.domain.records import Specimens
-from app.services.core import Core
+from app.services.context import AppContext
 from app.services.policy import resolve_policy
 from app.store import references
 from model.decision.calibration import RATE_DIGITS, Calibration
@@ -96,23 +96,23 @@ class SignerQuality:
     model_version: str
 
 
-async def describe_quality(core: Core, tenant_id: str, signer_id: str) -> SignerQuality:
+async def describe_quality(context: AppContext, tenant_id: str, signer_id: str) -> SignerQuality:
     """Describe the references of a signer from their stored templates.
 
     Raises
     ------
     SignerNotFound, ModelVersionMismatch, StoredDataDamaged, DataKeyMissing
     """
-    specimens = await core.store.read(references.specimens, tenant_id, signer_id, core.model_version)
-    return await asyncio.to_thread(_describe, core, specimens)
+    specimens = await context.store.read(references.specimens, tenant_id, signer_id, context.model_version)
+    return await asyncio.to_thread(_describe, context, specimens)
 
 
-def _describe(core: Core, specimens: Specimens) -> SignerQuality:
+def _describe(context: AppContext, specimens: Specimens) -> SignerQuality:
     ids = specimens.reference_ids
-    calibration = core.embedder.calibration
-    among = core.embedder.compare_among(specimens.templates) if ids else np.zeros((0, 0))
+    calibration = context.embedder.calibration
+    among = context.embedder.compare_among(specimens.templates) if ids else np.zeros((0, 0))
     described = describe_references(among, calibration)
-    policy = resolve_policy(core.settings, specimens.signer.target_far, specimens.signer.fixed_threshold)
+    policy = resolve_policy(context.settings, specimens.signer.target_far, specimens.signer.fixed_threshold)
     count = len(described.distinct)
     is_fixed = policy.fixed_threshold is not None
     frr = None if is_fixed or not count else _frr(calibration, policy.target_far, count)
@@ -127,8 +127,8 @@ def _describe(core: Core, specimens: Specimens) -> SignerQuality:
         frr=frr,
         frr_recommended=recommended,
         references=tuple(_reference(ids, index, among, described) for index in range(len(ids))),
-        findings=tuple(_findings(core, specimens, described, frr, recommended)),
-        model_version=core.model_version,
+        findings=tuple(_findings(context, specimens, described, frr, recommended)),
+        model_version=context.model_version,
     )
 
 
@@ -156,7 +156,11 @@ def _named(ids: tuple[str, ...], indices: Iterable[int]) -> tuple[str, ...]:
 
 
 def _findings(
-    core: Core, specimens: Specimens, described: ReferenceSet, frr: float | None, recommended: float | None
+    context: AppContext,
+    specimens: Specimens,
+    described: ReferenceSet,
+    frr: float | None,
+    recommended: float | None,
 ) -> Iterable[QualityFinding]:
     """Yield what to know, the most serious first."""
     ids, count = specimens.reference_ids, len(described.distinct)
@@ -189,7 +193,7 @@ def _findings(
         )
     if count < RECOMMENDED:
         yield QualityFinding(
-            "few-references", _count_detail(count, frr, recommended), _count_advice(core, count)
+            "few-references", _count_detail(count, frr, recommended), _count_advice(context, count)
         )
     if described.variation == "much":
         yield QualityFinding(
@@ -237,9 +241,9 @@ def _count_detail(count: int, frr: float | None, recommended: float | None) -> s
     )
 
 
-def _count_advice(core: Core, count: int) -> str:
+def _count_advice(context: AppContext, count: int) -> str:
     missing = RECOMMENDED - count
-    needed = core.settings.min_references
+    needed = context.settings.min_references
     advice = f"Enrol {missing} more {'signature' if missing == 1 else 'signatures'} of the signer, of different days."
     if count < needed:
         return f"{advice} Verification needs at least {needed}."

@@ -23,7 +23,7 @@ from app.domain.cases import Case
 from app.domain.errors import CaseNotFound, FileRefused, ModelVersionMismatch, NoDifferenceMap, NotFound
 from app.domain.records import QuestionedImage, Reference, ReferenceDistance, Specimens, Upload, Verification
 from app.services.case_pictures import draw_signature
-from app.services.core import Core
+from app.services.context import AppContext
 from app.services.differences import DifferenceMaps, compute_maps, refuse_unmapped
 from app.services.report_evidence import Evidence, compute_own_distances, weigh_evidence
 from app.services.report_pictures import ReportPictures, draw_pictures
@@ -119,45 +119,45 @@ class _Stored:
     entries: tuple[Entry, ...]
 
 
-async def get_report(core: Core, tenant_id: str, verification_id: str) -> CaseReport:
+async def get_report(context: AppContext, tenant_id: str, verification_id: str) -> CaseReport:
     """Collect what a report states; an audit entry records the access and which images were shown.
 
     Raises
     ------
     VerificationNotFound, StoredDataDamaged, DataKeyMissing, Busy
     """
-    stored = await core.store.read(_read, core, tenant_id, verification_id)
-    entry = core.trail.entry(
+    stored = await context.store.read(_read, context, tenant_id, verification_id)
+    entry = context.trail.entry(
         "view-report",
         record_id=verification_id,
         questioned=stored.image is not None,
         references=sorted(stored.uploads),
     )
-    await core.store.write(core.trail.append, entry)
+    await context.store.write(context.trail.append, entry)
     verification = stored.verification
-    maps, no_maps = await _compute_maps(core, stored)
+    maps, no_maps = await _compute_maps(context, stored)
     shown = [item.reference_id for item in _ordered(verification)[:SHOWN]]
     questioned, *drawn = await asyncio.gather(
-        draw_signature(core, None if stored.image is None else stored.image.upload),
-        *(draw_signature(core, stored.uploads.get(reference_id)) for reference_id in shown),
+        draw_signature(context, None if stored.image is None else stored.image.upload),
+        *(draw_signature(context, stored.uploads.get(reference_id)) for reference_id in shown),
     )
-    compared = await asyncio.to_thread(_compare, core, stored, dict(zip(shown, drawn, strict=True)))
+    compared = await asyncio.to_thread(_compare, context, stored, dict(zip(shown, drawn, strict=True)))
     closest = [item.reference_id for item in _ordered(verification)]
-    pictures = await draw_pictures(core, closest, stored.uploads, maps, questioned)
+    pictures = await draw_pictures(context, closest, stored.uploads, maps, questioned)
     return CaseReport(
         tenant_id=tenant_id,
         verification=verification,
         case=stored.case,
         is_signer_enrolled=stored.is_signer_enrolled,
         is_image_kept=stored.image is not None,
-        keeps_images=bool(core.settings.keep_questioned_days),
+        keeps_images=bool(context.settings.keep_questioned_days),
         references=compared,
         count=sum(not item.is_repetition for item in compared),
-        evidence=weigh_evidence(core.embedder, verification),
-        calibration=core.embedder.calibration,
-        calibration_id=core.embedder.calibration.identifier,
-        card=core.embedder.card,
-        page_network=_hash_of(core.settings.page_network),
+        evidence=weigh_evidence(context.embedder, verification),
+        calibration=context.embedder.calibration,
+        calibration_id=context.embedder.calibration.identifier,
+        card=context.embedder.card,
+        page_network=_hash_of(context.settings.page_network),
         pictures=pictures,
         maps=maps,
         no_maps=no_maps,
@@ -165,7 +165,7 @@ async def get_report(core: Core, tenant_id: str, verification_id: str) -> CaseRe
     )
 
 
-def _read(session: Session, core: Core, tenant_id: str, verification_id: str) -> _Stored:
+def _read(session: Session, context: AppContext, tenant_id: str, verification_id: str) -> _Stored:
     verification = verifications.get(session, tenant_id, verification_id)
     signer_id = verification.signer_id
     try:
@@ -181,8 +181,8 @@ def _read(session: Session, core: Core, tenant_id: str, verification_id: str) ->
         no_maps = "image-not-kept"
     else:
         try:
-            refuse_unmapped(core.embedder, verification)
-            specimens = references.specimens(session, tenant_id, signer_id, core.model_version)
+            refuse_unmapped(context.embedder, verification)
+            specimens = references.specimens(session, tenant_id, signer_id, context.model_version)
         except (NoDifferenceMap, ModelVersionMismatch, NotFound) as error:
             no_maps = error.code
     return _Stored(
@@ -203,22 +203,22 @@ def _ordered(verification: Verification) -> list[ReferenceDistance]:
     return sorted(verification.finding.references, key=lambda item: (item.distance, item.reference_id))
 
 
-async def _compute_maps(core: Core, stored: _Stored) -> tuple[DifferenceMaps | None, str]:
+async def _compute_maps(context: AppContext, stored: _Stored) -> tuple[DifferenceMaps | None, str]:
     if stored.image is None or stored.specimens is None:
         return None, stored.no_maps
     try:
-        return await compute_maps(core, stored.verification, stored.image, stored.specimens), ""
+        return await compute_maps(context, stored.verification, stored.image, stored.specimens), ""
     except (FileRefused, NotFound) as error:
         return None, error.code
 
 
 def _compare(
-    core: Core, stored: _Stored, pictures: dict[str, Picture | None]
+    context: AppContext, stored: _Stored, pictures: dict[str, Picture | None]
 ) -> tuple[ComparedReference, ...]:
     """Describe the references, the closest first."""
     verification = stored.verification
     distinct = verification.distinct_references
-    own = compute_own_distances(core.embedder, verification)
+    own = compute_own_distances(context.embedder, verification)
     return tuple(
         ComparedReference(
             number=number,

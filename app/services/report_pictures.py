@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from app.decoding.pool import Picture
 from app.domain.errors import FileRefused
 from app.domain.records import Upload
-from app.services.core import Core
+from app.services.context import AppContext
 from app.services.difference_pictures import draw_differences, draw_overlay
 from app.services.differences import DifferenceMaps
 from app.services.outcomes import read_canvas
@@ -37,7 +37,7 @@ class ReportPictures:
 
 
 async def draw_pictures(
-    core: Core,
+    context: AppContext,
     closest: Sequence[str],
     uploads: Mapping[str, Upload],
     maps: DifferenceMaps | None,
@@ -59,7 +59,7 @@ async def draw_pictures(
     nearest = next(reference_id for reference_id in closest if reference_id in maps.reference_ids)
     upload = uploads.get(nearest)
     try:
-        reference = None if upload is None else await read_canvas(core, upload)
+        reference = None if upload is None else await read_canvas(context, upload)
     except FileRefused:
         reference = None
 

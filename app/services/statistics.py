@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.domain.records import now
 from app.observability.drift import BINS, DRIFT_WINDOW, RankWindow, rank_of
-from app.services.core import Core
+from app.services.context import AppContext
 from app.store import statistics as store
 from app.store.statistics import Compared, DecidedCase
 from model.decision.calibration import Calibration
@@ -139,11 +139,11 @@ class _Read:
     decided: list[DecidedCase]
 
 
-async def compute_statistics(core: Core, tenant_id: str, days: int) -> Statistics:
+async def compute_statistics(context: AppContext, tenant_id: str, days: int) -> Statistics:
     """Compute the statistics of the last days, today included, in UTC."""
-    version, outcome_days = core.model_version, core.settings.outcome_days
-    found = await core.store.read(_read, tenant_id, version, days, outcome_days, now())
-    drift = await asyncio.to_thread(_drift, core.embedder.calibration, found.latest)
+    version, outcome_days = context.model_version, context.settings.outcome_days
+    found = await context.store.read(_read, tenant_id, version, days, outcome_days, now())
+    drift = await asyncio.to_thread(_drift, context.embedder.calibration, found.latest)
     by_day = tuple(
         Day(day, counts.get("accept", 0), counts.get("review", 0), counts.get("reject", 0))
         for day, counts in found.by_day

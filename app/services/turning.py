@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.records import KnownForgeries, ResultWarning, Upload, Vector
-from app.services.core import Core
+from app.services.context import AppContext
 from app.services.decision import Comparison, compute_comparisons
 from app.services.preparation import start_reading
 from model.decision.verdict import Decision
@@ -49,21 +49,21 @@ class Compared:
     warnings: tuple[ResultWarning, ...] = ()
 
 
-async def embed_turned(core: Core, upload: Upload) -> Vector:
+async def embed_turned(context: AppContext, upload: Upload) -> Vector:
     """Embed the signature of an upload at all turns: (turns, dimension) float32. Raises FileRefused, Busy."""
 
     def read() -> list[NDArray[np.uint8]]:
-        return core.readers.read_turned(
+        return context.decoders.read_turned(
             upload.data,
             upload.name,
             upload.page,
-            core.upload_limits,
-            core.embedder.canvas,
+            context.upload_limits,
+            context.embedder.canvas,
             upload.region,
             TURNS,
         )
 
-    return await core.queue.embed(await start_reading(core, upload, read))
+    return await context.inference.embed(await start_reading(context, upload, read))
 
 
 def find_turn(

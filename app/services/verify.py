@@ -25,7 +25,7 @@ from app.domain.records import (
     new_id,
 )
 from app.observability.drift import genuine_rank
-from app.services.core import Core
+from app.services.context import AppContext
 from app.services.decision import (
     NO_FORGERIES,
     Comparison,
@@ -46,7 +46,7 @@ Answer = dict[str, Any]
 
 
 async def verify(
-    core: Core,
+    context: AppContext,
     tenant_id: str,
     signer_id: str,
     upload: Upload,
@@ -70,46 +70,50 @@ async def verify(
     CurrencyMismatch
         The bands of the settings are in another currency.
     """
-    if request is not None and (earlier := await core.store.read(request.find_answer)) is not None:
+    if request is not None and (earlier := await context.store.read(request.find_answer)) is not None:
         return earlier
-    band = _applied_band(core, money)
-    with core.metrics.stage("store"):
-        specimens = await core.store.read(references.specimens, tenant_id, signer_id, core.model_version)
-    count, minimum = len(specimens.reference_ids), max(1, core.settings.min_references)
+    band = _applied_band(context, money)
+    with context.metrics.stage("store"):
+        specimens = await context.store.read(
+            references.specimens, tenant_id, signer_id, context.model_version
+        )
+    count, minimum = len(specimens.reference_ids), max(1, context.settings.min_references)
     if count < minimum:
         raise TooFewReferences(
             f"Signer {signer_id!r} has {count} references and a verification needs {minimum}; enrol more."
         )
-    signature = await read_signature(core, upload)
-    policy = resolve_band_policy(core.settings, specimens.signer, None if band is None else band.target_far)
-    compared = await _compare(core, signature, specimens.templates, policy, specimens.forgeries)
+    signature = await read_signature(context, upload)
+    policy = resolve_band_policy(
+        context.settings, specimens.signer, None if band is None else band.target_far
+    )
+    compared = await _compare(context, signature, specimens.templates, policy, specimens.forgeries)
     more = {} if band is None else {"band": band.to_basis()}
-    verification = build_verification(core, specimens, signature, compared, money, **more)
-    entry = verify_entry(core, verification)
+    verification = build_verification(context, specimens, signature, compared, money, **more)
+    entry = verify_entry(context, verification)
 
     def write(session: Session) -> Answer:
         if request is not None and (earlier := request.claim(session)) is not None:
             return earlier
         locked = signer_locks.lock(session, tenant_id, signer_id, specimens.signer.key)
-        store_verification(session, core, locked, verification, signature, compared, money)
+        store_verification(session, context, locked, verification, signature, compared, money)
         answer = render(verification)
         if request is not None:
             request.store_answer(session, locked, answer)
-        core.trail.append(session, entry, locked.key)
+        context.trail.append(session, entry, locked.key)
         return answer
 
-    with core.metrics.stage("store"):
-        answer = await core.store.write(write)
-    count_verification(core, verification, compared.comparison)
+    with context.metrics.stage("store"):
+        answer = await context.store.write(write)
+    count_verification(context, verification, compared.comparison)
     return answer
 
 
-def _applied_band(core: Core, money: Money | None) -> RateBand | None:
+def _applied_band(context: AppContext, money: Money | None) -> RateBand | None:
     """Return the band of the settings for an amount, the strictest one without an amount; None without bands.
 
     Raises CurrencyMismatch.
     """
-    bands, currency = core.settings.rate_bands, core.settings.bands_currency
+    bands, currency = context.settings.rate_bands, context.settings.bands_currency
     if not bands:
         return None
     if money is None:
@@ -123,7 +127,7 @@ def _applied_band(core: Core, money: Money | None) -> RateBand | None:
 
 
 def build_verification(
-    core: Core,
+    context: AppContext,
     specimens: Specimens,
     signature: Signature,
     compared: Compared,
@@ -136,8 +140,10 @@ def build_verification(
         warnings.append(make_warning("identical-image"))
     if any(specimens.warned):
         warnings.append(make_warning("low-quality-reference"))
-    finding = build_finding(core.model_version, signature, comparison, specimens.reference_ids, warnings)
-    basis = build_basis(core.embedder.calibration.identifier, signature, comparison, specimens.reference_ids)
+    finding = build_finding(context.model_version, signature, comparison, specimens.reference_ids, warnings)
+    basis = build_basis(
+        context.embedder.calibration.identifier, signature, comparison, specimens.reference_ids
+    )
     if signature.upload.page:
         basis["page"] = signature.upload.page  # to show the kept image again
     if money is not None:
@@ -145,15 +151,15 @@ def build_verification(
     return Verification(new_id(), specimens.signer.signer_id, finding, signature.sha256, basis | more)
 
 
-def verify_entry(core: Core, verification: Verification) -> Entry:
+def verify_entry(context: AppContext, verification: Verification) -> Entry:
     """Build the audit entry of a verification; call it on the event loop."""
-    details = audit_details(core, verification.finding) | verification.document
-    return core.trail.entry("verify", record_id=verification.verification_id, **details)
+    details = audit_details(context, verification.finding) | verification.document
+    return context.trail.entry("verify", record_id=verification.verification_id, **details)
 
 
 def store_verification(
     session: Session,
-    core: Core,
+    context: AppContext,
     locked: LockedSigner,
     verification: Verification,
     signature: Signature,
@@ -170,68 +176,72 @@ def store_verification(
     verifications.add(session, locked, verification)
     if verification.finding.decision == "review":
         cases.add(session, locked, verification.verification_id, "review", money)
-    elif is_drawn(verification.verification_id, core.settings.quality_control_share):
+    elif is_drawn(verification.verification_id, context.settings.quality_control_share):
         cases.add(session, locked, verification.verification_id, "quality-control", money)
     created_at = verification.finding.created_at
-    if core.settings.keep_questioned_days:
+    if context.settings.keep_questioned_days:
         upload = signature.upload
         image = QuestionedImage(
             upload.data, detect_media_type(upload.data), upload.page, signature.region, compared.turned
         )
         questioned_images.add(session, locked, verification.verification_id, image, created_at)
-    if core.settings.keep_questioned_templates_days:
+    if context.settings.keep_questioned_templates_days:
         questioned_templates.add(
             session,
             locked,
             verification.verification_id,
-            core.model_version,
+            context.model_version,
             compared.template,
             created_at,
         )
 
 
-def count_verification(core: Core, verification: Verification, comparison: Comparison) -> None:
+def count_verification(context: AppContext, verification: Verification, comparison: Comparison) -> None:
     """Count a stored verification in the metrics."""
-    rank = genuine_rank(core.embedder.calibration, comparison.verdict, len(comparison.distinct))
-    core.metrics.verification(verification.finding.decision, verification.finding.distance, rank)
+    rank = genuine_rank(context.embedder.calibration, comparison.verdict, len(comparison.distinct))
+    context.metrics.verification(verification.finding.decision, verification.finding.distance, rank)
 
 
-async def compare(core: Core, reference_uploads: Sequence[Upload], questioned_upload: Upload) -> Finding:
+async def compare(
+    context: AppContext, reference_uploads: Sequence[Upload], questioned_upload: Upload
+) -> Finding:
     """Compare a questioned signature with references of the same request; only an audit entry is stored.
 
     Raises
     ------
     FileRefused, TooManyFiles
     """
-    *specimens, signature = await read_signatures(core, [*reference_uploads, questioned_upload])
+    *specimens, signature = await read_signatures(context, [*reference_uploads, questioned_upload])
     templates = np.stack([specimen.template for specimen in specimens])
-    compared = await _compare(core, signature, templates, resolve_policy(core.settings))
+    compared = await _compare(context, signature, templates, resolve_policy(context.settings))
     warnings = list(compared.warnings)
     if signature.sha256 in {specimen.sha256 for specimen in specimens}:
         warnings.append(make_warning("identical-image"))
     reference_ids = [str(number) for number in range(1, len(specimens) + 1)]
-    finding = build_finding(core.model_version, signature, compared.comparison, reference_ids, warnings)
-    await core.store.write(core.trail.append, core.trail.entry("compare", **audit_details(core, finding)))
+    finding = build_finding(context.model_version, signature, compared.comparison, reference_ids, warnings)
+    await context.store.write(
+        context.trail.append, context.trail.entry("compare", **audit_details(context, finding))
+    )
     return finding
 
 
 async def _compare(
-    core: Core,
+    context: AppContext,
     signature: Signature,
     templates: Vector,
     policy: Policy,
     forgeries: KnownForgeries = NO_FORGERIES,
 ) -> Compared:
     """Compare a signature with references and known forgeries, turned as well when it is rejected."""
-    comparison = await compare_questioned(core.embedder, signature.template, templates, policy, forgeries)
+    comparison = await compare_questioned(context.embedder, signature.template, templates, policy, forgeries)
     upright = Compared(comparison, signature.template)
     if comparison.decision is not Decision.REJECT:
         return upright
-    turned = await embed_turned(core, signature.upload)
-    return await asyncio.to_thread(find_turn, core.embedder, turned, templates, upright, forgeries)
+    turned = await embed_turned(context, signature.upload)
+    return await asyncio.to_thread(find_turn, context.embedder, turned, templates, upright, forgeries)
 
 
-def audit_details(core: Core, finding: Finding) -> dict[str, Any]:
+def audit_details(context: AppContext, finding: Finding) -> dict[str, Any]:
     """Select the parts of a finding that its audit entry holds."""
     resembles = any(warning.code == "resembles-known-forgery" for warning in finding.warnings)
     return {
@@ -241,6 +251,6 @@ def audit_details(core: Core, finding: Finding) -> dict[str, Any]:
         "log_likelihood_ratio": finding.log_likelihood_ratio,
         "references": len(finding.references),
         "model_version": finding.model_version,
-        "calibration": core.embedder.calibration.identifier,
+        "calibration": context.embedder.calibration.identifier,
         **({"resembles_known_forgery": True} if resembles else {}),
     }

@@ -21,7 +21,7 @@ Serve = Callable[..., TestClient]
 def count_decodings(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return a list to which every request to a process that decodes adds its operation."""
     asked: list[str] = []
-    readers = client.app.state.core.readers  # type: ignore[attr-defined]
+    readers = client.app.state.context.decoders  # type: ignore[attr-defined]
     ask = readers._ask
 
     def noted(request: dict[str, Any], *rest: Any) -> Any:

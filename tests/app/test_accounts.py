@@ -346,23 +346,23 @@ def test_everything_is_in_the_audit_and_names_no_signer(bank: TestClient, draw: 
     assert entries[1]["details"]["decision"] == "accept"
     assert {entry["signer_id"] for entry in entries[2:4]} == {"anna", "bert"}
     assert all("anna" not in str(entry["details"]) for entry in entries)
-    core = bank.app.state.core  # type: ignore[attr-defined]
-    assert core.store.read_now(verify_store, core.trail.keys).faults == ()
+    context = bank.app.state.context  # type: ignore[attr-defined]
+    assert context.store.read_now(verify_store, context.trail.keys).faults == ()
 
 
 def test_a_changed_record_is_found_by_the_verification_of_the_audit(
     bank: TestClient, draw: Draw, sql: Sql
 ) -> None:
     decide(bank, draw, 20000, "anna", "bert")
-    core = bank.app.state.core  # type: ignore[attr-defined]
+    context = bank.app.state.context  # type: ignore[attr-defined]
     sql("UPDATE account_verifications SET decision = 'reject'")
     sql("UPDATE account_versions SET mandate = replace(mandate, '10000', '90000')")
-    words = [fault.what for fault in core.store.read_now(verify_store, core.trail.keys).faults]
+    words = [fault.what for fault in context.store.read_now(verify_store, context.trail.keys).faults]
     assert len(words) == 2
     assert "decision" in words[0]
     assert "mandate" in words[1]
     sql("DELETE FROM account_verifications")
-    words = [fault.what for fault in core.store.read_now(verify_store, core.trail.keys).faults]
+    words = [fault.what for fault in context.store.read_now(verify_store, context.trail.keys).faults]
     assert "was deleted" in words[0]
 
 
@@ -375,10 +375,10 @@ def test_of_an_erased_signatory_nothing_more_is_written(
 
     async def erased_meanwhile(*arguments: Any) -> Any:
         signatures = await read(*arguments)
-        core = bank.app.state.core  # type: ignore[attr-defined]
+        context = bank.app.state.context  # type: ignore[attr-defined]
         from app.services.records import erase_signer  # noqa: PLC0415
 
-        assert await erase_signer(core, "default", "carl")
+        assert await erase_signer(context, "default", "carl")
         return signatures
 
     monkeypatch.setattr(account_verification, "read_questioned_signatures", erased_meanwhile)

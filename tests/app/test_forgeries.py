@@ -190,7 +190,7 @@ def test_the_retention_period_ends_for_templates_and_not_for_known_forgeries(
     enrol(client, "anna", *(draw(1, n) for n in range(3)))
     forge(client, draw)
     verify(client, "anna", draw(1, 1))
-    store = client.app.state.core.store  # type: ignore[attr-defined]
+    store = client.app.state.context.store  # type: ignore[attr-defined]
     purged = purge(store, Retention(questioned_days=0, forged_days=1, template_days=0, answers_hours=1))
     assert (purged.questioned_images, purged.questioned_templates) == (1, 1)
     (listed,) = forgeries_of(client, "anna")

@@ -67,7 +67,7 @@ def rows(app: Any, table: type) -> int:
     def count(session: Session) -> int:
         return session.scalar(select(func.count()).select_from(table)) or 0
 
-    found: int = app.state.core.store.read_now(count)
+    found: int = app.state.context.store.read_now(count)
     return found
 
 
@@ -76,7 +76,7 @@ def kept_answers(app: Any) -> int:
         query = select(func.count()).select_from(RetryRow).where(RetryRow.sealed.is_not(None))
         return session.scalar(query) or 0
 
-    found: int = app.state.core.store.read_now(count)
+    found: int = app.state.context.store.read_now(count)
     return found
 
 
@@ -189,7 +189,7 @@ def test_an_erasure_and_a_write_at_the_same_moment_leave_nothing(
     async def scenario() -> None:
         async with enrolled(settings, draw) as (app, client):
             await REQUESTS["verify"](client, draw)
-            store = app.state.core.store
+            store = app.state.context.store
             key = store.read_now(signers.key_of, "default", "a")
             started, go_on = threading.Event(), threading.Event()
 
@@ -256,7 +256,7 @@ def test_who_is_erased_amid_an_identification_is_not_on_its_record(
             (entry,) = (await client.get("/audit?action=identify")).json()["entries"]
             first = answer.json()["candidates"][0]["signer_id"]
             assert entry["signer_id"] == first
-            assert entry["subject"] == app.state.core.store.read_now(signers.key_of, "default", first)
+            assert entry["subject"] == app.state.context.store.read_now(signers.key_of, "default", first)
             assert back or first == "b"
 
     asyncio.run(scenario())
@@ -304,7 +304,7 @@ def test_an_erasure_sees_what_it_waited_for_whatever_the_server_s_isolation_leve
     async def scenario() -> None:
         async with enrolled(settings, draw, database_url=postgres.url(name)) as (app, client):
             await REQUESTS["verify"](client, draw)
-            store = app.state.core.store
+            store = app.state.context.store
             key = store.read_now(signers.key_of, "default", "a")
             started, go_on = threading.Event(), threading.Event()
 
@@ -413,7 +413,7 @@ def test_status_and_store_agree_wherever_a_request_is_interrupted(
                 before = rows(app, table)
                 status, code, was_interrupted = await interrupted(app, make(draw, position), position, how)
                 # A write that was not waited for would end after its request: let it.
-                app.state.core.store._threads.submit(lambda: None).result(20)
+                app.state.context.store._threads.submit(lambda: None).result(20)
                 await asyncio.sleep(0.05)
                 written = rows(app, table) - before
                 where = f"{call}, interrupted at suspension {position}: {status} {code}, {written} rows more"
@@ -534,7 +534,7 @@ def test_a_write_that_is_refused_is_not_said_to_have_been_carried_out(settings: 
 
             with deadline.deadline_of_request() as request:
                 with pytest.raises(StartRefused):
-                    await app.state.core.store.write(refused)
+                    await app.state.context.store.write(refused)
                 assert request.cancel(), "as if it had not begun"
 
     asyncio.run(scenario())
@@ -551,7 +551,7 @@ def test_a_write_that_waits_for_the_lock_of_the_database_still_has_a_deadline(
             other.execute("ROLLBACK")
             other.close()
             assert (late.status_code, late.json()["code"]) == (503, "deadline-passed")
-            app.state.core.store.write_now(lambda session: None)  # after the one that came too late
+            app.state.context.store.write_now(lambda session: None)  # after the one that came too late
             assert (rows(app, VerificationRow), rows(app, RetryRow)) == (0, 0)
 
     asyncio.run(scenario())
@@ -560,7 +560,7 @@ def test_a_write_that_waits_for_the_lock_of_the_database_still_has_a_deadline(
 def test_a_write_that_waits_for_its_turn_still_has_a_deadline(settings: Settings, draw: Draw) -> None:
     async def scenario() -> None:
         async with enrolled(settings, draw, deadline_s=1.0, shutdown_grace_s=5.0) as (app, client):
-            store = app.state.core.store
+            store = app.state.context.store
             release = threading.Event()
             body, headers = multipart(draw(1, 1))
             read = verifying.compare_questioned
@@ -670,8 +670,8 @@ def test_upkeep_compares_everything_with_the_tombstones_only_when_a_backup_may_b
 
     async def scenario() -> None:
         async with enrolled(settings, draw) as (app, client):
-            store = app.state.core.store
-            watch = maintenance.ErasureWatch(store, app.state.core.trail.erased_again)
+            store = app.state.context.store
+            watch = maintenance.ErasureWatch(store, app.state.context.trail.erased_again)
             compared.clear()
             assert (watch.look(), watch.look(), len(compared)) == (0, 0, 1), "the first time"
             await enrol_async(client, draw(2, 0))
@@ -702,7 +702,7 @@ def test_what_came_back_is_erased_also_where_the_first_attempt_failed(
 
     async def scenario() -> None:
         async with enrolled(settings, draw) as (app, client):
-            store, note = app.state.core.store, app.state.core.trail.erased_again
+            store, note = app.state.context.store, app.state.context.trail.erased_again
             one, two = (maintenance.ErasureWatch(store, note, compared=True) for _ in range(2))
             key = store.read_now(signers.key_of, "default", "a")
             store.erasure_log.append(
@@ -740,14 +740,14 @@ def test_readiness_that_is_asked_for_often_looks_once(
                 return {answer.status_code for answer in answers}
 
             assert (await ask(), await ask(), len(looks)) == ({200}, {200}, 1)
-            cipher = app.state.core.store.cipher
+            cipher = app.state.context.store.cipher
             place = Place("template", "default", "a", "r", "m")
             cipher._unreadable[place] = "damaged"
             monkeypatch.setattr(reencryption, "is_readable", lambda *_: False)
             assert (await ask(), len(looks)) == ({503}, 2), "what is damaged is told at once"
             cipher.forget(place)
             assert (await ask(), len(looks)) == ({200}, 2)
-            app.state.core.store.condition.write_failed()
+            app.state.context.store.condition.write_failed()
             assert (await ask(), len(looks)) == ({200}, 3), "a failure has it look again"
 
     asyncio.run(scenario())
@@ -758,7 +758,7 @@ def test_a_probe_of_readiness_decrypts_a_few_rows_and_gets_to_all(
 ) -> None:
     async def scenario() -> None:
         async with enrolled(settings, draw) as (app, client):
-            cipher = app.state.core.store.cipher
+            cipher = app.state.context.store.cipher
             for number in range(95):
                 cipher._unreadable[Place("template", "default", "a", f"r{number:02d}", "m")] = "damaged"
             tried: list[Place] = []

@@ -24,7 +24,7 @@ from app.services.bulk.images import Images
 from app.services.bulk.manifests import Manifest, Row
 from app.services.bulk.operations import Operation, Values
 from app.services.bulk.results import Results
-from app.services.core import Core
+from app.services.context import AppContext
 
 T = TypeVar("T")
 Finished = Callable[[int], object]
@@ -100,7 +100,7 @@ class RowRunner:
 
     Parameters
     ----------
-    core : Core
+    context : AppContext
     tenant_id : str
     operation : Operation
     images : Images
@@ -108,11 +108,13 @@ class RowRunner:
         That of the results; it makes the idempotency keys.
     """
 
-    def __init__(self, core: Core, tenant_id: str, operation: Operation, images: Images, job_id: str) -> None:
-        self._core, self._tenant_id, self._operation = core, tenant_id, operation
+    def __init__(
+        self, context: AppContext, tenant_id: str, operation: Operation, images: Images, job_id: str
+    ) -> None:
+        self._context, self._tenant_id, self._operation = context, tenant_id, operation
         self._images, self._job_id = images, job_id
         self._at_once = asyncio.Semaphore(
-            4 * core.settings.workers[0] + core.settings.batch(core.embedder.device)
+            4 * context.settings.workers[0] + context.settings.batch(context.embedder.device)
         )
 
     async def run(self, rows: list[Row], finished: Finished) -> list[Values]:
@@ -147,7 +149,7 @@ class RowRunner:
         data = await asyncio.to_thread(self._images.read, row.image)
         upload = Upload(data, row.image, "image", 1, page, region)
         key = f"bulk-{self._job_id}-{row.number}"
-        return await self._operation.run(self._core, self._tenant_id, row, upload, key)
+        return await self._operation.run(self._context, self._tenant_id, row, upload, key)
 
 
 def together(rows: list[Row], *, in_order: bool) -> list[list[Row]]:

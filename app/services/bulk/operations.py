@@ -11,7 +11,7 @@ import pyarrow as pa
 from app.domain.records import Reference, Upload, Verification
 from app.services.bulk.errors import RowRefused
 from app.services.bulk.manifests import Row
-from app.services.core import Core
+from app.services.context import AppContext
 from app.services.enrol import enrol
 from app.services.extract import extract
 from app.services.idempotency import make_idempotent_request
@@ -45,7 +45,7 @@ class Operation:
         Whether rows of one signer are carried out one after the other, because later ones are compared with earlier
         ones.
     run : callable
-        Carries out a row: (core, tenant, row, upload, idempotency key) to values of columns. It raises
+        Carries out a row: (context, tenant, row, upload, idempotency key) to values of columns. It raises
         CountersignError.
     """
 
@@ -53,7 +53,7 @@ class Operation:
     schema: Any
     needs_signer: bool
     in_order: bool
-    run: Callable[[Core, str, Row, Upload, str], Coroutine[Any, Any, Values]]
+    run: Callable[[AppContext, str, Row, Upload, str], Coroutine[Any, Any, Values]]
 
 
 def operation(name: Name, *, crops: bool = False) -> Operation:
@@ -91,10 +91,10 @@ _VERIFIED = [
 ]
 
 
-async def _verify(core: Core, tenant_id: str, row: Row, upload: Upload, key: str) -> Values:
+async def _verify(context: AppContext, tenant_id: str, row: Row, upload: Upload, key: str) -> Values:
     signer_id = row.checked_signer()
     request = await make_idempotent_request(tenant_id, key, "verify", signer_id, [upload])
-    return await verify(core, tenant_id, signer_id, upload, _verified, request)
+    return await verify(context, tenant_id, signer_id, upload, _verified, request)
 
 
 def _verified(verification: Verification) -> Values:
@@ -123,10 +123,10 @@ _ENROLLED = [
 ]
 
 
-async def _enrol(core: Core, tenant_id: str, row: Row, upload: Upload, key: str) -> Values:
+async def _enrol(context: AppContext, tenant_id: str, row: Row, upload: Upload, key: str) -> Values:
     signer_id = row.checked_signer()
     request = await make_idempotent_request(tenant_id, key, "enrol", signer_id, [upload])
-    return await enrol(core, tenant_id, signer_id, [upload], _enrolled, request)
+    return await enrol(context, tenant_id, signer_id, [upload], _enrolled, request)
 
 
 def _enrolled(references: tuple[Reference, ...]) -> Values:
@@ -143,15 +143,15 @@ _SIGNATURE = pa.struct([("region", _BOX), ("confidence", pa.float64()), ("image"
 _EXTRACTED = [("width", pa.int32()), ("height", pa.int32()), ("signatures", pa.list_(_SIGNATURE))]
 
 
-async def _extract(core: Core, tenant_id: str, row: Row, upload: Upload, key: str) -> Values:
-    values = await _extract_with_crops(core, tenant_id, row, upload, key)
+async def _extract(context: AppContext, tenant_id: str, row: Row, upload: Upload, key: str) -> Values:
+    values = await _extract_with_crops(context, tenant_id, row, upload, key)
     for signature in values["signatures"]:
         signature["image"] = None
     return values
 
 
 async def _extract_with_crops(
-    core: Core,
+    context: AppContext,
     tenant_id: str,  # noqa: ARG001 - nothing is stored but the audit entry, whose tenant is the caller's
     row: Row,
     upload: Upload,
@@ -159,7 +159,7 @@ async def _extract_with_crops(
 ) -> Values:
     if row.region not in {"", "auto"}:
         raise RowRefused("malformed-row", "An extraction reads the whole page; leave `region` empty.")
-    reading = await extract(core, upload)
+    reading = await extract(context, upload)
     return {
         "width": reading.width,
         "height": reading.height,

@@ -127,10 +127,12 @@ def test_no_acknowledged_request_is_lost_with_a_node(
 
     async def scenario() -> tuple[httpx.Response, Answers]:
         async with running(remote) as (app, client):
-            core = app.state.core
+            context = app.state.context
             assert (await client.get("/readyz")).status_code == 200
             first = await verify_async(client, draw(1, 4))
-            answers = await while_a_node_dies(core.queue, core.embedder, client, draw(1, 4), two_nodes)
+            answers = await while_a_node_dies(
+                context.inference, context.embedder, client, draw(1, 4), two_nodes
+            )
             return first, [*answers, await verified_at_last(client, draw(1, 4))]
 
     first, answers = asyncio.run(scenario())

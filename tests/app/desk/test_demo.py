@@ -20,14 +20,14 @@ from tests.service import free_port
 
 def test_the_demonstration_has_cases_at_once(serve: Serve) -> None:
     client = serve(**REVIEW, keep_questioned_days=1)
-    core: Any = client.app.state.core  # type: ignore[attr-defined]  # an application of ours
+    context: Any = client.app.state.context  # type: ignore[attr-defined]  # an application of ours
     assert client.portal is not None
-    client.portal.call(fill, core, 3)
+    client.portal.call(fill, context, 3)
     cases = client.get("/cases").json()["cases"]
     assert len(cases) >= 3
     assert all(case["image_kept"] for case in cases)
     assert any(case["amount"] for case in cases)
-    client.portal.call(fill, core, 30)
+    client.portal.call(fill, context, 30)
     assert len(client.get("/cases").json()["cases"]) == len(cases), "a store with signers is left as it is"
 
 

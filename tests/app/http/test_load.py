@@ -43,7 +43,7 @@ async def running(settings: Settings, **changes: object) -> AsyncIterator[tuple[
 
 
 def slow_network(app: Any, seconds: float) -> None:
-    embedder = app.state.core.embedder
+    embedder = app.state.context.embedder
     quick = embedder.embed
 
     def embed(canvases: Any) -> Any:
@@ -221,13 +221,13 @@ def test_what_waited_too_long_is_dropped_and_nothing_is_stored(settings: Setting
             await enrol_async(client, draw(1, 0))
             passes: list[int] = []
             slow_network(app, 1.2)
-            inner = app.state.core.embedder.embed
+            inner = app.state.context.embedder.embed
 
             def counted(canvases: Any) -> Any:
                 passes.append(len(canvases))
                 return inner(canvases)
 
-            app.state.core.embedder.embed = counted
+            app.state.context.embedder.embed = counted
             answers = await asyncio.gather(*(verify_async(client, draw(1, 1 + n)) for n in range(12)))
             served = [answer for answer in answers if answer.status_code == 200]
             late = [answer for answer in answers if answer.status_code == 503]
@@ -477,7 +477,7 @@ def test_a_worker_that_has_ended_is_noticed_at_once(settings: Settings, draw: Dr
     async def scenario() -> None:
         async with running(settings) as (app, client):
             await enrol_async(client, draw(1, 0))
-            queue = app.state.core.queue
+            queue = app.state.context.inference
             queue._worker.cancel()
             await asyncio.sleep(0)
             await asyncio.sleep(0)

@@ -80,7 +80,7 @@ def test_drift_is_small_for_uniform_ranks_and_large_for_others() -> None:
 
 
 def test_rank_is_the_share_of_genuine_signatures_that_are_closer(client: TestClient) -> None:
-    calibration = client.app.state.core.embedder.calibration  # type: ignore[attr-defined]
+    calibration = client.app.state.context.embedder.calibration  # type: ignore[attr-defined]
     fitted = calibration.at(3)
     reference_distances = np.zeros((3, 3))
     for share in (0.1, 0.5, 0.9):
@@ -143,7 +143,7 @@ def test_live_rates_ignore_old_outcomes_and_survive_an_unavailable_store(
     async def unavailable(*_: object, **__: object) -> None:
         raise StoreUnavailable("The store cannot be used at the moment; nothing was stored. Try again.")
 
-    client.app.state.core.rates.invalidate()  # type: ignore[attr-defined]
+    client.app.state.context.rates.invalidate()  # type: ignore[attr-defined]
     with monkeypatch.context() as patch:
         patch.setattr(Store, "read", unavailable)
         assert client.get("/metrics").status_code == 200

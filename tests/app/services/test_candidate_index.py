@@ -179,7 +179,7 @@ def test_a_growing_tenant_changes_to_the_index_and_other_tenants_do_not(serve: S
     client = serve(exhaustive_signers=3)
     enrol(client, draw, range(3))
     identify(client, draw(1, 5))
-    tenants = client.app.state.core.gallery._tenants  # type: ignore[attr-defined]
+    tenants = client.app.state.context.signer_index._tenants  # type: ignore[attr-defined]
     assert not isinstance(tenants["default"].index, CandidateIndex)
     enrol(client, draw, range(3, 5))
     answer = identify(client, draw(1, 5))
@@ -194,9 +194,9 @@ def test_an_erased_signer_is_in_no_index_and_in_no_file_when_the_erasure_is_answ
     client = serve(exhaustive_signers=exhaustive_signers)
     enrol(client, draw, range(4))
     identify(client, draw(1, 5))
-    core = client.app.state.core  # type: ignore[attr-defined]
-    tenant = core.gallery._tenants["default"]
-    core.gallery._save("default", tenant)
+    context = client.app.state.context  # type: ignore[attr-defined]
+    tenant = context.signer_index._tenants["default"]
+    context.signer_index._save("default", tenant)
     files = list(tmp_path.rglob("*.index"))
     assert len(files) == (exhaustive_signers == 0)
     assert len(tenant.index) == 4
@@ -216,7 +216,7 @@ def test_a_restart_loads_the_file_and_reads_only_what_has_changed_since(
     first = serve(exhaustive_signers=0)
     enrol(first, draw, range(4))
     before = identify(first, draw(1, 5))
-    gallery = first.app.state.core.gallery  # type: ignore[attr-defined]
+    gallery = first.app.state.context.signer_index  # type: ignore[attr-defined]
     gallery._save("default", gallery._tenants["default"])
     enrol(first, draw, range(4, 5))
     applied: list[str] = []
@@ -242,14 +242,14 @@ def test_a_restart_loads_the_file_and_reads_only_what_has_changed_since(
 def test_a_file_of_another_history_of_the_store_is_not_used(serve: Serve, draw: Draw, tmp_path: Path) -> None:
     """The store is replaced by an older backup, whose change counter then reaches the same value again."""
     first = serve(exhaustive_signers=0)
-    core = first.app.state.core  # type: ignore[attr-defined]
+    context = first.app.state.context  # type: ignore[attr-defined]
     enrol(first, draw, range(2))
     (database,) = tmp_path.rglob("test.db")
-    core.store.sweep()
+    context.store.sweep()
     backup = database.read_bytes()
     enrol(first, draw, range(2, 4))
     identify(first, draw(2, 5))
-    core.gallery._save("default", core.gallery._tenants["default"])
+    context.signer_index._save("default", context.signer_index._tenants["default"])
     first.__exit__(None, None, None)
     (path,) = tmp_path.rglob("*.index")
     kept = path.read_bytes()

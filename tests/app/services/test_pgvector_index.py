@@ -76,8 +76,8 @@ def test_both_indexes_give_the_same_answers(pgvector: Serve, draw: Draw) -> None
     indexed = pgvector()
     enrol(indexed, draw, range(6))
     memory = pgvector(candidate_index="memory")
-    assert isinstance(indexed.app.state.core.gallery, PgvectorIndex)  # type: ignore[attr-defined]
-    assert isinstance(memory.app.state.core.gallery, Gallery)  # type: ignore[attr-defined]
+    assert isinstance(indexed.app.state.context.signer_index, PgvectorIndex)  # type: ignore[attr-defined]
+    assert isinstance(memory.app.state.context.signer_index, Gallery)  # type: ignore[attr-defined]
     for writer in range(6):
         assert identify(indexed, draw(writer, 5)) == identify(memory, draw(writer, 5))
     named = {"signer_ids": ["w1", "w4"]}
@@ -91,12 +91,12 @@ def test_the_table_holds_the_mean_of_the_reduced_vectors(pgvector: Serve, draw: 
     client = pgvector()
     enrol(client, draw, range(1))
     enrol(client, draw, range(1), range(2, 4))
-    core = client.app.state.core  # type: ignore[attr-defined]
+    context = client.app.state.context  # type: ignore[attr-defined]
     from app.store import references  # noqa: PLC0415
 
     ((key,),) = sql("SELECT key FROM signers")
-    rows = core.store.read_now(references.for_index, "default", core.model_version, [key])
-    expected = core.embedder.candidate_vectors(np.stack([row.template for row in rows])).mean(axis=0)
+    rows = context.store.read_now(references.for_index, "default", context.model_version, [key])
+    expected = context.embedder.candidate_vectors(np.stack([row.template for row in rows])).mean(axis=0)
     assert len(rows) == 4
     ((_, stored),) = sql(ROWS)
     np.testing.assert_allclose(vector(stored), expected, atol=2e-3)
@@ -185,11 +185,11 @@ def test_a_large_tenant_gets_a_graph_and_other_tenants_do_not(
     sql(
         "INSERT INTO candidate_vectors SELECT 'k', model_version, 'o''ther:x', vector FROM candidate_vectors LIMIT 1"
     )
-    core = client.app.state.core  # type: ignore[attr-defined]
+    context = client.app.state.context  # type: ignore[attr-defined]
     before = identify(client, draw(1, 5))
-    assert core.gallery.build_graphs(64) == ["default"]
-    assert core.gallery.build_graphs(64) == []
-    name = candidate_vectors.graph_name("default", core.model_version)
+    assert context.signer_index.build_graphs(64) == ["default"]
+    assert context.signer_index.build_graphs(64) == []
+    name = candidate_vectors.graph_name("default", context.model_version)
     assert sql(f"SELECT indisvalid FROM pg_index WHERE indexrelid = '{name}'::regclass") == [(True,)]
     assert identify(client, draw(1, 5)) == before
     enrol(client, draw, range(5, 6))
@@ -198,10 +198,12 @@ def test_a_large_tenant_gets_a_graph_and_other_tenants_do_not(
     assert (found["candidates"][0]["signer_id"], found["compared"]) == ("w5", 5)
     assert "w0" not in str(found)
     vector_of_other = vector(sql("SELECT vector::text FROM candidate_vectors WHERE signer_key = 'k'")[0][0])
-    keys = core.store.read_now(candidate_vectors.nearest, "o'ther:x", core.model_version, vector_of_other, 5)
+    keys = context.store.read_now(
+        candidate_vectors.nearest, "o'ther:x", context.model_version, vector_of_other, 5
+    )
     assert keys == ["k"], "another tenant's search finds its own signer only"
     sql("DELETE FROM signers")
-    core.gallery.build_graphs(64)
+    context.signer_index.build_graphs(64)
     assert sql(f"SELECT to_regclass('{name}')") == [(None,)]
 
 
@@ -210,7 +212,7 @@ def test_reembedding_keeps_the_vectors_of_both_models_until_the_old_one_is_dropp
 ) -> None:
     client = pgvector()
     enrol(client, draw, range(3))
-    settings = client.app.state.core.settings  # type: ignore[attr-defined]
+    settings = client.app.state.context.settings  # type: ignore[attr-defined]
     configure(monkeypatch, settings)
     run("reembed", "--weights", str(other_model_folder))
     counted = "SELECT model_version, count(*) FROM candidate_vectors GROUP BY 1 ORDER BY 1"
@@ -233,7 +235,7 @@ def test_the_index_is_built_and_dropped_from_the_command_line(
 ) -> None:
     memory = pgvector(candidate_index="memory", exhaustive_signers=2)
     enrol(memory, draw, range(4))
-    settings = memory.app.state.core.settings  # type: ignore[attr-defined]
+    settings = memory.app.state.context.settings  # type: ignore[attr-defined]
     configure(monkeypatch, settings)
     assert run("index", "build", status=1) == ""
     monkeypatch.setenv("COUNTERSIGN_CANDIDATE_INDEX", "pgvector")
@@ -261,7 +263,7 @@ def test_templates_of_candidates_are_read_in_the_binary_format(pgvector: Serve, 
         if "JOIN templates" in statement:
             formats.append(cursor.format)
 
-    event.listen(client.app.state.core.store.engine, "after_cursor_execute", record)  # type: ignore[attr-defined]
+    event.listen(client.app.state.context.store.engine, "after_cursor_execute", record)  # type: ignore[attr-defined]
     identify(client, draw(1, 5))
     assert formats == [psycopg.pq.Format.BINARY]
 
@@ -291,12 +293,12 @@ def test_without_pgvector_the_index_in_memory_is_used_and_both_log_and_doctor_sa
         assert "pgvector cannot be used: pgvector is not installed on the database server" in caplog.text
         enrol(client, draw, range(2))
         assert identify(client, draw(1, 5))["compared"] == 2
-        configure(monkeypatch, client.app.state.core.settings)  # type: ignore[attr-defined]
+        configure(monkeypatch, client.app.state.context.settings)  # type: ignore[attr-defined]
         assert "FAULT candidate index: the index in memory is used" in run("doctor", status=1)
         run("index", "build", status=1)
     # The server gets it later: the next start creates the table.
     again = serve(database_url=without_pgvector, candidate_index="pgvector")
-    assert isinstance(again.app.state.core.gallery, PgvectorIndex)  # type: ignore[attr-defined]
+    assert isinstance(again.app.state.context.signer_index, PgvectorIndex)  # type: ignore[attr-defined]
     assert identify(again, draw(1, 5))["compared"] == 2
 
 
@@ -340,10 +342,10 @@ def test_pgvector_needs_postgresql() -> None:
 def test_a_small_tenant_beside_a_large_one_loses_no_recall(pgvector: Serve, sql: Any) -> None:
     """A tenant with 1 % of 20,000 rows has no graph: all of its signers are compared. The large one has a graph."""
     client = pgvector(exhaustive_signers=1000)
-    core = client.app.state.core  # type: ignore[attr-defined]
+    context = client.app.state.context  # type: ignore[attr-defined]
     rng = np.random.default_rng(0)
     vectors = {"large": rng.normal(size=(20_000, 64)), "small": rng.normal(size=(200, 64))}
-    with core.store.engine.begin() as connection:
+    with context.store.engine.begin() as connection:
         cursor = connection.connection.driver_connection.cursor()
         for tenant, rows in vectors.items():
             with cursor.copy("COPY signers (key, tenant_id, signer_id, created_at) FROM STDIN") as copy:
@@ -351,19 +353,19 @@ def test_a_small_tenant_beside_a_large_one_loses_no_recall(pgvector: Serve, sql:
                     copy.write_row((f"{tenant}{n}", tenant, f"{n}", "2026-01-01T00:00:00Z"))
             with cursor.copy("COPY candidate_vectors FROM STDIN") as copy:
                 for n, row in enumerate(rows):
-                    copy.write_row((f"{tenant}{n}", core.model_version, tenant, str(row.tolist())))
-    assert core.gallery.build_graphs(64) == ["large"]
+                    copy.write_row((f"{tenant}{n}", context.model_version, tenant, str(row.tolist())))
+    assert context.signer_index.build_graphs(64) == ["large"]
     sql("ANALYZE candidate_vectors")
     for tenant, rows in vectors.items():
         hits = []
         for n in range(0, len(rows), len(rows) // 100):
             near = rows[n] + 0.3 * rng.normal(size=64)
-            keys = core.store.read_now(candidate_vectors.nearest, tenant, core.model_version, near, 100)
+            keys = context.store.read_now(candidate_vectors.nearest, tenant, context.model_version, near, 100)
             assert len(keys) == 100
             hits.append(f"{tenant}{n}" in keys)
         assert np.mean(hits) >= (1.0 if tenant == "small" else 0.99)
-    core.store.close()  # the sessions of the server write their statistics when they end
-    name = candidate_vectors.graph_name("large", core.model_version)
+    context.store.close()  # the sessions of the server write their statistics when they end
+    name = candidate_vectors.graph_name("large", context.model_version)
     ((scans,),) = sql(f"SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = '{name}'")
     assert scans >= 100, "the planner uses the graph of the tenant"
 

@@ -312,8 +312,8 @@ class TestConfiguration:
 def test_templates_are_read_back_from_the_store(enrolled: TestClient, opened: Callable[..., Any]) -> None:
     from app.store import references  # noqa: PLC0415
 
-    core = enrolled.app.state.core  # type: ignore[attr-defined]
-    known = opened().read_now(references.specimens, "default", "writer-1", core.model_version)
+    context = enrolled.app.state.context  # type: ignore[attr-defined]
+    known = opened().read_now(references.specimens, "default", "writer-1", context.model_version)
     templates: Vector = known.templates
     assert templates.dtype == "float32"
-    assert templates.shape == (2, core.embedder.card.dimension)
+    assert templates.shape == (2, context.embedder.card.dimension)
