@@ -88,7 +88,7 @@ def list_keys(
     """List the keys in the store, without COUNTERSIGN_BOOTSTRAP_KEY."""
     time = now()
     with store_and_trail() as (store, _):
-        listed = [key for key in store.read_now(api_keys.listed, tenant) if everything or key.live(time)]
+        listed = [key for key in store.read_now(api_keys.all_keys, tenant) if everything or key.live(time)]
     rows = [
         {
             "key_id": key.key_id,

@@ -143,10 +143,10 @@ def apply(
     """Erase again what a restored backup has brought back. The service does this at every start, too."""
     with _configured_store() as store:
         record_erasure = _trail().erased_again
-        erased = maintenance.ErasureWatch(store, record_erasure).look()
+        erased = maintenance.ErasureWatch(store, record_erasure).synchronize()
         if log is not None:
             store.write_now(tombstones.add_all, ErasureLog(log).read())
-            erased += maintenance.ErasureWatch(store, record_erasure).look()
+            erased += maintenance.ErasureWatch(store, record_erasure).synchronize()
         total = len(store.read_now(tombstones.all_tombstones))
         missing_keys = store.read_now(tombstones.unknown_keys)
     typer.echo(f"{total} erasures are on record; {erased} signers and references were erased again")

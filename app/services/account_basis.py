@@ -1,4 +1,4 @@
-"""The basis of a decision on a document: what is stored with it to explain it later, as JSON values."""
+"""The basis of a decision on a document: JSON values that are stored with it, to explain it later."""
 
 from __future__ import annotations
 

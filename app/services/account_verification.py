@@ -1,8 +1,8 @@
 """Verification of a document: its questioned signatures against the signatories of an account, and the rules.
 
 Every questioned signature is compared with every signatory who is valid on its day. Each signature is then a
-verification of the signatory to whom it was assigned, stored like one of ``/verify``; the decision on the document
-is stored beside them.
+verification of the signatory to whom it was assigned, stored like one of ``/verify``; the decision on the
+document is stored in the same transaction.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ async def verify_account(
     def write(session: Session) -> Answer:
         if request is not None and (earlier := request.claim(session)) is not None:
             return earlier
-        # All signatories, because the stored evidence and the answer tell of all of them.
+        # All signatories, because the stored evidence and the answer are about all of them.
         locked = signer_locks.lock_all(session, tenant_id, signatories.keys)
         for item in judged:
             if item.verification is not None:
@@ -157,7 +157,7 @@ def _applied_rate(context: AppContext, account: AccountVersion, document: Docume
         )
     band = account.mandate.band_of(document.amount)
     target_far = None if band is None else account.mandate.bands[band].target_far
-    if target_far is not None:  # the calibration may be another one than when the account was changed
+    if target_far is not None:  # the calibration may have been replaced since the account was changed
         refuse_unsupported_rate(context.embedder.calibration, target_far)
     return target_far
 
@@ -181,7 +181,7 @@ def _compare(
 async def _turn(
     context: AppContext, signature: Signature, signatories: Signatories, upright: Mapping[str, Compared]
 ) -> dict[str, Compared]:
-    """Compare a signature turned as well when it is rejected for every signatory; raises FileRefused, Busy."""
+    """Compare a signature that is rejected for every signatory at other angles as well. Raises FileRefused, Busy."""
     if any(item.comparison.decision is not Decision.REJECT for item in upright.values()) or not upright:
         return dict(upright)
     turned = await embed_turned(context, signature.upload)

@@ -52,7 +52,7 @@ async def get_version(store: Store, tenant_id: str, account_id: str, version: in
 async def list_verifications(
     store: Store, tenant_id: str, account_id: str, limit: int, after: str | None
 ) -> Page[AccountVerification]:
-    """List the verifications of an account, newest first; those of a deleted account, too."""
+    """List the verifications of an account, newest first; also those of a deleted account."""
     return await store.read(account_verifications.page, tenant_id, account_id, limit, after)
 
 
@@ -74,8 +74,8 @@ async def put_account(
 ) -> Answer:
     """Add a version to an account, and create the account if it does not exist.
 
-    When the latest version holds the same already, it is the answer, whatever the precondition: the request is a
-    repetition.
+    If the latest version has this content already, the request is a repetition: the version is returned, and
+    the precondition is not checked.
 
     Raises
     ------

@@ -122,7 +122,7 @@ class ApiKeyCache:
         if self._store is None:
             return
         started_at = time.monotonic()
-        keys = await self._store.read(api_keys.listed)
+        keys = await self._store.read(api_keys.all_keys)
         self._stored = Keyring(keys, ever=bool(keys))
         self._read_at = started_at
 
@@ -137,7 +137,7 @@ class ApiKeyCache:
             or used_at - self._written_uses[key_id] >= _USE_INTERVAL
         }
         if due:
-            await self._store.write(api_keys.note_use, due)
+            await self._store.write(api_keys.record_use, due)
             self._written_uses |= due
             self._used = {
                 key_id: used_at for key_id, used_at in self._used.items() if used_at != due.get(key_id)

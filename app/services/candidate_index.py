@@ -54,7 +54,7 @@ class CandidateIndex:
     def __init__(self, reduce: Reduce) -> None:
         self._reduce = reduce
         self._graph: Any = None  # created with the first vector, whose length it needs
-        self._names = _Names()
+        self._keys = _Keys()
         self.skipped: set[str] = set()
 
     def __len__(self) -> int:
@@ -79,7 +79,7 @@ class CandidateIndex:
             self._graph = _new_graph(vectors.shape[1])
         labels = _labels(keys)
         self._graph.add(labels, vectors, threads=1)
-        self._names.add(labels, keys)
+        self._keys.add(labels, keys)
 
     def erase(self, key: str) -> None:
         """Remove a signer and overwrite the memory of their vector."""
@@ -97,11 +97,11 @@ class CandidateIndex:
             return []
         self._graph.expansion_search = EXPANSION_SEARCH * count
         found = self._graph.search(self._reduce(template[None])[0], min(count, len(self)), threads=1)
-        return self._names.of(np.asarray(found.keys, np.uint64))
+        return self._keys.of(np.asarray(found.keys, np.uint64))
 
     def dump(self) -> bytes:
         """Return the whole index as bytes, for :meth:`load`."""
-        names, keys = self._names.dump()
+        names, keys = self._keys.dump()
         graph = b"" if self._graph is None else bytes(self._graph.save())
         parts = (names, keys, json.dumps(sorted(self.skipped)).encode(), graph)
         head = json.dumps({"format": _FORMAT, "sizes": [len(part) for part in parts]}).encode()
@@ -121,7 +121,7 @@ class CandidateIndex:
                 parts.append(dumped[end : end + size])
                 end += size
             labels, keys, skipped, graph = parts
-            index._names = _Names.load(labels, keys)
+            index._keys = _Keys.load(labels, keys)
             index.skipped = set(json.loads(skipped))
             if graph:
                 index._graph = _restored_graph(graph)
@@ -148,11 +148,11 @@ class CandidateIndex:
         return len(present)
 
 
-class _Names:
+class _Keys:
     """The keys of signers by their labels in the graph: arrays for most of them, a dictionary for recent ones.
 
     A dictionary of a million keys would take half as much memory as their vectors. Names of removed signers stay
-    until the index is built again; they are random, and the table of changes keeps them, too.
+    until the index is built again; they are random, and the table of changes keeps them as well.
     """
 
     def __init__(self) -> None:
@@ -177,7 +177,7 @@ class _Names:
         return self._labels.tobytes(), self._keys.tobytes()
 
     @classmethod
-    def load(cls, labels: bytes, keys: bytes) -> _Names:
+    def load(cls, labels: bytes, keys: bytes) -> _Keys:
         names = cls()
         names._labels = np.frombuffer(labels, np.uint64)
         names._keys = np.frombuffer(keys, f"S{_KEY_BYTES}")
@@ -197,8 +197,8 @@ class _Names:
 def _labels(keys: Iterable[str]) -> NDArray[np.uint64]:
     """Hash keys to labels of 64 bits.
 
-    Two of ten million keys get the same label with a probability of 3 in a million; one of both signers would then
-    not be found.
+    Among ten million keys, two have the same label with a probability of 3 in a million; one of the two
+    signers would then not be found.
     """
     hashes = (int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "big") for key in keys)
     return np.array([value if value != _BLANK_LABEL else 1 for value in hashes], np.uint64)

@@ -21,7 +21,7 @@ MAX_REFERENCES = 8
 
 @dataclass(frozen=True)
 class ReferencePicture:
-    """A reference with its distance; without a picture when it was deleted or cannot be read."""
+    """A reference with its distance; `picture` is None when it was deleted or cannot be read."""
 
     reference: ReferenceDistance
     picture: Picture | None
@@ -29,7 +29,7 @@ class ReferencePicture:
 
 @dataclass(frozen=True)
 class CasePictures:
-    """What is shown of a case.
+    """The pictures of a case.
 
     Attributes
     ----------
@@ -95,12 +95,11 @@ def _questioned_upload(session: Session, tenant_id: str, verification: Verificat
 
 
 def _region_of(verification: Verification) -> UploadRegion:
-    """Return the region that gives the signature that was compared again."""
+    """Return the region in which the signature that was compared is found again."""
     quality = verification.basis.get("quality", {})
     if "sheet-rectified" in quality.get("warnings", ()):
-        return (
-            "auto"  # as at enrolment: a box in the image is not quite the same after the sheet was put right
-        )
+        # As at enrolment: after the sheet is rectified, a box in the image is not exactly the same.
+        return "auto"
     region = quality.get("region")
     return "whole" if region is None else (region[0], region[1], region[2], region[3])
 

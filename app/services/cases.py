@@ -54,7 +54,7 @@ async def claim_case(context: AppContext, tenant_id: str, case_id: str, clerk: C
 async def claim_next_case(
     context: AppContext, tenant_id: str, clerk: Clerk, after: str | None = None, order: Order = "oldest"
 ) -> Case | None:
-    """Claim the first case that nobody else has claimed, one that the clerk has claimed already before others.
+    """Claim the first case that no other clerk has claimed; the clerk's own claims come first.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ async def decide_case(
 ) -> Case:
     """Decide a case that the clerk has claimed. The same decision of the same clerk may be repeated.
 
-    In quality control, the decision stands beside that of the service and does not change it.
+    In quality control, the decision is stored in addition to that of the service and does not change it.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ async def decide_case(
         The reason is ``other``, and no note says what it is.
     """
     if ruling.reason == "other" and not (ruling.note or "").strip():
-        raise MalformedRequest("The reason other needs a note that states it; send `note`.")
+        raise MalformedRequest("The reason `other` needs an explanation; send a `note`.")
     details: dict[str, Any] = {"clerk": clerk.name, "decision": ruling.decision, "reason": ruling.reason}
     entry = context.trail.entry("case-decision", record_id=case_id, **details)
 
@@ -154,11 +154,11 @@ async def decide_case(
         time = now()
         case.refuse_decision(clerk, time)
         cases.decide(session, case_id, clerk, ruling, time, seconds)
-        told = entry
+        recorded = entry
         if case.kind == "quality-control":
             automatic = case.verification.finding.decision
-            told = replace(entry, details=canonical(details | {"automatic_decision": automatic}))
-        context.trail.append(session, told)
+            recorded = replace(entry, details=canonical(details | {"automatic_decision": automatic}))
+        context.trail.append(session, recorded)
         return cases.get(session, tenant_id, case_id)
 
     return await context.store.write(write)

@@ -17,7 +17,7 @@ from model.preprocessing.ink import ink_moments
 
 Grey = NDArray[np.uint8]
 ENLARGED = 4
-"""Pixels of a picture to a pixel of the canvas."""
+"""Pixels of a picture, along each axis, for a pixel of the canvas."""
 QUESTIONED_COLOUR, REFERENCE_COLOUR = (11, 61, 145), (179, 38, 30)
 """Colours of an overlay, as at the desk: blue and red, which overlap to a dark violet."""
 _FAINT = (120, 150, 190)
@@ -27,7 +27,7 @@ _NEAR = 6
 
 
 def draw_layer(differences: Floats, questioned: Grey, reference: Grey | None = None) -> Picture:
-    """Draw a map without ink, to be laid over the questioned signature. It is coloured near ink only.
+    """Draw a map without ink, as an overlay for the questioned signature. It is coloured near ink only.
 
     Parameters
     ----------

@@ -40,11 +40,11 @@ class DifferenceMaps:
     canvas : uint8 (height, width)
         The questioned signature as the network saw it, ink = 255.
     reference_ids : tuple of str
-        Those of the references compared then that still exist and repeat no other.
+        References that were compared, still exist, and repeat no other one.
     maps : (k, rows, columns) float64
-        To each of them.
+        Maps to each of these references.
     own : (k, rows, columns) float64 or None
-        Of each reference against the others; None when there is only one.
+        Maps of each reference to the others; None when there is only one.
     """
 
     canvas: Grey
@@ -64,7 +64,7 @@ class DifferenceMaps:
 
     @property
     def own_beyond(self) -> tuple[int, int] | None:
-        """The same of each reference against the others: smallest and largest number; None with one reference."""
+        """Smallest and largest of these numbers for each reference against the others; None with one reference."""
         if self.own is None:
             return None
         counts = count_beyond(self.own, COUNTED)
@@ -105,7 +105,10 @@ async def get_difference_picture(
 async def get_difference_layer(
     context: AppContext, tenant_id: str, verification_id: str, reference_id: str | None
 ) -> tuple[Picture, DifferenceMaps]:
-    """Draw the same without ink, to be laid over a picture of the questioned signature; raises the same errors."""
+    """Draw the map without ink, as an overlay for a picture of the questioned signature.
+
+    Raises the errors of :func:`get_difference_picture`.
+    """
     maps, reference = await _view(context, tenant_id, verification_id, reference_id)
     return await asyncio.to_thread(draw_layer, maps.of(reference_id), maps.canvas, reference), maps
 

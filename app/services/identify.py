@@ -23,7 +23,7 @@ from app.store import forgeries, signer_locks, signers
 SPARE = 20
 """Candidates beyond `top_k` whose exact distance is computed."""
 RANKINGS = 3
-"""Attempts at a ranking whose nearest signer is not erased meanwhile."""
+"""Maximum number of rankings: one is repeated when its nearest signer is erased meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Identification:
         Whether the decision for the first candidate is ``accept``.
     compared : int
         Number of signers that were compared.
-    warnings : tuple of Note
+    warnings : tuple of ResultWarning
     model_version : str
     """
 
@@ -71,7 +71,7 @@ async def identify(
     ------
     FileRefused, SignerNotFound
     NobodyEnrolled
-        No signer can be compared with.
+        There is no signer to compare with.
     SignerErased
         The nearest signer was erased during each of :data:`RANKINGS` rankings.
     """

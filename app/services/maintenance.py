@@ -28,4 +28,4 @@ async def run_maintenance(context: AppContext) -> None:
 
 def _maintain(context: AppContext, watch: maintenance.ErasureWatch) -> None:
     maintenance.purge(context.store, maintenance.Retention.of(context.settings))
-    watch.look()
+    watch.synchronize()

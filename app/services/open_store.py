@@ -14,7 +14,7 @@ from app.settings import Settings
 from app.store import maintenance, reencryption
 from app.store.encryption.cipher import Cipher
 from app.store.encryption.data_keys import load_data_keys
-from app.store.engine import engine_as_it_is
+from app.store.engine import open_existing_engine
 from app.store.erasure import tombstones
 from app.store.erasure.log import ErasureLog
 from app.store.index_snapshots import IndexSnapshots
@@ -52,7 +52,7 @@ def open_store_read_only(settings: Settings) -> Store:
         StoreMissing or StoreOutdated when starting the service would fix it.
     """
     settings.refuse_missing_encryption_key()
-    engine = engine_as_it_is(settings.database_url, settings.store_threads)
+    engine = open_existing_engine(settings.database_url, settings.store_threads)
     try:
         cipher = Cipher(load_data_keys(settings, make=False))
     except StartRefused:
@@ -77,7 +77,7 @@ def _check_location(database_url: str) -> None:
 
 
 def open_snapshots(settings: Settings, store: Store, model_version: str) -> IndexSnapshots | None:
-    """Return the folder of candidate indexes beside the SQLite file; None when they stay in memory."""
+    """Return the folder of candidate indexes next to the SQLite file; None when they stay in memory."""
     url = make_url(settings.database_url)
     if settings.index_files == "none" or url.get_backend_name() != "sqlite" or not url.database:
         return None
@@ -85,7 +85,7 @@ def open_snapshots(settings: Settings, store: Store, model_version: str) -> Inde
 
 
 def erasure_log(settings: Settings) -> ErasureLog | None:
-    """Return the configured erasure log, or the one beside the SQLite file; None for other databases."""
+    """Return the configured erasure log, or the one next to the SQLite file; None for other databases."""
     if settings.erasure_log is not None:
         return ErasureLog(settings.erasure_log)
     try:
@@ -115,7 +115,7 @@ def _bring_up_to_date(store: Store, trail: Trail) -> None:
             "erasures are recorded in the database only, so restoring a backup undoes those made since the backup; "
             "set COUNTERSIGN_ERASURE_LOG"
         )
-    maintenance.ErasureWatch(store, trail.erased_again).look()
+    maintenance.ErasureWatch(store, trail.erased_again).synchronize()
     if unknown := store.read_now(tombstones.unknown_keys):
         _log.warning(
             "tombstones made with key %s cannot be applied because it is not configured", ", ".join(unknown)

@@ -1,8 +1,8 @@
-"""Outcomes of verifications, and the known forgeries that they leave.
+"""Outcomes of verifications, and the known forgeries that result from them.
 
 The outcome ``forged`` makes a verification a known forgery of its signer: its template is kept, and later questioned
 signatures of the signer are compared with it (`app.services.decision`). A later outcome does not undo this, because
-whoever may record outcomes could otherwise let a forgery pass; an administrator withdraws it.
+a key that may record outcomes could otherwise let a forgery pass; only an administrator withdraws it.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Kept:
-    """What is kept of a questioned signature whose signer is enrolled: models with a template, and the image."""
+    """The kept data of a questioned signature whose signer is enrolled: models with a template, and the image."""
 
     signer_id: str
     signer_key: str
@@ -61,7 +61,7 @@ class _Kept:
 
 
 @dataclass(frozen=True)
-class _Remembered:
+class _NewForgery:
     """A verification to be made a known forgery, with its template of the model in use if that is not kept yet."""
 
     kept: _Kept
@@ -100,7 +100,7 @@ async def record_account_outcome(
     outcome: str,
     note: str | None,
 ) -> AccountVerification:
-    """Record the outcome of a document, and of those of its signatures of which it says what they are.
+    """Record the outcome of a document, and of its signatures where theirs follows from it.
 
     Raises
     ------
@@ -109,9 +109,9 @@ async def record_account_outcome(
     place = tenant_id, account_id, account_verification_id
     document = await context.store.read(account_verifications.get, *place)
     recording = _Recording(context, tenant_id, outcome, note)
-    # With several signatures, one forged document does not tell which of them is forged.
-    is_told = outcome != "forged" or len(document.verifications) == 1
-    concerned = list(document.verifications) if is_told else []
+    # Which signature of a forged document is forged is unknown when it has several.
+    applies_to_signatures = outcome != "forged" or len(document.verifications) == 1
+    concerned = list(document.verifications) if applies_to_signatures else []
     await recording.prepare(concerned)
     entry = context.trail.entry(
         "account-outcome", record_id=account_verification_id, outcome=outcome, verifications=concerned
@@ -145,10 +145,10 @@ class _Recording:
     def __init__(self, context: AppContext, tenant_id: str, outcome: str, note: str | None) -> None:
         self._context, self._tenant_id, self._outcome, self._note = context, tenant_id, outcome, note
         self._entries: dict[str, tuple[Entry, Entry]] = {}
-        self._remembered: dict[str, _Remembered] = {}
+        self._new_forgeries: dict[str, _NewForgery] = {}
 
     async def prepare(self, verification_ids: Sequence[str]) -> None:
-        """Collect what makes the verifications known forgeries. Raises VerificationNotFound."""
+        """Build the audit entries, and the templates of new known forgeries. Raises VerificationNotFound."""
         context = self._context
         for verification_id in verification_ids:
             self._entries[verification_id] = (
@@ -160,14 +160,14 @@ class _Recording:
             kept = await context.store.read(_find_kept, context, self._tenant_id, verification_id)
             if kept is not None:
                 template = None if kept.image is None else await _embed(context, kept.image)
-                self._remembered[verification_id] = _Remembered(kept, template)
+                self._new_forgeries[verification_id] = _NewForgery(kept, template)
 
     def write(self, session: Session) -> None:
         """Record the outcomes and the known forgeries with their audit entries. Raises VerificationNotFound."""
         append = self._context.trail.append
         locked = {
-            verification_id: _lock(session, self._tenant_id, remembered.kept)
-            for verification_id, remembered in self._remembered.items()
+            verification_id: _lock(session, self._tenant_id, new_forgery.kept)
+            for verification_id, new_forgery in self._new_forgeries.items()
         }
         for verification_id, (outcome_entry, forgery_entry) in self._entries.items():
             verifications.set_outcome(
@@ -178,8 +178,8 @@ class _Recording:
             append(session, outcome_entry)
             signer = locked.get(verification_id)
             if signer is not None:
-                template = self._remembered[verification_id].template
-                if _remember(session, self._context, signer, verification_id, template):
+                template = self._new_forgeries[verification_id].template
+                if _add_forgery(session, self._context, signer, verification_id, template):
                     append(session, forgery_entry, signer.key)
 
     def count(self, recorded: Sequence[Verification]) -> None:
@@ -197,7 +197,7 @@ async def list_forgeries(
 
 
 async def withdraw_forgery(context: AppContext, tenant_id: str, signer_id: str, verification_id: str) -> bool:
-    """Compare later signatures with a forgery no longer; return False when it is no known forgery of the signer."""
+    """Stop comparing later signatures with a known forgery; return False when it is not one of the signer."""
     entry = context.trail.entry("forgery-withdraw", record_id=verification_id)
 
     def write(session: Session) -> bool:
@@ -238,7 +238,7 @@ def _find_kept(session: Session, context: AppContext, tenant_id: str, verificati
     if key is None:
         return None
     models = questioned_templates.models_of(session, verification_id, key)
-    # The image is deleted with its signer, so it is of the signer who is enrolled now.
+    # The image is deleted with its signer, so it belongs to the signer who is enrolled now.
     image = (
         None
         if context.model_version in models
@@ -265,7 +265,7 @@ def _lock(session: Session, tenant_id: str, kept: _Kept) -> LockedSigner | None:
         return None
 
 
-def _remember(
+def _add_forgery(
     session: Session, context: AppContext, locked: LockedSigner, verification_id: str, template: Vector | None
 ) -> bool:
     """Make a verification a known forgery; False when it is one already, or nothing is kept of it."""

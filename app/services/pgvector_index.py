@@ -1,8 +1,8 @@
 """The index of signers in PostgreSQL: no templates and no vectors are in the memory of the service.
 
 A search gets keys of candidates from the table of reduced vectors (`app.store.candidate_vectors`) and reads their
-templates, in one transaction. Changes of signers update the table in their own transaction. What is missing in it all
-the same, because a process without this index changed a signer, is added by the next search or by maintenance.
+templates, in one transaction. Changes of signers update the table in their own transaction. Rows that are
+missing because a process without this index changed a signer are added by the next search or by maintenance.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from app.store.database_errors import store_unavailable
 from app.store.store import Store
 
 ADDED_BY_SEARCH = 500
-"""Maximum number of missing signers that a search adds; it does not wait for more, and says how many it skipped."""
+"""Maximum number of missing signers that a search adds; it skips further ones and returns their number."""
 ADDED_AT_ONCE = 20
 """Signers added in one transaction, which locks them."""
 PAGE = 1000
@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class _Tenant:
-    """What is known of a tenant.
+    """The state of a tenant.
 
     Attributes
     ----------
@@ -103,7 +103,7 @@ class PgvectorIndex:
         tenant = self._tenants.setdefault(tenant_id, _Tenant())
         found = await self._store.read(self._search, tenant_id, tenant, template, count)
         if found.missing and len(found.missing) <= ADDED_BY_SEARCH:
-            async with tenant.lock:  # those who wait find that nothing is missing any more
+            async with tenant.lock:  # searches that waited for the lock find nothing missing
                 found = await self._store.read(self._search, tenant_id, tenant, template, count)
                 if found.missing and len(found.missing) <= ADDED_BY_SEARCH:
                     await self._add([(tenant_id, key) for key in found.missing])

@@ -38,7 +38,7 @@ def resolve_policy(
 def resolve_band_policy(settings: Settings, signer: Signer, band_far: float | None) -> Policy:
     """Combine the `target_far` of an amount's band with the signer's own policy and the service's.
 
-    The lower of both `target_far` applies: neither an amount nor a signer for whom less is allowed gets more. A
+    The lower `target_far` applies, so that neither the limit of the band nor that of the signer is exceeded. A
     signer's `fixed_threshold` takes precedence, as over any `target_far`.
     """
     if band_far is None or signer.fixed_threshold is not None:

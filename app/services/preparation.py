@@ -91,9 +91,9 @@ async def read_signature(context: AppContext, upload: Upload) -> Signature:
 
 
 def _resolve_region(upload: Upload, quality: Quality) -> UploadRegion:
-    """Return the region that gives the same signature again, whatever later networks find on the page."""
+    """Return the region in which the same signature is found again, also by later networks."""
     if upload.region == "auto" and "sheet-rectified" in quality.warnings:
-        return "auto"  # a box in the image is not quite the same after the sheet was put right
+        return "auto"  # after the sheet is rectified, a box in the image is not exactly the same
     return quality.region or "whole"
 
 

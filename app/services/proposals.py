@@ -1,8 +1,8 @@
 """Questioned signatures that become references: proposed, and accepted by a person or by a policy.
 
-References age: of genuine signatures of a later day, many more are rejected than of the day of the references; two
-references of the later day change that (``python -m benchmarks.ageing``). A questioned signature is proposed when its
-case was recorded as genuine and its image is kept.
+References age: genuine signatures of a later day are rejected much more often than those of the day of the
+references. Two references of the later day correct this (``python -m benchmarks.ageing``). A questioned signature is
+proposed when its case was recorded as genuine and its image is kept.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ async def accept_proposal(
     ------
     VerificationNotFound
     NotConfirmed
-        The case was not recorded as genuine, or the signature lay askew.
+        The case was not recorded as genuine, or the signature was turned before it was compared.
     ImageNotKept
         A reference needs its image.
     FileRefused, DuplicateReference, TooManyReferences, SignerErased
@@ -54,7 +54,7 @@ async def accept_proposal(
 
 
 async def decline_proposal(context: AppContext, tenant_id: str, signer_id: str, verification_id: str) -> bool:
-    """Propose a questioned signature no longer; return False when it is none of the signer or was declined before.
+    """Stop proposing a questioned signature; return False if it is not of the signer or was declined already.
 
     It can still be accepted by its id.
     """
@@ -73,7 +73,7 @@ async def decline_proposal(context: AppContext, tenant_id: str, signer_id: str, 
 async def accept_by_policy(context: AppContext, tenant_id: str, verification: Verification) -> None:
     """Enrol a signature that the service accepted and a person confirmed, if the settings say so.
 
-    The outcome is on record already: what stands in the way of the enrolment is logged.
+    The outcome has been stored already, so an error of the enrolment is only logged.
     """
     reliable = all(warning.code in INFORMATION for warning in verification.finding.warnings)
     if (

@@ -27,7 +27,7 @@ async def read_questioned_signatures(context: AppContext, uploads: Sequence[Uplo
     Raises
     ------
     DuplicateSignature
-        Two files are the same: one signature would be there for two people.
+        Two files are the same: one signature would count for two people.
     FileRefused, TooManyFiles, Busy
     """
     _refuse_identical_files(uploads)
@@ -37,7 +37,7 @@ async def read_questioned_signatures(context: AppContext, uploads: Sequence[Uplo
     for upload, page in zip(uploads, pages, strict=True):
         several = len(page.signatures) > 1
         signatures += [
-            # Its region tells one of several from the others when the file is read again.
+            # By its region, the signature is found again among the others of the file.
             (replace(upload, region=prepared.quality.region or "whole") if several else upload, prepared)
             for prepared in page.signatures
         ]

@@ -29,7 +29,7 @@ from app.domain.records import Vector
 from app.services.audit.trail import Trail
 from app.store import templates
 from app.store.store import Store
-from app.store.templates import Owner, Waiting
+from app.store.templates import Owner, PendingReference
 from model.errors import UnusableSignature
 from model.networks.embedder import Embedder
 
@@ -158,7 +158,7 @@ class Reembedding:
             yield from owners
             after = owners[-1].key
 
-    def _move(self, owner: Owner, references: Sequence[Waiting]) -> Iterator[int]:
+    def _move(self, owner: Owner, references: Sequence[PendingReference]) -> Iterator[int]:
         for chunk in chunks(references):
             embedded = self._embed(owner, chunk)
             failed = sum(reference.reference_id in self.outcome.failed for reference in chunk)
@@ -167,7 +167,7 @@ class Reembedding:
             self.outcome.passed_over += len(chunk) - len(moved) - failed
             yield len(chunk)
 
-    def _embed(self, owner: Owner, chunk: Sequence[Waiting]) -> dict[str, Vector]:
+    def _embed(self, owner: Owner, chunk: Sequence[PendingReference]) -> dict[str, Vector]:
         """Embed a chunk; return the templates by reference id, without failed and erased references."""
         images = [
             (reference, image)
@@ -185,17 +185,17 @@ class Reembedding:
         embeddings = self._embedder.embed(np.stack([canvas for _, canvas in prepared]))
         return {reference_id: vector for (reference_id, _), vector in zip(prepared, embeddings, strict=True)}
 
-    def _read_image(self, owner: Owner, reference: Waiting) -> bytes | None:
+    def _read_image(self, owner: Owner, reference: PendingReference) -> bytes | None:
         try:
             image = self._store.read_now(templates.image_of, owner, reference.reference_id)
         except (StoredDataDamaged, DataKeyMissing) as error:
             self._add_failure(owner, reference, str(error))
             return None
-        if image is None and self._store.read_now(templates.is_there, reference.reference_id):
+        if image is None and self._store.read_now(templates.has_reference, reference.reference_id):
             self._add_failure(owner, reference, "Its image is missing from the store.")
         return image
 
-    def _prepare(self, owner: Owner, reference: Waiting, image: bytes) -> NDArray[np.uint8] | None:
+    def _prepare(self, owner: Owner, reference: PendingReference, image: bytes) -> NDArray[np.uint8] | None:
         try:
             reading = self._decoders.read(
                 image, None, reference.page, UNLIMITED, self._embedder.canvas, reference.region
@@ -205,7 +205,7 @@ class Reembedding:
             self._add_failure(owner, reference, str(error))
             return None
 
-    def _add_failure(self, owner: Owner, reference: Waiting, reason: str) -> None:
+    def _add_failure(self, owner: Owner, reference: PendingReference, reason: str) -> None:
         self.outcome.failed[reference.reference_id] = Failure(owner, reference.reference_id, reason)
 
     def _add_templates(self, session: Session, owner: Owner, embedded: dict[str, Vector]) -> list[str]:
@@ -226,9 +226,9 @@ class Reembedding:
         self._trail.append(session, entry, owner.key)
 
 
-def chunks(references: Sequence[Waiting]) -> Iterator[list[Waiting]]:
+def chunks(references: Sequence[PendingReference]) -> Iterator[list[PendingReference]]:
     """Split references into chunks of at most `CHUNK` references and `CHUNK_BYTES` bytes."""
-    chunk: list[Waiting] = []
+    chunk: list[PendingReference] = []
     size = 0
     for reference in references:
         if chunk and (len(chunk) == CHUNK or size + reference.size > CHUNK_BYTES):

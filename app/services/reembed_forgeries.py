@@ -1,7 +1,7 @@
-"""Move known forgeries to another model: embed their kept images again, as `app.services.reembed` does references.
+"""Move known forgeries to another model: embed their kept images again (for references: `app.services.reembed`).
 
-A known forgery whose image is not kept cannot be moved: the service with the new model does not compare with it, and
-says so in the warning `known-forgeries-skipped`.
+A known forgery whose image is not kept cannot be moved: the service with the new model does not compare with
+it, and adds the warning `known-forgeries-skipped`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The quality of a signer's references: what they are worth for a decision, and what to add or remove."""
+"""The quality of a signer's references: how they vary, the error rate to expect, and what to add or remove."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from model.decision.verdict import DISTANCE_DIGITS
 RECOMMENDED = 5
 """References beyond which the error rates fall little (``docs/accuracy.md``)."""
 PER_VARIANT = 3
-"""References of each variant that are asked for: with fewer, the other variant decides."""
+"""Recommended number of references of each variant: with fewer, the other variant decides."""
 
 
 @dataclass(frozen=True)
 class QualityFinding:
-    """Something to know about a set of references.
+    """A finding about a set of references.
 
     Attributes
     ----------
     code : str
     detail : str
-        What was seen.
+        What was found.
     advice : str
         What to do.
     reference_ids : tuple of str
@@ -64,7 +64,7 @@ class ReferenceQuality:
 
 @dataclass(frozen=True)
 class SignerQuality:
-    """What the references of a signer are worth.
+    """The quality of the references of a signer.
 
     Attributes
     ----------
@@ -74,13 +74,13 @@ class SignerQuality:
     spread : float or None
         Mean distance among them.
     usual_spread : float
-        The same of the population.
+        The mean of the population.
     variation : {"unknown", "little", "usual", "much"}
     variants : tuple of tuples of str
         Reference ids of two groups that are clearly apart, or empty.
     frr, frr_recommended : float or None
-        FRR at the signer's `target_far` with as many references, and with :data:`RECOMMENDED`; None when there is a
-        fixed threshold, or no reference.
+        FRR at the signer's `target_far` with the present number of references, and with :data:`RECOMMENDED`;
+        None when there is a fixed threshold, or no reference.
     """
 
     signer_id: str
@@ -162,7 +162,7 @@ def _findings(
     frr: float | None,
     recommended: float | None,
 ) -> Iterable[QualityFinding]:
-    """Yield what to know, the most serious first."""
+    """Yield the findings, the most serious first."""
     ids, count = specimens.reference_ids, len(described.distinct)
     if described.outliers:
         yield QualityFinding(

@@ -1,4 +1,4 @@
-"""The index of enrolled signers, for identification: its interface, and which kind the settings choose."""
+"""The index of enrolled signers, for identification: its interface, and the choice of an implementation."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class SignerIndex(Protocol):
         ...
 
     async def maintain(self) -> None:
-        """Add what other processes have changed, and do what searches need not wait for; called every few minutes."""
+        """Apply changes of other processes, and do work that no search waits for; called every few minutes."""
         ...
 
     async def erase(self, tenant_id: str, signer_key: str) -> None:
@@ -51,7 +51,7 @@ class SignerIndex(Protocol):
 
 
 def open_index(settings: Settings, store: Store, embedder: Embedder) -> SignerIndex:
-    """Open the index that the settings choose; the one in memory, with a warning, where pgvector cannot be had."""
+    """Open the index that the settings choose; without pgvector, the one in memory, with a warning."""
     reductions = Reductions(embedder.search_vectors, embedder.candidate_vectors)
     writer = attach_writer(settings, store, embedder)
     if writer is not None:
@@ -73,7 +73,7 @@ def open_index(settings: Settings, store: Store, embedder: Embedder) -> SignerIn
 
 
 def attach_writer(settings: Settings, store: Store, embedder: Embedder) -> Writer | None:
-    """Let changes of signers update the vectors in the database, where the settings choose it and it can."""
+    """Update the vectors in the database with each change of a signer, if pgvector is chosen and available."""
     if settings.candidate_index != "pgvector":
         return None
     try:

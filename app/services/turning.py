@@ -1,9 +1,8 @@
-"""Scans that do not lie straight: a questioned signature that is rejected is compared turned as well.
-
-Only the comparison with the references can tell how a signature lies. A quarter turn that brings it within the
-threshold is put right, and so is a small turn that brings it there and shortens the distance by a fifth. A turn that
-gains less is reported only: genuine signatures vary in slant, and trying several would accept more forgeries
-(``benchmarks/README.md``).
+"""Turned scans: a questioned signature that is rejected is compared at other angles as well. Only the
+comparison with the references shows by how much a signature is turned. A quarter turn that brings it within
+the threshold is corrected, and so is a small turn that brings it there and shortens the distance by a fifth.
+A turn that gains less is only reported: genuine signatures vary in slant, and trying several angles would
+accept more forgeries (``benchmarks/README.md``).
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ SMALL_TURNS = (-16, -12, -8, 8, 12, 16)
 QUARTER_TURNS = (90, 180, 270)
 TURNS = SMALL_TURNS + QUARTER_TURNS
 GAIN = 0.8
-"""Share of the upright distance that is left after a small turn that is put right."""
+"""Largest distance after a small turn that is corrected, as a share of the distance before it."""
 
 
 @dataclass(frozen=True)
 class Compared:
-    """A questioned signature compared with a signer's references, turned when it lies askew.
+    """A questioned signature compared with a signer's references, at the angle that was chosen.
 
     Attributes
     ----------

@@ -145,7 +145,7 @@ def build_verification(
         context.embedder.calibration.identifier, signature, comparison, specimens.reference_ids
     )
     if signature.upload.page:
-        basis["page"] = signature.upload.page  # to show the kept image again
+        basis["page"] = signature.upload.page  # by which the kept image is read again
     if money is not None:
         basis["document"] = money.to_basis()
     return Verification(new_id(), specimens.signer.signer_id, finding, signature.sha256, basis | more)
@@ -232,7 +232,7 @@ async def _compare(
     policy: Policy,
     forgeries: KnownForgeries = NO_FORGERIES,
 ) -> Compared:
-    """Compare a signature with references and known forgeries, turned as well when it is rejected."""
+    """Compare a signature with references and known forgeries, also at other angles when it is rejected."""
     comparison = await compare_questioned(context.embedder, signature.template, templates, policy, forgeries)
     upright = Compared(comparison, signature.template)
     if comparison.decision is not Decision.REJECT:

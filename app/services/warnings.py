@@ -16,9 +16,9 @@ _DETAILS = {
     "part of the page that was compared.",
     "other-signatures": "There may be other signatures on the page; the most prominent one was compared. Set "
     "`region` to compare another one.",
-    "signature-not-located": "The signature could not be told from print or other marks, so all ink of the image was "
-    "compared. Send a crop of the signature, or set `region`.",
-    "sheet-rectified": "The image shows a sheet on a darker ground; the sheet was cut out and put right.",
+    "signature-not-located": "The signature could not be distinguished from print or other marks, so all ink of the "
+    "image was compared. Send a crop of the signature, or set `region`.",
+    "sheet-rectified": "The image shows a sheet on a darker background; the sheet was cut out and rectified.",
     # Of a comparison, an enrolment or an identification.
     "single-reference": "There is only one reference, so the signer's own variation is unknown. "
     "Enrol more references for a more reliable result.",
@@ -48,5 +48,5 @@ def quality_warnings(quality: Quality) -> tuple[ResultWarning, ...]:
 
 
 def make_warning(code: str) -> ResultWarning:
-    """Return the warning with this code; an unknown code explains itself."""
+    """Return the warning with this code; the words of an unknown code are its explanation."""
     return ResultWarning(code, _DETAILS.get(code, code.replace("-", " ") + "."))

@@ -1,4 +1,4 @@
-"""The tables of API keys and of the audit. Migration 0003 creates them, with triggers that protect the audit."""
+"""The tables of API keys and of the audit. The migration also creates triggers that protect the audit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tables of accounts. Migration 0005 creates them."""
+"""The tables of accounts, their versions, and the decisions on their documents."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class AccountVersionRow(Base):
 
 
 class SignatoryRow(Base):
-    """Which signer a signer id in a version stands for; without a key, the signer has been erased."""
+    """The signer to whom a signer id in a version refers; without a key, this signer has been erased."""
 
     __tablename__ = "signatories"
 
@@ -92,7 +92,7 @@ class AccountVerificationRow(Base):
 
 
 class RetrySignerRow(Base):
-    """A signer whom a stored answer concerns, when it concerns several; the erasure of one deletes the answer."""
+    """One of several signers whom a stored answer concerns; the erasure of any of them deletes the answer."""
 
     __tablename__ = "idempotency_signers"
 

@@ -20,7 +20,7 @@ from app.store.account_tables import AccountVerificationRow
 
 
 def add(session: Session, tenant_id: str, verification: AccountVerification) -> None:
-    """Store a decision; the verifications of its signatures are stored already, so their signers are locked."""
+    """Insert a decision, after the verifications of its signatures, whose signers are locked."""
     document = verification.document
     session.add(
         AccountVerificationRow(
@@ -62,7 +62,7 @@ def get(
 def set_outcome(
     session: Session, account_verification_id: str, outcome: str, note: str | None, at: datetime
 ) -> None:
-    """Record the outcome of a document, which exists, replacing an earlier one."""
+    """Record the outcome of an existing document; it replaces an earlier outcome."""
     session.execute(
         update(AccountVerificationRow)
         .where(AccountVerificationRow.account_verification_id == account_verification_id)

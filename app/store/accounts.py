@@ -98,7 +98,7 @@ def version_page(
 
 
 def lock(session: Session, tenant_id: str, account_id: str) -> AccountVersion | None:
-    """Lock an account exclusively, so that versions follow each other; return the latest, None without account."""
+    """Lock an account exclusively until the transaction ends; return its latest version, None without account."""
     key = session.scalar(
         select(AccountRow.key)
         .where(AccountRow.tenant_id == tenant_id, AccountRow.account_id == account_id)

@@ -1,4 +1,4 @@
-"""API keys in the store: made, listed, revoked, noted as used. Their text is never here."""
+"""API keys in the store: insert, list, revoke, and record their use. The text of a key is never stored."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from app.store.access_tables import KeyRow
 
 
 def add(session: Session, key: Key) -> None:
-    """Keep a new key; raises Conflict when the tenant has a live one of that name."""
+    """Insert a new key. Raises Conflict when the tenant has a live key of that name."""
     twin = select(KeyRow.key_id).where(
         KeyRow.tenant_id == key.tenant_id, KeyRow.name == key.name, KeyRow.revoked_at.is_(None)
     )
     if session.scalar(twin) is not None:
         raise Conflict(
-            f"Tenant {key.tenant_id!r} has a key {key.name!r} that is not revoked; revoke it, or take another name."
+            f"Tenant {key.tenant_id!r} has a key {key.name!r} that is not revoked; revoke it, or choose another "
+            "name."
         )
     session.add(
         KeyRow(
@@ -38,8 +39,8 @@ def add(session: Session, key: Key) -> None:
     session.flush()
 
 
-def listed(session: Session, tenant_id: str | None = None) -> list[Key]:
-    """Every key ever made, oldest first, of one tenant or of all."""
+def all_keys(session: Session, tenant_id: str | None = None) -> list[Key]:
+    """Return all keys of one tenant or of all tenants, oldest first, including revoked ones."""
     query = select(KeyRow).order_by(KeyRow.key_id)
     if tenant_id is not None:
         query = query.where(KeyRow.tenant_id == tenant_id)
@@ -47,7 +48,7 @@ def listed(session: Session, tenant_id: str | None = None) -> list[Key]:
 
 
 def revoke(session: Session, tenant_id: str, name_or_id: str, at: datetime) -> Key:
-    """Revoke a key by its id, or the live one of a name; raises KeyNotFound."""
+    """Revoke the key with this id, or the live key with this name. Raises KeyNotFound."""
     row = session.scalar(
         select(KeyRow)
         .where(
@@ -66,8 +67,8 @@ def revoke(session: Session, tenant_id: str, name_or_id: str, at: datetime) -> K
     return _key(row)
 
 
-def note_use(session: Session, used: Mapping[str, datetime]) -> None:
-    """Note when keys were last used; an earlier moment never replaces a later one."""
+def record_use(session: Session, used: Mapping[str, datetime]) -> None:
+    """Record when keys were last used; an earlier time never replaces a later one."""
     for key_id, at in sorted(used.items()):
         session.execute(
             update(KeyRow)

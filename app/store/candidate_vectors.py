@@ -4,10 +4,10 @@ The table has one row for each signer and model: the mean of the reduced vectors
 precision and **in clear text**, because the database has to compare it. It is empty unless
 ``COUNTERSIGN_CANDIDATE_INDEX`` is ``pgvector``.
 
-Triggers delete the rows of a signer in the transaction that inserts or deletes a reference or deletes a template, and
-a foreign key those of an erased signer, whatever process or command does it. A process that uses the index inserts
-the new row before the transaction ends (:class:`Writer`); rows that are missing because another process changed the
-signer are inserted later (:func:`lacking`).
+Triggers delete the rows of a signer in the transaction that inserts or deletes a reference or deletes a template; a
+foreign key deletes those of an erased signer. Both apply to every process and command. A process that uses the index
+inserts the new row before the transaction ends (:class:`Writer`); rows that are missing because another process
+changed the signer are inserted later (:func:`lacking`).
 
 A tenant with many signers has a graph of near neighbours (HNSW) of its own, a partial index, so that other tenants
 influence neither its results nor its recall. The rows of other tenants are compared one by one.
@@ -99,7 +99,7 @@ _log = logging.getLogger(__name__)
 
 
 class PgvectorUnavailable(Exception):
-    """The table of vectors cannot be had in this database, with the reason and a remedy."""
+    """The table of vectors cannot be created in this database; the message states the reason and a remedy."""
 
 
 class HalfVector(UserDefinedType[Any]):
@@ -131,7 +131,7 @@ _VECTORS = Table(
 
 @dataclass(frozen=True)
 class State:
-    """Whether this database can have the table, and what is in it.
+    """The state of pgvector and of the table in this database.
 
     Attributes
     ----------
@@ -238,7 +238,7 @@ def open_table(engine: Engine) -> str:
 
 
 def state(session: Session) -> State:
-    """Return what the database has; on SQLite, nothing."""
+    """Return the state of the database; on SQLite, that of a database without pgvector."""
     connection = session.connection()
     if connection.dialect.name != "postgresql":
         return State("", "", has_table=False, rows=0)
@@ -251,7 +251,7 @@ def state(session: Session) -> State:
 def nearest(session: Session, tenant_id: str, model_version: str, vector: Vector, count: int) -> list[str]:
     """Return the keys of about `count` signers of a tenant near a reduced vector (c,), best first."""
     expansion = min(MOST_EXPANDED, EXPANSION_SEARCH * count)
-    # The scan goes on when it has met vectors of erased signers, which stay in the graph until the next VACUUM.
+    # The scan continues past vectors of erased signers, which stay in the graph until the next VACUUM.
     session.execute(
         select(
             func.set_config("hnsw.ef_search", str(expansion), True),

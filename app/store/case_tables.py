@@ -1,4 +1,4 @@
-"""The table of cases. Migration 0006 creates it, 0008 adds kind, amount, currency and seconds."""
+"""The table of cases."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def get(session: Session, tenant_id: str, case_id: str) -> Case:
 
 
 def lock(session: Session, tenant_id: str, case_id: str) -> Case:
-    """Get one case that nobody else changes before the transaction ends; raise CaseNotFound."""
+    """Get one case and lock it until the transaction ends; raise CaseNotFound."""
     query = _rows(tenant_id).where(CaseRow.verification_id == case_id).with_for_update()
     return _one(session, case_id, query)
 
@@ -58,7 +58,8 @@ def lock_next(
     at : datetime
         Claims that have expired by then do not count.
     after : str or None
-        A case that is left out, and so are those before it unless there are no others.
+        The search begins after this case and continues at the beginning of the queue; the case itself is left
+        out.
     """
     unclaimed = or_(CaseRow.claimed_until.is_(None), CaseRow.claimed_until <= at)
     waiting = _rows(tenant_id).where(CaseRow.state == "open").order_by(*_sorting(order)).limit(1)
@@ -78,7 +79,7 @@ def _parts(
     """Return the conditions of the parts of the queue, in the order in which they are searched."""
     if after is None:
         return [[]]
-    behind = _behind(session, tenant_id, after, order)
+    behind = _after(session, tenant_id, after, order)
     return [[behind], [~behind, CaseRow.verification_id != after]]
 
 
@@ -87,7 +88,7 @@ def _sorting(order: Order) -> list[ColumnElement[Any]]:
     return [oldest] if order == "oldest" else [CaseRow.amount.desc(), oldest]
 
 
-def _behind(session: Session, tenant_id: str, case_id: str, order: Order) -> ColumnElement[bool]:
+def _after(session: Session, tenant_id: str, case_id: str, order: Order) -> ColumnElement[bool]:
     """Return the condition of the cases that come after one."""
     older = CaseRow.verification_id > case_id
     if order == "oldest":
@@ -117,7 +118,7 @@ def page(
     """
     query = _rows(tenant_id).where(CaseRow.state == state)
     if after is not None:
-        query = query.where(_behind(session, tenant_id, after, order))
+        query = query.where(_after(session, tenant_id, after, order))
     rows = session.scalars(query.order_by(*_sorting(order)).limit(limit + 1)).all()
     items = _read(session, rows[:limit])
     return Page(items, items[-1].case_id if len(rows) > limit else None)
@@ -188,7 +189,7 @@ def _claimed_by(clerk: Clerk) -> ColumnElement[bool]:
 
 
 def _rows(tenant_id: str) -> Select[Any]:
-    # The object of an earlier query in the same session would hide what has been changed since.
+    # An object of an earlier query in the same session would hide later changes.
     return select(CaseRow).where(CaseRow.tenant_id == tenant_id).execution_options(populate_existing=True)
 
 

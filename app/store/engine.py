@@ -62,7 +62,7 @@ def open_engine(url: str, connections: int) -> Engine:
         return engine
 
 
-def engine_as_it_is(url: str, connections: int) -> Engine:
+def open_existing_engine(url: str, connections: int) -> Engine:
     """Open the existing database at `url` for reading, without creating, migrating or writing anything.
 
     Raises

@@ -49,7 +49,7 @@ def is_known(session: Session, verification_id: str) -> bool:
 
 
 def withdraw(session: Session, locked: LockedSigner, verification_id: str) -> bool:
-    """Make a verification of a locked signer no known forgery any more; False when it is none.
+    """Remove a verification of a locked signer from the known forgeries; return False when it is not one.
 
     Its template is deleted with the next purge once its retention period has ended.
     """

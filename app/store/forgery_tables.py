@@ -1,4 +1,4 @@
-"""The tables of templates of questioned signatures, and of known forgeries. Migration 0007 creates them."""
+"""The tables of templates of questioned signatures, and of known forgeries."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class QuestionedTemplateRow(Base):
 
 
 class KnownForgeryRow(Base):
-    """A questioned signature that was found to be forged, with which later ones of the signer are compared."""
+    """A questioned signature that was found to be forged; later ones of the signer are compared with it."""
 
     __tablename__ = "known_forgeries"
 

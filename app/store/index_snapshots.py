@@ -2,8 +2,8 @@
 
 A file holds the index of one tenant up to a value of the change counter. It is bound to the tenant, the model and the
 history of the store: it names an entry of the tenant's audit chain, so that it is not used with an older backup whose
-change counter has reached the same value again. A file that is missing, damaged or of another history is no fault;
-the index is built again.
+change counter has reached the same value again. A file that is missing, damaged or of another history is not
+an error: the index is built again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _FORMAT = "countersign-index-1"
 _NONCE_BYTES = 12
 _TAG_BYTES = 16
 _PIECE_BYTES = 64 << 20
-"""Bytes that are encrypted at once: AES-GCM of the library takes less than 2 GiB."""
+"""Bytes that are encrypted at once: the AES-GCM of the library accepts less than 2 GiB."""
 _log = logging.getLogger(__name__)
 
 
@@ -169,7 +169,7 @@ class IndexSnapshots:
         self._path(tenant_id).unlink(missing_ok=True)
 
     def delete_temporary(self) -> None:
-        """Delete what killed processes left half-written."""
+        """Delete incomplete files of processes that were killed."""
         with suppress(OSError):
             for path in self._folder.glob("*.tmp"):
                 path.unlink(missing_ok=True)

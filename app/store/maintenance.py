@@ -87,7 +87,7 @@ class ErasureWatch:
         self._record_erasure = record_erasure
         self._last_state: tuple[int, tuple[int, int] | None] | None = (-1, None) if compared else None
 
-    def look(self) -> int:
+    def synchronize(self) -> int:
         """Synchronize table and log, and erase restored records; return their number. Raises OSError."""
         log = self._store.erasure_log
         state = self._state(log)

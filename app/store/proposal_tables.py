@@ -1,4 +1,4 @@
-"""The table of proposed references that were declined. Migration 0008 creates it."""
+"""The table of proposed references that were declined."""
 
 from __future__ import annotations
 

@@ -20,8 +20,8 @@ def page(
 ) -> Page[Verification]:
     """Return one page of a signer's verifications whose signatures may become references, newest first.
 
-    These are recorded as genuine, are no known forgeries, did not lie askew, were not declined, and their images are
-    kept and no references yet.
+    They are recorded as genuine, are not known forgeries, were compared without being turned, and were not
+    declined. Their images are kept and are not references yet.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def page(
 
 
 def decline(session: Session, locked: LockedSigner, verification_id: str, at: datetime) -> bool:
-    """Propose a verification of an exclusively locked signer no longer; False when it is none or was declined."""
+    """Stop proposing a verification of an exclusively locked signer; False if it is not theirs or was declined."""
     of_signer = select(VerificationRow.verification_id).where(
         VerificationRow.tenant_id == locked.tenant_id,
         VerificationRow.signer_id == locked.signer_id,

@@ -115,9 +115,9 @@ def purge(session: Session, before: datetime, forged_before: datetime) -> int:
     Parameters
     ----------
     before : datetime
-        Images of verifications before this time have expired,
+        Images of verifications before this time have expired.
     forged_before : datetime
-        those of known forgeries when they are older than this.
+        The same for known forgeries.
     """
     is_forgery = exists().where(KnownForgeryRow.verification_id == QuestionedRow.verification_id)
     expired = session.scalars(

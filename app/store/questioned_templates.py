@@ -49,7 +49,7 @@ def add(
 
 
 def models_of(session: Session, verification_id: str, signer_key: str) -> list[str]:
-    """Return the versions of the models whose template of a questioned signature is kept."""
+    """Return the versions of the models of which a template of the questioned signature is kept."""
     return list(
         session.scalars(
             select(QuestionedTemplateRow.model_version).where(

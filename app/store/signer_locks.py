@@ -52,7 +52,7 @@ def lock_exclusively(session: Session, tenant_id: str, signer_id: str, key: str)
 
 
 def lock_all(session: Session, tenant_id: str, keys: Mapping[str, str]) -> dict[str, LockedSigner]:
-    """Like :func:`lock`, for several signers, given and returned by signer id; by increasing key."""
+    """Like :func:`lock`, for several signers by signer id; they are locked in the order of their keys."""
     ordered = sorted(keys.items(), key=lambda item: item[1])
     return {signer_id: lock(session, tenant_id, signer_id, key) for signer_id, key in ordered}
 

@@ -19,7 +19,7 @@ MAX_CASES = 10_000
 
 @dataclass(frozen=True)
 class DecidedCase:
-    """A decision of a clerk: on what, how, and how long it took (None: unknown)."""
+    """A decision of a clerk on a case, and the seconds that it took (None: unknown)."""
 
     kind: str
     automatic: str
@@ -29,7 +29,7 @@ class DecidedCase:
 
 @dataclass(frozen=True)
 class Compared:
-    """What the rank of a verification is computed from: distance, spread, and number of distinct references."""
+    """The values that the rank of a verification is computed from."""
 
     distance: float
     spread: float
@@ -103,6 +103,6 @@ def _compared(rows: Sequence[Row[Any]]) -> list[Compared]:
 
 
 def _id_at(moment: datetime) -> str:
-    """Return a text that is above the ids of all earlier verifications and below those of later ones."""
+    """Return a text that sorts after the ids of earlier verifications and before those of later ones."""
     digits = f"{int(moment.timestamp() * 1000):012x}"
     return f"{digits[:8]}-{digits[8:]}-"

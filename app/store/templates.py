@@ -42,7 +42,7 @@ class Owner:
 
 
 @dataclass(frozen=True)
-class Waiting:
+class PendingReference:
     """A reference whose template is missing or damaged.
 
     Attributes
@@ -98,26 +98,26 @@ def owners_with_others(session: Session, model_version: str, after: str, limit: 
     return _owners(session, other, after, limit)
 
 
-def lacking_of(session: Session, owner: Owner, model_version: str) -> list[Waiting]:
+def lacking_of(session: Session, owner: Owner, model_version: str) -> list[PendingReference]:
     """Return the references of a signer that have no template of this model."""
     rows = session.execute(
         select(ReferenceRow.reference_id, ReferenceRow.size, ReferenceRow.page, ReferenceRow.region)
         .where(ReferenceRow.signer_key == owner.key, ~_has_template(model_version))
         .order_by(ReferenceRow.reference_id)
     )
-    return [Waiting(row.reference_id, row.size, row.page, parse_region(row.region)) for row in rows]
+    return [PendingReference(row.reference_id, row.size, row.page, parse_region(row.region)) for row in rows]
 
 
 def damaged_after(
     session: Session, model_version: str, dimension: int, after: str, limit: int
-) -> tuple[list[tuple[Owner, Waiting]], int, str | None]:
+) -> tuple[list[tuple[Owner, PendingReference]], int, str | None]:
     """Check the next templates of this model, ordered by reference id.
 
     A template whose key is not configured does not count as damaged, because adding the key makes it readable.
 
     Returns
     -------
-    damaged : list of (Owner, Waiting)
+    damaged : list of (Owner, PendingReference)
     checked : int
         Number of checked templates, at most `limit`.
     last : str or None
@@ -146,7 +146,9 @@ def damaged_after(
         owner = Owner(row.key, row.tenant_id, row.signer_id)
         stored = StoredTemplate(row.reference_id, row.key_id, row.vector)
         if _is_damaged(session, owner, model_version, dimension, stored):
-            damaged.append((owner, Waiting(row.reference_id, row.size, row.page, parse_region(row.region))))
+            damaged.append(
+                (owner, PendingReference(row.reference_id, row.size, row.page, parse_region(row.region)))
+            )
     return damaged, len(rows), rows[-1].reference_id if rows else None
 
 
@@ -165,7 +167,7 @@ def image_of(session: Session, owner: Owner, reference_id: str) -> bytes | None:
     return sealing.open_image(session, owner.tenant_id, owner.key, reference_id, row.key_id, row.data)
 
 
-def is_there(session: Session, reference_id: str) -> bool:
+def has_reference(session: Session, reference_id: str) -> bool:
     """Whether a reference still exists."""
     return session.get(ReferenceRow, reference_id) is not None
 

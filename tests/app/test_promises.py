@@ -623,7 +623,7 @@ def test_a_commit_that_fails_says_whether_something_may_be_stored(
     "stage",
     [
         "app.store.engine._probe",
-        "app.store.maintenance.ErasureWatch.look",
+        "app.store.maintenance.ErasureWatch.synchronize",
         "app.services.api_keys.ApiKeyCache.open",
         "app.main.DecoderPool",
         "app.main.load_embedder",
@@ -673,20 +673,20 @@ def test_upkeep_compares_everything_with_the_tombstones_only_when_a_backup_may_b
             store = app.state.context.store
             watch = maintenance.ErasureWatch(store, app.state.context.trail.erased_again)
             compared.clear()
-            assert (watch.look(), watch.look(), len(compared)) == (0, 0, 1), "the first time"
+            assert (watch.synchronize(), watch.synchronize(), len(compared)) == (0, 0, 1), "the first time"
             await enrol_async(client, draw(2, 0))
             key = store.read_now(signers.key_of, "default", "a")
             tombstone = store.read_now(
                 lambda session: tombstones.add_tombstone(session, "signer", key)
             )  # in the log alone
             assert (await client.delete("/signers/none")).status_code == 204
-            assert (watch.look(), len(compared)) == (0, 1)
+            assert (watch.synchronize(), len(compared)) == (0, 1)
             store.erasure_log.append([tombstone])
-            assert (watch.look(), len(compared)) == (1, 2), "as after a backup"
+            assert (watch.synchronize(), len(compared)) == (1, 2), "as after a backup"
             assert (await client.get("/signers/a")).status_code == 404
-            watch.look()  # which sees what the look before has done
+            watch.synchronize()  # which sees what the look before has done
             monkeypatch.setattr(store.erasure_log, "read", lambda: pytest.fail("nothing has changed"))
-            watch.look()
+            watch.synchronize()
 
     asyncio.run(scenario())
 
@@ -710,9 +710,9 @@ def test_what_came_back_is_erased_also_where_the_first_attempt_failed(
             )
             monkeypatch.setattr(tombstones, "erase_again", fails)
             with pytest.raises(StoreUnavailable):
-                one.look()
+                one.synchronize()
             monkeypatch.setattr(tombstones, "erase_again", erase)
-            assert (two.look(), one.look()) == (1, 0)
+            assert (two.synchronize(), one.synchronize()) == (1, 0)
             assert (await client.get("/signers/a")).status_code == 404
             assert not any(rows(app, table) for table in BIOMETRIC)
 

@@ -101,9 +101,7 @@ class Trail:
         """Append an entry for a signer or reference that a backup restored and that was erased again."""
         actor = Caller("service", returned.tenant_id, frozenset())
         action: Action = "erase-signer" if returned.kind == "signer" else "erase-reference"
-        entry = self.entry(
-            action, record_id=returned.reference_id, by=actor, reason="a backup brought it back"
-        )
+        entry = self.entry(action, record_id=returned.reference_id, by=actor, reason="restored by a backup")
         self.append(session, entry, returned.signer_key)
 
     def seal(self, session: Session) -> list[str]:

@@ -115,7 +115,7 @@ def _check_api_keys(session: Session) -> Iterator[Fault]:
             created[row.tenant_id, row.record_id] = json.loads(row.details)
         else:
             revoked.add((row.tenant_id, row.record_id))
-    for key in api_keys.listed(session):
+    for key in api_keys.all_keys(session):
         identity = (key.tenant_id, key.key_id)
         if identity not in created:
             yield Fault(key.tenant_id, None, f"the API key {key.key_id} has no audit entry")

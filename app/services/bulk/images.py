@@ -97,7 +97,7 @@ def open_images(url: str, limit: int) -> Iterator[Images]:
     Raises
     ------
     BulkRefused
-        There is nothing of this name, or its protocol needs a package that is not installed.
+        There is no such folder or archive, or its protocol needs a package that is not installed.
     """
     try:
         if url.lower().endswith(_ARCHIVES):

@@ -161,12 +161,12 @@ def together(rows: list[Row], *, in_order: bool) -> list[list[Row]]:
 
 
 async def _repeat(attempt: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Repeat what failed for a reason that passes, such as a busy store or an unreachable object store.
+    """Repeat an attempt that failed for a temporary reason, such as a busy store.
 
     Raises
     ------
     BulkRefused
-        After the last attempt: such a failure is no result of a row.
+        After the last attempt, because a temporary failure is not the result of a row.
     """
     pause = FIRST_PAUSE_S
     for number in range(1, ATTEMPTS + 1):

@@ -57,7 +57,7 @@ class Operation:
 
 
 def operation(name: Name, *, crops: bool = False) -> Operation:
-    """Return an operation; with `crops`, extraction returns the signatures as images, too."""
+    """Return an operation; with `crops`, extraction also returns the signatures as images."""
     if name == "verify":
         return Operation(name, _schema(_VERIFIED), needs_signer=True, in_order=False, run=_verify)
     if name == "enrol":

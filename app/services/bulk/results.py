@@ -1,4 +1,4 @@
-"""Results of a bulk job on disk: parts in a folder beside the output, joined into one Parquet file at the end.
+"""Results of a bulk job on disk: parts in a folder next to the output, joined into one Parquet file at the end.
 
 A part has the results of one chunk of rows and appears complete or not at all. A job that was killed therefore
 continues with the chunks that have no part.
@@ -25,12 +25,12 @@ _LOCK = "lock"
 
 
 class Results:
-    """The folder of a job and its output. Use it as a context manager: only one process at a time may.
+    """The folder of a job and its output. Use it as a context manager, in one process at a time.
 
     Parameters
     ----------
     output : Path
-        The Parquet file to write. The folder beside it is called like it, with ``.job``.
+        The Parquet file to write. The folder has the same name with the suffix ``.job``.
     description : dict of str to JSON values
         What the job does. A folder that was begun with another description is refused.
     schema : pyarrow.Schema
@@ -96,7 +96,7 @@ class Results:
         _flush(whole)
         whole.replace(self._output)
         _flush(self._output.parent)
-        # Renamed first: a folder without some of its parts would be taken for a job that has to go on.
+        # Renamed first: a folder without some of its parts would be taken for an unfinished job.
         done = self._folder.with_name(f".{self._folder.name}.{self.job_id}")
         self._folder.rename(done)
         shutil.rmtree(done)

@@ -28,7 +28,7 @@ from app.services.audit.trail import Trail
 from app.services.open_store import open_store
 from app.services.reembed import CHUNK, CHUNK_BYTES, Reembedding, chunks
 from app.settings import Settings
-from app.store.templates import Waiting
+from app.store.templates import PendingReference
 from model.networks.weights import load_card
 from tests.app.keyed import Commands, until
 from tests.app.store.conftest import Sql, enrol, verify
@@ -369,10 +369,13 @@ def test_damaged_templates_are_made_anew(serve: Serve, draw: Draw, commands: Com
 
 
 def test_no_chunk_is_large() -> None:
-    small = [Waiting(str(n), 1000, 0, "whole") for n in range(CHUNK * 2 + 1)]
+    small = [PendingReference(str(n), 1000, 0, "whole") for n in range(CHUNK * 2 + 1)]
     assert [len(chunk) for chunk in chunks(small)] == [CHUNK, CHUNK, 1]
     half = CHUNK_BYTES // 2 + 1
-    large = [Waiting(str(n), size, 0, "whole") for n, size in enumerate([half, half, CHUNK_BYTES * 2, 1, 1])]
+    large = [
+        PendingReference(str(n), size, 0, "whole")
+        for n, size in enumerate([half, half, CHUNK_BYTES * 2, 1, 1])
+    ]
     assert [len(chunk) for chunk in chunks(large)] == [1, 1, 1, 2]
     assert list(chunks([])) == []
 
