@@ -143,7 +143,7 @@ def _rank_exactly(
 ) -> list[tuple[str, Candidate]]:
     """Compute exact distances and judge the `top_k` nearest signers; return their keys too, best first."""
     present = [entry for entry in entries if entry.templates is not None]
-    templates = [np.asarray(entry.templates, np.float32) for entry in present]
+    templates = [entry.templates for entry in present if entry.templates is not None]
     if not present:
         return []
     distances = context.embedder.compare_one(questioned, np.concatenate(templates))
@@ -158,7 +158,8 @@ def _rank_exactly(
         entry = present[number]
         policy = resolve_policy(context.settings, entry.target_far, entry.fixed_threshold)
         forged = known.get(entry.key, NO_FORGERIES)
-        comparison = compute_comparison(context.embedder, questioned, templates[number], policy, forged)
+        references = templates[number].astype(np.float32)
+        comparison = compute_comparison(context.embedder, questioned, references, policy, forged)
         verdict = comparison.verdict
         candidate = Candidate(
             entry.signer_id,
