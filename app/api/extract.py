@@ -35,8 +35,9 @@ async def post_extract(
 ) -> ExtractionOut:
     """Find the handwritten signatures on a page, the most prominent one first.
 
-    A `region` of the response can be sent to `/verify`, `/identify`, `/compare` and to the enrolment of references.
-    A page without a signature has an empty list. Nothing is stored but an audit entry. Requires the scope `verify`.
+    A `region` of the response can be sent to `/verify`, `/identify` and `/compare`, with references to enrol, and
+    with the documents of accounts. A page without a signature has an empty list. Only an audit entry is stored.
+    Requires the scope `verify`.
 
     ```sh
     curl -F document=@cheque.png -F crops=true http://127.0.0.1:8000/extract

@@ -72,7 +72,7 @@ class Upload:
         Page to read from a multi-page file, counted from 0.
     region : UploadRegion
     takes_region : bool
-        Whether the caller can choose `page` and `region` of the file.
+        Whether the caller can choose `page` and `region` of the file; False for stored images.
     """
 
     data: bytes
@@ -167,7 +167,7 @@ class QuestionedImage:
     @property
     def upload(self) -> Upload:
         """The file as an upload, to be read again."""
-        return Upload(self.data, None, page=self.page, region=self.region)
+        return Upload(self.data, None, page=self.page, region=self.region, takes_region=False)
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,11 @@ from app.services.preparation import Signature
 from app.services.questioned import read_questioned_signatures
 from app.services.turning import Compared, embed_turned, find_turn
 from app.services.verify import build_verification, count_verification, store_verification, verify_entry
+from app.settings import Settings
 from app.store import account_verifications, accounts, references, signer_locks
+from model.decision.calibration import Calibration
 from model.decision.verdict import Decision
+from model.networks.embedder import Embedder
 
 Answer = dict[str, Any]
 
@@ -62,9 +65,11 @@ async def verify_account(
         return earlier
     with context.metrics.stage("store"):
         signatories = await context.store.read(_read_signatories, context, tenant_id, account_id, document)
-    band_far = _applied_rate(context, signatories.account, document)
+    band_far = _applied_rate(context.embedder.calibration, signatories.account, document)
     signatures = await read_questioned_signatures(context, uploads)
-    rows = await asyncio.to_thread(_compare, context, signatures, signatories, band_far)
+    rows = await asyncio.to_thread(
+        _compare, context.embedder, context.settings, signatures, signatories, band_far
+    )
     rows = await asyncio.gather(
         *(
             _turn(context, signature, signatories, row)
@@ -81,7 +86,7 @@ async def verify_account(
     )
     account_verification_id = new_id()
     money = Money(document.amount, document.currency or signatories.account.mandate.currency)
-    judged = _judge(context, account_verification_id, signatories, ruling, signatures, rows, money)
+    judged = _judge(context.embedder, account_verification_id, signatories, ruling, signatures, rows, money)
     verifications = [item.verification for item in judged if item.verification is not None]
     verified = AccountVerification(
         account_verification_id=account_verification_id,
@@ -124,7 +129,9 @@ async def verify_account(
     for item in judged:
         if item.verification is not None:
             compared = item.compared[item.verification.signer_id]
-            count_verification(context, item.verification, compared.comparison)
+            count_verification(
+                context.metrics, context.embedder.calibration, item.verification, compared.comparison
+            )
     return answer
 
 
@@ -147,7 +154,7 @@ def _read_signatories(
     return Signatories(account, compared, not_compared, erased)
 
 
-def _applied_rate(context: AppContext, account: AccountVersion, document: Document) -> float | None:
+def _applied_rate(calibration: Calibration, account: AccountVersion, document: Document) -> float | None:
     """Return the `target_far` of the document's band; None: the settings of `/verify` apply."""
     currency = account.mandate.currency
     if document.currency is not None and currency is not None and document.currency != currency:
@@ -158,21 +165,23 @@ def _applied_rate(context: AppContext, account: AccountVersion, document: Docume
     band = account.mandate.band_of(document.amount)
     target_far = None if band is None else account.mandate.bands[band].target_far
     if target_far is not None:  # the calibration may have been replaced since the account was changed
-        refuse_unsupported_rate(context.embedder.calibration, target_far)
+        refuse_unsupported_rate(calibration, target_far)
     return target_far
 
 
 def _compare(
-    context: AppContext, signatures: Sequence[Signature], signatories: Signatories, band_far: float | None
+    embedder: Embedder,
+    settings: Settings,
+    signatures: Sequence[Signature],
+    signatories: Signatories,
+    band_far: float | None,
 ) -> list[dict[str, Compared]]:
     """Compare every signature with every signatory; runs on a worker thread."""
     questioned = np.stack([signature.template for signature in signatures])
     rows: list[dict[str, Compared]] = [{} for _ in signatures]
     for signer_id, specimens in signatories.compared.items():
-        policy = resolve_band_policy(context.settings, specimens.signer, band_far)
-        found = compute_comparisons(
-            context.embedder, questioned, specimens.templates, policy, specimens.forgeries
-        )
+        policy = resolve_band_policy(settings, specimens.signer, band_far)
+        found = compute_comparisons(embedder, questioned, specimens.templates, policy, specimens.forgeries)
         for signature, row, comparison in zip(signatures, rows, found, strict=True):
             row[signer_id] = Compared(comparison, signature.template)
     return rows
@@ -204,7 +213,7 @@ def _evidence(comparison: Comparison) -> Evidence:
 
 
 def _judge(
-    context: AppContext,
+    embedder: Embedder,
     account_verification_id: str,
     signatories: Signatories,
     ruling: Ruling,
@@ -221,7 +230,7 @@ def _judge(
         if result.signatory is not None:
             signer_id = result.signatory.signer_id
             verification = build_verification(
-                context,
+                embedder,
                 signatories.compared[signer_id],
                 signature,
                 row[signer_id],

@@ -91,7 +91,7 @@ def _read(session: Session, tenant_id: str, case_id: str) -> tuple[Case, Upload 
 def _questioned_upload(session: Session, tenant_id: str, verification: Verification) -> Upload:
     image = questioned_images.image(session, tenant_id, verification.verification_id)
     page = verification.basis.get("page", 0)
-    return Upload(image.data, None, page=page, region=_region_of(verification))
+    return Upload(image.data, None, page=page, region=_region_of(verification), takes_region=False)
 
 
 def _region_of(verification: Verification) -> UploadRegion:

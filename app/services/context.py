@@ -1,8 +1,8 @@
 """The application context: the components of a running service, which are opened at start and closed at the end.
 
-A use case takes the whole context when it embeds or decides, because that needs the model, the worker processes, the
-store and the audit trail together. Functions that need one or two components take these: what only reads takes the
-store, what computes takes the embedder or its calibration.
+Use cases that change data, embed signatures or decide take the whole context: they need the store and the audit
+trail, and most of them the model, the worker processes and the metrics as well. Use cases that only read take the
+store. Functions that compute take the embedder, its calibration or the settings.
 """
 
 from __future__ import annotations

@@ -178,7 +178,7 @@ async def compute_maps(
     ids = tuple(specimens.reference_ids[index] for index in kept)
     return await asyncio.to_thread(
         _compare,
-        context,
+        context.embedder,
         canvas,
         template,
         ids,
@@ -188,14 +188,14 @@ async def compute_maps(
 
 
 def _compare(
-    context: AppContext,
+    embedder: Embedder,
     canvas: Grey,
     template: Vector,
     ids: tuple[str, ...],
     templates: Vector,
     spread: float,
 ) -> DifferenceMaps:
-    contributions = context.embedder.contributions
+    contributions = embedder.contributions
     maps = relative_differences(contributions(template, templates), spread)
     own = None
     if len(ids) > 1:

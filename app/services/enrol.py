@@ -52,7 +52,7 @@ async def enrol(
     _refuse_identical_files(signatures)
     checks = await _check_against_references(context, tenant_id, signer_id, signatures)
     new_references = [
-        _new_reference(context, signature, _specimen_warnings(check))
+        _new_reference(context.model_version, signature, _specimen_warnings(check))
         for signature, check in zip(signatures, checks, strict=True)
     ]
     origin: dict[str, Any] = {} if verification_id is None else {"verification_id": verification_id}
@@ -118,7 +118,7 @@ def _refuse_identical_files(signatures: Sequence[Signature]) -> None:
 
 
 def _new_reference(
-    context: AppContext, signature: Signature, warnings: tuple[ResultWarning, ...]
+    model_version: str, signature: Signature, warnings: tuple[ResultWarning, ...]
 ) -> NewReference:
     return NewReference(
         reference_id=new_id(),
@@ -129,6 +129,6 @@ def _new_reference(
         region=signature.region,
         quality=signature.quality,
         warnings=signature.warnings + warnings,
-        model_version=context.model_version,
+        model_version=model_version,
         template=signature.template,
     )

@@ -18,7 +18,9 @@ from app.services.exhaustive_index import Entry
 from app.services.policy import resolve_policy
 from app.services.preparation import Signature, read_signature
 from app.services.warnings import make_warning
+from app.settings import Settings
 from app.store import forgeries, signer_locks, signers
+from model.networks.embedder import Embedder
 
 SPARE = 20
 """Candidates beyond `top_k` whose exact distance is computed."""
@@ -103,7 +105,13 @@ async def _identify_once(
     keys = [entry.key for entry in neighbours.entries]
     known = await context.store.read(forgeries.of_signers, tenant_id, keys, context.model_version)
     ranked = await asyncio.to_thread(
-        _rank_exactly, context, signature.template, neighbours.entries, top_k, known
+        _rank_exactly,
+        context.embedder,
+        context.settings,
+        signature.template,
+        neighbours.entries,
+        top_k,
+        known,
     )
     candidates = tuple(candidate for _, candidate in ranked)
     warnings = (make_warning("skipped-signers"),) if neighbours.skipped else ()
@@ -135,7 +143,8 @@ async def _identify_once(
 
 
 def _rank_exactly(
-    context: AppContext,
+    embedder: Embedder,
+    settings: Settings,
     questioned: Vector,
     entries: Sequence[Entry],
     top_k: int,
@@ -146,20 +155,20 @@ def _rank_exactly(
     templates = [entry.templates for entry in present if entry.templates is not None]
     if not present:
         return []
-    distances = context.embedder.compare_one(questioned, np.concatenate(templates))
+    distances = embedder.compare_one(questioned, np.concatenate(templates))
     ends = np.cumsum([len(rows) for rows in templates])
     measured: list[tuple[float, str, int]] = []
     for number, to_references in enumerate(np.split(distances, ends[:-1])):
-        fitted = context.embedder.calibration.at(len(to_references))
+        fitted = embedder.calibration.at(len(to_references))
         measured.append((float(fitted.rule.distance(to_references)), present[number].signer_id, number))
     measured.sort()
     ranked = []
     for _, _, number in measured[:top_k]:
         entry = present[number]
-        policy = resolve_policy(context.settings, entry.target_far, entry.fixed_threshold)
+        policy = resolve_policy(settings, entry.target_far, entry.fixed_threshold)
         forged = known.get(entry.key, NO_FORGERIES)
         references = templates[number].astype(np.float32)
-        comparison = compute_comparison(context.embedder, questioned, references, policy, forged)
+        comparison = compute_comparison(embedder, questioned, references, policy, forged)
         verdict = comparison.verdict
         candidate = Candidate(
             entry.signer_id,

@@ -157,7 +157,9 @@ class _Recording:
             )
             if self._outcome != "forged":
                 continue
-            kept = await context.store.read(_find_kept, context, self._tenant_id, verification_id)
+            kept = await context.store.read(
+                _find_kept, context.model_version, self._tenant_id, verification_id
+            )
             if kept is not None:
                 template = None if kept.image is None else await _embed(context, kept.image)
                 self._new_forgeries[verification_id] = _NewForgery(kept, template)
@@ -179,7 +181,7 @@ class _Recording:
             signer = locked.get(verification_id)
             if signer is not None:
                 template = self._new_forgeries[verification_id].template
-                if _add_forgery(session, self._context, signer, verification_id, template):
+                if _add_forgery(session, self._context.model_version, signer, verification_id, template):
                     append(session, forgery_entry, signer.key)
 
     def count(self, recorded: Sequence[Verification]) -> None:
@@ -232,18 +234,14 @@ async def read_canvas(context: AppContext, upload: Upload, turned: int = 0) -> N
     )
 
 
-def _find_kept(session: Session, context: AppContext, tenant_id: str, verification_id: str) -> _Kept | None:
+def _find_kept(session: Session, model_version: str, tenant_id: str, verification_id: str) -> _Kept | None:
     verification = verifications.get(session, tenant_id, verification_id)
     key = signers.key_of(session, tenant_id, verification.signer_id)
     if key is None:
         return None
     models = questioned_templates.models_of(session, verification_id, key)
     # The image is deleted with its signer, so it belongs to the signer who is enrolled now.
-    image = (
-        None
-        if context.model_version in models
-        else questioned_images.read(session, tenant_id, verification_id)
-    )
+    image = None if model_version in models else questioned_images.read(session, tenant_id, verification_id)
     return _Kept(verification.signer_id, key, models, image) if models or image is not None else None
 
 
@@ -266,15 +264,13 @@ def _lock(session: Session, tenant_id: str, kept: _Kept) -> LockedSigner | None:
 
 
 def _add_forgery(
-    session: Session, context: AppContext, locked: LockedSigner, verification_id: str, template: Vector | None
+    session: Session, model_version: str, locked: LockedSigner, verification_id: str, template: Vector | None
 ) -> bool:
     """Make a verification a known forgery; False when it is one already, or nothing is kept of it."""
     models = questioned_templates.models_of(session, verification_id, locked.key)
-    if template is not None and context.model_version not in models:
+    if template is not None and model_version not in models:
         created_at = verifications.get(session, locked.tenant_id, verification_id).finding.created_at
-        questioned_templates.add(
-            session, locked, verification_id, context.model_version, template, created_at
-        )
+        questioned_templates.add(session, locked, verification_id, model_version, template, created_at)
     elif not models:
         return False  # purged meanwhile
     return forgeries.add(session, locked, verification_id, now())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -107,5 +108,5 @@ def _read(session: Session, tenant_id: str, verification_id: str) -> tuple[str, 
         raise NotConfirmed(
             f"The signature of verification {verification_id!r} did not lie straight; enrol it from a straight scan."
         )
-    upload = Upload(image.data, None, field="verification_id", page=image.page, region=image.region)
+    upload = replace(image.upload, field="verification_id")
     return verification.signer_id, upload

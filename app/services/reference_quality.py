@@ -11,11 +11,13 @@ import numpy as np
 from app.domain.records import Specimens
 from app.services.context import AppContext
 from app.services.policy import resolve_policy
+from app.settings import Settings
 from app.store import references
 from model.decision.calibration import RATE_DIGITS, Calibration
 from model.decision.distances import Floats
 from model.decision.reference_set import ReferenceSet, Variation, describe_references
 from model.decision.verdict import DISTANCE_DIGITS
+from model.networks.embedder import Embedder
 
 RECOMMENDED = 5
 """References beyond which the error rates fall little (``docs/accuracy.md``)."""
@@ -104,15 +106,15 @@ async def describe_quality(context: AppContext, tenant_id: str, signer_id: str) 
     SignerNotFound, ModelVersionMismatch, StoredDataDamaged, DataKeyMissing
     """
     specimens = await context.store.read(references.specimens, tenant_id, signer_id, context.model_version)
-    return await asyncio.to_thread(_describe, context, specimens)
+    return await asyncio.to_thread(_describe, context.embedder, context.settings, specimens)
 
 
-def _describe(context: AppContext, specimens: Specimens) -> SignerQuality:
+def _describe(embedder: Embedder, settings: Settings, specimens: Specimens) -> SignerQuality:
     ids = specimens.reference_ids
-    calibration = context.embedder.calibration
-    among = context.embedder.compare_among(specimens.templates) if ids else np.zeros((0, 0))
+    calibration = embedder.calibration
+    among = embedder.compare_among(specimens.templates) if ids else np.zeros((0, 0))
     described = describe_references(among, calibration)
-    policy = resolve_policy(context.settings, specimens.signer.target_far, specimens.signer.fixed_threshold)
+    policy = resolve_policy(settings, specimens.signer.target_far, specimens.signer.fixed_threshold)
     count = len(described.distinct)
     is_fixed = policy.fixed_threshold is not None
     frr = None if is_fixed or not count else _frr(calibration, policy.target_far, count)
@@ -127,8 +129,8 @@ def _describe(context: AppContext, specimens: Specimens) -> SignerQuality:
         frr=frr,
         frr_recommended=recommended,
         references=tuple(_reference(ids, index, among, described) for index in range(len(ids))),
-        findings=tuple(_findings(context, specimens, described, frr, recommended)),
-        model_version=context.model_version,
+        findings=tuple(_findings(settings.min_references, specimens, described, frr, recommended)),
+        model_version=embedder.version,
     )
 
 
@@ -156,7 +158,7 @@ def _named(ids: tuple[str, ...], indices: Iterable[int]) -> tuple[str, ...]:
 
 
 def _findings(
-    context: AppContext,
+    minimum: int,
     specimens: Specimens,
     described: ReferenceSet,
     frr: float | None,
@@ -193,7 +195,7 @@ def _findings(
         )
     if count < RECOMMENDED:
         yield QualityFinding(
-            "few-references", _count_detail(count, frr, recommended), _count_advice(context, count)
+            "few-references", _count_detail(count, frr, recommended), _count_advice(minimum, count)
         )
     if described.variation == "much":
         yield QualityFinding(
@@ -241,10 +243,9 @@ def _count_detail(count: int, frr: float | None, recommended: float | None) -> s
     )
 
 
-def _count_advice(context: AppContext, count: int) -> str:
+def _count_advice(minimum: int, count: int) -> str:
     missing = RECOMMENDED - count
-    needed = context.settings.min_references
     advice = f"Enrol {missing} more {'signature' if missing == 1 else 'signatures'} of the signer, of different days."
-    if count < needed:
-        return f"{advice} Verification needs at least {needed}."
+    if count < minimum:
+        return f"{advice} Verification needs at least {minimum}."
     return advice

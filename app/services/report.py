@@ -30,6 +30,7 @@ from app.services.report_pictures import ReportPictures, draw_pictures
 from app.store import audit, cases, questioned_images, references, signers, verifications
 from model.decision.calibration import Calibration
 from model.networks.card import Card
+from model.networks.embedder import Embedder
 
 SOFTWARE = f"countersign {version('countersign')}"
 SHOWN = 6
@@ -126,7 +127,7 @@ async def get_report(context: AppContext, tenant_id: str, verification_id: str) 
     ------
     VerificationNotFound, StoredDataDamaged, DataKeyMissing, Busy
     """
-    stored = await context.store.read(_read, context, tenant_id, verification_id)
+    stored = await context.store.read(_read, context.embedder, tenant_id, verification_id)
     entry = context.trail.entry(
         "view-report",
         record_id=verification_id,
@@ -141,7 +142,9 @@ async def get_report(context: AppContext, tenant_id: str, verification_id: str) 
         draw_signature(context, None if stored.image is None else stored.image.upload),
         *(draw_signature(context, stored.uploads.get(reference_id)) for reference_id in shown),
     )
-    compared = await asyncio.to_thread(_compare, context, stored, dict(zip(shown, drawn, strict=True)))
+    compared = await asyncio.to_thread(
+        _compare, context.embedder, stored, dict(zip(shown, drawn, strict=True))
+    )
     closest = [item.reference_id for item in _ordered(verification)]
     pictures = await draw_pictures(context, closest, stored.uploads, maps, questioned)
     return CaseReport(
@@ -165,7 +168,7 @@ async def get_report(context: AppContext, tenant_id: str, verification_id: str) 
     )
 
 
-def _read(session: Session, context: AppContext, tenant_id: str, verification_id: str) -> _Stored:
+def _read(session: Session, embedder: Embedder, tenant_id: str, verification_id: str) -> _Stored:
     verification = verifications.get(session, tenant_id, verification_id)
     signer_id = verification.signer_id
     try:
@@ -181,8 +184,8 @@ def _read(session: Session, context: AppContext, tenant_id: str, verification_id
         no_maps = "image-not-kept"
     else:
         try:
-            refuse_unmapped(context.embedder, verification)
-            specimens = references.specimens(session, tenant_id, signer_id, context.model_version)
+            refuse_unmapped(embedder, verification)
+            specimens = references.specimens(session, tenant_id, signer_id, embedder.version)
         except (NoDifferenceMap, ModelVersionMismatch, NotFound) as error:
             no_maps = error.code
     return _Stored(
@@ -213,12 +216,12 @@ async def _compute_maps(context: AppContext, stored: _Stored) -> tuple[Differenc
 
 
 def _compare(
-    context: AppContext, stored: _Stored, pictures: dict[str, Picture | None]
+    embedder: Embedder, stored: _Stored, pictures: dict[str, Picture | None]
 ) -> tuple[ComparedReference, ...]:
     """Describe the references, the closest first."""
     verification = stored.verification
     distinct = verification.distinct_references
-    own = compute_own_distances(context.embedder, verification)
+    own = compute_own_distances(embedder, verification)
     return tuple(
         ComparedReference(
             number=number,

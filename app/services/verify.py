@@ -25,6 +25,7 @@ from app.domain.records import (
     new_id,
 )
 from app.observability.drift import genuine_rank
+from app.observability.metrics import Metrics
 from app.services.context import AppContext
 from app.services.decision import (
     NO_FORGERIES,
@@ -38,9 +39,12 @@ from app.services.policy import Policy, resolve_band_policy, resolve_policy
 from app.services.preparation import Signature, read_signature, read_signatures
 from app.services.turning import Compared, embed_turned, find_turn
 from app.services.warnings import make_warning
+from app.settings import Settings
 from app.store import cases, questioned_images, questioned_templates, references, signer_locks, verifications
 from app.store.signer_locks import LockedSigner
+from model.decision.calibration import Calibration
 from model.decision.verdict import Decision
+from model.networks.embedder import Embedder
 
 Answer = dict[str, Any]
 
@@ -72,7 +76,7 @@ async def verify(
     """
     if request is not None and (earlier := await context.store.read(request.find_answer)) is not None:
         return earlier
-    band = _applied_band(context, money)
+    band = _applied_band(context.settings, money)
     with context.metrics.stage("store"):
         specimens = await context.store.read(
             references.specimens, tenant_id, signer_id, context.model_version
@@ -88,7 +92,7 @@ async def verify(
     )
     compared = await _compare(context, signature, specimens.templates, policy, specimens.forgeries)
     more = {} if band is None else {"band": band.to_basis()}
-    verification = build_verification(context, specimens, signature, compared, money, **more)
+    verification = build_verification(context.embedder, specimens, signature, compared, money, **more)
     entry = verify_entry(context, verification)
 
     def write(session: Session) -> Answer:
@@ -104,16 +108,16 @@ async def verify(
 
     with context.metrics.stage("store"):
         answer = await context.store.write(write)
-    count_verification(context, verification, compared.comparison)
+    count_verification(context.metrics, context.embedder.calibration, verification, compared.comparison)
     return answer
 
 
-def _applied_band(context: AppContext, money: Money | None) -> RateBand | None:
+def _applied_band(settings: Settings, money: Money | None) -> RateBand | None:
     """Return the band of the settings for an amount, the strictest one without an amount; None without bands.
 
     Raises CurrencyMismatch.
     """
-    bands, currency = context.settings.rate_bands, context.settings.bands_currency
+    bands, currency = settings.rate_bands, settings.bands_currency
     if not bands:
         return None
     if money is None:
@@ -127,7 +131,7 @@ def _applied_band(context: AppContext, money: Money | None) -> RateBand | None:
 
 
 def build_verification(
-    context: AppContext,
+    embedder: Embedder,
     specimens: Specimens,
     signature: Signature,
     compared: Compared,
@@ -140,10 +144,8 @@ def build_verification(
         warnings.append(make_warning("identical-image"))
     if any(specimens.warned):
         warnings.append(make_warning("low-quality-reference"))
-    finding = build_finding(context.model_version, signature, comparison, specimens.reference_ids, warnings)
-    basis = build_basis(
-        context.embedder.calibration.identifier, signature, comparison, specimens.reference_ids
-    )
+    finding = build_finding(embedder.version, signature, comparison, specimens.reference_ids, warnings)
+    basis = build_basis(embedder.calibration.identifier, signature, comparison, specimens.reference_ids)
     if signature.upload.page:
         basis["page"] = signature.upload.page  # by which the kept image is read again
     if money is not None:
@@ -153,7 +155,7 @@ def build_verification(
 
 def verify_entry(context: AppContext, verification: Verification) -> Entry:
     """Build the audit entry of a verification; call it on the event loop."""
-    details = audit_details(context, verification.finding) | verification.document
+    details = audit_details(context.embedder.calibration, verification.finding) | verification.document
     return context.trail.entry("verify", record_id=verification.verification_id, **details)
 
 
@@ -196,10 +198,12 @@ def store_verification(
         )
 
 
-def count_verification(context: AppContext, verification: Verification, comparison: Comparison) -> None:
+def count_verification(
+    metrics: Metrics, calibration: Calibration, verification: Verification, comparison: Comparison
+) -> None:
     """Count a stored verification in the metrics."""
-    rank = genuine_rank(context.embedder.calibration, comparison.verdict, len(comparison.distinct))
-    context.metrics.verification(verification.finding.decision, verification.finding.distance, rank)
+    rank = genuine_rank(calibration, comparison.verdict, len(comparison.distinct))
+    metrics.verification(verification.finding.decision, verification.finding.distance, rank)
 
 
 async def compare(
@@ -220,7 +224,8 @@ async def compare(
     reference_ids = [str(number) for number in range(1, len(specimens) + 1)]
     finding = build_finding(context.model_version, signature, compared.comparison, reference_ids, warnings)
     await context.store.write(
-        context.trail.append, context.trail.entry("compare", **audit_details(context, finding))
+        context.trail.append,
+        context.trail.entry("compare", **audit_details(context.embedder.calibration, finding)),
     )
     return finding
 
@@ -241,7 +246,7 @@ async def _compare(
     return await asyncio.to_thread(find_turn, context.embedder, turned, templates, upright, forgeries)
 
 
-def audit_details(context: AppContext, finding: Finding) -> dict[str, Any]:
+def audit_details(calibration: Calibration, finding: Finding) -> dict[str, Any]:
     """Select the parts of a finding that its audit entry holds."""
     resembles = any(warning.code == "resembles-known-forgery" for warning in finding.warnings)
     return {
@@ -251,6 +256,6 @@ def audit_details(context: AppContext, finding: Finding) -> dict[str, Any]:
         "log_likelihood_ratio": finding.log_likelihood_ratio,
         "references": len(finding.references),
         "model_version": finding.model_version,
-        "calibration": context.embedder.calibration.identifier,
+        "calibration": calibration.identifier,
         **({"resembles_known_forgery": True} if resembles else {}),
     }

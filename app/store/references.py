@@ -238,7 +238,7 @@ def uploads(
     for row in session.execute(query):
         data = sealing.open_image(session, tenant_id, row.key, row.reference_id, row.key_id, row.data)
         found[row.reference_id] = Upload(
-            data, None, "references", page=row.page, region=parse_region(row.region)
+            data, None, "references", page=row.page, region=parse_region(row.region), takes_region=False
         )
     return found
 

@@ -130,3 +130,25 @@ def test_former_setting_name_still_works_and_logs_a_warning(
     assert "COUNTERSIGN_MAX_BYTES_IN_HAND is now COUNTERSIGN_MAX_INFLIGHT_BYTES" in caplog.text
     monkeypatch.setenv("COUNTERSIGN_MAX_INFLIGHT_BYTES", "234567890")
     assert load_settings().max_inflight_bytes == 234_567_890
+
+
+def test_a_removed_setting_is_ignored_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("COUNTERSIGN_DRIFT_WINDOW", "500")
+    with caplog.at_level("WARNING", "countersign.settings"):
+        load_settings()
+    assert (
+        "COUNTERSIGN_DRIFT_WINDOW is ignored: it is 1000 verifications and no setting any more" in caplog.text
+    )
+
+
+def test_a_setting_of_another_form_is_refused_without_a_regular_expression(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COUNTERSIGN_INFERENCE", "http://a:8000")
+    monkeypatch.setenv("COUNTERSIGN_REVIEW_FAR", "0.01")
+    with pytest.raises(StartRefused) as refused:
+        load_settings()
+    assert "COUNTERSIGN_INFERENCE: set local, or ray://HOST:PORT" in str(refused.value)
+    assert "Value error" not in str(refused.value)
