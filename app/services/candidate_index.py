@@ -86,7 +86,7 @@ class CandidateIndex:
         self.skipped.discard(key)
         if not self._remove([key]):
             return
-        # A removed vector keeps its memory until the next vector is added, which gets the same place.
+        # A removed vector keeps its memory until the next vector is added, which takes its place.
         blank = np.full(1, _BLANK_LABEL, np.uint64)
         self._graph.add(blank, np.zeros((1, self._graph.ndim), np.float32))
         self._graph.remove(blank)

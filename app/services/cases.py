@@ -140,7 +140,7 @@ async def decide_case(
     ------
     CaseNotFound, CaseDecided, CaseClaimed, CaseNotClaimed
     MalformedRequest
-        The reason is ``other``, and no note says what it is.
+        The reason is ``other`` without a note.
     """
     if ruling.reason == "other" and not (ruling.note or "").strip():
         raise MalformedRequest("The reason `other` needs an explanation; send a `note`.")

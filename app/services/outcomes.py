@@ -62,7 +62,7 @@ class _Kept:
 
 @dataclass(frozen=True)
 class _NewForgery:
-    """A verification to be made a known forgery, with its template of the model in use if that is not kept yet."""
+    """A verification that becomes a known forgery; `template` is None if one of the model in use is kept."""
 
     kept: _Kept
     template: Vector | None
@@ -133,7 +133,7 @@ async def record_account_outcome(
 async def _propose(
     context: AppContext, tenant_id: str, outcome: str, recorded: Sequence[Verification]
 ) -> None:
-    """Let signatures that were recorded as genuine become references, if the policy says so."""
+    """Let signatures that were recorded as genuine become references, if the settings allow it."""
     if outcome == "genuine":
         for verification in recorded:
             await accept_by_policy(context, tenant_id, verification)

@@ -72,7 +72,7 @@ async def decline_proposal(context: AppContext, tenant_id: str, signer_id: str, 
 
 
 async def accept_by_policy(context: AppContext, tenant_id: str, verification: Verification) -> None:
-    """Enrol a signature that the service accepted and a person confirmed, if the settings say so.
+    """Enrol a signature that the service accepted and a person confirmed, if the settings allow it.
 
     The outcome has been stored already, so an error of the enrolment is only logged.
     """
@@ -106,7 +106,8 @@ def _read(session: Session, tenant_id: str, verification_id: str) -> tuple[str, 
         )
     if image.turned:
         raise NotConfirmed(
-            f"The signature of verification {verification_id!r} did not lie straight; enrol it from a straight scan."
+            f"The signature of verification {verification_id!r} was turned before it was compared; enrol it from a "
+            "straight scan."
         )
     upload = replace(image.upload, field="verification_id")
     return verification.signer_id, upload

@@ -18,7 +18,7 @@ _TOLERANCE, _LLR_TOLERANCE = 2e-4, 5e-3
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the calibration says of the distances; log10 likelihood ratios.
+    """What the calibration says about the distances; ratios are log10 likelihood ratios.
 
     Attributes
     ----------

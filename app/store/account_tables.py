@@ -64,7 +64,7 @@ class SignatoryRow(Base):
 
 
 class AccountVerificationRow(Base):
-    """A decision on a document; outlives its account and its signers, and holds no image and no template."""
+    """A decision on a document, without images or templates. It is kept when its account or a signer is deleted."""
 
     __tablename__ = "account_verifications"
 

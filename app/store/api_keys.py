@@ -16,10 +16,10 @@ from app.store.access_tables import KeyRow
 
 def add(session: Session, key: Key) -> None:
     """Insert a new key. Raises Conflict when the tenant has a live key of that name."""
-    twin = select(KeyRow.key_id).where(
+    same_name = select(KeyRow.key_id).where(
         KeyRow.tenant_id == key.tenant_id, KeyRow.name == key.name, KeyRow.revoked_at.is_(None)
     )
-    if session.scalar(twin) is not None:
+    if session.scalar(same_name) is not None:
         raise Conflict(
             f"Tenant {key.tenant_id!r} has a key {key.name!r} that is not revoked; revoke it, or choose another "
             "name."

@@ -1,4 +1,4 @@
-"""Change counters: they tell a template index in memory which signers of a tenant have changed.
+"""Change counters, from which a template index in memory learns which signers of a tenant have changed.
 
 Each change increments the tenant's counter and stores the new value with the signer's key, in the same transaction.
 The row lock on the counter serializes the commits of a tenant, so a reader that sees value n also sees all changes up

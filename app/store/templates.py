@@ -172,7 +172,7 @@ def has_reference(session: Session, reference_id: str) -> bool:
     return session.get(ReferenceRow, reference_id) is not None
 
 
-def add(session: Session, owner: Owner, model_version: str, made: Mapping[str, Vector]) -> list[str]:
+def add(session: Session, owner: Owner, model_version: str, new_templates: Mapping[str, Vector]) -> list[str]:
     """Insert templates by reference id; return the references that got one.
 
     References that were erased in the meantime are skipped, and so are those with an undamaged template of this
@@ -184,7 +184,7 @@ def add(session: Session, owner: Owner, model_version: str, made: Mapping[str, V
         return []
     remaining = session.scalars(
         select(ReferenceRow.reference_id)
-        .where(ReferenceRow.signer_key == owner.key, ReferenceRow.reference_id.in_(made))
+        .where(ReferenceRow.signer_key == owner.key, ReferenceRow.reference_id.in_(new_templates))
         .order_by(ReferenceRow.reference_id)
         .with_for_update()
     ).all()
@@ -196,7 +196,7 @@ def add(session: Session, owner: Owner, model_version: str, made: Mapping[str, V
     existing = {row.reference_id: StoredTemplate(row.reference_id, row.key_id, row.vector) for row in present}
     added = []
     for reference_id in remaining:
-        template = made[reference_id]
+        template = new_templates[reference_id]
         if (stored := existing.get(reference_id)) is not None:
             if not _is_damaged(session, owner, model_version, len(template), stored):
                 continue
