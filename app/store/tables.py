@@ -3,10 +3,9 @@
 The columns `data`, `vector` and `sealed` contain ciphertexts (`app.store.encryption.cipher`); `key_id` is the id of
 their key.
 
-Every signer has an internal key (random UUID) in addition to the id that the caller chose, so that rows which are kept
-after an erasure (`changes`) do not identify anyone.
-Images and templates have their own tables: listings and the template
-index do not read image bytes, and a reference can have templates of two models during a migration.
+Every signer has an internal key (random UUID) in addition to the id that the caller chose, so that rows which are
+kept after an erasure (`changes`) do not identify anyone. Images and templates have their own tables: listings and the
+template index do not read image bytes, and a reference can have templates of two models during a migration.
 """
 
 from __future__ import annotations
