@@ -120,6 +120,15 @@ def postgres() -> Iterator[Postgres]:
 
 
 @pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file with empty tables, to be copied: the migrations take longer than most tests."""
+    path = tmp_path_factory.mktemp("migrated") / "test.db"
+    open_engine(f"sqlite:///{path}", 1).dispose()
+    assert [file.name for file in path.parent.iterdir()] == [path.name], "no write-ahead log is left"
+    return path
+
+
+@pytest.fixture(scope="session")
 def migrated(postgres: Postgres) -> str:
     """Name of a PostgreSQL database with empty tables, to be copied."""
     name = postgres.new_database()
@@ -129,7 +138,7 @@ def migrated(postgres: Postgres) -> str:
 
 @dataclass(frozen=True)
 class Database:
-    """An empty database of one test; `name` is the file of SQLite, or the name of the PostgreSQL database."""
+    """A database of one test, with empty tables; `name` is SQLite's file, or the name of the PostgreSQL database."""
 
     url: str
     name: str
@@ -142,9 +151,12 @@ class Database:
 
 @pytest.fixture
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    """An empty database: an SQLite file, or a database on the PostgreSQL server of the tests."""
+    """A database with empty tables: an SQLite file, or a database on the PostgreSQL server of the tests."""
     if request.param == "sqlite":
-        yield Database(f"sqlite:///{tmp_path / 'store' / 'test.db'}", str(tmp_path / "store" / "test.db"))
+        file = tmp_path / "store" / "test.db"
+        file.parent.mkdir()
+        shutil.copy(request.getfixturevalue("migrated_file"), file)  # with its mode
+        yield Database(f"sqlite:///{file}", str(file))
         return
     server: Postgres = request.getfixturevalue("postgres")
     name = server.new_database(request.getfixturevalue("migrated"))

@@ -22,7 +22,7 @@ from tests.app.keyed import Commands
 from tests.app.test_api import enrol, verify
 
 # One process runs them all, in their order: the last of them looks at what the others provoked.
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.xdist_group("problems")
 Draw = Callable[..., bytes]
 SEEN: set[str] = set()
 

@@ -6,8 +6,6 @@ import contextlib
 import json
 import os
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -26,6 +24,7 @@ from model.training.data import pack_masters
 from model.training.distributed import Gather, Rows, Share, SumOfAll, synchronise
 from model.training.recipes import parse_recipe
 from model.training.train import train
+from tests.forked import Forked
 
 pytestmark = pytest.mark.xdist_group("training")
 RECIPE = """
@@ -74,24 +73,17 @@ batches = 3
 """
 
 
-def start(
-    recipe: Path, out: Path, specimens: Path, *options: object, processes: int = 2
-) -> subprocess.Popen[str]:
-    """Start training as a user would."""
+def start(recipe: Path, out: Path, specimens: Path, *options: object, processes: int = 2) -> Forked:
+    """Start training by torchrun as a user would."""
     words = [
-        "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m", "model", "train",
+        "--standalone", f"--nproc-per-node={processes}", "-m", "model", "train",
         recipe, "--out", out, "--data", specimens.parent, *options,
     ]  # fmt: skip
-    return subprocess.Popen(
-        [sys.executable, *map(str, words)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return Forked("torch.distributed.run", *map(str, words), environment=environment)
 
 
-def kill(process: subprocess.Popen[str]) -> None:
+def kill(process: Forked) -> None:
     """Kill torchrun and the training processes, which have process groups of their own."""
     launcher = psutil.Process(process.pid)
     for part in (*launcher.children(recursive=True), launcher):
@@ -100,7 +92,7 @@ def kill(process: subprocess.Popen[str]) -> None:
     process.communicate()
 
 
-def finish(process: subprocess.Popen[str], expected: int = 0) -> tuple[str, str]:
+def finish(process: Forked, expected: int = 0) -> tuple[str, str]:
     try:
         output, errors = process.communicate(timeout=200)
     finally:
