@@ -132,7 +132,7 @@ class CandidateIndex:
     def _signer_vectors(self, entries: list[Entry]) -> Matrix:
         """Compute the mean of the reduced vectors of each signer's references: (signers, c) float32."""
         templates = [entry.templates for entry in entries if entry.templates is not None]
-        reduced = self._reduce(np.concatenate(templates).astype(np.float32, copy=False))
+        reduced = self._reduce(np.concatenate(templates).astype(np.float32))
         sizes = np.array([len(rows) for rows in templates])
         sums = np.add.reduceat(reduced, np.cumsum(sizes) - sizes, axis=0)
         return np.asarray(sums / sizes[:, None], np.float32)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ class Entry:
     signer_id : str
     target_far, fixed_threshold : float or None
         The signer's own policy.
-    templates : (k, dimension) float32, or float16 in an index that keeps them, or None
+    templates : (k, dimension) float16, the precision of the store, or None
         None when a reference has no template of the model in use, or one that cannot be decrypted.
     """
 
@@ -32,7 +32,7 @@ class Entry:
     signer_id: str
     target_far: float | None
     fixed_threshold: float | None
-    templates: NDArray[np.floating] | None
+    templates: NDArray[np.float16] | None
 
 
 Changes = Mapping[str, Entry | None]
@@ -144,9 +144,7 @@ class ExhaustiveIndex:
             return
         vectors = np.zeros((0, 0), np.float32)
         if entry.templates is not None:
-            vectors = self._reduce(entry.templates.astype(np.float32, copy=False))
-            # Half precision, that of the store, halves the memory.
-            entry = replace(entry, templates=entry.templates.astype(np.float16, copy=False))
+            vectors = self._reduce(entry.templates.astype(np.float32))
         slot = self._slots[key] = len(self._entries)
         self._entries.append(entry)
         self._rows.append(self._append(slot, vectors))

@@ -142,7 +142,7 @@ def _rank_exactly(
 ) -> list[tuple[str, Candidate]]:
     """Compute exact distances and judge the `top_k` nearest signers; return their keys too, best first."""
     present = [entry for entry in entries if entry.templates is not None]
-    templates = [np.asarray(entry.templates, np.float32) for entry in present]
+    templates = [entry.templates for entry in present if entry.templates is not None]
     if not present:
         return []
     distances = core.embedder.compare_one(questioned, np.concatenate(templates))
@@ -157,7 +157,8 @@ def _rank_exactly(
         entry = present[number]
         policy = resolve_policy(core, entry.target_far, entry.fixed_threshold)
         forged = known.get(entry.key, NO_FORGERIES)
-        comparison = compute_comparison(core, questioned, templates[number], policy, forged)
+        references = templates[number].astype(np.float32)
+        comparison = compute_comparison(core, questioned, references, policy, forged)
         verdict = comparison.verdict
         candidate = Candidate(
             entry.signer_id,

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Row, Select, bindparam, delete, select
 from sqlalchemy.orm import Session
 
@@ -74,7 +76,7 @@ class Indexed:
     fixed_threshold : float or None
         The signer's own threshold.
     reference_id : str
-    template : (dimension,) float32 or None
+    template : (dimension,) float16 or None
         None if the model has no template of this reference, or it does not decrypt.
     """
 
@@ -83,7 +85,7 @@ class Indexed:
     target_far: float | None
     fixed_threshold: float | None
     reference_id: str
-    template: Vector | None
+    template: NDArray[np.float16] | None
 
 
 def add(
@@ -368,12 +370,12 @@ def _for_index(
 
 
 def _indexed(session: Session, tenant_id: str, model_version: str, row: Row[Any]) -> Indexed:
-    template: Vector | None = None
+    template: NDArray[np.float16] | None = None
     if row.vector is not None:
-        stored = StoredTemplate(row.reference_id, row.key_id, row.vector)
+        place = sealing.template_place(tenant_id, row.key, row.reference_id, model_version)
         # The cipher records the failure, which makes the service unready; the signer is only skipped here.
         with suppress(StoredDataDamaged, DataKeyMissing):
-            template = sealing.open_template(session, tenant_id, row.key, model_version, stored)
+            template = sealing.open_template_as_stored(session, place, row.key_id, row.vector)
     return Indexed(row.key, row.signer_id, row.target_far, row.fixed_threshold, row.reference_id, template)
 
 

@@ -42,7 +42,7 @@ QUANTISED_PARAMETERS = 500_000
 COMPARED_AT_ONCE = 64
 """Rows and columns that local matching compares in one pass; it limits intermediate tables to a few megabytes."""
 
-COMPARED_WITH_ONE = 256
+COMPARED_WITH_ONE = 64
 """References that local matching compares with one embedding in one pass."""
 
 CANDIDATE_BLOCKS = (2, 7)
@@ -217,17 +217,18 @@ class Embedder:
     ) -> NDArray[np.float64]:
         """Compute the distances of one embedding (d,) to many (k, d): (k,) float64; thread-safe.
 
-        They are those of :meth:`compare`, up to rounding, in about a quarter of the time for local matching.
+        They are those of :meth:`compare`, up to rounding, in about a quarter of the time for local matching. The
+        references may be float16; they are converted in blocks that fit in the processor's cache.
         """
         if self._matching is None:
             return np.asarray(self.compare(questioned[None], references)[0])
         one = torch.from_numpy(np.asarray(questioned, dtype=np.float32)).to(self.device)
-        many = torch.from_numpy(np.asarray(references, dtype=np.float32)).to(self.device)
+        many = torch.from_numpy(np.asarray(references)).to(self.device)
         distances = np.empty(len(many), dtype=np.float64)
         with torch.inference_mode():
             for row in range(0, len(many), COMPARED_WITH_ONE):
                 block = slice(row, row + COMPARED_WITH_ONE)
-                squares = self._matching.one_to_many(one, many[block])
+                squares = self._matching.one_to_many(one, many[block].float())
                 distances[block] = squares.clamp_min(0.0).sqrt().cpu().numpy()
         return distances
 

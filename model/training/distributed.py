@@ -158,7 +158,7 @@ def open_processes(recipe: Recipe) -> Iterator[Processes]:
         yield Processes(distributed.get_rank(), distributed.get_world_size(), synchronised=True)
     finally:
         # DistributedDataParallel refers to the process group and is part of reference cycles. The threads of the
-        # group must end before the interpreter does: one that waits for the interpreter's lock then aborts the process.
+        # group must end before the interpreter does: one that still waits for its lock would abort the process.
         gc.collect()
         distributed.destroy_process_group()
 

@@ -53,7 +53,8 @@ class Place:
     def associated_data(self, key_id: str) -> bytes:
         """Encode the place and the key id, each part prefixed by its length so that the encoding is unambiguous."""
         parts = (self.kind, self.tenant_id, self.owner, self.row_id, self.model_version, key_id)
-        return _FORMAT + b"".join(len(part.encode()).to_bytes(4, "big") + part.encode() for part in parts)
+        encoded = [part.encode() for part in parts]
+        return _FORMAT + b"".join(len(part).to_bytes(4, "big") + part for part in encoded)
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,8 @@ class Cipher:
                 "configured; the operator must add the key."
             )
         try:
-            stored = bytes(data)
-            if not stored.startswith(_FORMAT):
+            stored = memoryview(data)  # slices of it are not copied
+            if stored[:1] != _FORMAT:
                 raise InvalidTag
             nonce, ciphertext = stored[1 : 1 + _NONCE_BYTES], stored[1 + _NONCE_BYTES :]
             return key.aead.decrypt(nonce, ciphertext, place.associated_data(key_id))
