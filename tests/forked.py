@@ -26,8 +26,8 @@ PROGRAMS = {
     "torch.distributed.run": "torch.distributed.run",
 }
 """Modules with the function `main` of each program."""
-IMPORTED = (*PROGRAMS.values(), "app.main", "model.training.train", "tests.forked")
-"""Modules that the server process imports before it forks."""
+IMPORTED = (*PROGRAMS.values(), "app.main", "model.training.train", "torch._dynamo", "tests.forked")
+"""Modules that the server process imports before it forks; optimisers import `torch._dynamo` when they are made."""
 
 
 class Forked:
@@ -49,7 +49,7 @@ class Forked:
         # The process opens the files by these names, because they have no other.
         paths = [f"/proc/{os.getpid()}/fd/{file.fileno()}" for file in self._files]
         options = (program, arguments, dict(environment), Path.cwd(), paths)
-        self._process = _server().Process(target=_run, args=options)
+        self._process = server().Process(target=_run, args=options)
         self._process.start()
         assert self._process.pid is not None
         self.pid: int = self._process.pid
@@ -117,7 +117,8 @@ def run(
 
 
 @cache
-def _server() -> ForkServerContext:
+def server() -> ForkServerContext:
+    """Return the :mod:`multiprocessing` context whose processes are forks of the one with the modules."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(IMPORTED))
     return context
