@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -36,6 +37,17 @@ LOCAL = {"widths": [4, 6, 8, 10], "canvas": [64, 128], "cell": 2}
 LAYOUT = {"widths": [4, 6, 8, 10], "grid": [4, 8], "cell": 4}
 MEMORY = Path("/dev/shm")
 Draw = Callable[..., bytes]
+GROUPS = {
+    # They share one trained network.
+    "tests/model/training/test_training.py": "training",
+    "tests/model/training/test_distributed.py": "training",
+    # They share a browser and a service.
+    "tests/app/desk/test_browser.py": "browser",
+    "tests/app/desk/test_browser_pages.py": "browser",
+    # Its last test looks at what the others provoked.
+    "tests/app/http/test_problems.py": "problems",
+}
+"""Modules whose tests run in one worker of pytest-xdist, in their order."""
 
 
 def make_model(folder: Path, name: str, seed: int, specimens: Path, *, local: bool) -> Path:
@@ -93,6 +105,23 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 2 << 30:
         os.environ["PYTEST_DEBUG_TEMPROOT"] = str(MEMORY)
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object | None:
+    """Keep the modules of each group together, and start with the largest group.
+
+    Not by the mark `xdist_group`: pytest-xdist 3.8 writes the group into the id of a test, which pytest 9.2 ignores.
+    """
+    if config.getvalue("dist") != "loadgroup":
+        return None
+    from xdist.scheduler import LoadGroupScheduling  # noqa: PLC0415 - an optional plugin
+
+    class Scheduling(LoadGroupScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return GROUPS.get(nodeid.split("::", maxsplit=1)[0], nodeid)
+
+    return Scheduling(config, log)
 
 
 def pytest_unconfigure() -> None:

@@ -20,8 +20,7 @@ from tests.app.desk.browsing import (
 )
 
 __all__ = ["chromium", "desk", "desks", "errors", "sign_in"]
-# The tests of a worker share a browser and a service.
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.browser
 
 
 def test_a_queue_by_keyboard_alone(desk: Desk, draw: Any, sign_in: Any) -> None:

@@ -15,8 +15,7 @@ from PIL import Image
 from tests.app.desk.browsing import Desk, chromium, desk, desks, errors, shown, sign_in, wait_until
 
 __all__ = ["chromium", "desk", "desks", "errors", "sign_in"]
-# The tests of a worker share a browser and a service.
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.browser
 PHONE = {"is_mobile": True, "has_touch": True, "viewport": {"width": 390, "height": 800}}
 SCRIPT = "<img src=x onerror=document.title='ran'>"
 

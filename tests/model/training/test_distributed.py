@@ -26,7 +26,6 @@ from model.training.train import train
 from tests.forked import Forked, server
 from tests.service import free_port
 
-pytestmark = pytest.mark.xdist_group("training")
 RECIPE = """
 name = "shared"
 seed = 3

@@ -30,7 +30,6 @@ from model.training.sources import CropSource
 from model.training.train import train
 from tests import forked
 
-pytestmark = pytest.mark.xdist_group("training")  # the tests share one trained network
 RECIPE = """
 name = "tiny"
 seed = 3
