@@ -133,18 +133,12 @@ async def _identify_once(
     )
 
 
-def _rank_exactly(
-    core: Core,
-    questioned: Vector,
-    entries: Sequence[Entry],
-    top_k: int,
-    known: Mapping[str, KnownForgeries],
-) -> list[tuple[str, Candidate]]:
-    """Compute exact distances and judge the `top_k` nearest signers; return their keys too, best first."""
+def nearest_exactly(core: Core, questioned: Vector, entries: Sequence[Entry], count: int) -> list[Entry]:
+    """Return the `count` signers nearest to a template (dimension,) by their exact distances, best first."""
     present = [entry for entry in entries if entry.templates is not None]
-    templates = [entry.templates for entry in present if entry.templates is not None]
     if not present:
         return []
+    templates = [entry.templates for entry in present if entry.templates is not None]
     distances = core.embedder.compare_one(questioned, np.concatenate(templates))
     ends = np.cumsum([len(rows) for rows in templates])
     measured: list[tuple[float, str, int]] = []
@@ -152,12 +146,22 @@ def _rank_exactly(
         fitted = core.embedder.calibration.at(len(to_references))
         measured.append((float(fitted.rule.distance(to_references)), present[number].signer_id, number))
     measured.sort()
+    return [present[number] for _, _, number in measured[:count]]
+
+
+def _rank_exactly(
+    core: Core,
+    questioned: Vector,
+    entries: Sequence[Entry],
+    top_k: int,
+    known: Mapping[str, KnownForgeries],
+) -> list[tuple[str, Candidate]]:
+    """Judge the `top_k` nearest signers; return their keys too, best first."""
     ranked = []
-    for _, _, number in measured[:top_k]:
-        entry = present[number]
+    for entry in nearest_exactly(core, questioned, entries, top_k):
+        references = np.asarray(entry.templates, np.float32)
         policy = resolve_policy(core, entry.target_far, entry.fixed_threshold)
         forged = known.get(entry.key, NO_FORGERIES)
-        references = templates[number].astype(np.float32)
         comparison = compute_comparison(core, questioned, references, policy, forged)
         verdict = comparison.verdict
         candidate = Candidate(
@@ -166,7 +170,7 @@ def _rank_exactly(
             verdict.distance,
             verdict.threshold,
             verdict.log_likelihood_ratio,
-            len(templates[number]),
+            len(references),
         )
         ranked.append((entry.key, candidate))
     return ranked

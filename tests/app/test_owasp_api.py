@@ -31,6 +31,7 @@ SCOPE_OF = {
     ("PATCH", "/signers/{signer_id}"): "enrol",
     ("DELETE", "/signers/{signer_id}"): "enrol",
     ("GET", "/signers/{signer_id}/quality"): "read",
+    ("GET", "/signers/{signer_id}/duplicates"): "read",
     ("GET", "/signers/{signer_id}/forgeries"): "read",
     ("GET", "/signers/{signer_id}/proposals"): "read",
     ("DELETE", "/signers/{signer_id}/proposals/{verification_id}"): "enrol",

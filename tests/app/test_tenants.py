@@ -78,6 +78,7 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ("PATCH", "/signers/{s}", {"json": {"fixed_threshold": 0.1}}),
     ("DELETE", "/signers/{s}", {}),
     ("GET", "/signers/{s}/quality", {}),
+    ("GET", "/signers/{s}/duplicates", {}),
     ("GET", "/signers/{s}/forgeries", {}),
     ("GET", "/signers/{s}/proposals", {}),
     ("DELETE", "/signers/{s}/proposals/{v}", {}),

@@ -25,6 +25,7 @@ Action = Literal[
     "enrol",
     "verify",
     "identify",
+    "find-duplicates",
     "compare",
     "extract",
     "outcome",

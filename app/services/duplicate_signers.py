@@ -1,0 +1,133 @@
+"""Other signers who may be the same person: references that are the same scans, or that accept each other."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy.orm import Session
+
+from app.domain.records import Specimens
+from app.services.core import Core
+from app.services.decision import compute_comparisons, distinct_references, resolve_policy
+from app.services.exhaustive_index import Entry
+from app.services.identify import SPARE, nearest_exactly
+from app.store import references, signer_locks
+from model.decision.verdict import DISTANCE_DIGITS, Decision
+
+
+@dataclass(frozen=True)
+class DuplicateSigner:
+    """Another signer with references like those of a signer.
+
+    Attributes
+    ----------
+    signer_id : str
+    same_scans : tuple of str
+        Ids of the signer's references that are the same scan as a reference of the other signer.
+    accepted : int
+        Number of the signer's references that the references of the other signer accept as questioned signatures.
+    distance : float
+        Smallest distance between references of both.
+    """
+
+    signer_id: str
+    same_scans: tuple[str, ...]
+    accepted: int
+    distance: float
+
+
+@dataclass(frozen=True)
+class DuplicateSigners:
+    """The result of a search.
+
+    Attributes
+    ----------
+    signer_id : str
+    references : int
+        Number of the signer's distinct references, each of which was searched for.
+    duplicates : tuple of DuplicateSigner
+        Those with the same scans first, then by distance.
+    compared : int
+        Number of other signers that were compared.
+    model_version : str
+    """
+
+    signer_id: str
+    references: int
+    duplicates: tuple[DuplicateSigner, ...]
+    compared: int
+    model_version: str
+
+
+async def find_duplicate_signers(core: Core, tenant_id: str, signer_id: str, limit: int) -> DuplicateSigners:
+    """Find at most `limit` other signers of the tenant who may be the same person as a signer.
+
+    A signer is listed who has the same scan as a reference, or whose references accept more than half of this
+    signer's.
+    An audit entry records the search.
+
+    Raises
+    ------
+    SignerNotFound, ModelVersionMismatch, StoredDataDamaged, DataKeyMissing
+    """
+    specimens = await core.store.read(references.specimens, tenant_id, signer_id, core.model_version)
+    distinct = await asyncio.to_thread(_distinct, core, specimens)
+    others: dict[str, Entry] = {}
+    compared = 0
+    for template in specimens.templates[distinct]:
+        # One more, because the signer is the nearest one to each of their own references.
+        found = await core.gallery.nearest(tenant_id, template, limit + 1 + SPARE)
+        compared = max(compared, found.compared - 1)
+        entries = [entry for entry in found.entries if entry.signer_id != signer_id]
+        nearest = await asyncio.to_thread(nearest_exactly, core, template, entries, limit)
+        others |= {entry.key: entry for entry in nearest}
+    duplicates = [
+        duplicate
+        for entry in others.values()
+        if (duplicate := await asyncio.to_thread(_compare, core, specimens, distinct, entry)) is not None
+    ]
+    duplicates.sort(key=lambda one: (-len(one.same_scans), one.distance, one.signer_id))
+    del duplicates[limit:]
+    entry = core.trail.entry(
+        "find-duplicates",
+        compared=compared,
+        duplicates=len(duplicates),
+        model_version=core.model_version,
+    )
+
+    def write(session: Session) -> None:
+        locked = signer_locks.lock_by_id(session, tenant_id, signer_id)
+        core.trail.append(session, entry, locked.key)
+
+    await core.store.write(write)
+    return DuplicateSigners(signer_id, len(distinct), tuple(duplicates), compared, core.model_version)
+
+
+def _distinct(core: Core, specimens: Specimens) -> NDArray[np.intp]:
+    """Return the indices of the references that do not repeat an earlier one."""
+    if not specimens.reference_ids:
+        return np.zeros(0, np.intp)
+    return distinct_references(core, core.embedder.compare_among(specimens.templates))
+
+
+def _compare(
+    core: Core, specimens: Specimens, distinct: NDArray[np.intp], other: Entry
+) -> DuplicateSigner | None:
+    """Compare the references of a signer with those of another one; None if they are not alike."""
+    theirs = np.asarray(other.templates, np.float32)
+    policy = resolve_policy(core, other.target_far, other.fixed_threshold)
+    comparisons = compute_comparisons(core, specimens.templates[distinct], theirs, policy)
+    nearest = np.array([comparison.to_references.min() for comparison in comparisons])
+    same = distinct[nearest < core.embedder.calibration.copy_distance]
+    accepted = sum(comparison.decision is Decision.ACCEPT for comparison in comparisons)
+    if not len(same) and 2 * accepted <= len(distinct):
+        return None
+    return DuplicateSigner(
+        other.signer_id,
+        tuple(specimens.reference_ids[index] for index in same),
+        accepted,
+        round(float(nearest.min()), DISTANCE_DIGITS),
+    )
