@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -36,6 +37,17 @@ LOCAL = {"widths": [4, 6, 8, 10], "canvas": [64, 128], "cell": 2}
 LAYOUT = {"widths": [4, 6, 8, 10], "grid": [4, 8], "cell": 4}
 MEMORY = Path("/dev/shm")
 Draw = Callable[..., bytes]
+GROUPS = {
+    # They share one trained network.
+    "tests/model/training/test_training.py": "training",
+    "tests/model/training/test_distributed.py": "training",
+    # They share a browser and a service.
+    "tests/app/desk/test_browser.py": "browser",
+    "tests/app/desk/test_browser_pages.py": "browser",
+    # Its last test looks at what the others provoked.
+    "tests/app/http/test_problems.py": "problems",
+}
+"""Modules whose tests run in one worker of pytest-xdist, in their order."""
 
 
 def make_model(folder: Path, name: str, seed: int, specimens: Path, *, local: bool) -> Path:
@@ -95,6 +107,23 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["PYTEST_DEBUG_TEMPROOT"] = str(MEMORY)
 
 
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object | None:
+    """Keep the modules of each group together, and start with the largest group.
+
+    Not by the mark `xdist_group`: pytest-xdist 3.8 writes the group into the id of a test, which pytest 9.2 ignores.
+    """
+    if config.getvalue("dist") != "loadgroup":
+        return None
+    from xdist.scheduler import LoadGroupScheduling  # noqa: PLC0415 - an optional plugin
+
+    class Scheduling(LoadGroupScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return GROUPS.get(nodeid.split("::", maxsplit=1)[0], nodeid)
+
+    return Scheduling(config, log)
+
+
 def pytest_unconfigure() -> None:
     """Remove the folders that the PostgreSQL servers share."""
     clean_up()
@@ -120,6 +149,15 @@ def postgres() -> Iterator[Postgres]:
 
 
 @pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file with empty tables, to be copied: the migrations take longer than most tests."""
+    path = tmp_path_factory.mktemp("migrated") / "test.db"
+    open_engine(f"sqlite:///{path}", 1).dispose()
+    assert [file.name for file in path.parent.iterdir()] == [path.name], "no write-ahead log is left"
+    return path
+
+
+@pytest.fixture(scope="session")
 def migrated(postgres: Postgres) -> str:
     """Name of a PostgreSQL database with empty tables, to be copied."""
     name = postgres.new_database()
@@ -129,7 +167,7 @@ def migrated(postgres: Postgres) -> str:
 
 @dataclass(frozen=True)
 class Database:
-    """An empty database of one test; `name` is the file of SQLite, or the name of the PostgreSQL database."""
+    """A database of one test, with empty tables; `name` is SQLite's file, or the name of the PostgreSQL database."""
 
     url: str
     name: str
@@ -142,9 +180,12 @@ class Database:
 
 @pytest.fixture
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    """An empty database: an SQLite file, or a database on the PostgreSQL server of the tests."""
+    """A database with empty tables: an SQLite file, or a database on the PostgreSQL server of the tests."""
     if request.param == "sqlite":
-        yield Database(f"sqlite:///{tmp_path / 'store' / 'test.db'}", str(tmp_path / "store" / "test.db"))
+        file = tmp_path / "store" / "test.db"
+        file.parent.mkdir()
+        shutil.copy(request.getfixturevalue("migrated_file"), file)  # with its mode
+        yield Database(f"sqlite:///{file}", str(file))
         return
     server: Postgres = request.getfixturevalue("postgres")
     name = server.new_database(request.getfixturevalue("migrated"))

@@ -8,11 +8,12 @@ import secrets
 import signal
 import socket
 import subprocess
-import sys
-import tempfile
 import time
+from collections.abc import Callable
 
 import httpx
+
+from tests.forked import Forked
 
 
 def free_port() -> int:
@@ -29,19 +30,18 @@ def free_port() -> int:
 
 
 class Service:
-    """A process of ``python -m app serve`` on a free port."""
+    """A process of ``python -m app serve`` on a free port.
 
-    def __init__(self, environment: dict[str, str]) -> None:
+    `program` starts the process, by default as a fork of one that has imported the modules.
+    """
+
+    def __init__(
+        self, environment: dict[str, str], program: Callable[..., Forked | subprocess.Popen[str]] = Forked
+    ) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        # Not a pipe: a pipe that is not read blocks the service after 64 KiB of log lines.
-        self.output = tempfile.TemporaryFile("w+")  # noqa: SIM115 - `finish` closes it
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "app", "serve", "--port", str(self.port)],
-            env={**os.environ, **environment},
-            stdout=self.output,
-            stderr=subprocess.STDOUT,
-        )
+        arguments = ("serve", "--port", str(self.port))
+        self.process = program("app", *arguments, environment=os.environ | environment)
 
     def ready(self) -> Service:
         """Wait until the readiness check succeeds. Raises AssertionError when it does not within 120 s."""
@@ -62,7 +62,5 @@ class Service:
         """Send `stop_signal`, if given, wait for the end of the process, and return its exit code and output."""
         if stop_signal is not None:
             self.process.send_signal(stop_signal)
-        code = self.process.wait(timeout=60)
-        with self.output as output:
-            output.seek(0)
-            return code, output.read()
+        output, errors = self.process.communicate(timeout=60)
+        return self.process.returncode or 0, output + errors

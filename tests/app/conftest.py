@@ -6,12 +6,14 @@ import logging
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from app.settings import Settings
 from tests.app.keyed import Commands
 from tests.app.store.conftest import sql  # noqa: F401 - a fixture
+from tests.forked import Forked
 from tests.service import Service
 
 
@@ -38,13 +40,14 @@ def start(tmp_path: Path, model_folder: Path) -> Iterator[Callable[..., Service]
     """Return a function that starts the service in its own process, with changed settings. Kills it at the end."""
     services: list[Service] = []
 
-    def service(**changes: str) -> Service:
+    def service(program: Any = Forked, **changes: str) -> Service:
         environment = {
             "COUNTERSIGN_WEIGHTS": str(model_folder),
             "COUNTERSIGN_DATABASE_URL": f"sqlite:///{tmp_path / 'store.db'}",
             "COUNTERSIGN_DEVICE": "cpu",
         }
-        services.append(Service(environment | {f"COUNTERSIGN_{k.upper()}": v for k, v in changes.items()}))
+        changed = {f"COUNTERSIGN_{name.upper()}": value for name, value in changes.items()}
+        services.append(Service(environment | changed, program))
         return services[-1]
 
     yield service

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -36,8 +37,7 @@ def service(tmp_path: Path, model_folder: Path) -> Iterator[tuple[Service, str]]
         }
     )
     yield started.ready(), text
-    started.process.kill()
-    started.process.communicate()
+    started.finish(signal.SIGKILL)
 
 
 def test_service_conforms_to_its_openapi_document(service: tuple[Service, str], draw: Draw) -> None:

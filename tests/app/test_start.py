@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.forked import interpreter
 from tests.service import Service
 
 Draw = Callable[..., bytes]
@@ -92,7 +93,7 @@ def assert_refused(service: Service, word: str) -> None:
 
 
 def test_restarted_service_has_all_stored_data(start: Callable[..., Service], draw: Draw) -> None:
-    first = start().ready()
+    first = start(program=interpreter).ready()  # the others are forked
     httpx.post(f"{first.url}/signers/a/references", files=[("files", draw(1, 0))]).raise_for_status()
     status, out = first.finish(signal.SIGTERM)
     assert status in {0, -signal.SIGTERM, 128 + signal.SIGTERM}
@@ -106,6 +107,7 @@ def test_restarted_service_has_all_stored_data(start: Callable[..., Service], dr
 def test_sigkill_loses_no_acknowledged_enrolment(start: Callable[..., Service], draw: Draw) -> None:
     images = [draw(n % 5, n) for n in range(40)]
     acknowledged: dict[str, list[str]] = {}
+    client = httpx.Client(timeout=30)  # each new one loads the certificates again
     for delay_s in (0.15, 0.4):
         service = start().ready()
         answered = threading.Event()
@@ -120,7 +122,7 @@ def test_sigkill_loses_no_acknowledged_enrolment(start: Callable[..., Service], 
                 signer = f"s{delay_s}-{n}"
                 files = [("files", images[n]), ("files", images[(n + 1) % 40])]
                 try:
-                    answer = httpx.post(f"{url}/signers/{signer}/references", files=files)
+                    answer = client.post(f"{url}/signers/{signer}/references", files=files)
                 except httpx.TransportError:
                     return
                 if answer.status_code == 201:
@@ -137,14 +139,14 @@ def test_sigkill_loses_no_acknowledged_enrolment(start: Callable[..., Service], 
             thread.join()
     assert acknowledged
     restarted = start().ready()
-    listed: list[Any] = httpx.get(f"{restarted.url}/signers", params={"limit": 500}).json()["signers"]
+    listed: list[Any] = client.get(f"{restarted.url}/signers", params={"limit": 500}).json()["signers"]
     assert {s["signer_id"] for s in listed} >= set(acknowledged)
     assert all(s["references"] == 2 for s in listed), "no request may be stored in part"
     for signer, digests in acknowledged.items():
-        kept = httpx.get(f"{restarted.url}/signers/{signer}/references").json()["references"]
+        kept = client.get(f"{restarted.url}/signers/{signer}/references").json()["references"]
         assert sorted(r["sha256"] for r in kept) == sorted(digests)
         for reference in kept:
-            image = httpx.get(
+            image = client.get(
                 f"{restarted.url}/signers/{signer}/references/{reference['reference_id']}/image"
             )
             assert image.content in images

@@ -49,25 +49,28 @@ class Desk:
     def __init__(self, url: str, key: str) -> None:
         self.url = url
         self.key = key
-        self._headers = {"X-API-Key": key}
+        # One client for all calls, because each new one loads the certificates again.
+        self._client = httpx.Client(base_url=url, headers={"X-API-Key": key}, timeout=60)
 
     def get(self, path: str) -> Any:
-        return httpx.get(f"{self.url}{path}", headers=self._headers).json()
+        return self._client.get(path).json()
 
     def send(self, method: str, path: str, **more: Any) -> Any:
-        response = httpx.request(method, f"{self.url}{path}", headers=self._headers, timeout=60, **more)
+        response = self._client.request(method, path, **more)
         response.raise_for_status()
         return response.json() if response.content else None
 
     def fill(self, draw: Callable[..., bytes], count: int, signer: str = "anna") -> list[str]:
         """Leave verifications to a person; return the ids of the cases, oldest first."""
-        with httpx.Client(base_url=self.url, headers=self._headers, timeout=60) as client:
-            files = [("files", draw(1, n)) for n in range(3)]
-            client.post(f"/signers/{quote(signer, safe='')}/references", files=files).raise_for_status()
-            for n in range(count):
-                image = {"signature": draw(1, 3 + n % 6)}  # the small model rejects some others
-                told = client.post("/verify", data={"signer_id": signer}, files=image).json()
-                assert told["decision"] == "review"
+        self.send(
+            "POST",
+            f"/signers/{quote(signer, safe='')}/references",
+            files=[("files", draw(1, n)) for n in range(3)],
+        )
+        for n in range(count):
+            image = {"signature": draw(1, 3 + n % 6)}  # the small model rejects some others
+            told = self.send("POST", "/verify", data={"signer_id": signer}, files=image)
+            assert told["decision"] == "review"
         return [case["case_id"] for case in self.get("/cases")["cases"]]
 
 
@@ -87,7 +90,8 @@ def desks(
             **{f"COUNTERSIGN_{name.upper()}": value for name, value in REVIEW.items()},
         }
     )
-    yield [Desk(service.ready().url, text) for text in keys]
+    url = service.ready().url
+    yield [Desk(url, text) for text in keys]
     service.finish(signal.SIGKILL)
 
 

@@ -21,8 +21,7 @@ from app.store.store import Store
 from tests.app.keyed import Commands
 from tests.app.test_api import enrol, verify
 
-# One process runs them all, in their order: the last of them looks at what the others provoked.
-pytestmark = pytest.mark.alone
+# One process runs them all, in their order (GROUPS in tests/conftest.py): the last looks at what the others provoked.
 Draw = Callable[..., bytes]
 SEEN: set[str] = set()
 

@@ -6,8 +6,6 @@ import csv
 import os
 import random
 import signal
-import subprocess
-import sys
 import tarfile
 import time
 from collections.abc import Callable
@@ -30,6 +28,7 @@ from app.services.bulk.results import Results
 from app.store import references
 from tests.app.keyed import Commands
 from tests.app.store.conftest import Sql
+from tests.forked import Forked
 
 Draw = Callable[..., bytes]
 Table = list[dict[str, Any]]
@@ -178,18 +177,12 @@ def test_a_killed_job_continues_and_carries_out_no_row_twice(
     rows = [{"id": str(n), "signer_id": f"w{n % 3}", "image": f"w{n % 3}/{2 + n % 2}.png"} for n in range(90)]
     manifest, output = write_csv(tmp_path / "verify.csv", rows), tmp_path / "out.parquet"
     words = ["bulk", "verify", manifest, "-o", output, "--images", scans, "--part-rows", "20"]
-    environment = os.environ | commands.environment
 
     def count() -> int:
         return int(sql("SELECT count(*) FROM verifications")[0][0])
 
-    def begin() -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "app", *map(str, words)],
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
+    def begin() -> Forked:
+        return Forked("app", *map(str, words), environment=os.environ | commands.environment)
 
     for _ in range(KILLS):
         process, before = begin(), count()
@@ -203,7 +196,7 @@ def test_a_killed_job_continues_and_carries_out_no_row_twice(
         assert not output.exists()
     process = begin()
     _, errors = process.communicate(timeout=200)
-    assert process.returncode == 0, errors.decode()
+    assert process.returncode == 0, errors
     found = results(output)
     assert [row["id"] for row in found] == [row["id"] for row in rows]
     assert {row["status"] for row in found} == {"done"}

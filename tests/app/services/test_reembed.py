@@ -9,8 +9,6 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -32,6 +30,7 @@ from app.store.templates import PendingReference
 from model.networks.weights import load_card
 from tests.app.keyed import Commands, until
 from tests.app.store.conftest import Sql, enrol, verify
+from tests.forked import Forked
 
 both = pytest.mark.both_databases
 KILLS = int(os.environ.get("CS_TEST_KILLS", "2"))
@@ -207,14 +206,10 @@ def test_kill_9_at_any_moment_and_it_goes_on_where_it_stopped(
     print(f"seed {seed}")
     client = serve()
     people(client, draw, count=10, each=8)
+    environment = os.environ | commands.environment
     marks = sorted(chance.sample(range(4, 60), KILLS))
     for mark in marks:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "app", "reembed", "--weights", str(other_model_folder)],
-            env={**os.environ, **commands.environment, "OMP_NUM_THREADS": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
+        process = Forked("app", "reembed", "--weights", str(other_model_folder), environment=environment)
         deadline = time.monotonic() + 200
         while process.poll() is None and time.monotonic() < deadline:
             if templates_by_model(sql).get(new, 0) >= mark:
@@ -222,7 +217,7 @@ def test_kill_9_at_any_moment_and_it_goes_on_where_it_stopped(
                 break
             time.sleep(0.01)  # each look is a query
         process.kill()
-        told, _ = process.communicate()
+        told = process.communicate()
         moved = templates_by_model(sql).get(new, 0)
         assert mark <= moved <= 80, told
         assert sum(len(json.loads(row.details)["references"]) for row in entries(sql)) == moved, (
@@ -288,19 +283,14 @@ def test_following_moves_what_old_replicas_enrol_until_it_is_stopped(
 ) -> None:
     old = serve()
     people(old, draw, count=1)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "app", "reembed", "--weights", str(other_model_folder), "--follow", "0.2"],
-        env={**os.environ, **commands.environment, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    words = ("reembed", "--weights", str(other_model_folder), "--follow", "0.2")
+    process = Forked("app", *words, environment=os.environ | commands.environment)
     until(lambda: templates_by_model(sql).get(new) == 2, 120)
     enrol(old, "late", draw(4, 4))
     until(lambda: templates_by_model(sql).get(new) == 3, 60)
     process.send_signal(signal.SIGTERM)  # SIGINT is ignored by what a script runs in the background
-    told, _ = process.communicate(timeout=60)
-    assert process.returncode == 0, told
+    told, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, (told, errors)
     assert "3 references moved" in told
     assert json.loads(entries(sql)[-1].details)["moved"] == 3
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from sqlalchemy import create_engine, make_url, text
 from app.services.open_store import open_store
 from app.settings import Settings
 from app.store.store import Store
+from tests import forked
 from tests.conftest import TEST_KEY, Database
 from tests.postgres import Postgres
 from tests.service import Service
@@ -119,14 +119,7 @@ def command(environment: dict[str, str]) -> Callable[..., subprocess.CompletedPr
     def run(*arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
         changed = {f"COUNTERSIGN_{k.upper()}": v for k, v in changes.items()}
         variables = {key: value for key, value in (environment | changed).items() if value != "-"}
-        return subprocess.run(
-            [sys.executable, "-m", "app", *arguments],
-            env={**os.environ, **variables},
-            capture_output=True,
-            text=True,
-            timeout=280,
-            check=False,
-        )
+        return forked.run("app", *arguments, environment=os.environ | variables)
 
     return run
 

@@ -25,7 +25,7 @@ def empty(database: Database, request: pytest.FixtureRequest) -> Database:
         postgres.execute(f"DROP DATABASE {database.name} WITH (FORCE)")
         postgres.execute(f"CREATE DATABASE {database.name}")
     else:
-        Path(database.name).parent.mkdir(parents=True, exist_ok=True)
+        Path(database.name).unlink()
     return database
 
 

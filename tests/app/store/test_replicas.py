@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from app.store import change_counters, signer_locks
 from app.store.engine import open_engine
 from tests.app.store.conftest import Draw, Sql, enrol, verify
 from tests.conftest import Database
+from tests.forked import server
 from tests.postgres import Postgres
 
 pytestmark = pytest.mark.both_databases
@@ -131,6 +131,12 @@ def test_a_change_number_is_visible_only_after_all_smaller_ones(opened: Callable
     assert len(two.read_now(change_counters.changed_since, "t", 1)) == 2
 
 
+def open_together(url: str, barrier: Barrier) -> None:
+    """Open the database at the same moment as other processes do."""
+    barrier.wait(60)
+    open_engine(url, 1).dispose()
+
+
 def test_replicas_that_start_concurrently_migrate_once(
     database: Database, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -139,30 +145,14 @@ def test_replicas_that_start_concurrently_migrate_once(
     else:
         postgres: Postgres = request.getfixturevalue("postgres")
         url = postgres.url(postgres.new_database())
-    code = (
-        "import sys; from app.store.engine import open_engine; print('up', flush=True); sys.stdin.readline(); "
-        "open_engine(sys.argv[1], 1).dispose()"
-    )
-    starting = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, url],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(4)
-    ]
+    barrier = server().Barrier(4)
+    starting = [server().Process(target=open_together, args=(url, barrier)) for _ in range(4)]
     for process in starting:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "up\n"
+        process.start()
     for process in starting:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    for process in starting:
-        _, errors = process.communicate(timeout=60)
-        assert process.returncode == 0, errors
+        process.join(60)
+        process.kill()
+    assert [process.exitcode for process in starting] == [0] * 4
     engine = open_engine(url, 1)
     with engine.connect() as connection:
         assert len(connection.exec_driver_sql("SELECT version_num FROM alembic_version").all()) == 1

@@ -6,8 +6,6 @@ import contextlib
 import json
 import os
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,7 +13,6 @@ import numpy as np
 import psutil
 import pytest
 import torch
-import torch.multiprocessing
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 from torch import distributed, nn
@@ -26,8 +23,9 @@ from model.training.data import pack_masters
 from model.training.distributed import Gather, Rows, Share, SumOfAll, synchronise
 from model.training.recipes import parse_recipe
 from model.training.train import train
+from tests.forked import Forked, server
+from tests.service import free_port
 
-pytestmark = pytest.mark.xdist_group("training")
 RECIPE = """
 name = "shared"
 seed = 3
@@ -74,24 +72,46 @@ batches = 3
 """
 
 
-def start(
-    recipe: Path, out: Path, specimens: Path, *options: object, processes: int = 2
-) -> subprocess.Popen[str]:
-    """Start training as a user would."""
+def start(recipe: Path, out: Path, specimens: Path) -> Forked:
+    """Start training in two processes by torchrun as a user would."""
     words = [
-        "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m", "model", "train",
-        recipe, "--out", out, "--data", specimens.parent, *options,
+        "--standalone", "--nproc-per-node=2", "-m", "model", "train",
+        recipe, "--out", out, "--data", specimens.parent,
     ]  # fmt: skip
-    return subprocess.Popen(
-        [sys.executable, *map(str, words)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return Forked("torch.distributed.run", *map(str, words), environment=environment)
 
 
-def kill(process: subprocess.Popen[str]) -> None:
+def run_forks(recipe: Path, out: Path, specimens: Path, *options: object, processes: int = 2) -> str:
+    """Train to the end in processes with the environment that torchrun gives them; return what they print.
+
+    They are forks: processes that torchrun starts spend five seconds each on imports, and less than one on training.
+    """
+    words = [str(word) for word in ("train", recipe, "--out", out, "--data", specimens.parent, *options)]
+    shared = {
+        "OMP_NUM_THREADS": "1",
+        "TORCHELASTIC_RUN_ID": "test",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+        "WORLD_SIZE": str(processes),
+        "LOCAL_WORLD_SIZE": str(processes),
+    }
+    workers = [
+        Forked(
+            "model", *words, environment=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+        )
+        for rank in range(processes)
+    ]
+    try:
+        told = [worker.communicate(timeout=200) for worker in workers]
+    finally:
+        for worker in workers:
+            worker.kill()
+    assert [worker.returncode for worker in workers] == [0] * processes, told
+    return "".join(output for output, _ in told)
+
+
+def kill(process: Forked) -> None:
     """Kill torchrun and the training processes, which have process groups of their own."""
     launcher = psutil.Process(process.pid)
     for part in (*launcher.children(recursive=True), launcher):
@@ -100,7 +120,7 @@ def kill(process: subprocess.Popen[str]) -> None:
     process.communicate()
 
 
-def finish(process: subprocess.Popen[str], expected: int = 0) -> tuple[str, str]:
+def finish(process: Forked, expected: int = 0) -> tuple[str, str]:
     try:
         output, errors = process.communicate(timeout=200)
     finally:
@@ -145,7 +165,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, specimens: Path) -> Path:
 
 def test_two_processes_end_with_the_weights_of_one(whole: Path, tmp_path: Path, specimens: Path) -> None:
     one = tmp_path / "one"
-    finish(start(write(tmp_path, RECIPE), one, specimens, processes=1))
+    run_forks(write(tmp_path, RECIPE), one, specimens, processes=1)
     assert largest_difference(one, whole) < 1e-4  # sums in another order; some percent if statistics differed
     # Without torchrun, the batch normalisation is torch's, which sums less precisely.
     text, data = RECIPE, specimens.parent
@@ -166,7 +186,7 @@ def test_canvases_that_are_rendered_on_the_device_are_shared(tmp_path: Path, spe
     recipe = write(tmp_path, RENDERED)
     for processes in (1, 2):
         out = tmp_path / str(processes)
-        finish(start(recipe, out, specimens, "--masters", masters, processes=processes))
+        run_forks(recipe, out, specimens, "--masters", masters, processes=processes)
     # The best shift of a cell is chosen in half precision, so a rounding error can change the choice.
     assert largest_difference(tmp_path / "1", tmp_path / "2") < 1e-3
 
@@ -185,19 +205,19 @@ def test_killed_processes_resume_and_end_with_the_same_weights(
     shutil.copytree(out, tmp_path / "one")
     _, errors = finish(start(recipe, out, specimens), expected=1)
     assert "--resume" in errors
-    finish(start(recipe, out, specimens, "--resume"))
+    run_forks(recipe, out, specimens, "--resume")
     expected, resumed = tensors(whole), tensors(out)
     for name, values in expected.items():
         assert np.array_equal(values, resumed[name]), name
     # One process continues what two have begun.
-    finish(start(recipe, tmp_path / "one", specimens, "--resume", processes=1))
+    run_forks(recipe, tmp_path / "one", specimens, "--resume", processes=1)
     assert largest_difference(whole, tmp_path / "one") < 1e-4
 
 
 def test_a_limit_on_the_time_ends_all_processes_at_the_same_step(tmp_path: Path, specimens: Path) -> None:
     text = RECIPE.replace("epochs = 2", "epochs = 100000")
     begin = time.monotonic()
-    output, _ = finish(start(write(tmp_path, text), tmp_path / "run", specimens, "--max-minutes", 0.05))
+    output = run_forks(write(tmp_path, text), tmp_path / "run", specimens, "--max-minutes", 0.02)
     assert time.monotonic() - begin < 120
     assert "shared@" in output
 
@@ -276,7 +296,13 @@ def join_and_step(rank: int, folder: Path) -> None:
 
 def test_layers_compute_in_two_processes_what_they_compute_in_one(tmp_path: Path) -> None:
     small_step(Share(), tmp_path)
-    torch.multiprocessing.spawn(join_and_step, (tmp_path,), nprocs=2)
+    processes = [server().Process(target=join_and_step, args=(rank, tmp_path)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(100)
+        process.kill()
+    assert [process.exitcode for process in processes] == [0, 0]
     alone = torch.load(tmp_path / "1-0.pt", weights_only=False)
     for rank in range(2):
         shared = torch.load(tmp_path / f"2-{rank}.pt", weights_only=False)

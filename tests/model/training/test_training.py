@@ -28,8 +28,8 @@ from model.training.recipes import parse_recipe
 from model.training.release import interpolate
 from model.training.sources import CropSource
 from model.training.train import train
+from tests import forked
 
-pytestmark = pytest.mark.xdist_group("training")  # the tests share one trained network
 RECIPE = """
 name = "tiny"
 seed = 3
@@ -79,16 +79,9 @@ def train_tiny(tmp: Path, specimens: Path, name: str, **options: object) -> Path
     return tmp / name / "weights"
 
 
-def run_command(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "model", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env={**os.environ, "COLUMNS": "200"},
-        **options,  # type: ignore[call-overload]
-    )
+def run_command(*arguments: object) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "COLUMNS": "200"}
+    return forked.run("model", *map(str, arguments), environment=environment, timeout=120)
 
 
 @pytest.fixture(scope="module")
