@@ -71,8 +71,7 @@ async def find_duplicate_signers(
     """Find at most `limit` other signers of the tenant who may be the same person as a signer.
 
     A signer is listed who has the same scan as a reference, or whose references accept more than half of this
-    signer's.
-    An audit entry records the search.
+    signer's. An audit entry records the search.
 
     Raises
     ------
