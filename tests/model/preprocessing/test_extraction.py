@@ -114,7 +114,8 @@ def test_the_line_to_sign_on_is_left_out_of_a_crop(finder: SignatureFinder, kind
         found = prepare_signature(lined, CANVAS, finder)
         warned += bool({"ruled-line-removed", "other-marks-removed"} & set(found.quality.warnings))
         alike.append(likeness(found.canvas, expected))
-        assert alike[-1] > likeness(prepare(lined, CANVAS).canvas, expected) + 0.1
+        with_line = likeness(prepare(lined, CANVAS).canvas, expected)
+        assert alike[-1] > min(with_line + 0.1, 0.98)
     assert np.median(alike) > 0.8  # strokes that lie on the line are lost
     assert warned >= 7
 
