@@ -231,7 +231,8 @@ class SignatureFinder:
             return Extracted(grey, None, None, located=located)
         rivals = [one for one in found[1:] if self._is_rival(one, found[0])]
         if rivals:
-            raise SeveralSignatures.at([one.box.as_tuple() for one in (found[0], *rivals)])
+            boxes = [_with_rim(one.box).clipped(grey.shape) for one in (found[0], *rivals)]
+            raise SeveralSignatures.at([box.as_tuple() for box in boxes])
         return self._cut(grey, found[0], found)
 
     def extract_all(self, grey: Grey) -> list[tuple[Found, Ink]]:
@@ -253,10 +254,10 @@ class SignatureFinder:
             with suppress(UnusableSignature):
                 cut = self._cut(page, signature, found)
                 ink = isolate(cut.grey, cut.keep)
+                box = _with_rim(signature.box).clipped(page.shape)
                 if sheet is not None:
-                    box = sheet.box_on_image(signature.box).clipped(grey.shape)
-                    signature = replace(signature, box=box)  # noqa: PLW2901 - the same one, elsewhere
-                extracted.append((signature, ink))
+                    box = sheet.box_on_image(box).clipped(grey.shape)
+                extracted.append((replace(signature, box=box), ink))
         return extracted
 
     def _cut(self, grey: Grey, signature: Found, found: tuple[Found, ...]) -> Extracted:
@@ -362,10 +363,10 @@ def isolate_signatures(grey: Grey, finder: SignatureFinder, region: Region | Box
     if len(found) < 2:
         return [isolate_signature(grey, finder, region)]
     rectified = ("sheet-rectified",) if find_sheet(grey) is not None else ()
-    return [_of_several(signature, ink, grey, rectified) for signature, ink in found]
+    return [_of_several(signature, ink, rectified) for signature, ink in found]
 
 
-def _of_several(signature: Found, ink: Ink, grey: Grey, rectified: tuple[str, ...]) -> Ink:
+def _of_several(signature: Found, ink: Ink, rectified: tuple[str, ...]) -> Ink:
     """State where one of several signatures was found, as :func:`isolate_signature` does for one."""
     warnings = (code for code in ink.quality.warnings if code != "touches-edge")
     return Ink(
@@ -373,7 +374,7 @@ def _of_several(signature: Found, ink: Ink, grey: Grey, rectified: tuple[str, ..
         replace(
             ink.quality,
             warnings=(*warnings, "other-marks-removed", *rectified),
-            region=_with_rim(signature.box).clipped(grey.shape).as_tuple(),
+            region=signature.box.as_tuple(),
         ),
     )
 
