@@ -50,7 +50,7 @@ EXPECTED: dict[str, str] = {
 
 
 _OBJECT_TYPES = {"dict_type", "model_attributes_type", "model_type"}
-_EXPECTED_TYPE = {
+_MESSAGES = {
     "bool_parsing": "has to be true or false",
     "bool_type": "has to be true or false",
     "float_parsing": "has to be a number",
@@ -59,8 +59,12 @@ _EXPECTED_TYPE = {
     "int_parsing": "has to be a whole number",
     "int_type": "has to be a whole number",
     "list_type": "has to be an array",
+    "too_long": "has too many items; the maximum is {max_length}",
+    "too_short": "has too few items; the minimum is {min_length}",
     "tuple_type": "has to be an array",
+    "union_tag_invalid": "send one of {expected_tags} as {discriminator}",
 }
+"""Messages by the type of the fault, formatted with its `ctx`."""
 
 
 def describe_fault(fault: Mapping[str, Any], form: Any = None) -> str:
@@ -84,13 +88,7 @@ def describe_fault(fault: Mapping[str, Any], form: Any = None) -> str:
     if kind in _OBJECT_TYPES:
         is_body = loc == ("body",)
         return "send a JSON object" + (" with the content type application/json" if is_body else "")
-    if kind == "union_tag_invalid":
-        return f"send one of {context['expected_tags']} as {context['discriminator']}"
-    if kind == "too_short":
-        return f"has to have at least {_items(context['min_length'])}"
-    if kind == "too_long":
-        return f"has to have at most {_items(context['max_length'])}"
-    return _EXPECTED_TYPE.get(kind, str(fault["msg"]))
+    return _MESSAGES[kind].format(**context) if kind in _MESSAGES else str(fault["msg"])
 
 
 def without_consequences(faults: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -106,10 +104,6 @@ def without_consequences(faults: Iterable[Mapping[str, Any]]) -> list[Mapping[st
         if fault["type"] != "too_short"
         or not any(len(other) > len(place) and other[: len(place)] == place for other in places)
     ]
-
-
-def _items(count: int) -> str:
-    return f"{count} item{'' if count == 1 else 's'}"
 
 
 def _members(form: Any, path: tuple[str | int, ...]) -> list[str]:

@@ -94,7 +94,7 @@ def test_a_port_on_the_command_line_has_the_range_of_the_setting(command: str) -
         result = CliRunner().invoke(cli, [command, "--port", port])
         assert result.exit_code == 2
         assert "--port" in result.output
-        assert f"equal to {limit}" in " ".join(result.output.split())
+        assert limit in result.output
 
 
 def test_unknown_settings_in_dotenv_file_are_refused(tmp_path: Path) -> None:

@@ -246,7 +246,7 @@ def test_a_query_parameter_that_takes_one_value_comes_once(client: TestClient) -
             {"bands.0.rules.0.signatures": "has to be a whole number", "signatories.0": "send a JSON object"},
         ),
         ("PUT", "/accounts/acme", MANDATE | {"bands": {}}, {"bands": "has to be an array"}),
-        ("PUT", "/accounts/acme", MANDATE | {"bands": []}, {"bands": "has to have at least 1 item"}),
+        ("PUT", "/accounts/acme", MANDATE | {"bands": []}, {"bands": "has too few items; the minimum is 1"}),
     ],
 )
 def test_faults_of_a_json_body_say_what_to_send(
