@@ -18,7 +18,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, Self
 
@@ -234,10 +234,10 @@ class Calibration(_Frozen):
     def __hash__(self) -> int:
         return hash((self.weights_sha256, self.created))
 
-    @cached_property
+    @property
     def identifier(self) -> str:
         """The first 12 digits of the SHA-256 of the JSON form. Stored verifications contain it."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
+        return _identifier_of(self)
 
     @property
     def far_range(self) -> tuple[float, float]:
@@ -371,6 +371,12 @@ def neighbours(fitted: Sequence[int], references: int) -> tuple[int, int, float]
     place = float(np.interp(math.log(references), np.log(fitted), np.arange(len(fitted))))
     below = math.floor(place)
     return below, math.ceil(place), place - below
+
+
+@lru_cache(maxsize=16)
+def _identifier_of(calibration: Calibration) -> str:
+    # Not a cached property: a copy with other values would keep it.
+    return hashlib.sha256(calibration.model_dump_json().encode()).hexdigest()[:12]
 
 
 @lru_cache(maxsize=256)

@@ -32,6 +32,7 @@ from model.preprocessing.rules import Rules
 from model.preprocessing.segmentation import Grey, Parts
 from model.preprocessing.segmenter import Segmenter
 from model.preprocessing.sheet import find_sheet
+from model.preprocessing.signature_line import find_signature_line
 from model.preprocessing.views import INK, ink_box, look
 
 CROP_LOOKS = ((440, False), (260, False), (440, True))
@@ -210,7 +211,7 @@ class SignatureFinder:
                     f"{MIN_SIDE} pixels of the image, which has {grey.shape[1]} x {grey.shape[0]}."
                 )
             return self._cleaned(inside.of(grey), inside, ())
-        located = _locate(grey)
+        grey, located = _without_signature_line(grey)
         is_crop = self._is_crop(located)
         if is_crop:
             return Extracted(grey, None, None, located=located)
@@ -243,7 +244,8 @@ class SignatureFinder:
             return []
         sheet = find_sheet(grey)
         page = grey if sheet is None else sheet.grey
-        located, extracted = _locate(page), []
+        page, located = _without_signature_line(page)
+        extracted = []
         found, _ = self._search(page, located)
         if len(found) > 1 and self._is_crop(located):
             found = (_joined(found),)
@@ -374,6 +376,24 @@ def _of_several(signature: Found, ink: Ink, grey: Grey, rectified: tuple[str, ..
             region=_with_rim(signature.box).clipped(grey.shape).as_tuple(),
         ),
     )
+
+
+def _without_signature_line(grey: Grey) -> tuple[Grey, Located | None]:
+    """Paint over a line to sign on, and locate the rest of the ink.
+
+    On its own, such a line is too little for the network to tell the image from a crop of a signature.
+    """
+    located = _locate(grey)
+    line = None if located is None or located.inverted else find_signature_line(located.mask)
+    if located is None or line is None:
+        return grey, located
+    size = grey.shape[::-1]
+    covered = cv2.resize(cv2.dilate(line, np.ones((3, 1), np.uint8)), size, interpolation=cv2.INTER_NEAREST)
+    ground = cv2.resize(located.ground, size, interpolation=cv2.INTER_LINEAR)
+    painted = np.where(covered > 0, ground, grey)
+    rest = _locate(painted)
+    # Nothing but a line: the error is about the image as it is.
+    return (grey, located) if rest is None else (painted, replace(rest, ruled=True))
 
 
 def _with_rim(box: Box) -> Box:

@@ -14,7 +14,8 @@ from app.settings import PAGE_NETWORK
 from model.errors import BadRegion, NoSignature, SeveralSignatures, UnusableSignature
 from model.preprocessing.box import Box
 from model.preprocessing.extraction import SignatureFinder, prepare_signature
-from model.preprocessing.ink import Canvas, prepare
+from model.preprocessing.ink import Canvas, locate_ink, prepare
+from model.preprocessing.signature_line import find_signature_line
 from model.synthetic.writer import Writer
 
 Grey = NDArray[np.uint8]
@@ -89,6 +90,48 @@ def test_a_crop_of_a_signature_of_two_words_is_used_as_it_is(finder: SignatureFi
     automatic = prepare_signature(crop, CANVAS, finder)
     assert automatic.quality.region is None
     assert np.array_equal(automatic.canvas, prepare(crop, CANVAS).canvas)
+
+
+def line_through(page: Grey, kind: str, left: int, right: int, top: int) -> None:
+    if kind == "dotted":
+        for x in range(left, right, 10):
+            cv2.ellipse(page, (x, top), (2, 1), 0, 0, 360, 40, -1)
+    else:
+        rise, darkness, thickness = {"grey": (0, 90, 2), "black": (0, 0, 3), "sloping": (12, 40, 2)}[kind]
+        cv2.line(page, (left, top), (right, top + rise), darkness, thickness, cv2.LINE_AA)
+
+
+@pytest.mark.parametrize("kind", ["grey", "black", "sloping", "dotted"])
+def test_the_line_to_sign_on_is_left_out_of_a_crop(finder: SignatureFinder, kind: str) -> None:
+    alike, warned = [], 0
+    for writer in range(8):
+        image = signature(writer)
+        clean = sheet(image.shape[1] + 260, image.shape[0] + 120)
+        place(clean, image, 130, 60)
+        lined = clean.copy()
+        line_through(lined, kind, 30, lined.shape[1] - 30, 60 + round(0.72 * image.shape[0]))
+        expected = prepare_signature(clean, CANVAS, finder).canvas
+        found = prepare_signature(lined, CANVAS, finder)
+        warned += bool({"ruled-line-removed", "other-marks-removed"} & set(found.quality.warnings))
+        alike.append(likeness(found.canvas, expected))
+        with_line = likeness(prepare(lined, CANVAS).canvas, expected)
+        assert alike[-1] > min(with_line + 0.1, 0.98)
+    assert np.median(alike) > 0.8  # strokes that lie on the line are lost
+    assert warned >= 7
+
+
+def test_a_stroke_underneath_a_name_is_no_line_to_sign_on() -> None:
+    image = signature(4)
+    page = sheet(image.shape[1] + 60, image.shape[0] + 90)
+    place(page, image, 30, 20)
+    assert find_signature_line(locate_ink(page).mask) is None
+    x = np.linspace(20, page.shape[1] - 20, 60)
+    for bend in (0, 5):
+        underlined = page.copy()
+        y = image.shape[0] + 45 + bend * np.sin(x / 60)
+        points = np.stack([x, y], 1).round().astype(np.int32)
+        cv2.polylines(underlined, [points], isClosed=False, color=30, thickness=3)
+        assert (find_signature_line(locate_ink(underlined).mask) is None) == bool(bend)
 
 
 @pytest.mark.parametrize("strength", [0.3, 0.2])
