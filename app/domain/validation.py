@@ -53,11 +53,13 @@ _OBJECT_TYPES = {"dict_type", "model_attributes_type", "model_type"}
 _MESSAGES = {
     "bool_parsing": "has to be true or false",
     "bool_type": "has to be true or false",
+    "finite_number": "has to be a finite number",
     "float_parsing": "has to be a number",
     "float_type": "has to be a number",
     "int_from_float": "has to be a whole number",
     "int_parsing": "has to be a whole number",
     "int_type": "has to be a whole number",
+    "json_invalid": "is not JSON: {error}",
     "list_type": "has to be an array",
     "too_long": "has too many items; the maximum is {max_length}",
     "too_short": "has too few items; the minimum is {min_length}",

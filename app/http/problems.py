@@ -306,7 +306,9 @@ def _form_of(request: Request) -> Any:
 
 
 def _describe(item: Mapping[str, Any], form: Any) -> dict[str, str]:
-    path = [str(part) for part in item["loc"] if part not in {"body", "query", "path", "header"}]
+    # Of a body that is not JSON, the place is a number of characters, not of an item.
+    loc = ("body",) if item["type"] == "json_invalid" else item["loc"]
+    path = [str(part) for part in loc if part not in {"body", "query", "path", "header"}]
     return {"field": ".".join(path) or "body", "message": describe_fault(item, form)}
 
 

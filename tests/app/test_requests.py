@@ -269,6 +269,17 @@ def test_json_without_its_content_type_is_told_what_to_send(client: TestClient) 
         assert refused.json()["detail"] == "body: send a JSON object with the content type application/json."
 
 
+def test_a_body_that_is_not_json_is_named_as_the_body(client: TestClient) -> None:
+    def told(content: bytes) -> str:
+        refused = client.patch("/signers/a", content=content, headers={"content-type": "application/json"})
+        assert refused.status_code == 400
+        detail: str = refused.json()["detail"]
+        return detail
+
+    assert told(b"{").startswith("body: is not JSON: ")
+    assert told(b'{"target_far": NaN}') == "target_far: has to be a finite number."
+
+
 @pytest.mark.parametrize("path", ["/docs?x=1", "/openapi.json?x=1", "/problems?x=1", "/desk?utm_source=mail"])
 def test_pages_for_people_ignore_further_parameters(client: TestClient, path: str) -> None:
     assert client.get(path).status_code == 200
