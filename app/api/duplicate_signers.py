@@ -16,14 +16,18 @@ from app.services.duplicate_signers import DuplicateSigners, find_duplicate_sign
 router = APIRouter(prefix="/signers", tags=["signers"])
 
 
+class SameScanOut(Out):
+    """The same scan, enrolled for two signers."""
+
+    reference_id: str = Field(description="The reference of the signer.", examples=[EXAMPLE_ID])
+    other_reference_id: str = Field(description="That of the other signer.", examples=[EXAMPLE_ID])
+
+
 class DuplicateSignerOut(Out):
     """Another signer with references like those of the signer."""
 
     signer_id: str = Field(examples=["writer-002"])
-    same_scans: list[str] = Field(
-        description="References of the signer that are the same scan as a reference of the other signer.",
-        examples=[[EXAMPLE_ID]],
-    )
+    same_scans: list[SameScanOut] = Field(description="References of both that are the same scan.")
     accepted: int = Field(
         description="Number of the signer's references that would be accepted as signatures of the other signer.",
         examples=[0],
@@ -44,6 +48,7 @@ class DuplicateSignersOut(Out):
     duplicates: list[DuplicateSignerOut] = Field(
         description="Those with the same scans first, then by distance."
     )
+    truncated: bool = Field(description="Whether there are more than `limit`.", examples=[False])
     compared: int = Field(description="Number of other signers that were compared.", examples=[12])
     model_version: str = Field(description="Model of the templates.", examples=["countersign-6@3f14de8c7d0b"])
 
@@ -54,9 +59,12 @@ class DuplicateSignersOut(Out):
             signer_id=found.signer_id,
             references=found.references,
             duplicates=[
-                DuplicateSignerOut(**{**vars(one), "same_scans": list(one.same_scans)})
+                DuplicateSignerOut(
+                    **{**vars(one), "same_scans": [SameScanOut(**vars(same)) for same in one.same_scans]}
+                )
                 for one in found.duplicates
             ],
+            truncated=found.is_truncated,
             compared=found.compared,
             model_version=found.model_version,
         )

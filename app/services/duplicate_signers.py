@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
+from app.domain.errors import SignerNotFound
 from app.domain.records import Specimens
 from app.services.context import AppContext
 from app.services.decision import compute_comparisons, distinct_references
@@ -22,14 +24,21 @@ from model.networks.embedder import Embedder
 
 
 @dataclass(frozen=True)
+class SameScan:
+    """A reference of a signer, and the reference of the other signer that is the same scan."""
+
+    reference_id: str
+    other_reference_id: str
+
+
+@dataclass(frozen=True)
 class DuplicateSigner:
     """Another signer with references like those of a signer.
 
     Attributes
     ----------
     signer_id : str
-    same_scans : tuple of str
-        Ids of the signer's references that are the same scan as a reference of the other signer.
+    same_scans : tuple of SameScan
     accepted : int
         Number of the signer's references that the references of the other signer accept as questioned signatures.
     distance : float
@@ -37,7 +46,7 @@ class DuplicateSigner:
     """
 
     signer_id: str
-    same_scans: tuple[str, ...]
+    same_scans: tuple[SameScan, ...]
     accepted: int
     distance: float
 
@@ -53,6 +62,8 @@ class DuplicateSigners:
         Number of the signer's distinct references, each of which was searched for.
     duplicates : tuple of DuplicateSigner
         Those with the same scans first, then by distance.
+    is_truncated : bool
+        Whether there are more than were asked for.
     compared : int
         Number of other signers that were compared.
     model_version : str
@@ -61,6 +72,7 @@ class DuplicateSigners:
     signer_id: str
     references: int
     duplicates: tuple[DuplicateSigner, ...]
+    is_truncated: bool
     compared: int
     model_version: str
 
@@ -84,20 +96,23 @@ async def find_duplicate_signers(
     compared = 0
     for template in specimens.templates[distinct]:
         # One more, because the signer is the nearest one to each of their own references.
-        found = await context.signer_index.nearest(tenant_id, template, limit + 1 + SPARE)
+        found = await context.signer_index.nearest(tenant_id, template, limit + 2 + SPARE)
         compared = max(compared, found.compared - 1)
         entries = [entry for entry in found.entries if entry.signer_id != signer_id]
-        nearest = await asyncio.to_thread(nearest_exactly, embedder, template, entries, limit)
+        nearest = await asyncio.to_thread(nearest_exactly, embedder, template, entries, limit + 1)
         others |= {entry.key: entry for entry in nearest}
-    duplicates = [
-        duplicate
-        for entry in others.values()
-        if (duplicate := await asyncio.to_thread(_compare, embedder, settings, specimens, distinct, entry))
-        is not None
-    ]
+    duplicates = []
+    for entry in others.values():
+        with suppress(SignerNotFound):  # erased meanwhile
+            other = await context.store.read(
+                references.specimens, tenant_id, entry.signer_id, context.model_version
+            )
+            duplicate = await asyncio.to_thread(_compare, embedder, settings, specimens, distinct, other)
+            duplicates += [] if duplicate is None else [duplicate]
     duplicates.sort(key=lambda one: (-len(one.same_scans), one.distance, one.signer_id))
+    is_truncated = len(duplicates) > limit
     del duplicates[limit:]
-    entry = context.trail.entry(
+    record = context.trail.entry(
         "find-duplicates",
         compared=compared,
         duplicates=len(duplicates),
@@ -106,10 +121,12 @@ async def find_duplicate_signers(
 
     def write(session: Session) -> None:
         locked = signer_locks.lock_by_id(session, tenant_id, signer_id)
-        context.trail.append(session, entry, locked.key)
+        context.trail.append(session, record, locked.key)
 
     await context.store.write(write)
-    return DuplicateSigners(signer_id, len(distinct), tuple(duplicates), compared, context.model_version)
+    return DuplicateSigners(
+        signer_id, len(distinct), tuple(duplicates), is_truncated, compared, context.model_version
+    )
 
 
 def _distinct(embedder: Embedder, specimens: Specimens) -> NDArray[np.intp]:
@@ -120,20 +137,25 @@ def _distinct(embedder: Embedder, specimens: Specimens) -> NDArray[np.intp]:
 
 
 def _compare(
-    embedder: Embedder, settings: Settings, specimens: Specimens, distinct: NDArray[np.intp], other: Entry
+    embedder: Embedder,
+    settings: Settings,
+    specimens: Specimens,
+    distinct: NDArray[np.intp],
+    other: Specimens,
 ) -> DuplicateSigner | None:
     """Compare the references of a signer with those of another one; None if they are not alike."""
-    theirs = np.asarray(other.templates, np.float32)
-    policy = resolve_policy(settings, other.target_far, other.fixed_threshold)
-    comparisons = compute_comparisons(embedder, specimens.templates[distinct], theirs, policy)
-    nearest = np.array([comparison.to_references.min() for comparison in comparisons])
-    same = distinct[nearest < embedder.calibration.copy_distance]
-    accepted = sum(comparison.decision is Decision.ACCEPT for comparison in comparisons)
-    if not len(same) and 2 * accepted <= len(distinct):
+    if not other.reference_ids:
         return None
-    return DuplicateSigner(
-        other.signer_id,
-        tuple(specimens.reference_ids[index] for index in same),
-        accepted,
-        round(float(nearest.min()), DISTANCE_DIGITS),
+    policy = resolve_policy(settings, other.signer.target_far, other.signer.fixed_threshold)
+    comparisons = compute_comparisons(embedder, specimens.templates[distinct], other.templates, policy)
+    distances = np.stack([comparison.to_references for comparison in comparisons])
+    same = tuple(
+        SameScan(specimens.reference_ids[distinct[own]], other.reference_ids[theirs])
+        for own, theirs in enumerate(distances.argmin(axis=1))
+        if distances[own, theirs] < embedder.calibration.copy_distance
     )
+    accepted = sum(comparison.decision is Decision.ACCEPT for comparison in comparisons)
+    if not same and 2 * accepted <= len(distinct):
+        return None
+    distance = round(float(distances.min()), DISTANCE_DIGITS)
+    return DuplicateSigner(other.signer.signer_id, same, accepted, distance)

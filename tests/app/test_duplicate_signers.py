@@ -29,15 +29,20 @@ def test_the_same_scan_of_another_signer_is_named_with_the_reference(client: Tes
         one["reference_id"]
         for one in enrol(client, "anna", *(draw(1, n) for n in range(3))).json()["references"]
     ]
-    enrol(client, "ann", out.getvalue(), draw(1, 5))
+    other = enrol(client, "ann", out.getvalue(), draw(1, 5)).json()["references"][0]["reference_id"]
     enrol(client, "ben", *(draw(2, n) for n in range(3)))
     found = duplicates_of(client, "anna")
     assert (found["signer_id"], found["references"], found["compared"]) == ("anna", 3, 2)
     first = found["duplicates"][0]
-    assert (first["signer_id"], first["same_scans"]) == ("ann", [ids[1]])
+    assert first["signer_id"] == "ann"
+    assert first["same_scans"] == [{"reference_id": ids[1], "other_reference_id": other}]
     assert first["distance"] < 0.1
     assert all(other["same_scans"] == [] for other in found["duplicates"][1:])
     assert duplicates_of(client, "ann", limit=1)["duplicates"][0]["signer_id"] == "anna"
+    assert not found["truncated"]
+    enrol(client, "third", out.getvalue())
+    shortened = duplicates_of(client, "anna", limit=1)
+    assert (len(shortened["duplicates"]), shortened["truncated"]) == (1, True)
 
 
 def test_a_signer_is_listed_whose_references_accept_more_than_half(client: TestClient, draw: Draw) -> None:
@@ -63,6 +68,7 @@ def test_copies_among_the_references_count_once(client: TestClient, draw: Draw) 
         "signer_id": "anna",
         "references": 1,
         "duplicates": [],
+        "truncated": False,
         "compared": 0,
         "model_version": "",
     }
