@@ -174,7 +174,10 @@ class AccountVerificationOut(Out):
     version_id: str = Field(examples=[EXAMPLE_ID])
     date: IsoDate = Field(description="Day of the signatures.")
     amount: str = Field(examples=["2500"])
-    currency: str | None = Field(examples=["EUR"])
+    currency: str | None = Field(
+        description="Currency of the amount, that of the account where none was sent; null: the account has none.",
+        examples=["EUR"],
+    )
     decision: Literal["accept", "review", "reject"] = Field(
         description="`accept`: a rule holds, all signatures are accepted, and no signatory is always referred. "
         "`reject`: no rule holds, even if all signatures in doubt are genuine. Otherwise `review`.",

@@ -39,7 +39,7 @@ def demo(
     host: Annotated[
         str, typer.Option(help="A loopback address: the demonstration has no keys.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="TCP port to listen on.")] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port to listen on.")] = 8000,
 ) -> None:
     """Serve a demonstration of the review desk, with cases that the synthetic writer draws while it serves.
 

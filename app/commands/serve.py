@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 def serve(
     host: Annotated[str | None, typer.Option(help="Overrides COUNTERSIGN_HOST.")] = None,
-    port: Annotated[int | None, typer.Option(help="Overrides COUNTERSIGN_PORT.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Overrides COUNTERSIGN_PORT.")] = None,
 ) -> None:
     """Load the weights, open the store and serve until SIGTERM."""
     settings = load_settings()  # before the slow imports: an invalid setting is reported immediately

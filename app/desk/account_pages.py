@@ -26,7 +26,7 @@ from app.domain.errors import (
 )
 from app.domain.mandate_form import MAX_SIGNATORIES, Mandate
 from app.domain.request_context import prefix
-from app.domain.validation import describe_fault
+from app.domain.validation import describe_fault, without_consequences
 from app.http.authorization import Enrolling, Reading
 from app.http.sessions import DESK
 from app.services import accounts
@@ -132,7 +132,8 @@ async def _put(
         mandate = _mandate(rows, rules)
         await accounts.put_account(context, tenant_id, account_id, mandate, precondition, lambda _: {})
     except ValidationError as error:
-        wrong = [_message(item) for item in error.errors(include_url=False, include_input=False)]
+        faults = error.errors(include_url=False, include_input=False)
+        wrong = [_message(item) for item in without_consequences(faults)]
     except _WRONG as error:
         wrong = [str(error)]
     else:
@@ -205,7 +206,7 @@ def _mandate(rows: list[dict[str, str]], rules: str) -> Mandate:
 def _message(error: Mapping[str, Any]) -> str:
     """Return where an error of the form is, counted from 1, and what it is."""
     place = ".".join(str(part + 1) if isinstance(part, int) else str(part) for part in error["loc"])
-    message = describe_fault(error)
+    message = describe_fault(error, Mandate)
     return f"{place}: {message}" if place else message
 
 

@@ -60,7 +60,7 @@ class Document:
     signed_on : date
     amount : Decimal
     currency : str or None
-        ISO 4217; None: the currency of the account.
+        ISO 4217; None: the currency of the account. A stored decision states that one; None there: neither has one.
     """
 
     signed_on: date

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -85,11 +86,26 @@ def _parse_band(number: int, text: str) -> RateBand:
     found = _BAND.fullmatch(text)
     if found is None:
         raise ValueError(f"{text!r} is not an amount and a share of forgeries, such as 10000:0.1")
-    up_to = None if found[1].strip() == ABOVE else amount(found[1].strip())
-    share = float(found[2])
+    return RateBand(number, _parse_limit(found[1].strip()), _parse_share(found[2].strip()))
+
+
+def _parse_limit(text: str) -> Decimal | None:
+    if text == ABOVE:
+        return None
+    try:
+        return amount(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is neither an amount, such as 10000 or 2500.50, nor {ABOVE}") from None
+
+
+def _parse_share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = math.nan
     if not 0 < share < 1:
-        raise ValueError(f"the share of forgeries {found[2]} is not between 0 and 1")
-    return RateBand(number, up_to, share)
+        raise ValueError(f"the share of forgeries {text!r} is not a number between 0 and 1, such as 0.02")
+    return share
 
 
 def band_of(bands: Sequence[RateBand], value: Decimal) -> RateBand | None:

@@ -5,8 +5,11 @@ pydantic's own messages quote regular expressions and the class of an exception;
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel
 
 AMOUNT_PATTERN = r"^(0|[1-9][0-9]{0,14})(\.[0-9]{1,4})?$"
 CLERK_PATTERN = r"^[^\x00-\x1f\x7f]{1,64}$"
@@ -46,10 +49,86 @@ EXPECTED: dict[str, str] = {
 """What to send, by the regular expression that the text has to match."""
 
 
-def describe_fault(fault: Mapping[str, Any]) -> str:
-    """Describe one fault of pydantic, in lower case and without a full stop where the message is ours."""
-    if fault["type"] == "value_error":
-        return str(fault["ctx"]["error"])
-    if fault["type"] == "string_pattern_mismatch":
-        return EXPECTED.get(fault["ctx"]["pattern"], "the text does not have the documented form")
-    return str(fault["msg"])
+_OBJECT_TYPES = {"dict_type", "model_attributes_type", "model_type"}
+_MESSAGES = {
+    "bool_parsing": "has to be true or false",
+    "bool_type": "has to be true or false",
+    "finite_number": "has to be a finite number",
+    "float_parsing": "has to be a number",
+    "float_type": "has to be a number",
+    "int_from_float": "has to be a whole number",
+    "int_parsing": "has to be a whole number",
+    "int_type": "has to be a whole number",
+    "json_invalid": "is not JSON: {error}",
+    "list_type": "has to be an array",
+    "too_long": "has too many items; the maximum is {max_length}",
+    "too_short": "has too few items; the minimum is {min_length}",
+    "tuple_type": "has to be an array",
+    "union_tag_invalid": "send one of {expected_tags} as {discriminator}",
+}
+"""Messages by the type of the fault, formatted with its `ctx`."""
+
+
+def describe_fault(fault: Mapping[str, Any], form: Any = None) -> str:
+    """Describe one fault of pydantic, in lower case and without a full stop where the message is ours.
+
+    Parameters
+    ----------
+    fault : mapping
+        An item of `errors()`; a ``"body"`` at the beginning of its `loc` stands for the body of a request.
+    form : type, optional
+        The annotation that was validated against, to name the known members where one is not known.
+    """
+    kind, loc, context = fault["type"], tuple(fault["loc"]), fault.get("ctx", {})
+    if kind == "value_error":
+        return str(context["error"])
+    if kind == "string_pattern_mismatch":
+        return EXPECTED.get(context["pattern"], "the text does not have the documented form")
+    if kind == "extra_forbidden":
+        members = _members(form, loc[1:-1] if loc[0] == "body" else loc[:-1])
+        return f"is not known; the members are {', '.join(sorted(members))}" if members else "is not known"
+    if kind in _OBJECT_TYPES:
+        is_body = loc == ("body",)
+        return "send a JSON object" + (" with the content type application/json" if is_body else "")
+    return _MESSAGES[kind].format(**context) if kind in _MESSAGES else str(fault["msg"])
+
+
+def without_consequences(faults: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the faults without those about the length of an array whose items have faults of their own.
+
+    pydantic counts only the valid items.
+    """
+    faults = list(faults)
+    places = [tuple(fault["loc"]) for fault in faults]
+    return [
+        fault
+        for fault, place in zip(faults, places, strict=True)
+        if fault["type"] != "too_short"
+        or not any(len(other) > len(place) and other[: len(place)] == place for other in places)
+    ]
+
+
+def _members(form: Any, path: tuple[str | int, ...]) -> list[str]:
+    """The names of the members of the object at a path in a form; empty where the form does not tell."""
+    if isinstance(form, type) and issubclass(form, BaseModel):
+        fields = {field.alias or name: field.annotation for name, field in form.model_fields.items()}
+        if not path:
+            return list(fields)
+        return _members(fields.get(str(path[0])), path[1:])
+    arguments = get_args(form)
+    if get_origin(form) is Annotated:
+        return _members(arguments[0], path)
+    if get_origin(form) in {Union, UnionType}:
+        # The value of the discriminator is a part of the path.
+        found = (_members(one, path[1:]) for one in arguments if path and _has_tag(one, path[0]))
+        return next(found, next(filter(None, (_members(one, path) for one in arguments)), []))
+    if arguments and path:
+        return _members(arguments[0] if isinstance(path[0], int) else arguments[-1], path[1:])
+    return []
+
+
+def _has_tag(form: Any, tag: str | int) -> bool:
+    """Whether a form has a member with the tag as its only value."""
+    if not (isinstance(form, type) and issubclass(form, BaseModel)):
+        return False
+    return any(get_args(field.annotation) == (tag,) for field in form.model_fields.values())

@@ -181,7 +181,8 @@ def is_open(scope: Scope) -> bool:
 def _texts(scope: Scope) -> list[str]:
     """Return the distinct keys of a request; a repeated header counts as two keys."""
     headers = Headers(scope=scope)
-    own, standard = headers.getlist(HEADER_NAME), []
+    # Spaces and tabs around the value of a header are not part of it (RFC 9110, section 5.5).
+    own, standard = [value.strip(" \t") for value in headers.getlist(HEADER_NAME)], []
     for value in headers.getlist("authorization"):
         scheme, _, text = value.strip().partition(" ")
         if scheme.lower() == "bearer":

@@ -16,7 +16,7 @@ import json
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from email.message import Message
-from typing import Any, get_args, get_origin
+from typing import Any, NoReturn, get_args, get_origin
 
 from fastapi import Request, Response, params
 from fastapi.routing import APIRoute
@@ -26,6 +26,16 @@ from app.domain.errors import MalformedRequest
 
 FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 JSON = "application/json"
+
+
+@dataclass(frozen=True)
+class _Number:
+    """A number of JSON that is no integer, as it was written: a float would have other digits."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
 
 
 @dataclass(frozen=True)
@@ -55,7 +65,7 @@ class ImageRoute(APIRoute):
         """The form fields of the endpoint by name; empty where it has none."""
         return {
             field.alias: Field(
-                isinstance(field.field_info, params.File), _is_list(field.field_info.annotation)
+                isinstance(field.field_info, params.File), is_list(field.field_info.annotation)
             )
             for field in self.dependant.body_params
             if isinstance(field.field_info, params.Form)
@@ -122,12 +132,18 @@ async def _checked(form: FormData, fields: dict[str, Field]) -> FormData:
 def _from_json(body: bytes, fields: dict[str, Field]) -> FormData:
     """The form that a JSON object stands for; raises MalformedRequest."""
     try:
-        content = json.loads(body, object_pairs_hook=_each_once)
+        content = json.loads(
+            body, object_pairs_hook=_each_once, parse_float=_Number, parse_constant=_refuse_constant
+        )
     except (ValueError, RecursionError) as error:
         raise MalformedRequest(f"The body is not JSON: {str(error).rstrip('.')}.") from None
     if not isinstance(content, dict):
         raise MalformedRequest("The body has to be a JSON object, with a member for each field.")
     return FormData(list(_items(content, fields)))
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise MalformedRequest(f"The body is not JSON: {name} is not a number of JSON; leave the member out.")
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -152,7 +168,7 @@ def _items(content: dict[str, Any], fields: dict[str, Field]) -> Iterator[tuple[
                 yield name, _decoded(name, value)
             elif field.is_file:
                 raise MalformedRequest(f"The member {name!r} has to be an image in base64, as a string.")
-            elif isinstance(value, str) or (isinstance(value, int | float) and not isinstance(value, bool)):
+            elif isinstance(value, str) or (isinstance(value, int | _Number) and not isinstance(value, bool)):
                 yield name, str(value)
             else:
                 raise MalformedRequest(f"The member {name!r} has to be a string or a number.")
@@ -172,7 +188,8 @@ def _decoded(name: str, text: str) -> UploadFile:
         head, comma, text = text.partition(",")
         if not comma or not head.lower().endswith(";base64"):
             raise MalformedRequest(
-                f"The data URI in {name!r} has to begin with data:image/png;base64, or the like."
+                f"The data URI in {name!r} has to begin with data:image/png;base64, or the like; send it with "
+                "`curl --form-string`, because `curl -F` cuts a value at the first semicolon."
             )
     try:
         data = base64.b64decode("".join(text.split()), validate=True)
@@ -187,5 +204,6 @@ def _is_data_uri(text: str) -> bool:
     return text[:5].lower() == "data:"
 
 
-def _is_list(annotation: Any) -> bool:
+def is_list(annotation: Any) -> bool:
+    """Whether a parameter with this annotation takes several values."""
     return get_origin(annotation) is list or any(get_origin(part) is list for part in get_args(annotation))

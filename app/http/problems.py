@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 import http
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -20,7 +21,7 @@ from starlette.routing import Match
 
 from app.domain.errors import CountersignError, FileRefused, TooManyRequests, Unavailable
 from app.domain.request_context import prefix, request_id
-from app.domain.validation import describe_fault
+from app.domain.validation import describe_fault, without_consequences
 from model.errors import ModelError
 
 MEDIA_TYPE = "application/problem+json"
@@ -221,9 +222,10 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, CountersignError | ModelError)  # noqa: S101 - registered for these only  # nosec B101
         return of_error(error)
 
-    async def handle_validation_error(_: Request, error: Exception) -> JSONResponse:
+    async def handle_validation_error(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it only  # nosec B101
-        errors = [_describe(item) for item in error.errors()]
+        form = _form_of(request)
+        errors = [_describe(item, form) for item in without_consequences(error.errors())]
         detail = "; ".join(f"{item['field']}: {item['message']}" for item in errors)
         return problem("malformed-request", f"{detail}.", errors=errors)
 
@@ -297,9 +299,17 @@ def _example(code: str) -> dict[str, object]:
     }
 
 
-def _describe(item: dict[str, Any]) -> dict[str, str]:
-    path = [str(part) for part in item["loc"] if part not in {"body", "query", "path", "header"}]
-    return {"field": ".".join(path) or "body", "message": describe_fault(item)}
+def _form_of(request: Request) -> Any:
+    """The annotation of the body of an endpoint; None where it has none."""
+    field = getattr(request.scope.get("route"), "body_field", None)
+    return None if field is None else field.field_info.annotation
+
+
+def _describe(item: Mapping[str, Any], form: Any) -> dict[str, str]:
+    # Of a body that is not JSON, the place is a number of characters, not of an item.
+    loc = ("body",) if item["type"] == "json_invalid" else item["loc"]
+    path = [str(part) for part in loc if part not in {"body", "query", "path", "header"}]
+    return {"field": ".".join(path) or "body", "message": describe_fault(item, form)}
 
 
 async def _page() -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,8 @@ async def verify_account(
         return earlier
     with context.metrics.stage("store"):
         signatories = await context.store.read(_read_signatories, context, tenant_id, account_id, document)
+    # The currency of the account may change later; the decision was made on an amount in the present one.
+    document = replace(document, currency=document.currency or signatories.account.mandate.currency)
     band_far = _applied_rate(context.embedder.calibration, signatories.account, document)
     signatures = await read_questioned_signatures(context, uploads)
     rows = await asyncio.to_thread(
@@ -85,7 +88,7 @@ async def verify_account(
         signatories.not_compared.keys(),
     )
     account_verification_id = new_id()
-    money = Money(document.amount, document.currency or signatories.account.mandate.currency)
+    money = Money(document.amount, document.currency)
     judged = _judge(context.embedder, account_verification_id, signatories, ruling, signatures, rows, money)
     verifications = [item.verification for item in judged if item.verification is not None]
     verified = AccountVerification(

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from app.domain.amounts import RateBand, parse_bands
 from app.domain.validation import CURRENCY_PATTERN
-from app.settings.base import EMPTY_IS_NONE, Options
+from app.settings.base import EMPTY_IS_NONE, PREFIX, Options
 
 
 class DecisionOptions(Options):
@@ -89,7 +89,10 @@ class DecisionOptions(Options):
     @model_validator(mode="after")
     def _check_decision(self) -> Self:
         if self.review_far is not None and self.review_far <= self.target_far:
-            raise ValueError("review_far must be larger than target_far, or empty")
+            raise ValueError(
+                f"{PREFIX}REVIEW_FAR={self.review_far:g} must be larger than {PREFIX}TARGET_FAR={self.target_far:g}, "
+                "or empty"
+            )
         self._check_bands()
         if self.max_references < self.min_references:
             raise ValueError("max_references must not be smaller than min_references")
@@ -102,7 +105,10 @@ class DecisionOptions(Options):
         if bands and self.fixed_threshold is not None:
             raise ValueError("target_far_bands and fixed_threshold are both set; set one of them")
         if bands and self.review_far is not None and self.review_far <= bands[0].target_far:
-            raise ValueError("review_far must be larger than the shares of target_far_bands, or empty")
+            raise ValueError(
+                f"{PREFIX}REVIEW_FAR={self.review_far:g} must be larger than the shares of "
+                f"{PREFIX}TARGET_FAR_BANDS={self.target_far_bands}, or empty"
+            )
 
     @property
     def rate_bands(self) -> tuple[RateBand, ...]:

@@ -98,6 +98,13 @@ def test_the_amount_chooses_the_rules_and_the_signatories_are_found(bank: TestCl
     assert (above["decision"], codes(above), above["band"]) == ("review", ["no-band"], None)
 
 
+def test_an_amount_without_a_currency_is_in_that_of_the_account(bank: TestClient, draw: Draw) -> None:
+    told = decide(bank, draw, 100, "bert").json()
+    assert told["currency"] == "EUR"
+    listed = bank.get("/accounts/acme/verifications").json()["verifications"]
+    assert [one["currency"] for one in listed] == ["EUR"]
+
+
 def test_nobody_counts_twice(bank: TestClient, draw: Draw) -> None:
     answer = decide(bank, draw, 20000, "anna", "anna again").json()
     assert answer["decision"] == "reject"

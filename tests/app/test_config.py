@@ -53,11 +53,27 @@ def test_config_explain_prints_descriptions() -> None:
             ("TARGET_FARR is not a setting", "did you mean COUNTERSIGN_TARGET_FAR?"),
         ),
         ({"COUNTERSIGN_SERVICE_HOST": "10.0.0.1"}, ("SERVICE_HOST is not a setting", "enableServiceLinks")),
-        ({"COUNTERSIGN_PORT": "tcp://10.0.0.1:8000"}, ("COUNTERSIGN_PORT", "integer")),
+        ({"COUNTERSIGN_PORT": "tcp://10.0.0.1:8000"}, ("COUNTERSIGN_PORT", "whole number")),
         ({"COUNTERSIGN_SHUTDOWN_GRACE_S": "1"}, ("shutdown_grace_s", "deadline_s")),
         ({"COUNTERSIGN_MAX_UPLOAD_BYTES": "100000000"}, ("max_upload_bytes", "max_request_bytes")),
         ({"COUNTERSIGN_MAX_INFLIGHT_BYTES": "10000"}, ("max_inflight_bytes", "max_request_bytes")),
         ({"COUNTERSIGN_MIN_REFERENCES": "9", "COUNTERSIGN_MAX_REFERENCES": "3"}, ("max_references",)),
+        (
+            {"COUNTERSIGN_TARGET_FAR": "0.4"},
+            ("COUNTERSIGN_REVIEW_FAR=0.3 must be larger than COUNTERSIGN_TARGET_FAR=0.4",),
+        ),
+        (
+            {"COUNTERSIGN_TARGET_FAR_BANDS": "above:0.4"},
+            ("COUNTERSIGN_REVIEW_FAR=0.3 must be", "COUNTERSIGN_TARGET_FAR_BANDS=above:0.4"),
+        ),
+        (
+            {"COUNTERSIGN_TARGET_FAR_BANDS": "above:x"},
+            ("COUNTERSIGN_TARGET_FAR_BANDS: the share of forgeries 'x' is not a number between 0 and 1",),
+        ),
+        (
+            {"COUNTERSIGN_TARGET_FAR_BANDS": "x:0.1,above:0.05"},
+            ("COUNTERSIGN_TARGET_FAR_BANDS: 'x' is neither an amount",),
+        ),
         ({"COUNTERSIGN_OTLP_ENDPOINT": "collector"}, ("COUNTERSIGN_OTLP_ENDPOINT",)),
     ],
 )
@@ -70,6 +86,15 @@ def test_unknown_and_contradictory_settings_are_refused(
         load_settings()
     assert all(word in str(refusal.value) for word in words), refusal.value
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("command", ["serve", "demo"])
+def test_a_port_on_the_command_line_has_the_range_of_the_setting(command: str) -> None:
+    for port, limit in (("-1", "0"), ("65536", "65535")):
+        result = CliRunner().invoke(cli, [command, "--port", port])
+        assert result.exit_code == 2
+        assert "--port" in result.output
+        assert limit in result.output
 
 
 def test_unknown_settings_in_dotenv_file_are_refused(tmp_path: Path) -> None:

@@ -188,6 +188,98 @@ def test_an_unknown_query_parameter_is_refused_by_every_endpoint(client: TestCli
             assert "'limt'" in answer.json()["detail"], (method, path, answer.json())
 
 
+def test_a_query_parameter_that_takes_one_value_comes_once(client: TestClient) -> None:
+    refused = client.get("/signers?limit=10&limit=20")
+    assert (refused.status_code, refused.json()["code"]) == (400, "malformed-request")
+    assert refused.json()["detail"] == "The query parameter 'limit' came 2 times; send it once."
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "errors"),
+    [
+        (
+            "PATCH",
+            "/signers/a",
+            {"target_fa": 0.1},
+            {"target_fa": "is not known; the members are fixed_threshold,"},
+        ),
+        (
+            "PUT",
+            "/verifications/x/outcome",
+            {"outcome": "forged", "x": 1},
+            {"x": "is not known; the members are"},
+        ),
+        (
+            "PUT",
+            "/verifications/x/outcome",
+            [],
+            {"body": "send a JSON object with the content type application/json"},
+        ),
+        (
+            "POST",
+            "/cases/x/decision",
+            {"decision": "maybe"},
+            {"body": "send one of 'accept', 'reject' as 'decision'"},
+        ),
+        (
+            "POST",
+            "/cases/x/decision",
+            {"decision": "accept", "reason": "matches", "x": 1},
+            {"accept.x": "is not known; the members are clerk, decision, note, reason, seconds"},
+        ),
+        (
+            "POST",
+            "/cases/x/decision",
+            {"decision": "accept", "reason": "matches", "seconds": "long"},
+            {"accept.seconds": "has to be a number"},
+        ),
+        (
+            "PUT",
+            "/accounts/acme",
+            MANDATE | {"signatories": [{"signer_id": "a", "x": 1}]},
+            {"signatories.0.x": "is not known; the members are always_refer, limit, panel, role, signer_id,"},
+        ),
+        (
+            "PUT",
+            "/accounts/acme",
+            MANDATE | {"bands": [{"rules": [{"signatures": 1.5}]}], "signatories": ["a"]},
+            {"bands.0.rules.0.signatures": "has to be a whole number", "signatories.0": "send a JSON object"},
+        ),
+        ("PUT", "/accounts/acme", MANDATE | {"bands": {}}, {"bands": "has to be an array"}),
+        ("PUT", "/accounts/acme", MANDATE | {"bands": []}, {"bands": "has too few items; the minimum is 1"}),
+    ],
+)
+def test_faults_of_a_json_body_say_what_to_send(
+    client: TestClient, method: str, path: str, body: object, errors: dict[str, str]
+) -> None:
+    refused = client.request(method, path, json=body)
+    assert refused.status_code == 400
+    told = {error["field"]: error["message"] for error in refused.json()["errors"]}
+    assert told.keys() == errors.keys()
+    for field, beginning in errors.items():
+        assert told[field].startswith(beginning), told
+
+
+def test_json_without_its_content_type_is_told_what_to_send(client: TestClient) -> None:
+    for content_type in ("text/plain", "application/x-www-form-urlencoded"):
+        refused = client.put(
+            "/accounts/acme", content=json.dumps(MANDATE), headers={"content-type": content_type}
+        )
+        assert refused.status_code == 400
+        assert refused.json()["detail"] == "body: send a JSON object with the content type application/json."
+
+
+def test_a_body_that_is_not_json_is_named_as_the_body(client: TestClient) -> None:
+    def told(content: bytes) -> str:
+        refused = client.patch("/signers/a", content=content, headers={"content-type": "application/json"})
+        assert refused.status_code == 400
+        detail: str = refused.json()["detail"]
+        return detail
+
+    assert told(b"{").startswith("body: is not JSON: ")
+    assert told(b'{"target_far": NaN}') == "target_far: has to be a finite number."
+
+
 @pytest.mark.parametrize("path", ["/docs?x=1", "/openapi.json?x=1", "/problems?x=1", "/desk?utm_source=mail"])
 def test_pages_for_people_ignore_further_parameters(client: TestClient, path: str) -> None:
     assert client.get(path).status_code == 200

@@ -60,7 +60,7 @@ def test_faulty_weights_are_refused(
         ({"database_url": "sqlite:////proc/nothing/store.db"}, "cannot be opened"),
         ({"database_url": "nonsense"}, "DATABASE_URL"),
         ({"host": "0.0.0.0", "encryption_keys": "k1:" + "A" * 43}, "API key"),
-        ({"target_far": "0.5", "review_far": "0.2"}, "review_far"),
+        ({"target_far": "0.5", "review_far": "0.2"}, "REVIEW_FAR=0.2"),
         ({"target_far": "0.0000001"}, "is not supported"),
     ],
     ids=[

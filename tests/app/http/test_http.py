@@ -110,7 +110,10 @@ def test_json_enrols_compares_and_identifies(client: TestClient, draw: Draw) -> 
     ("content", "words"),
     [
         ({"signer_id": "a", "signature": "not base64!"}, ["'signature'", "base64"]),
-        ({"signer_id": "a", "signature": "data:image/png,raw"}, ["'signature'", "data:image/png;base64,"]),
+        (
+            {"signer_id": "a", "signature": "data:image/png,raw"},
+            ["'signature'", "data:image/png;base64,", "--form-string"],
+        ),
         ({"signer_id": "a", "signature": ["aGk="]}, ["'signature'", "single value"]),
         ({"signer_id": "a", "signature": 7}, ["'signature'", "base64"]),
         ({"signer_id": {"a": 1}, "signature": "aGk="}, ["'signer_id'", "string or a number"]),
@@ -127,6 +130,9 @@ def test_json_that_is_not_taken_says_why(client: TestClient, content: object, wo
     [
         ("application/json", b"{", ["not JSON"]),
         ("application/json", b"[" * 100_000, ["not JSON"]),
+        ("application/json", b'{"signer_id": "a", "amount": NaN}', ["not JSON", "NaN"]),
+        ("application/json", b'{"signer_id": "a", "amount": -Infinity}', ["not JSON", "-Infinity"]),
+        ("application/json", b'{"signer_id": "a", "signature": 1.5}', ["'signature'", "as a string"]),
         ("application/json", b'{"signer_id": "a", "signer_id": "b"}', ["'signer_id'", "several times"]),
         ("text/plain", b"x", ["text/plain", "multipart/form-data", "application/json"]),
         ("", b"x", ["no content type"]),
@@ -137,6 +143,20 @@ def test_a_body_of_another_kind_is_refused_with_what_to_send(
     client: TestClient, kind: str, body: bytes, words: list[str]
 ) -> None:
     refused(client.post("/verify", content=body, headers={"content-type": kind} if kind else {}), *words)
+
+
+def test_a_number_in_json_has_the_digits_that_were_sent(client: TestClient, draw: Draw) -> None:
+    enrol(client, "a", draw(1, 0))
+    image = b64(draw(1, 1))
+
+    def send(amount: str) -> Any:
+        body = f'{{"signer_id": "a", "signature": "{image}", "amount": {amount}}}'
+        return client.post("/verify", content=body, headers={"content-type": "application/json"})
+
+    for amount in ("99999999999999.9999", "2500.5", "999999999999999"):
+        assert send(amount).json()["amount"] == amount
+    for amount in ("0.00001", "1e3", "1.23456789012345678901", "1000000000000000", "1e999999999999999999999"):
+        refused(send(amount), "amount: send an amount such as")
 
 
 def test_images_in_json_have_the_limits_of_files(serve: Serve, draw: Draw) -> None:

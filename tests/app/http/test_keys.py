@@ -48,6 +48,15 @@ def test_a_key_is_shown_once_and_kept_as_a_hash(commands: Commands, settings: Se
     assert row.sha256 not in listed
 
 
+def test_spaces_around_a_key_are_no_part_of_it(serve: Serve, commands: Commands) -> None:
+    text = commands.key("teller", "read")["X-API-Key"]
+    client = serve(**FAST)
+    for padded in (f" {text}", f"{text} \t"):
+        assert client.get("/signers", headers={"X-API-Key": padded}).status_code == 200
+    both = {"X-API-Key": f"{text} ", "Authorization": f"Bearer {text}"}
+    assert client.get("/signers", headers=both).status_code == 200, "the same key in both headers"
+
+
 def test_scopes_open_what_they_name_and_nothing_else(serve: Serve, commands: Commands, draw: Draw) -> None:
     enroller, verifier, reader, admin = (
         commands.key(scope, scope) for scope in ("enrol", "verify", "read", "admin")
