@@ -1,4 +1,4 @@
-"""The policy of a decision: the rates or the fixed threshold that apply to a signer, and which values are supported."""
+"""The policy of a decision: the rates or the fixed threshold of a signer, and which values are supported."""
 
 from __future__ import annotations
 
