@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from importlib.metadata import version
-from typing import Annotated
 
 import typer
 
@@ -16,23 +14,13 @@ from app.commands.migrate import migrate
 from app.commands.reembed import reembed
 from app.commands.serve import serve
 from app.domain.errors import CountersignError
+from model.version_option import VersionOption
 
 cli = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
 
-def _show_version(value: bool) -> None:
-    if value:
-        typer.echo(f"countersign {version('countersign')}")
-        raise typer.Exit
-
-
 @cli.callback()
-def options(
-    _: Annotated[
-        bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
-    ] = False,
-) -> None:
+def options(_: VersionOption = False) -> None:
     """Run and administer Countersign."""
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +15,7 @@ import typer
 
 from model.errors import DataError, ModelError
 from model.synthetic.command import synth
+from model.version_option import VersionOption
 
 cli = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 TRAINING_PACKAGES = ("matplotlib", "optuna", "pytorch_metric_learning", "skimage", "tensorboard", "tqdm")
@@ -30,19 +30,8 @@ def require_training_packages() -> None:
         )
 
 
-def _show_version(value: bool) -> None:
-    if value:
-        typer.echo(f"countersign {version('countersign')}")
-        raise typer.Exit
-
-
 @cli.callback()
-def options(
-    _: Annotated[
-        bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
-    ] = False,
-) -> None:
+def options(_: VersionOption = False) -> None:
     """Train, tune, calibrate and evaluate signature verification; generate synthetic signatures."""
 
 

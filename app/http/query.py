@@ -15,6 +15,8 @@ async def refuse_unknown_query(request: Request) -> None:
 
     Also for one that comes several times and takes one value: all but the last would be ignored.
     """
+    if not request.query_params:
+        return
     route = request.scope["route"]
     assert isinstance(route, APIRoute)  # noqa: S101 - dependencies belong to such routes only  # nosec B101
     takes_several = {

@@ -131,8 +131,6 @@ async def find_duplicate_signers(
 
 def _distinct(embedder: Embedder, specimens: Specimens) -> NDArray[np.intp]:
     """Return the indices of the references that do not repeat an earlier one."""
-    if not specimens.reference_ids:
-        return np.zeros(0, np.intp)
     return distinct_references(embedder.calibration, embedder.compare_among(specimens.templates))
 
 

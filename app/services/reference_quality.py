@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numpy as np
-
 from app.domain.records import Specimens
 from app.services.context import AppContext
 from app.services.policy import resolve_policy
@@ -112,7 +110,7 @@ async def describe_quality(context: AppContext, tenant_id: str, signer_id: str) 
 def _describe(embedder: Embedder, settings: Settings, specimens: Specimens) -> SignerQuality:
     ids = specimens.reference_ids
     calibration = embedder.calibration
-    among = embedder.compare_among(specimens.templates) if ids else np.zeros((0, 0))
+    among = embedder.compare_among(specimens.templates)
     described = describe_references(among, calibration)
     policy = resolve_policy(settings, specimens.signer.target_far, specimens.signer.fixed_threshold)
     count = len(described.distinct)

@@ -234,6 +234,8 @@ class Embedder:
 
     def compare_among(self, references: NDArray[np.floating]) -> NDArray[np.float64]:
         """Compute the distances among embeddings: (k, d) to (k, k) float64, symmetric, zeros on the diagonal."""
+        if not len(references):
+            return np.zeros((0, 0))
         if self._matching is None:
             return pairwise(references, self.metric)
         table = np.triu(self.compare(references, references), 1)

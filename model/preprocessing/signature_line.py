@@ -70,6 +70,8 @@ class _Line:
 def _find_line(ink: Grey, width: int) -> _Line | None:
     """Find a line almost as long as all ink is wide."""
     runs = cv2.morphologyEx(ink, cv2.MORPH_OPEN, np.ones((1, max(9, width // RUN)), np.uint8))
+    if np.count_nonzero(runs.any(axis=0)) < COVERED * LENGTH * width:
+        return None  # too few to be a line; most signatures end here
     # The runs of a sloping line touch only at their ends.
     touching = cv2.dilate(runs, np.ones((3, 3), np.uint8))
     _, labels, stats, _ = cv2.connectedComponentsWithStats(touching, connectivity=8)
