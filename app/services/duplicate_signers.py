@@ -14,7 +14,6 @@ from app.domain.errors import SignerNotFound
 from app.domain.records import Specimens
 from app.services.context import AppContext
 from app.services.decision import compute_comparisons, distinct_references
-from app.services.exhaustive_index import Entry
 from app.services.identify import SPARE, nearest_exactly
 from app.services.policy import resolve_policy
 from app.settings import Settings
@@ -92,7 +91,7 @@ async def find_duplicate_signers(
     embedder, settings = context.embedder, context.settings
     specimens = await context.store.read(references.specimens, tenant_id, signer_id, context.model_version)
     distinct = await asyncio.to_thread(_distinct, embedder, specimens)
-    others: dict[str, Entry] = {}
+    others: set[str] = set()
     compared = 0
     for template in specimens.templates[distinct]:
         # One more, because the signer is the nearest one to each of their own references.
@@ -100,13 +99,11 @@ async def find_duplicate_signers(
         compared = max(compared, found.compared - 1)
         entries = [entry for entry in found.entries if entry.signer_id != signer_id]
         nearest = await asyncio.to_thread(nearest_exactly, embedder, template, entries, limit + 1)
-        others |= {entry.key: entry for entry in nearest}
+        others |= {entry.signer_id for entry in nearest}
     duplicates = []
-    for entry in others.values():
+    for other_id in others:
         with suppress(SignerNotFound):  # erased meanwhile
-            other = await context.store.read(
-                references.specimens, tenant_id, entry.signer_id, context.model_version
-            )
+            other = await context.store.read(references.specimens, tenant_id, other_id, context.model_version)
             duplicate = await asyncio.to_thread(_compare, embedder, settings, specimens, distinct, other)
             duplicates += [] if duplicate is None else [duplicate]
     duplicates.sort(key=lambda one: (-len(one.same_scans), one.distance, one.signer_id))
