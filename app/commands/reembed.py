@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import signal
 import sys
-import time
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -109,20 +110,43 @@ def reembed(
 
 
 def _move(job: Reembedding, follow: float | None) -> None:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # treat SIGTERM like Ctrl-C
+    with _stop_requests() as stopped:
+
+        def moves() -> Iterator[int]:
+            for processed in job.move():
+                yield processed
+                if stopped.is_set():
+                    raise KeyboardInterrupt
+
+        try:
+            _show_progress("moving", job.waiting(), moves())
+            while follow is not None:
+                if stopped.wait(follow):
+                    raise KeyboardInterrupt
+                moved_before = job.outcome.moved
+                for _ in moves():
+                    pass
+                if job.outcome.moved > moved_before:
+                    typer.echo(f"{job.outcome.moved} references moved", err=True)
+        except KeyboardInterrupt:
+            typer.echo("interrupted; run the command again for the remaining references", err=True)
+            if follow is None:
+                raise typer.Exit(130) from None
+
+
+@contextmanager
+def _stop_requests() -> Iterator[threading.Event]:
+    """Turn SIGTERM and Ctrl-C into an event, to stop between transactions: what one has moved is counted after it."""
+    stopped = threading.Event()
+    interrupt = signal.getsignal(signal.SIGINT)  # ignored in what a script runs in the background
+    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+    if interrupt is signal.default_int_handler:
+        signal.signal(signal.SIGINT, lambda *_: stopped.set())
     try:
-        _show_progress("moving", job.waiting(), job.move())
-        while follow is not None:
-            time.sleep(follow)
-            moved_before = job.outcome.moved
-            for _ in job.move():
-                pass
-            if job.outcome.moved > moved_before:
-                typer.echo(f"{job.outcome.moved} references moved", err=True)
-    except KeyboardInterrupt:
-        typer.echo("interrupted; run the command again for the remaining references", err=True)
-        if follow is None:
-            raise typer.Exit(130) from None
+        yield stopped
+    finally:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
+        signal.signal(signal.SIGINT, interrupt)
 
 
 def _show_progress(label: str, length: int, steps: Iterator[int]) -> None:
