@@ -12,6 +12,7 @@ import pytest
 
 from app.settings import Settings
 from tests.app.keyed import Commands
+from tests.app.logged import Log
 from tests.app.store.conftest import sql  # noqa: F401 - a fixture
 from tests.forked import Forked
 from tests.service import Service
@@ -24,13 +25,13 @@ def commands(settings: Settings) -> Commands:
 
 
 @pytest.fixture
-def restored_logging(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
-    """Restore the configuration of logging after a test that changes it. Silences the HTTP client of the test."""
+def log() -> Iterator[Log]:
+    """Return a log that the test configures. Restores logging afterwards; silences the HTTP client of the test."""
     for name in ("httpx", "httpcore"):
         logging.getLogger(name).setLevel("WARNING")
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    yield
+    yield Log()
     root.handlers[:] = handlers
     root.setLevel(level)
 

@@ -12,28 +12,20 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.inference.batching import InferenceQueue
-from app.observability.logs import configure_logging
 from tests.app.keyed import Commands, Draw, Serve
+from tests.app.logged import Log
 from tests.app.test_api import enrol, verify
-
-pytestmark = pytest.mark.usefixtures("restored_logging")
-Capture = pytest.CaptureFixture[str]
-
-
-def lines(capfd: Capture) -> list[dict[str, Any]]:
-    """Return the lines logged since the last call; each must be a JSON object."""
-    return [json.loads(line) for line in capfd.readouterr().err.splitlines()]
 
 
 def test_log_line_of_a_request_has_the_id_of_its_answer_and_audit_entry(
-    serve: Serve, commands: Commands, draw: Draw, capfd: Capture
+    serve: Serve, commands: Commands, draw: Draw, log: Log
 ) -> None:
     key = commands.key("teller", "admin")
-    configure_logging("info", "json")
+    log.configure("info", "json")
     client = serve()
-    capfd.readouterr()
+    log.new_text()
     response = enrol(client, "anna", draw(1, 0), headers=key)
-    (line,) = [line for line in lines(capfd) if line["logger"] == "countersign.access"]
+    (line,) = [line for line in log.new_lines() if line["logger"] == "countersign.access"]
     entry = client.get("/audit", headers=key, params={"action": "enrol"}).json()["entries"][0]
     assert line["request_id"] == response.headers["X-Request-ID"] == entry["request_id"]
     assert {k: line[k] for k in ("method", "route", "status", "key", "tenant", "client")} == {
@@ -63,11 +55,11 @@ def test_valid_request_id_is_kept_and_invalid_one_is_replaced(client: TestClient
 
 @pytest.mark.parametrize("form", ["json", "text"])
 def test_request_cannot_inject_lines_into_the_log(
-    serve: Serve, draw: Draw, capfd: Capture, form: str, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, draw: Draw, log: Log, form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    configure_logging("info", form)
+    log.configure("info", form)
     client = serve()
-    capfd.readouterr()
+    log.new_text()
     forged = '{"time": "2026", "level": "info", "logger": "countersign.access", "message": "forged"}'
 
     async def fails(*_: object) -> None:
@@ -79,7 +71,7 @@ def test_request_cannot_inject_lines_into_the_log(
     client.get("/signers/" + "a%0A" + forged.replace('"', "%22").replace(" ", "%20"))
     assert enrol(client, "a", draw(1, 0)).status_code == 500
     logging.getLogger("x").error("text %s", f"\n{forged}\x1b[2J\x85")
-    err = capfd.readouterr().err
+    err = log.new_text()
     assert "\x1b" not in err
     assert "forged" in err, "it is logged, but not as a separate line"
     for line in err.split("\n"):
@@ -91,13 +83,13 @@ def test_request_cannot_inject_lines_into_the_log(
 
 
 def test_keys_images_templates_and_signer_ids_are_never_logged(
-    serve: Serve, commands: Commands, draw: Draw, capfd: Capture, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, commands: Commands, draw: Draw, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = commands.key("teller", "admin")
     text = key["X-API-Key"]
-    configure_logging("debug", "json")
+    log.configure("debug", "json")
     client = serve()
-    capfd.readouterr()
+    log.new_text()
     images = [draw(1, n) for n in range(4)]
     assert enrol(client, "anna.karenina", *images[:2], headers=key).status_code == 201
     assert verify(client, "anna.karenina", images[2], headers=key).status_code == 200
@@ -124,32 +116,32 @@ def test_keys_images_templates_and_signer_ids_are_never_logged(
     monkeypatch.setattr(references, "add", add)
     assert enrol(client, "b", images[3], headers=key).status_code >= 500
     client.delete("/signers/anna.karenina", headers=key)
-    log = capfd.readouterr().err
-    assert len(log.splitlines()) > 8
-    assert text not in log
-    assert text[3:20] not in log
-    assert "cs_***" in log, "the exception with the key was logged"
-    assert "karenina" not in log
+    logged = log.new_text()
+    assert len(logged.splitlines()) > 8
+    assert text not in logged
+    assert text[3:20] not in logged
+    assert "cs_***" in logged, "the exception with the key was logged"
+    assert "karenina" not in logged
     for image in images:
         for part in (
             repr(image[100:130])[2:-1],
             image[100:130].hex(),
             base64.b64encode(image[99:129]).decode(),
         ):
-            assert part not in log
-    assert not re.search(r"(-?\d+\.\d+,\s*){8,}", log)
-    assert not re.search(r"(\\\\x[0-9a-f]{2}){8,}", log)
+            assert part not in logged
+    assert not re.search(r"(-?\d+\.\d+,\s*){8,}", logged)
+    assert not re.search(r"(\\\\x[0-9a-f]{2}){8,}", logged)
 
 
-def test_refused_key_is_logged_with_its_reason(serve: Serve, commands: Commands, capfd: Capture) -> None:
+def test_refused_key_is_logged_with_its_reason(serve: Serve, commands: Commands, log: Log) -> None:
     revoked = commands.key("former", "read")
     commands.run("keys", "revoke", "former")
-    configure_logging("warning", "json")
+    log.configure("warning", "json")
     client = serve(key_refresh_s=0.05)
-    capfd.readouterr()
+    log.new_text()
     client.get("/signers", headers=revoked)
     client.get("/signers", headers={"X-API-Key": "cs_guess"})
-    refusals = [line for line in lines(capfd) if line["message"] == "key refused"]
+    refusals = [line for line in log.new_lines() if line["message"] == "key refused"]
     assert [(line["reason"], line.get("key")) for line in refusals] == [
         ("revoked", "former"),
         ("unknown", None),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from app.settings import Settings
 from app.store import audit
 from app.store.store import Store
 from tests.app.keyed import Commands, Draw, Serve
+from tests.app.logged import Log
 from tests.app.test_api import enrol, verify
 
 pytestmark = pytest.mark.both_databases
@@ -402,29 +404,25 @@ def test_a_tail_that_was_cut_off_with_its_head_is_found_by_an_anchor_from_the_lo
     intruder: Intruder,
     commands: Commands,
     tmp_path: Path,
-    capfd: pytest.CaptureFixture[str],
+    log: Log,
     monkeypatch: pytest.MonkeyPatch,
-    restored_logging: None,
 ) -> None:
-    from app.observability.logs import configure_logging  # noqa: PLC0415
-
-    configure_logging("info", "json")
+    log.configure("info", "json")
     monkeypatch.setattr("app.services.audit.anchors.INTERVAL_S", 0.05)
     client = serve()
     for n in range(3):
         enrol(client, f"s{n}", draw(1, n))
-    log = tmp_path / "log"
-    told = ""
-    while '"sequence": 3' not in told:
-        told += capfd.readouterr().err
-    log.write_text(told)
+    log_file = tmp_path / "log"
+    while '"sequence": 3' not in log.getvalue():
+        time.sleep(0.01)
+    log_file.write_text(log.getvalue())
     intruder.disarm()
     intruder.run("DELETE FROM audit WHERE sequence > 2")
     last = intruder.ask("SELECT hash FROM audit WHERE sequence = 2")[0][0]
     intruder.run("UPDATE audit_heads SET sequence = 2, hash = :hash", hash=last)
     intruder.run("DELETE FROM signers WHERE signer_id = 's2'")
     assert without_triggers(faults(commands)) == []
-    found = faults(commands, "--anchors", str(log))
+    found = faults(commands, "--anchors", str(log_file))
     assert any("3: an anchor names entry 3: the end of the chain was cut off" in fault for fault in found), (
         found
     )
