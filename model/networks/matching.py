@@ -119,44 +119,58 @@ class LocalMatching(nn.Module):
     def one_to_many(self, one: torch.Tensor, many: torch.Tensor) -> torch.Tensor:
         """Compute the squared distances between one embedding and many.
 
-        Each inner product of two cells serves both directions, so this takes half the operations of :meth:`table`,
-        in matrix products that are larger when there is only one embedding on one side.
+        One matrix product for each place gives the costs of all its matches with all embeddings, which serve both
+        directions, so this takes half the operations of :meth:`table`.
 
         Parameters
         ----------
-        one : (dimension,)
-        many : (k, dimension)
+        one : (dimension,) float32
+        many : (k, dimension) float16 or float32
 
         Returns
         -------
-        (k,)
+        (k,) float32
         """
         height, width = self.grid
         down, right = self.reach
         prices = self.prices()
-        a, b = (
-            self._cells(one[None])[0],
-            self._cells(many).permute(1, 2, 0, 3),
-        )  # (h, w, cell), (h, w, k, cell)
+        a = self._cells(one[None])[0]
         padded = functional.pad(a, (0, 0, right, right, down, down))
         windows = torch.stack(
             [padded[down + y : down + y + height, right + x : right + x + width] for y, x in self.shifts],
-            dim=-1,
-        )  # (h, w, cell, shifts): the cells of `one` around each place
-        products = -2.0 * torch.matmul(b, windows)  # (h, w, k, shifts)
-        lengths = b.square().sum(dim=-1)
-        many_to_one = (products + (windows.square().sum(dim=2) + prices)[:, :, None]).amin(dim=-1)
-        one_to_many: torch.Tensor | None = None
+            dim=2,
+        )  # (h, w, shifts, cell): the cells of `one` around each place
+        # |b - a|**2 + price is the product of (b, 1, |b|**2) and (-2 a, |a|**2 + price, 1).
+        lengths = (windows.square().sum(dim=3) + prices)[..., None]
+        left = torch.cat([-2.0 * windows, lengths, torch.ones_like(lengths)], dim=3)
+        # The last axis is that of the embeddings, so that the minima below are taken of whole vectors.
+        right_side = left.new_ones(height, width, self.cell + 2, len(many))
+        cells = right_side[:, :, : self.cell]
+        cells.copy_(many.T.contiguous()[:-1].reshape(cells.shape))
+        right_side[:, :, self.cell + 1] = cells.square().sum(dim=2)
+        costs = torch.matmul(left, right_side)  # (h, w, shifts, k)
+        many_to_one = costs.amin(dim=2)
+        one_to_many = self._costs_beyond(a, prices)[:, :, None].repeat(1, 1, len(many))
         for index, (y, x) in enumerate(self.shifts):
-            # The cell of `one` at c + (y, x) is matched with the cell of `many` at c, or with zeros beyond the grid.
-            cost = lengths.new_zeros(lengths.shape) + prices[index]
-            of_one = _within(height, y), _within(width, x)
-            of_many = _within(height, -y), _within(width, -x)
-            cost[of_one] += lengths[of_many] + products[(*of_many, slice(None), index)]
-            one_to_many = cost if one_to_many is None else torch.minimum(one_to_many, cost)
-        assert one_to_many is not None  # noqa: S101 - there is at least one shift  # nosec B101
-        both = (many_to_one + one_to_many + lengths).sum(dim=(0, 1)) + a.square().sum()
-        return 0.5 * both * torch.exp(one[-1] + many[:, -1])
+            # The cell of `one` at c + (y, x) is matched with the cell of `many` at c.
+            of_one = one_to_many[_within(height, y), _within(width, x)]
+            torch.minimum(of_one, costs[_within(height, -y), _within(width, -x), index], out=of_one)
+        both = (many_to_one + one_to_many).sum(dim=(0, 1))
+        return 0.5 * both * torch.exp(one[-1] + many[:, -1].float())
+
+    def _costs_beyond(self, a: torch.Tensor, prices: torch.Tensor) -> torch.Tensor:
+        """Compute the lowest cost of a match of each cell with zeros beyond the grid: (rows, columns).
+
+        It is infinite for cells that are not near the edge.
+        """
+        height, width = self.grid
+        lengths = a.square().sum(dim=2)
+        lowest = torch.full_like(lengths, torch.inf)
+        for (y, x), price in zip(self.shifts, prices, strict=True):
+            is_inside = torch.zeros_like(lengths, dtype=torch.bool)
+            is_inside[_within(height, y), _within(width, x)] = True
+            lowest = torch.where(is_inside, lowest, torch.minimum(lowest, lengths + price))
+        return lowest
 
     def _directed_table(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         height, width = self.grid
