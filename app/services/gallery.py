@@ -16,11 +16,8 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import groupby
 from pathlib import Path
 from typing import TypeVar
-
-import numpy as np
 
 from app.services import candidate_index
 from app.services.candidate_index import CandidateIndex
@@ -311,13 +308,5 @@ class Gallery:
 
 
 def entries_of(rows: Sequence[Indexed]) -> list[Entry]:
-    """Join references, ordered by signer, to one entry for each signer."""
-    return [_entry(list(group)) for _, group in groupby(rows, key=lambda row: row.key)]
-
-
-def _entry(rows: Sequence[Indexed]) -> Entry:
-    present = [row.template for row in rows if row.template is not None]
-    is_complete = len(present) == len(rows)
-    templates = np.stack(present) if is_complete else None
-    first = rows[0]
-    return Entry(first.key, first.signer_id, first.target_far, first.fixed_threshold, templates)
+    """Return the entries of signers as the store returns them."""
+    return [Entry(row.key, row.signer_id, row.target_far, row.fixed_threshold, row.templates) for row in rows]

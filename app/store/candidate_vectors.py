@@ -172,11 +172,10 @@ class Writer:
             return False
         if session.scalar(select(_VECTORS.c.signer_key).where(_is_of(signer_key, self.model_version))):
             return True
-        rows = references.for_index(session, tenant_id, self.model_version, [signer_key])
-        templates = [row.template for row in rows if row.template is not None]
-        if not templates or len(templates) < len(rows):
+        found = references.for_index(session, tenant_id, self.model_version, [signer_key])
+        if not found or found[0].templates is None:
             return False
-        vector = self._reduce(np.stack(templates)).mean(axis=0)
+        vector = self._reduce(found[0].templates).mean(axis=0)
         row = {"signer_key": signer_key, "model_version": self.model_version, "tenant_id": tenant_id}
         session.execute(insert(_VECTORS), [row | {"vector": vector}])
         return True

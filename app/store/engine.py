@@ -11,9 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import psycopg
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -24,8 +22,6 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.domain.errors import StartRefused, StoreMissing, StoreOutdated
 
-BINARY_RESULTS = "binary_results"
-"""Execution option of statements that read many templates: PostgreSQL's text format of bytes is twice as long."""
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_S = 10.0
 MIGRATION_LOCK = 0x_C0DE_516E
@@ -149,7 +145,7 @@ def _server_engine(url: URL, connections: int) -> Engine:
         if url.drivername in {"postgresql", "postgres"}:
             url = url.set(drivername="postgresql+psycopg")
         options = {key: value for key, value in _POSTGRES.items() if key not in url.query}
-    engine = create_engine(
+    return create_engine(
         url,
         pool_size=connections,
         max_overflow=_EXTRA_CONNECTIONS,
@@ -159,16 +155,6 @@ def _server_engine(url: URL, connections: int) -> Engine:
         isolation_level="READ COMMITTED",
         hide_parameters=True,  # errors in the log would otherwise contain images
     )
-    if engine.driver == "psycopg":
-        event.listen(engine, "before_cursor_execute", _choose_format)
-    return engine
-
-
-def _choose_format(*arguments: Any) -> None:
-    """Get the results of a statement with the option BINARY_RESULTS in PostgreSQL's binary format."""
-    _, cursor, _, _, context, _ = arguments
-    if context is not None and context.execution_options.get(BINARY_RESULTS):
-        cursor.format = psycopg.pq.Format.BINARY
 
 
 def _sqlite_engine(url: URL, connections: int) -> Engine:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Row, Select, bindparam, delete, select
+from sqlalchemy import ColumnElement, Row, Select, String, bindparam, delete, func, select
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
 from app.domain.errors import (
@@ -34,10 +37,10 @@ from app.domain.records import (
     format_region,
     parse_region,
 )
-from app.store import change_counters, forgeries, signers
+from app.store import change_counters, forgeries, signers, streaming
 from app.store.encryption import sealing
+from app.store.encryption.cipher import Cipher, Place, cipher_of
 from app.store.encryption.sealing import StoredTemplate
-from app.store.engine import BINARY_RESULTS
 from app.store.erasure import tombstones
 from app.store.erasure.tombstones import Erasure
 from app.store.signer_locks import LockedSigner
@@ -62,9 +65,51 @@ _SPECIMENS = (
 )
 
 
+def _select_indexed(is_wanted: ColumnElement[bool]) -> Any:
+    return (
+        select(
+            SignerRow.key,
+            SignerRow.signer_id,
+            SignerRow.target_far,
+            SignerRow.fixed_threshold,
+            ReferenceRow.reference_id,
+            TemplateRow.key_id,
+            TemplateRow.vector,
+        )
+        .join(ReferenceRow, ReferenceRow.signer_key == SignerRow.key)
+        .outerjoin(
+            TemplateRow,
+            (TemplateRow.reference_id == ReferenceRow.reference_id)
+            & (TemplateRow.model_version == bindparam("version", type_=String)),
+        )
+        .where(SignerRow.tenant_id == bindparam("tenant", type_=String), is_wanted)
+        .order_by(SignerRow.key, ReferenceRow.reference_id)
+    )
+
+
+class _IndexedQuery:
+    """The signers whose key or id is one of some names, with their references and templates."""
+
+    def __init__(self, column: Any) -> None:
+        self._query = _select_indexed(column.in_(bindparam("names", expanding=True)))
+        names = bindparam("names", type_=postgresql.ARRAY(String))
+        self._streamed = streaming.compiled(_select_indexed(column == func.any(names)))
+
+    @contextmanager
+    def rows(self, session: Session, parameters: Mapping[str, object]) -> Iterator[Iterable[Any]]:
+        if streaming.is_streaming(session):
+            with streaming.streamed(session, self._streamed, parameters) as rows:
+                yield rows
+        else:
+            yield session.execute(self._query, parameters)
+
+
+_BY_KEY, _BY_ID = _IndexedQuery(SignerRow.key), _IndexedQuery(SignerRow.signer_id)
+
+
 @dataclass(frozen=True)
 class Indexed:
-    """A reference for the template index in memory.
+    """A signer with references, for an index of signers.
 
     Attributes
     ----------
@@ -75,17 +120,15 @@ class Indexed:
         The signer's own target FAR.
     fixed_threshold : float or None
         The signer's own threshold.
-    reference_id : str
-    template : (dimension,) float16 or None
-        None if the model has no template of this reference, or it does not decrypt.
+    templates : (k, dimension) float16 or None
+        Of all references; None if the model has no template of one of them, or it does not decrypt.
     """
 
     key: str
     signer_id: str
     target_far: float | None
     fixed_threshold: float | None
-    reference_id: str
-    template: NDArray[np.float16] | None
+    templates: NDArray[np.float16] | None
 
 
 def add(
@@ -326,57 +369,54 @@ def templates_so_far(session: Session, tenant_id: str, signer_id: str, model_ver
 def for_index(
     session: Session, tenant_id: str, model_version: str, signer_keys: Sequence[str]
 ) -> list[Indexed]:
-    """Return the references of some signers with their templates of one model, ordered by signer.
+    """Return some signers who have references, with the templates of one model, ordered by key.
 
     Parameters
     ----------
     signer_keys : sequence of str
         A few hundred at most: each is a parameter of the statement.
     """
-    return _for_index(session, tenant_id, model_version, SignerRow.key.in_(signer_keys))
+    return _for_index(session, _BY_KEY, tenant_id, model_version, signer_keys)
 
 
 def for_index_by_id(
     session: Session, tenant_id: str, model_version: str, signer_ids: Sequence[str]
 ) -> list[Indexed]:
     """Like :func:`for_index`, for signers given by their ids, a few hundred at most."""
-    return _for_index(session, tenant_id, model_version, SignerRow.signer_id.in_(signer_ids))
+    return _for_index(session, _BY_ID, tenant_id, model_version, signer_ids)
 
 
 def _for_index(
-    session: Session, tenant_id: str, model_version: str, which: ColumnElement[bool]
+    session: Session, query: _IndexedQuery, tenant_id: str, model_version: str, names: Sequence[str]
 ) -> list[Indexed]:
-    query: Any = (
-        select(
-            SignerRow.key,
-            SignerRow.signer_id,
-            SignerRow.target_far,
-            SignerRow.fixed_threshold,
-            ReferenceRow.reference_id,
-            TemplateRow.key_id,
-            TemplateRow.vector,
-        )
-        .join(ReferenceRow, ReferenceRow.signer_key == SignerRow.key)
-        .outerjoin(
-            TemplateRow,
-            (TemplateRow.reference_id == ReferenceRow.reference_id)
-            & (TemplateRow.model_version == model_version),
-        )
-        .where(SignerRow.tenant_id == tenant_id, which)
-        .order_by(SignerRow.key, ReferenceRow.reference_id)
-    )
-    rows = session.execute(query, execution_options={BINARY_RESULTS: True})
-    return [_indexed(session, tenant_id, model_version, row) for row in rows]
+    cipher = cipher_of(session)
+    found = []
+    with query.rows(session, {"tenant": tenant_id, "version": model_version, "names": list(names)}) as rows:
+        for (key, signer_id, target_far, fixed_threshold), references in groupby(
+            rows, itemgetter(0, 1, 2, 3)
+        ):
+            templates = [
+                _readable(
+                    cipher, sealing.template_place(tenant_id, key, reference_id, model_version), *stored
+                )
+                for _, _, _, _, reference_id, *stored in references
+            ]
+            present = [template for template in templates if template is not None]
+            whole = np.stack(present) if len(present) == len(templates) else None
+            found.append(Indexed(key, signer_id, target_far, fixed_threshold, whole))
+    return found
 
 
-def _indexed(session: Session, tenant_id: str, model_version: str, row: Row[Any]) -> Indexed:
-    template: NDArray[np.float16] | None = None
-    if row.vector is not None:
-        place = sealing.template_place(tenant_id, row.key, row.reference_id, model_version)
-        # The cipher records the failure, which makes the service unready; the signer is only skipped here.
-        with suppress(StoredDataDamaged, DataKeyMissing):
-            template = sealing.open_template_as_stored(session, place, row.key_id, row.vector)
-    return Indexed(row.key, row.signer_id, row.target_far, row.fixed_threshold, row.reference_id, template)
+def _readable(
+    cipher: Cipher, place: Place, key_id: str | None, vector: bytes | None
+) -> NDArray[np.float16] | None:
+    """Decrypt a template; None if there is none, or it does not decrypt."""
+    if key_id is None or vector is None:
+        return None
+    # The cipher records the failure, which makes the service unready; the signer is only skipped here.
+    with suppress(StoredDataDamaged, DataKeyMissing):
+        return sealing.open_template_as_stored(cipher, place, key_id, vector)
+    return None
 
 
 def _references(tenant_id: str, signer_id: str) -> Select[Any]:

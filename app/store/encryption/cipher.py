@@ -54,7 +54,7 @@ class Place:
         """Encode the place and the key id, each part prefixed by its length so that the encoding is unambiguous."""
         parts = (self.kind, self.tenant_id, self.owner, self.row_id, self.model_version, key_id)
         encoded = [part.encode() for part in parts]
-        return _FORMAT + b"".join(len(part).to_bytes(4, "big") + part for part in encoded)
+        return _FORMAT + b"".join([len(part).to_bytes(4, "big") + part for part in encoded])
 
 
 @dataclass(frozen=True)

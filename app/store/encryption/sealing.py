@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from app.domain.records import Vector
-from app.store.encryption.cipher import Place, Sealed, cipher_of
+from app.store.encryption.cipher import Cipher, Place, Sealed, cipher_of
 from app.store.tables import ImageRow, TemplateRow
 
 _FLOAT16 = np.dtype("<f2")
@@ -108,14 +108,12 @@ def open_template(
 
 def open_template_at(session: Session, place: Place, key_id: str, vector: bytes) -> Vector:
     """Decrypt the template of a place; raises as :func:`open_template`."""
-    return open_template_as_stored(session, place, key_id, vector).astype(np.float32)
+    return open_template_as_stored(cipher_of(session), place, key_id, vector).astype(np.float32)
 
 
-def open_template_as_stored(
-    session: Session, place: Place, key_id: str, vector: bytes
-) -> NDArray[np.float16]:
+def open_template_as_stored(cipher: Cipher, place: Place, key_id: str, vector: bytes) -> NDArray[np.float16]:
     """Decrypt the template of a place as float16, without conversion; raises as :func:`open_template`."""
-    data = cipher_of(session).open(place, key_id, vector)
+    data = cipher.open(place, key_id, vector)
     if not data.startswith(_FLOAT16_PREFIX):
         raise ValueError(f"the template {place.row_id} has an unknown format")
     return np.frombuffer(data, _FLOAT16, offset=1)

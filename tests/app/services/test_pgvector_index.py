@@ -95,9 +95,9 @@ def test_the_table_holds_the_mean_of_the_reduced_vectors(pgvector: Serve, draw: 
     from app.store import references  # noqa: PLC0415
 
     ((key,),) = sql("SELECT key FROM signers")
-    rows = context.store.read_now(references.for_index, "default", context.model_version, [key])
-    expected = context.embedder.candidate_vectors(np.stack([row.template for row in rows])).mean(axis=0)
-    assert len(rows) == 4
+    (signer,) = context.store.read_now(references.for_index, "default", context.model_version, [key])
+    expected = context.embedder.candidate_vectors(signer.templates).mean(axis=0)
+    assert len(signer.templates) == 4
     ((_, stored),) = sql(ROWS)
     np.testing.assert_allclose(vector(stored), expected, atol=2e-3)
 
