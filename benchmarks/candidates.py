@@ -8,14 +8,17 @@ store, which would have 38 GB for a million signers; the tables of stored signer
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
+from app.cpu import usable_cores
 from app.services.candidate_index import CONNECTIVITY, EXPANSION_ADD, EXPANSION_SEARCH, CandidateIndex
 from app.services.exhaustive_index import Entry
 from app.services.gallery import CANDIDATES
@@ -70,6 +73,8 @@ class Measured:
     ----------
     index_bytes : int
         As the library or the database states it.
+    resident_bytes : int or None
+        Memory that the process needed more than before; None where the index is in a database.
     search_s : (searches,)
         Of a search for candidates.
     inserting_s : (searches,)
@@ -88,6 +93,7 @@ class Measured:
     inserted_per_s: float
     in_candidates: NDArray[np.bool_]
     in_top: NDArray[np.bool_]
+    resident_bytes: int | None = None
 
 
 def _key(number: int) -> str:
@@ -106,10 +112,17 @@ def _means(population: Population, blocks: range) -> NDArray[np.float16]:
     return np.concatenate(drawn)
 
 
-def ask(population: Population, embedder: Embedder, signers: int, queries: int) -> Question:
-    """Draw signers and questioned signatures, and search exhaustively."""
-    means = _means(population, range(-(-signers // BLOCK)))[:signers]
-    asked, questioned = _questions(population, signers, queries)
+def draw_means(population: Population, signers: int) -> NDArray[np.float16]:
+    """Draw signers; return the mean of the reduced vectors of each one's references, (signers, c).
+
+    The first ones are the same for any number of signers.
+    """
+    return _means(population, range(-(-signers // BLOCK)))[:signers]
+
+
+def ask(population: Population, embedder: Embedder, means: NDArray[np.float16], queries: int) -> Question:
+    """Draw questioned signatures of some signers, and search exhaustively."""
+    asked, questioned = _questions(population, len(means), queries)
     in_top = _in_top(population, means, embedder, asked, questioned)
     return Question(
         population, embedder, means, asked, questioned, embedder.candidate_vectors(questioned), in_top
@@ -118,6 +131,7 @@ def ask(population: Population, embedder: Embedder, signers: int, queries: int) 
 
 def measure_exhaustive(question: Question) -> Measured:
     """Compare all reduced vectors with each question, in NumPy: the time that an index has to beat."""
+    resident = _resident_bytes()
     start = time.perf_counter()
     rows = question.means.astype(np.float32)
     squares = np.einsum("ij,ij->i", rows, rows)
@@ -130,13 +144,15 @@ def measure_exhaustive(question: Question) -> Measured:
     found, search_s = _timed(search, question.vectors)
     return Measured(
         len(rows), "exhaustive", build_s, rows.nbytes, search_s, np.zeros(0), 0.0, found_in(question, found),
-        question.in_top,
+        question.in_top, _resident_bytes() - resident,
     )  # fmt: skip
 
 
 def measure_library(question: Question) -> Measured:
-    """Measure the library usearch alone: labels instead of keys, all vectors at once, no removal."""
+    """Measure the library usearch alone: labels instead of keys, all vectors at once on all cores, no removal."""
     from usearch.index import Index  # noqa: PLC0415 - an extra
+
+    resident = _resident_bytes()
 
     index = Index(
         ndim=question.means.shape[1],
@@ -147,7 +163,7 @@ def measure_library(question: Question) -> Measured:
         expansion_search=EXPANSION_SEARCH * CANDIDATES,
     )
     start = time.perf_counter()
-    index.add(np.arange(len(question.means)), question.means, threads=1)
+    index.add(np.arange(len(question.means)), question.means, threads=usable_cores())
     build_s = time.perf_counter() - start
     found, search_s = _timed(
         lambda vector: np.asarray(index.search(vector, CANDIDATES, threads=1).keys, np.int64),
@@ -155,12 +171,13 @@ def measure_library(question: Question) -> Measured:
     )
     return Measured(
         len(question.means), "usearch alone", build_s, index.memory_usage, search_s, np.zeros(0), 0.0,
-        found_in(question, found), question.in_top,
+        found_in(question, found), question.in_top, _resident_bytes() - resident,
     )  # fmt: skip
 
 
 def measure_memory(question: Question, inserts: int = 2000) -> Measured:
     """Measure the index in the memory of the service."""
+    resident = _resident_bytes()
     index, build_s = CandidateIndex(lambda rows: np.asarray(rows, np.float32)), 0.0
     for first in range(0, len(question.means), BLOCK):
         entries = _entries(first, question.means[first : first + BLOCK])
@@ -169,11 +186,17 @@ def measure_memory(question: Question, inserts: int = 2000) -> Measured:
         build_s += time.perf_counter() - start
     found, search_s = _timed(lambda vector: numbers_of(index.nearest(vector, CANDIDATES)), question.vectors)
     size = index._graph.memory_usage  # noqa: SLF001 - the library's own figure
+    resident = _resident_bytes() - resident
     inserting_s, inserted_per_s = _search_while_inserting(index, question, inserts)
     return Measured(
         len(question.means), "memory", build_s, size, search_s, inserting_s, inserted_per_s,
-        found_in(question, found), question.in_top,
+        found_in(question, found), question.in_top, resident,
     )  # fmt: skip
+
+
+def _resident_bytes() -> int:
+    gc.collect()
+    return int(psutil.Process().memory_info().rss)
 
 
 def numbers_of(keys: list[str]) -> NDArray[np.int64]:
@@ -326,16 +349,18 @@ def search_while(
 def print_table(rows: list[Measured]) -> None:
     """Print what was measured as a table in Markdown."""
     print(
-        "| signers | candidates from | built, s | size, MB | search, ms: p50 | p99 | while inserting, ms: p50 | p99 "
-        f"| inserted per s | true signer in {CANDIDATES} candidates | of those exhaustively in the first {TOP} |"
+        "| signers | candidates from | built, s | size, MB | memory, MB | search, ms: p50 | p99 "
+        "| while inserting, ms: p50 | p99 | inserted per s "
+        f"| true signer in {CANDIDATES} candidates | of those exhaustively in the first {TOP} |"
     )
-    print("|---:|---|" + "---:|" * 9)
+    print("|---:|---|" + "---:|" * 10)
     for row in rows:
         cells = [
             f"{row.signers:,}",
             row.kind,
             f"{row.build_s:.1f}",
             f"{row.index_bytes / 1e6:.0f}",
+            "" if row.resident_bytes is None else f"{row.resident_bytes / 1e6:.0f}",
             *percentiles(row.search_s),
             *percentiles(row.inserting_s),
             f"{row.inserted_per_s:.0f}" if row.inserted_per_s else "",

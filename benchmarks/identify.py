@@ -44,6 +44,7 @@ DIMENSION = 512
 REFERENCES = 3
 BATCH = 200
 TENANT, VERSION = "default", "benchmark@0"
+STARTED = time.perf_counter()
 KINDS = ("exhaustive", "usearch", "memory", "pgvector")
 
 
@@ -207,19 +208,32 @@ def measure_indexes(
         "usearch": candidates.measure_library,
         "memory": candidates.measure_memory,
     }
+    means = candidates.draw_means(population, max(counts))
+    progress(f"{len(means):,} signers drawn")
     for count in counts:
-        question = candidates.ask(population, embedder, count, queries)
-        rows = [measure(question) for kind, measure in in_memory.items() if kind in kinds]
+        question = candidates.ask(population, embedder, means[:count], queries)
+        progress(f"{count:,} signers: questions searched exhaustively")
+        rows = []
+        for kind, measure in in_memory.items():
+            if kind in kinds:
+                rows.append(measure(question))
+                progress(f"{count:,} signers: {kind}")
         if "pgvector" in kinds:
-            small = candidates.ask(population, embedder, max(CANDIDATES, count // 100), queries)
+            small = candidates.ask(population, embedder, means[: max(CANDIDATES, count // 100)], queries)
             with pgvector_store.running_server() as server:
                 stored.append(pgvector_store.measure(server, question, small))
             rows += [stored[-1].large, stored[-1].small]
             exact_s = candidates.exact_s(question)
+            progress(f"{count:,} signers: pgvector")
         candidates.print_table(rows)  # after each number of signers: a run takes long, and may be interrupted
     if stored:
         print()
         pgvector_store.print_table(stored, exact_s)
+
+
+def progress(done: str) -> None:
+    """Say on standard error what is done, and when."""
+    print(f"{time.perf_counter() - STARTED:7.0f} s  {done}", file=sys.stderr, flush=True)
 
 
 def kept_people(file: Path | None, weights: Path) -> People:
@@ -253,11 +267,13 @@ def main() -> None:
     print(f"`python -m benchmarks.identify {' '.join(sys.argv[1:])}`")
     if args.signers:
         print_refreshes(args.signers)
+        progress("refreshes of an exhaustive index")
     if not args.stored and not args.index:
         return
     embedder = Embedder.load(args.weights, "cpu")
     base = kept_people(args.people, args.weights)
     population = Population(base, REFERENCES + 1, embedder.candidate_vectors)
+    progress(f"embeddings of {base.source}")
     print(
         f"\nSynthetic signers like {base.source}, {REFERENCES} references of {embedder.dimension} dimensions each.\n"
     )
@@ -267,6 +283,7 @@ def main() -> None:
         for row in asyncio.run(measure_stored(count, population, embedder, args.queries))
     ]
     if stored:
+        progress("indexes on a store")
         print_stored(stored)
         print()
     if args.index:
