@@ -22,6 +22,12 @@ def deploy(
     ray: RayAddress = "auto",
     min_replicas: Annotated[int, typer.Option(min=1)] = 1,
     max_replicas: Annotated[int, typer.Option(min=1)] = 1,
+    upscale_delay: Annotated[
+        float, typer.Option(min=0, help="Seconds of load after which replicas are added.")
+    ] = 30.0,
+    downscale_delay: Annotated[
+        float, typer.Option(min=0, help="Seconds without it after which they are removed.")
+    ] = 600.0,
     cpus: Annotated[float, typer.Option(min=0, help="CPUs, and threads, of each replica.")] = 1.0,
     gpus: Annotated[float, typer.Option(min=0, help="GPUs of each replica.")] = 0.0,
     host: Annotated[str, typer.Option(help="Address that Ray Serve listens on, on each node.")] = "127.0.0.1",
@@ -42,7 +48,16 @@ def deploy(
 
     device = "cuda" if gpus and settings.device == "auto" else settings.device
     batch_size = settings.batch("cuda" if device == "cuda" else "cpu")
-    scale = Scale(min_replicas, max_replicas, cpus, gpus, batch_size, settings.queue_size)
+    scale = Scale(
+        min_replicas,
+        max_replicas,
+        cpus,
+        gpus,
+        batch_size,
+        settings.queue_size,
+        upscale_delay,
+        downscale_delay,
+    )
     try:
         deploy(settings.weights, device, settings.precision, scale, host, port)
     except (RuntimeError, RayError) as error:

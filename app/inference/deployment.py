@@ -36,6 +36,9 @@ class Scale:
     ----------
     min_replicas, max_replicas : int
         The number of replicas follows the number of requests in progress.
+    upscale_delay_s, downscale_delay_s : float
+        Seconds for which there must have been enough requests for more replicas, or for fewer, until their number
+        changes.
     cpus, gpus : float
         Of each replica.
     batch_size : int
@@ -50,6 +53,8 @@ class Scale:
     gpus: float
     batch_size: int
     queue_size: int
+    upscale_delay_s: float = 30.0
+    downscale_delay_s: float = 600.0
 
 
 class Network:
@@ -162,6 +167,11 @@ def deploy(
             "min_replicas": scale.min_replicas,
             "max_replicas": scale.max_replicas,
             "target_ongoing_requests": scale.batch_size,
+            "upscale_delay_s": scale.upscale_delay_s,
+            "downscale_delay_s": scale.downscale_delay_s,
+            # Requests are averaged over this time; with a longer one, the shorter delay would have no effect.
+            "look_back_period_s": min(30.0, max(1.0, scale.upscale_delay_s)),
+            "metrics_interval_s": min(10.0, max(0.5, scale.upscale_delay_s / 3)),
         },
         # One batch is computed while the next one waits.
         max_ongoing_requests=2 * scale.batch_size,

@@ -1,4 +1,4 @@
-"""The network in a Ray Serve deployment of two replicas on two nodes, one of which is killed."""
+"""The network in a Ray Serve deployment on two nodes: one of them is killed, replicas are added and removed."""
 
 from __future__ import annotations
 
@@ -31,13 +31,15 @@ Draw = Callable[..., bytes]
 Answers = list[httpx.Response]
 REQUESTS = 60
 INTERVAL_S = 0.1
+IN_PROGRESS = 32
+"""Requests in progress: four times as many as one replica is meant to have."""
+CHANGED_WITHIN_S = 120.0
 
 
-@pytest.fixture
-def remote(two_nodes: TwoNodes, commands: Commands, settings: Settings) -> Settings:
-    """Settings of a service whose network is in a deployment, which a command has made."""
+def deployed(commands: Commands, settings: Settings, nodes: TwoNodes, *options: str) -> Settings:
+    """Deploy the network with a command; return settings of a service that uses the deployment."""
     port = free_port()
-    words = ["--ray", two_nodes.address, "--port", str(port), "--min-replicas", "2", "--max-replicas", "2"]
+    words = ["--ray", nodes.address, "--port", str(port), *options]
     completed = subprocess.run(
         [sys.executable, "-m", "app", "inference", "deploy", *words],
         env=os.environ | commands.environment | {"COUNTERSIGN_PRECISION": "float32"},
@@ -112,7 +114,7 @@ async def verified_at_last(client: httpx.AsyncClient, signature: bytes) -> httpx
 
 
 def test_no_acknowledged_request_is_lost_with_a_node(
-    remote: Settings,
+    commands: Commands,
     settings: Settings,
     two_nodes: TwoNodes,
     draw: Draw,
@@ -120,6 +122,7 @@ def test_no_acknowledged_request_is_lost_with_a_node(
     caplog: pytest.LogCaptureFixture,
     other_model_folder: Path,
 ) -> None:
+    remote = deployed(commands, settings, two_nodes, "--min-replicas", "2", "--max-replicas", "2")
     with pytest.raises(StartRefused, match="deploy the same weights"):
         asyncio.run(start_with(remote.model_copy(update={"weights": other_model_folder, "deadline_s": 1.0})))
     expected = asyncio.run(verified_locally(settings.model_copy(update={"precision": "float32"}), draw))
@@ -148,3 +151,72 @@ def test_no_acknowledged_request_is_lost_with_a_node(
     stored = {row[0] for row in sql("SELECT verification_id FROM verifications")} - stored_before
     assert stored == set(acknowledged)
     assert len(stored) == len(acknowledged)
+
+
+class Replicas:
+    """The replicas of the deployment, as the cluster counts them."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+
+    def __enter__(self) -> Replicas:
+        import ray  # noqa: PLC0415 - an extra
+
+        ray.init(address=self._address, log_to_driver=False)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        import ray  # noqa: PLC0415
+
+        ray.shutdown()
+
+    def running(self) -> int:
+        """Return the number of replicas that answer requests."""
+        from ray import serve  # noqa: PLC0415
+
+        states = serve.status().applications["countersign"].deployments["Network"].replica_states
+        return int(sum(count for state, count in states.items() if state == "RUNNING"))
+
+    async def wait_for(self, count: int) -> None:
+        """Wait until there are exactly this many."""
+        end = time.monotonic() + CHANGED_WITHIN_S
+        while (running := await asyncio.to_thread(self.running)) != count:
+            assert time.monotonic() < end, f"{running} replicas, {count} expected"
+            await asyncio.sleep(0.2)
+
+
+def test_replicas_are_added_under_load_and_removed_afterwards(
+    commands: Commands, settings: Settings, two_nodes: TwoNodes
+) -> None:
+    scale = ("--min-replicas", "1", "--max-replicas", "2", "--upscale-delay", "1", "--downscale-delay", "2")
+    remote = deployed(commands, settings, two_nodes, *scale)
+
+    async def scenario(replicas: Replicas) -> list[int]:
+        async with running(remote) as (app, _):
+            context = app.state.context
+            shape = (20, context.embedder.canvas.height, context.embedder.canvas.width)
+            canvases = list(np.random.default_rng(0).integers(0, 2, shape).astype(np.uint8) * 255)
+            finished = asyncio.Event()
+
+            async def ask() -> int:
+                count = 0
+                while not finished.is_set():
+                    await context.inference.embed(canvases)  # raises when a request is lost
+                    count += 1
+                return count
+
+            assert replicas.running() == 1
+            asking = [asyncio.create_task(ask()) for _ in range(IN_PROGRESS)]
+            await replicas.wait_for(2)
+            finished.set()
+            counts = await asyncio.gather(*asking)
+            finished.clear()
+            one = asyncio.create_task(ask())  # one caller remains, while a replica is removed
+            await replicas.wait_for(1)
+            finished.set()
+            return [*counts, await one]
+
+    with Replicas(two_nodes.address) as replicas:
+        counts = asyncio.run(scenario(replicas))
+    assert min(counts[:IN_PROGRESS]) > 0
+    assert counts[-1] > 0
