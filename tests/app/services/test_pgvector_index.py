@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr, ValidationError
-from sqlalchemy import event, make_url
+from sqlalchemy import make_url
 from typer.testing import CliRunner
 
 from app.__main__ import cli
@@ -254,18 +254,21 @@ def test_the_index_is_built_and_dropped_from_the_command_line(
     assert sql("SELECT count(*) FROM candidate_vectors") == [(0,)]
 
 
-def test_templates_of_candidates_are_read_in_the_binary_format(pgvector: Serve, draw: Draw) -> None:
+def test_templates_of_candidates_are_streamed_in_the_binary_format(
+    pgvector: Serve, draw: Draw, monkeypatch: pytest.MonkeyPatch
+) -> None:
     client = pgvector()
     enrol(client, draw, range(2))
-    formats = []
+    streamed = []
+    stream = psycopg.Cursor.stream
 
-    def record(_: object, cursor: psycopg.Cursor[Any], statement: str, *others: object) -> None:
-        if "JOIN templates" in statement:
-            formats.append(cursor.format)
+    def record(self: psycopg.Cursor[Any], query: str, *others: Any, **options: Any) -> Any:
+        streamed.append(("JOIN templates" in query, options["binary"]))
+        return stream(self, query, *others, **options)
 
-    event.listen(client.app.state.context.store.engine, "after_cursor_execute", record)  # type: ignore[attr-defined]
-    identify(client, draw(1, 5))
-    assert formats == [psycopg.pq.Format.BINARY]
+    monkeypatch.setattr(psycopg.Cursor, "stream", record)
+    assert len(identify(client, draw(1, 5))["candidates"]) == 2
+    assert streamed == [(True, True)]
 
 
 @pytest.fixture
