@@ -175,6 +175,13 @@ def main() -> None:
             f"| {row_s / measured['local'][1]:.2f} |"
         )
     print(f"\nThe bare computation takes {1e3 * bare_s:.1f} ms for each row, on one thread.")
+    local_start_s, local_row_s = measured["local"]
+    for name, (start_s, row_s) in measured.items():
+        if name != "local":
+            print(
+                f"{name}: {start_s - local_start_s:+.1f} s at the start, "
+                f"{1e3 * (row_s - local_row_s):+.1f} ms for each row compared with local."
+            )
 
 
 if __name__ == "__main__":

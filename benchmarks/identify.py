@@ -11,6 +11,8 @@ Tables, each for some numbers of signers; an option without numbers omits its ta
    with the recall of the true signer (:mod:`benchmarks.candidates`); and what a whole search takes with pgvector
    (:mod:`benchmarks.pgvector_store`), for which a PostgreSQL with pgvector is started. ``--kinds`` selects some.
 
+With ``OPENBLAS_NUM_THREADS=1`` in the environment, NumPy computes on one core, as the other searches do.
+
 Synthetic signers have the spread of the people of the data sets, or of synthetic writers where there are none
 (:mod:`benchmarks.synthetic_signers`).
 """

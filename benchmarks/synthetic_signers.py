@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,46 +102,50 @@ class Population:
 
     def templates(self, block: int, which: Sequence[int] | NDArray[np.integer] | slice) -> Floats:
         """Draw some signers of a block: (signers, signatures, dimension) float32, rounded to half precision."""
-        drawn = [
-            weights @ self._rows[rows] / self._lengths(rows, weights)[:, None]
-            for rows, weights in self._combinations(block)[which]
-        ]
-        return np.stack(drawn).astype(np.float16).astype(np.float32)
+        rows, weights = self._combinations(block)
+        rows, weights = rows[which], weights[which]
+        drawn = np.empty((len(rows), self.signatures, self._rows.shape[1]), np.float32)
+        gathered = np.empty(
+            (rows.shape[1], self._rows.shape[1]), np.float32
+        )  # new memory takes longer than the rest
+        for n, some in enumerate(rows):
+            np.take(self._rows, some, axis=0, out=gathered, mode="clip")  # without a mode, a copy is made
+            np.matmul(weights[n], gathered, out=drawn[n])
+        drawn /= self._lengths(rows, weights)[..., None]
+        return drawn.astype(np.float16).astype(np.float32)
 
     def reduced(self, block: int) -> Floats:
         """Reduce the templates of a whole block without drawing them: (BLOCK, signatures, c) float32."""
-        drawn = [
-            weights @ self._reduced_rows[rows] / self._lengths(rows, weights)[:, None]
-            for rows, weights in self._combinations(block)[:]
-        ]
-        return np.stack(drawn)
+        rows, weights = self._combinations(block)
+        drawn: Floats = weights @ self._reduced_rows[rows] / self._lengths(rows, weights)[..., None]
+        return drawn
 
     def _lengths(self, rows: NDArray[np.int64], weights: Floats) -> Floats:
-        lengths: Floats = np.sqrt(
-            np.einsum("si,ij,sj->s", weights, self._products[np.ix_(rows, rows)], weights)
-        )
+        products = self._products[rows[:, :, None], rows[:, None, :]]
+        lengths: Floats = np.sqrt(np.einsum("nsi,nsi->ns", weights @ products, weights))
         return lengths
 
-    def _combinations(self, block: int) -> _Combinations:
+    def _combinations(self, block: int) -> tuple[NDArray[np.int64], Floats]:
+        """Return what the signers of a block are combined of: rows (BLOCK, n), weights (BLOCK, signatures, n).
+
+        People with fewer signatures than others have weights of zero at the end.
+        """
         rng = np.random.default_rng([2026, block])
         mixed = rng.integers(self._people, size=(BLOCK, MIXED))
         shares = rng.dirichlet(np.ones(MIXED), size=BLOCK).astype(np.float32)
         shares /= np.linalg.norm(shares, axis=1, keepdims=True)  # keeps the variance between people
         varying_like = rng.integers(self._people, size=BLOCK)
-        combinations = _Combinations()
-        for n, person in enumerate(varying_like):
-            size = int(self._sizes[person])
-            within = rng.normal(size=(self.signatures, size)).astype(np.float32)
-            rows = np.concatenate([[0], 1 + mixed[n], self._starts[person] + np.arange(size)])
-            common = np.repeat(np.append(np.float32(1), shares[n])[None], self.signatures, axis=0)
-            combinations.append((rows, np.concatenate([common, within], axis=1).astype(np.float32)))
-        return combinations
-
-
-class _Combinations(list[tuple[NDArray[np.int64], Floats]]):
-    """For each signer of a block: rows, and weights (signatures, rows); can be indexed by several numbers."""
-
-    def __getitem__(self, which: Any) -> Any:
-        if isinstance(which, slice):
-            return list.__getitem__(self, which)
-        return [list.__getitem__(self, int(n)) for n in which]
+        sizes = self._sizes[varying_like]
+        within = np.zeros((BLOCK, self.signatures, self._sizes.max()), np.float32)
+        drawn = rng.normal(size=int(sizes.sum()) * self.signatures).astype(np.float32)
+        ends = np.cumsum(sizes * self.signatures)
+        for n, (size, values) in enumerate(zip(sizes, np.split(drawn, ends[:-1]), strict=True)):
+            within[n, :, :size] = values.reshape(self.signatures, size)
+        numbers = np.arange(self._sizes.max())[None]
+        rows = np.where(numbers < sizes[:, None], self._starts[varying_like][:, None] + numbers, 0)
+        mean = np.zeros((BLOCK, 1), np.int64)
+        common = np.concatenate([np.ones((BLOCK, 1), np.float32), shares], axis=1)
+        return (
+            np.concatenate([mean, 1 + mixed, rows], axis=1),
+            np.concatenate([np.repeat(common[:, None], self.signatures, axis=1), within], axis=2),
+        )
