@@ -155,3 +155,6 @@ def test_one_to_many_gives_the_distances_of_the_table(reach: tuple[int, int]) ->
     with torch.inference_mode():
         expected = matching.table(embeddings[:1], embeddings[1:])[0]
         assert torch.allclose(matching.one_to_many(embeddings[0], embeddings[1:]), expected, rtol=1e-5)
+        halves = embeddings[1:].half()  # as the store returns them
+        expected = matching.table(embeddings[:1], halves.float())[0]
+        assert torch.allclose(matching.one_to_many(embeddings[0], halves), expected, rtol=1e-5)
