@@ -75,7 +75,7 @@ benchmark-serving: $(VENV)/complete ## what a request costs beside the bare netw
 benchmark-load: $(VENV)/complete ## the service under load beside the bare network (a quiet machine, a few minutes)
 	PYTHONPATH=. $(BIN)/python benchmarks/load.py --weights $(WEIGHTS)
 
-benchmark-identify: $(VENV)/complete ## identification among 10,000 to a million signers: recall, durations, memory (a quiet machine, half an hour)
+benchmark-identify: $(VENV)/complete ## identification among 10,000 to a million signers: recall, durations, memory (long; a quiet machine)
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.identify --weights $(WEIGHTS)
 
 benchmark-bulk: $(VENV)/cluster ## a bulk job on local processes and in a Ray cluster beside the bare computation (a few minutes)
