@@ -40,6 +40,7 @@ from app.api import (
 )
 from app.decoding.pool import DecoderPool
 from app.desk import account_pages, dashboard_pages, enrol_pages, routes, signer_pages
+from app.desk.error_pages import ErrorPages
 from app.desk.pages import STATIC, CachedFiles
 from app.domain.errors import NotReady, StartRefused
 from app.domain.request_context import prefix
@@ -336,6 +337,8 @@ def _add_middleware(
             expose_headers=["Content-Disposition", "ETag", "Retry-After", "WWW-Authenticate", "X-Request-ID"],
         )
     app.add_middleware(RequestMiddleware, metrics=metrics, max_bytes=settings.max_request_bytes)
+    # Outside of all layers that answer with problems.
+    app.add_middleware(ErrorPages)
     app.add_middleware(PathMiddleware)
 
 

@@ -38,6 +38,12 @@ class PathMiddleware:
         await self._app(scope, receive, send)
 
 
+def path_in_service(scope: Scope) -> str:
+    """Return the path of an HTTP request without the prefix at which a proxy publishes the service."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
+
+
 def is_utf8(scope: Scope) -> bool:
     """Whether the path and the query of an HTTP request are UTF-8 after percent-decoding.
 

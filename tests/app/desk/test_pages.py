@@ -19,6 +19,8 @@ from tests.app.keyed import Commands, Draw, Serve
 from tests.app.test_api import enrol, verify
 from tests.app.test_review_cases import REVIEW, fill, fill_with_amounts
 
+ACCEPT = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+"""What browsers send when they load a page."""
 SCRIPT = "<script>alert(1)</script>"
 
 
@@ -30,11 +32,15 @@ class Browser:
         self.cookies: dict[str, str] = {}
         self.page = self.send("POST", "/desk/sign-in", clerk=clerk, key=(key or {}).get("X-API-Key", ""))
 
+    @property
+    def headers(self) -> dict[str, str]:
+        cookies = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        return {"Accept": ACCEPT, "Cookie": cookies}
+
     def send(self, method: str, path: str, **form: str) -> Any:
         self.client.cookies.clear()
-        headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items())}
         response = self.client.request(
-            method, path, data=form or None, headers=headers, follow_redirects=False
+            method, path, data=form or None, headers=self.headers, follow_redirects=False
         )
         self.cookies.update(response.cookies)
         if response.status_code == 303:
