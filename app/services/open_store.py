@@ -62,18 +62,32 @@ def open_store_read_only(settings: Settings) -> Store:
 
 
 def _check_location(database_url: str) -> None:
-    """Create the folder of a SQLite database or raise StartRefused, before a key file is created in it."""
+    """Raise StartRefused unless the folder of a SQLite database exists, before a key file is created in it.
+
+    Only the default folder is created: a misspelt path would make an empty store beside the one with the references.
+    """
     try:
         url = make_url(database_url)
     except ArgumentError:
         raise StartRefused(
             "COUNTERSIGN_DATABASE_URL is not a database URL, such as sqlite:///var/store.db"
         ) from None
-    if url.get_backend_name() == "sqlite" and url.database:
+    if url.get_backend_name() != "sqlite" or not url.database or url.database.startswith("file:"):
+        return
+    folder = Path(url.database).parent
+    if database_url == Settings.model_fields["database_url"].default:
         try:
-            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StartRefused(f"The store {database_url} cannot be opened for writing: {error}.") from error
+    elif not folder.is_dir():
+        relative = (
+            "" if folder.is_absolute() else " A path with three slashes is relative to the working directory."
+        )
+        raise StartRefused(
+            f"The folder {folder.absolute()} of the store does not exist: create it, or correct "
+            f"COUNTERSIGN_DATABASE_URL={database_url}.{relative}"
+        )
 
 
 def open_snapshots(settings: Settings, store: Store, model_version: str) -> IndexSnapshots | None:
