@@ -173,7 +173,6 @@ def create_app(settings: Settings) -> FastAPI:
         title="Countersign",
         version=VERSION,
         description=DESCRIPTION,
-        root_path=settings.root_path,
         lifespan=lifespan,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
@@ -339,7 +338,7 @@ def _add_middleware(
     app.add_middleware(RequestMiddleware, metrics=metrics, max_bytes=settings.max_request_bytes)
     # Outside of all layers that answer with problems.
     app.add_middleware(ErrorPages)
-    app.add_middleware(PathMiddleware)
+    app.add_middleware(PathMiddleware, prefix=settings.root_path)
 
 
 def _session_secrets(app: FastAPI) -> list[str]:
