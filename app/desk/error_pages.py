@@ -76,7 +76,9 @@ def _page_or_none(request: Request, problem: dict[str, Any]) -> Response | None:
     texts = texts_of(request)
     text = texts.error(code, status)
     # These are for those who write programs; the text says the same to clerks.
-    if text is not None and (code in {"internal-error", "method-not-allowed", "not-found"} or "errors" in problem):
+    if text is not None and (
+        code in {"internal-error", "method-not-allowed", "not-found"} or "errors" in problem
+    ):
         detail = ""
     try:
         return render(
@@ -87,7 +89,7 @@ def _page_or_none(request: Request, problem: dict[str, Any]) -> Response | None:
             detail=detail,
             request_id=problem["request_id"],
         )
-    except Exception:
+    except Exception:  # noqa: BLE001 - the caller gets the problem instead
         _log.exception("the page of an error could not be rendered")
         return None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from typing import Any
 
 import pytest
@@ -15,7 +14,7 @@ from app.domain.cases import REASONS
 from app.domain.records import ResultWarning
 from app.http.sessions import COOKIE
 from app.texts.catalogue import LANGUAGES
-from tests.app.keyed import Commands, Draw, Serve
+from tests.app.keyed import Commands, Draw, Serve, until
 from tests.app.test_api import enrol, verify
 from tests.app.test_review_cases import REVIEW, fill, fill_with_amounts
 
@@ -277,8 +276,7 @@ def test_a_session_ends(
         assert 'name="key"' in browser.get("/desk").text
     browser = Browser(client, key=key)
     commands.run("keys", "revoke", "teller")
-    time.sleep(0.3)
-    assert 'name="key"' in browser.get("/desk").text
+    until(lambda: 'name="key"' in browser.get("/desk").text)
 
 
 def test_a_wrong_key_is_refused_and_slowed(serve: Serve, commands: Commands) -> None:
