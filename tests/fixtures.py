@@ -68,7 +68,7 @@ def make_model(folder: Path, name: str, seed: int, specimens: Path, *, local: bo
 
 
 def pytest_collection_finish() -> None:
-    """Exclude the imported modules from garbage collection, as `serve` does: a sixth of the time would go there."""
+    """Exclude the imported modules from garbage collection, as `serve` does: each full collection takes a second."""
     gc.collect()
     gc.freeze()
 

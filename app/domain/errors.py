@@ -5,6 +5,7 @@
     CountersignError
     ├── StartRefused               the service must not start with this configuration
     │   ├── InvalidSettings        a setting is unknown or has a value that is not accepted
+    │   ├── StoreFolderMissing     the folder of an SQLite file does not exist
     │   ├── StoreMissing           the store does not exist yet; starting the service creates it
     │   └── StoreOutdated          the schema is of another release; starting the service migrates an older one
     ├── MalformedRequest           the endpoint does not accept the form of the request
@@ -96,6 +97,22 @@ class InvalidSettings(StartRefused):
     """A setting is unknown, has a value that is not accepted, or contradicts another one."""
 
     code = "invalid-settings"
+
+
+class StoreFolderMissing(StartRefused):
+    """The folder of an SQLite file does not exist.
+
+    Attributes
+    ----------
+    folder : str
+        Its absolute path.
+    """
+
+    code = "store-folder-missing"
+
+    def __init__(self, message: str, folder: str) -> None:
+        super().__init__(message)
+        self.folder = folder
 
 
 class StoreMissing(StartRefused):
