@@ -28,7 +28,7 @@ GROUPS = {
     "tests/app/http/test_problems.py": "problems",
 }
 """Modules whose tests run in one worker of pytest-xdist, in their order."""
-LONG = ("tests/app/test_schema.py", "tests/app/store/test_faults.py", "tests/app/test_fuzz.py")
+LONG = ("tests/app/test_schema.py", "tests/app/store/test_faults.py", "tests/app/test_fuzz.py", "tests/real/")
 """Modules that start first: a long test that starts last keeps one worker busy while the others have ended."""
 
 

@@ -30,9 +30,8 @@ The thread of the network requests the lock again after each layer. With CPython
 idle for a larger share of the time under load.
 """
 
-_REFUSALS = {
-    f"{kind.__module__}.{kind.__qualname__}" for kind in (StartRefused, *StartRefused.__subclasses__())
-}
+_REFUSAL_TYPES: tuple[type[StartRefused], ...] = (StartRefused, *StartRefused.__subclasses__())
+_REFUSALS = {f"{kind.__module__}.{kind.__qualname__}" for kind in _REFUSAL_TYPES}
 """What the last line of the traceback of a refused start begins with."""
 _log = logging.getLogger(__name__)
 
