@@ -13,7 +13,7 @@ from app.commands.doctor import doctor
 from app.commands.migrate import migrate
 from app.commands.reembed import reembed
 from app.commands.serve import serve
-from app.domain.errors import CountersignError
+from app.domain.errors import CountersignError, InvalidSettings
 from model.version_option import VersionOption
 
 cli = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
@@ -39,12 +39,15 @@ store.install(cli)
 
 
 def main() -> None:
-    """Run the command line. A CountersignError is printed as one line on stderr, with exit status 1."""
+    """Run the command line. A CountersignError is printed as one line on stderr.
+
+    The exit status is 2 when a setting is wrong, as it is for a wrong option or argument, and 1 for other errors.
+    """
     try:
         cli(standalone_mode=True)
     except CountersignError as error:
         sys.stderr.write(f"countersign: {error}\n")
-        sys.exit(1)
+        sys.exit(2 if isinstance(error, InvalidSettings) else 1)
 
 
 if __name__ == "__main__":

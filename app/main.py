@@ -40,6 +40,7 @@ from app.api import (
 )
 from app.decoding.pool import DecoderPool
 from app.desk import account_pages, dashboard_pages, enrol_pages, routes, signer_pages
+from app.desk.error_pages import ErrorPages
 from app.desk.pages import STATIC, CachedFiles
 from app.domain.errors import NotReady, StartRefused
 from app.domain.request_context import prefix
@@ -172,7 +173,6 @@ def create_app(settings: Settings) -> FastAPI:
         title="Countersign",
         version=VERSION,
         description=DESCRIPTION,
-        root_path=settings.root_path,
         lifespan=lifespan,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
@@ -336,7 +336,9 @@ def _add_middleware(
             expose_headers=["Content-Disposition", "ETag", "Retry-After", "WWW-Authenticate", "X-Request-ID"],
         )
     app.add_middleware(RequestMiddleware, metrics=metrics, max_bytes=settings.max_request_bytes)
-    app.add_middleware(PathMiddleware)
+    # Outside of all layers that answer with problems.
+    app.add_middleware(ErrorPages)
+    app.add_middleware(PathMiddleware, prefix=settings.root_path)
 
 
 def _session_secrets(app: FastAPI) -> list[str]:

@@ -37,6 +37,7 @@ UPLOAD_PROBLEMS = (  # of every endpoint that accepts images
     "too-many-pixels",
     "too-expensive",
     "request-too-large",
+    "unsupported-encoding",
     "not-an-image",
     "unsupported-image",
     "blank-image",

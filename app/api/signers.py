@@ -169,7 +169,7 @@ async def patch_signer(
 async def delete_signer(context: RunningContext, caller: Enrolling, signer_id: SignerPath) -> Response:
     """Erase a signer permanently, with all images and templates. Verifications remain, without their images.
 
-    The response is 204 also when the signer does not exist. Requires the scope `enrol`.
+    The response is 204 also when the signer does not exist: the call can be repeated. Requires the scope `enrol`.
 
     ```sh
     curl -X DELETE http://127.0.0.1:8000/signers/writer-001

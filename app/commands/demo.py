@@ -13,6 +13,7 @@ from PIL import Image
 
 from app.commands.serve import run_service
 from app.domain.callers import DEFAULT_TENANT
+from app.domain.errors import StartRefused
 from app.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def demo(
     It takes the configured model. As long as the folder exists, its cases are used again; it can be deleted.
     """
     settings = demo_settings(load_settings(), folder, host, port)
+    _make_folder(folder)
 
     def invite() -> None:
         typer.echo(f"Open http://{host}:{port}/desk and sign in with any name. Ctrl-C ends it.", err=True)
@@ -54,6 +56,13 @@ def demo(
         f"Making the first of at least {cases} cases in {folder}, the others while it serves ...", err=True
     )
     run_service(settings, lambda app: fill(app.state.context, cases, invite))
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StartRefused(f"The folder of the demonstration cannot be created: {error}.") from error
 
 
 def demo_settings(settings: Settings, folder: Path, host: str, port: int) -> Settings:

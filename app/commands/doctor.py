@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
+import shlex
 import stat
 import sys
 from collections.abc import Iterator, Sequence
@@ -20,7 +21,7 @@ from typing import Annotated
 import typer
 from sqlalchemy.orm import Session
 
-from app.domain.errors import CountersignError, StoreMissing, StoreOutdated
+from app.domain.errors import CountersignError, StoreFolderMissing, StoreMissing, StoreOutdated
 from app.services.audit.trail import Trail
 from app.services.audit.verification import verify_store
 from app.services.open_store import open_store_read_only
@@ -97,6 +98,8 @@ def examine() -> Iterator[Finding]:
 
 
 def _fix_for_store(error: CountersignError) -> str:
+    if isinstance(error, StoreFolderMissing):
+        return f"mkdir -p {shlex.quote(error.folder)}, or correct COUNTERSIGN_DATABASE_URL"
     if isinstance(error, StoreOutdated) and error.newer:
         return "install the release that wrote the store, or a later one"
     if isinstance(error, StoreMissing | StoreOutdated):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import uvicorn
 
+from app.domain.errors import StartRefused
 from app.http.connection import BoundedHeadProtocol
 from app.settings import Settings, load_settings
 
@@ -29,6 +30,9 @@ The thread of the network requests the lock again after each layer. With CPython
 idle for a larger share of the time under load.
 """
 
+_REFUSAL_TYPES: tuple[type[StartRefused], ...] = (StartRefused, *StartRefused.__subclasses__())
+_REFUSALS = {f"{kind.__module__}.{kind.__qualname__}" for kind in _REFUSAL_TYPES}
+"""What the last line of the traceback of a refused start begins with."""
 _log = logging.getLogger(__name__)
 
 
@@ -145,8 +149,10 @@ def _log_failure(task: asyncio.Task[None]) -> None:
 def _without_lifespan_traceback(record: logging.LogRecord) -> bool:
     """Reduce the traceback of a refused start to the line with the reason; a filter of uvicorn's log."""
     message = record.getMessage()
-    if "StartRefused" in message:
-        refusal = next(line for line in reversed(message.splitlines()) if "StartRefused" in line)
-        record.msg = refusal.partition("StartRefused: ")[2]
-        record.args = ()
+    for line in reversed(message.splitlines()):
+        name, _, reason = line.partition(": ")
+        if name in _REFUSALS:
+            record.msg = reason
+            record.args = ()
+            break
     return "Application startup failed" not in message

@@ -14,7 +14,7 @@ from app.api.account_parameters import AccountPath
 from app.api.dependencies import RunningContext
 from app.api.schemas import decode_cursor, encode_cursor
 from app.desk.forms import PAGE, CursorText, FormSession, segment
-from app.desk.pages import PageRoute, redirect, render
+from app.desk.pages import redirect, render
 from app.domain.accounts import Precondition
 from app.domain.caller_ids import account_id as checked_account_id
 from app.domain.errors import (
@@ -31,7 +31,7 @@ from app.http.authorization import Enrolling, Reading
 from app.http.sessions import DESK
 from app.services import accounts
 
-router = APIRouter(prefix="/desk", route_class=PageRoute, include_in_schema=False)
+router = APIRouter(prefix="/desk", include_in_schema=False)
 COLUMNS = ("signer_id", "panel", "role", "valid_from", "valid_to", "limit", "always_refer")
 """Fields of a signatory, one column each."""
 EMPTY_ROWS = 3

@@ -9,12 +9,12 @@ from fastapi import APIRouter, Request, Response
 
 from app.api.dependencies import RunningContext
 from app.desk.charts import Bars, StackedDays
-from app.desk.pages import PageRoute, render
+from app.desk.pages import render
 from app.http.authorization import Administering, Reading
 from app.services import cases, records
 from app.services.statistics import compute_statistics
 
-router = APIRouter(prefix="/desk", route_class=PageRoute, include_in_schema=False)
+router = APIRouter(prefix="/desk", include_in_schema=False)
 DAYS = 14
 ENTRIES = 200
 """Number of audit entries of a case that are shown."""

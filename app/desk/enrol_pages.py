@@ -14,7 +14,7 @@ from pydantic import StringConstraints
 from app.api.dependencies import PageField, RunningContext, read_upload
 from app.api.schemas import SignerId
 from app.desk.forms import FormSession, segment
-from app.desk.pages import PageRoute, redirect, render
+from app.desk.pages import redirect, render
 from app.domain.caller_ids import MAX_LENGTH
 from app.domain.errors import MalformedRequest
 from app.domain.records import Upload, parse_region
@@ -23,7 +23,7 @@ from app.http.authorization import Enrolling, Reading, Verifying
 from app.services.enrol import enrol
 from app.services.signature_pictures import propose_crops
 
-router = APIRouter(prefix="/desk", route_class=PageRoute, include_in_schema=False)
+router = APIRouter(prefix="/desk", include_in_schema=False)
 MAX_BOXES = 500
 _BOX = re.compile(r"(\d{1,3})(?:\.(\d{1,4}))?:(auto|whole|\d{1,5}(?:,\d{1,5}){3})")
 """Number of the file and of its page, both counted from 0, and the region."""

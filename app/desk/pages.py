@@ -1,16 +1,13 @@
-"""Rendering of the desk's pages: templates, headers, cookies, and errors as pages."""
+"""Rendering of the desk's pages: templates, headers and cookies."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 from fastapi import Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
-from fastapi.routing import APIRoute
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import RedirectResponse
 from starlette.staticfiles import StaticFiles
@@ -18,12 +15,9 @@ from starlette.staticfiles import StaticFiles
 from app.desk.forms import segment
 from app.desk.texts import LANGUAGE_COOKIE, texts_of
 from app.domain.cases import Order
-from app.domain.errors import CountersignError
-from app.domain.request_context import prefix, request_id
-from app.http.problems import PROBLEMS
+from app.domain.request_context import prefix
 from app.http.sessions import DESK, ClerkSession
 from app.texts.catalogue import LANGUAGES
-from model.errors import ModelError
 
 FOLDER = Path(__file__).parent
 ORDER_COOKIE = "countersign_order"
@@ -56,24 +50,6 @@ class CachedFiles(StaticFiles):
         response = super().file_response(*args, **kwargs)
         response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
         return response
-
-
-class PageRoute(APIRoute):
-    """A route whose errors are answered with a page, not with problem details."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Build the handler; FastAPI's documented way to wrap the endpoints of a router."""
-        handle = super().get_route_handler()
-
-        async def handle_with_pages(request: Request) -> Response:
-            try:
-                return await handle(request)
-            except (CountersignError, ModelError) as error:
-                return _error_page(request, error.code, str(error))
-            except RequestValidationError:
-                return _error_page(request, "malformed-request", "")
-
-        return handle_with_pages
 
 
 def render(request: Request, template: str, status: int = 200, /, **values: object) -> HTMLResponse:
@@ -119,9 +95,3 @@ def _keep_cookies(request: Request, response: Response) -> None:
         response.set_cookie(ORDER_COOKIE, order_of(request), path=f"{prefix()}{DESK}", samesite="strict")
     if (language := request.query_params.get("lang")) in LANGUAGES:
         response.set_cookie(LANGUAGE_COOKIE, language or "", path=f"{prefix()}{DESK}", samesite="strict")
-
-
-def _error_page(request: Request, code: str, detail: str) -> Response:
-    status = PROBLEMS[code].status if code in PROBLEMS else 500
-    text = texts_of(request).error(code, status) or detail
-    return render(request, "error.html", status, text=text, detail=detail, request_id=request_id())

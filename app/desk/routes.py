@@ -15,7 +15,7 @@ from app.api.dependencies import RunningContext
 from app.api.reports import Format, build_response
 from app.api.schemas import decode_cursor, encode_cursor
 from app.desk.forms import PAGE, FormSession, Session, authenticator_of, clerk_of
-from app.desk.pages import PageRoute, order_of, redirect, render
+from app.desk.pages import order_of, redirect, render
 from app.desk.texts import texts_of
 from app.desk.views import Scale, Shown, shown_references
 from app.domain.callers import Caller
@@ -30,7 +30,7 @@ from app.services.case_pictures import get_case_page, get_case_pictures
 from app.services.context import AppContext
 from app.services.differences import get_difference_layer
 
-router = APIRouter(prefix="/desk", route_class=PageRoute, include_in_schema=False)
+router = APIRouter(prefix="/desk", include_in_schema=False)
 EARLIER = 5
 """Number of earlier verifications of the signer that are shown."""
 _RETURN = re.compile(

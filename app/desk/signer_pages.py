@@ -9,7 +9,7 @@ from fastapi import APIRouter, Form, Query, Request, Response
 from app.api.dependencies import RunningContext
 from app.api.schemas import SignerPath, decode_cursor, encode_cursor
 from app.desk.forms import PAGE, CursorText, FormSession, segment
-from app.desk.pages import PageRoute, redirect, render
+from app.desk.pages import redirect, render
 from app.domain.caller_ids import MAX_LENGTH
 from app.domain.errors import MalformedRequest, ModelVersionMismatch
 from app.domain.validation import PRINTABLE_PATTERN
@@ -19,7 +19,7 @@ from app.services.context import AppContext
 from app.services.reference_quality import SignerQuality, describe_quality
 from app.services.signature_pictures import get_questioned_picture, get_reference_picture
 
-router = APIRouter(prefix="/desk", route_class=PageRoute, include_in_schema=False)
+router = APIRouter(prefix="/desk", include_in_schema=False)
 RECENT = 10
 """Number of verifications, proposals and known forgeries of the signer that are shown."""
 REFERENCES = 100

@@ -4,6 +4,8 @@
 
     CountersignError
     ├── StartRefused               the service must not start with this configuration
+    │   ├── InvalidSettings        a setting is unknown or has a value that is not accepted
+    │   ├── StoreFolderMissing     the folder of an SQLite file does not exist
     │   ├── StoreMissing           the store does not exist yet; starting the service creates it
     │   └── StoreOutdated          the schema is of another release; starting the service migrates an older one
     ├── MalformedRequest           the endpoint does not accept the form of the request
@@ -39,6 +41,7 @@
     ├── PreconditionFailed         the object is in another state than the request expects
     ├── PreconditionRequired       the request changes an object without saying which state it expects
     ├── RequestTooLarge            the request body
+    ├── UnsupportedEncoding        the request body is compressed
     ├── UploadTimeout              the request body did not arrive in time
     ├── TooManyFiles
     ├── DuplicateSignature         a file occurs twice among the questioned signatures
@@ -88,6 +91,28 @@ class StartRefused(CountersignError):
     """The service must not start with this configuration."""
 
     code = "start-refused"
+
+
+class InvalidSettings(StartRefused):
+    """A setting is unknown, has a value that is not accepted, or contradicts another one."""
+
+    code = "invalid-settings"
+
+
+class StoreFolderMissing(StartRefused):
+    """The folder of an SQLite file does not exist.
+
+    Attributes
+    ----------
+    folder : str
+        Its absolute path.
+    """
+
+    code = "store-folder-missing"
+
+    def __init__(self, message: str, folder: str) -> None:
+        super().__init__(message)
+        self.folder = folder
 
 
 class StoreMissing(StartRefused):
@@ -306,6 +331,12 @@ class RequestTooLarge(CountersignError):
     """The request body exceeds the maximum size."""
 
     code = "request-too-large"
+
+
+class UnsupportedEncoding(CountersignError):
+    """The request body has a content coding, such as gzip."""
+
+    code = "unsupported-encoding"
 
 
 class UploadTimeout(CountersignError):

@@ -6,6 +6,7 @@ pydantic's own messages quote regular expressions and the class of an exception;
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -58,15 +59,29 @@ _MESSAGES = {
     "float_type": "has to be a number",
     "int_from_float": "has to be a whole number",
     "int_parsing": "has to be a whole number",
+    "int_parsing_size": "has too many digits",
     "int_type": "has to be a whole number",
     "json_invalid": "is not JSON: {error}",
     "list_type": "has to be an array",
+    "literal_error": "has to be {expected}",
+    "missing": "is missing",
+    "multiple_of": "has to be a multiple of {multiple_of}",
+    "string_too_long": "has too many characters; the maximum is {max_length}",
+    "string_too_short": "has too few characters; the minimum is {min_length}",
+    "string_type": "has to be text",
     "too_long": "has too many items; the maximum is {max_length}",
     "too_short": "has too few items; the minimum is {min_length}",
     "tuple_type": "has to be an array",
     "union_tag_invalid": "send one of {expected_tags} as {discriminator}",
 }
 """Messages by the type of the fault, formatted with its `ctx`."""
+_LIMITS = {
+    "greater_than": ("gt", "greater than"),
+    "greater_than_equal": ("ge", "of at least"),
+    "less_than": ("lt", "less than"),
+    "less_than_equal": ("le", "of at most"),
+}
+"""By the type of the fault: the item of its `ctx` with the limit of a number, and how the limit is put in words."""
 
 
 def describe_fault(fault: Mapping[str, Any], form: Any = None) -> str:
@@ -90,7 +105,17 @@ def describe_fault(fault: Mapping[str, Any], form: Any = None) -> str:
     if kind in _OBJECT_TYPES:
         is_body = loc == ("body",)
         return "send a JSON object" + (" with the content type application/json" if is_body else "")
+    if kind in _LIMITS:
+        name, words = _LIMITS[kind]
+        return _describe_limit(context[name], words)
     return _MESSAGES[kind].format(**context) if kind in _MESSAGES else str(fault["msg"])
+
+
+def _describe_limit(limit: object, words: str) -> str:
+    if isinstance(limit, int):
+        return f"has to be a whole number {words} {limit}"
+    text = f"{limit:.12g}" if isinstance(limit, float | Decimal) else str(limit)
+    return f"has to be a number {words} {text}"
 
 
 def without_consequences(faults: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

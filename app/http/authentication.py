@@ -21,9 +21,10 @@ from app.domain.errors import CountersignError, Unauthenticated
 from app.domain.records import now
 from app.domain.request_context import prefix, set_caller
 from app.http.loopback import refuse_unless_local
+from app.http.paths import path_in_service
 from app.http.problems import of_error
 from app.http.rate_limits import Limits
-from app.http.sessions import DESK, SIGN_IN, ClerkSession, Sessions
+from app.http.sessions import DESK, SIGN_IN, ClerkSession, Sessions, is_at_desk
 
 HEADER_NAME = "X-API-Key"
 OPEN = frozenset({"/", "/livez", "/readyz", "/docs", "/openapi.json", "/problems"})
@@ -133,9 +134,9 @@ class AuthenticationMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI connection."""
         if scope["type"] == "http" and not is_open(scope):
-            path = _path(scope)
+            path = path_in_service(scope)
             try:
-                if path == DESK or path.startswith(f"{DESK}/"):
+                if is_at_desk(path):
                     caller = await self._clerk(scope)
                 else:
                     caller = await self._authenticator.by_headers(scope)
@@ -143,7 +144,7 @@ class AuthenticationMiddleware:
                 set_caller(caller)
                 self._authenticator.count(caller)
             except Unauthenticated as error:
-                refusal = _to_sign_in(scope) if path.startswith(DESK) else of_error(error)
+                refusal = _to_sign_in(scope) if is_at_desk(path) else of_error(error)
                 await refusal(scope, receive, send)
                 return
             except CountersignError as error:
@@ -161,18 +162,13 @@ class AuthenticationMiddleware:
 
 def _to_sign_in(scope: Scope) -> RedirectResponse:
     """Lead to the sign-in page, and from there back to the page that was asked for."""
-    query = {"next": _path(scope)} if scope["method"] in {"GET", "HEAD"} else {}
+    query = {"next": path_in_service(scope)} if scope["method"] in {"GET", "HEAD"} else {}
     return RedirectResponse(f"{prefix()}{SIGN_IN}?{urlencode(query)}", 303)
-
-
-def _path(scope: Scope) -> str:
-    path: str = scope["path"]
-    return path.removeprefix(scope.get("root_path", ""))
 
 
 def is_open(scope: Scope) -> bool:
     """Whether a request needs no caller: probes, documentation, list of problems, the sign-in page of the desk."""
-    path = _path(scope)
+    path = path_in_service(scope)
     if path == SIGN_IN:
         return True
     return scope["method"] in {"GET", "HEAD"} and (path in OPEN or path.startswith(OPEN_FOLDERS))

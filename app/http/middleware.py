@@ -1,4 +1,4 @@
-"""Outermost middleware: request id, size limit, response headers, access log, metrics, unhandled errors.
+"""Outermost middleware: request id, checks of the body, response headers, access log, metrics, unhandled errors.
 
 Plain ASGI, not `BaseHTTPMiddleware`, which copies and buffers.
 """
@@ -12,8 +12,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.domain.callers import Caller
-from app.domain.errors import MalformedRequest, RequestTooLarge
+from app.domain.errors import MalformedRequest, RequestTooLarge, UnsupportedEncoding
 from app.domain.request_context import begin_request
+from app.http.admission import has_body
 from app.http.paths import is_utf8
 from app.http.problems import internal, of_error
 from app.observability.metrics import Metrics
@@ -89,6 +90,8 @@ class RequestMiddleware:
             declared = headers.get("content-length", "0")
             if declared.isdigit() and int(declared) > self._max_bytes:
                 await of_error(self._too_large())(scope, receive, send_with_headers)
+            elif (coding := _content_coding(headers)) and has_body(headers):
+                await of_error(_encoded(coding))(scope, receive, send_with_headers)
             elif not is_utf8(scope):
                 await of_error(_not_utf8())(scope, receive, send_with_headers)
             else:
@@ -141,6 +144,20 @@ class RequestMiddleware:
                 }
             },
         )
+
+
+def _content_coding(headers: Headers) -> str:
+    """Return the content codings of the body (RFC 9110, section 8.4); empty if there is none but ``identity``."""
+    values = ",".join(headers.getlist("content-encoding")).split(",")
+    codings = (value.strip().lower() for value in values)
+    return ", ".join(coding for coding in codings if coding not in {"", "identity"})
+
+
+def _encoded(coding: str) -> UnsupportedEncoding:
+    return UnsupportedEncoding(
+        f"The body has the Content-Encoding {coding[:100]}; send it uncompressed, without this header. Image formats "
+        "are compressed already."
+    )
 
 
 def _not_utf8() -> MalformedRequest:

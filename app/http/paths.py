@@ -20,10 +20,18 @@ class PathMiddleware:
 
     Behind a proxy that strips the prefix at which it publishes the service, the path lacks ``root_path``, which ASGI
     wants it to begin with: without it, redirects would lead to addresses outside of the prefix.
+
+    Parameters
+    ----------
+    app : ASGIApp
+        The next layer.
+    prefix : str
+        The prefix, such as ``/signatures``; empty without one.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, prefix: str = "") -> None:
         self._app = app
+        self._prefix = prefix.rstrip("/")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection event."""
@@ -32,10 +40,17 @@ class PathMiddleware:
             if _AMBIGUOUS.search(raw):
                 segments = raw.partition(b"?")[0].split(b"/")
                 scope["path"] = "/".join(_segment(segment) for segment in segments)
-            prefix: str = scope.get("root_path", "").rstrip("/")
-            if prefix and scope["path"] != prefix and not scope["path"].startswith(f"{prefix}/"):
-                scope["path"] = prefix + scope["path"]
+            if prefix := self._prefix:
+                scope["root_path"] = prefix
+                if scope["path"] != prefix and not scope["path"].startswith(f"{prefix}/"):
+                    scope["path"] = prefix + scope["path"]
         await self._app(scope, receive, send)
+
+
+def path_in_service(scope: Scope) -> str:
+    """Return the path of an HTTP request without the prefix at which a proxy publishes the service."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
 
 
 def is_utf8(scope: Scope) -> bool:

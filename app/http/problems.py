@@ -94,6 +94,7 @@ PROBLEMS: dict[str, ProblemKind] = {
     "upload-too-large": ProblemKind(413, "A file is too large"),
     "too-many-pixels": ProblemKind(413, "An image has too many pixels"),
     "too-expensive": ProblemKind(413, "Decoding an image takes too much memory or processor time"),
+    "unsupported-encoding": ProblemKind(415, "The body of a request must not be compressed"),
     "not-an-image": ProblemKind(415, "A file is not an image"),
     "unsupported-image": ProblemKind(415, "An image format is not supported"),
     # The signature
@@ -195,6 +196,8 @@ def of_error(error: CountersignError | ModelError) -> JSONResponse:
         headers["Retry-After"] = str(error.retry_after_s)
     if code == "unauthenticated":
         headers["WWW-Authenticate"] = 'ApiKey realm="countersign", header="X-API-Key"'
+    if code == "unsupported-encoding":
+        headers["Accept-Encoding"] = "identity"  # RFC 9110, section 15.5.16
     if code == "internal-error":
         _log.error("internal error", exc_info=error)
         return internal()

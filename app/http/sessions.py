@@ -26,6 +26,11 @@ MAX_S = 12 * 3600
 """Seconds after which a clerk has to sign in again in any case."""
 
 
+def is_at_desk(path: str) -> bool:
+    """Whether a path, without a proxy's prefix, belongs to the desk."""
+    return path == DESK or path.startswith(f"{DESK}/")
+
+
 @dataclass(frozen=True)
 class ClerkSession:
     """A clerk who has signed in.

@@ -8,7 +8,7 @@ from pathlib import Path
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from app.domain.errors import StartRefused, StoreUnavailable
+from app.domain.errors import StartRefused, StoreFolderMissing, StoreUnavailable
 from app.services.audit.trail import Trail
 from app.settings import Settings
 from app.store import maintenance, reencryption
@@ -20,6 +20,7 @@ from app.store.erasure.log import ErasureLog
 from app.store.index_snapshots import IndexSnapshots
 from app.store.store import Store
 
+DEFAULT_URL = Settings.model_fields["database_url"].default
 _log = logging.getLogger(__name__)
 
 
@@ -52,6 +53,7 @@ def open_store_read_only(settings: Settings) -> Store:
         StoreMissing or StoreOutdated when starting the service would fix it.
     """
     settings.refuse_missing_encryption_key()
+    _refuse_missing_folder(settings.database_url)
     engine = open_existing_engine(settings.database_url, settings.store_threads)
     try:
         cipher = Cipher(load_data_keys(settings, make=False))
@@ -62,18 +64,40 @@ def open_store_read_only(settings: Settings) -> Store:
 
 
 def _check_location(database_url: str) -> None:
-    """Create the folder of a SQLite database or raise StartRefused, before a key file is created in it."""
+    """Raise StartRefused unless the folder of a SQLite database exists, before a key file is created in it.
+
+    Only the default folder is created: a misspelt path would make an empty store beside the one with the references.
+    """
+    if database_url == DEFAULT_URL:
+        try:
+            Path(make_url(database_url).database or "").parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StartRefused(f"The store {database_url} cannot be opened for writing: {error}.") from error
+    _refuse_missing_folder(database_url)
+
+
+def _refuse_missing_folder(database_url: str) -> None:
+    """Raise StartRefused if the URL is none, StoreFolderMissing if an SQLite file cannot be created there."""
     try:
         url = make_url(database_url)
     except ArgumentError:
         raise StartRefused(
             "COUNTERSIGN_DATABASE_URL is not a database URL, such as sqlite:///var/store.db"
         ) from None
-    if url.get_backend_name() == "sqlite" and url.database:
-        try:
-            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StartRefused(f"The store {database_url} cannot be opened for writing: {error}.") from error
+    if url.get_backend_name() != "sqlite" or not url.database or url.database.startswith("file:"):
+        return
+    folder = Path(url.database).parent
+    if database_url != DEFAULT_URL and not folder.is_dir():
+        hint = (
+            ""
+            if folder.is_absolute()
+            else " A path after three slashes is relative to the working directory."
+        )
+        raise StoreFolderMissing(
+            f"The folder {folder.absolute()} of the store does not exist: create it, or correct "
+            f"COUNTERSIGN_DATABASE_URL={database_url}.{hint}",
+            str(folder.absolute()),
+        )
 
 
 def open_snapshots(settings: Settings, store: Store, model_version: str) -> IndexSnapshots | None:

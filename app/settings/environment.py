@@ -11,7 +11,7 @@ from typing import Any
 from dotenv import dotenv_values
 from pydantic import ValidationError
 
-from app.domain.errors import StartRefused
+from app.domain.errors import InvalidSettings
 from app.domain.validation import describe_fault
 from app.settings.base import PREFIX
 from app.settings.service import Settings
@@ -25,7 +25,7 @@ _log = logging.getLogger("countersign.settings")
 
 
 def load_settings() -> Settings:
-    """Read the settings from the environment. Raises StartRefused, with one line that says what is wrong."""
+    """Read the settings from the environment. Raises InvalidSettings, with one line that says what is wrong."""
     variables = {name.upper(): value for name, value in (dotenv_values(".env") | dict(os.environ)).items()}
     refuse_unknown(variables)
     for name, value in REMOVED.items():
@@ -39,7 +39,7 @@ def load_settings() -> Settings:
             f"{describe_fault(fault)}"
             for fault in error.errors()
         )
-        raise StartRefused("; ".join(faults)) from None
+        raise InvalidSettings("; ".join(faults)) from None
 
 
 def _renamed(variables: Mapping[str, str | None]) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def _renamed(variables: Mapping[str, str | None]) -> dict[str, Any]:
 
 
 def refuse_unknown(names: Iterable[str]) -> None:
-    """Raise StartRefused when a variable has the prefix and is not a setting: it was probably misspelt."""
+    """Raise InvalidSettings when a variable has the prefix and is not a setting: it was probably misspelt."""
     known = {PREFIX + name.upper() for name in (*Settings.model_fields, *FORMER_NAMES, *REMOVED)}
     unknown = sorted({n for n in names if n.upper().startswith(PREFIX) and n.upper() not in known})
     if not unknown:
@@ -63,7 +63,7 @@ def refuse_unknown(names: Iterable[str]) -> None:
     for name in unknown:
         near = difflib.get_close_matches(name.upper(), known, 1, 0.8)
         faults.append(f"{name} is not a setting" + (f" (did you mean {near[0]}?)" if near else ""))
-    raise StartRefused(
+    raise InvalidSettings(
         f"{'; '.join(faults)}. Remove or correct it; `python -m app config` lists the settings. (Kubernetes sets "
         "such variables for a Service named countersign: set enableServiceLinks to false.)"
     )

@@ -16,7 +16,8 @@ class StorageOptions(Options):
     # The store
     database_url: str = Field(
         default="sqlite:///var/countersign.sqlite3",
-        description="SQLAlchemy URL of the store. SQLite needs nothing else; its file is created at the first start.",
+        description="SQLAlchemy URL of the store. SQLite needs nothing else; its file is created at the first "
+        "start, in a folder that exists.",
     )
     store_threads: int = Field(
         default=8, ge=1, le=64, description="Connections to the store, each on its own thread."

@@ -54,7 +54,7 @@ _HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 def to_tensor(canvases: NDArray[np.uint8]) -> torch.Tensor:
     """Convert ``(n, height, width) uint8, ink = 255`` to ``(n, 1, height, width) float32 in [0, 1], ink = 1``."""
-    return torch.from_numpy(np.ascontiguousarray(canvases)).unsqueeze(1).float().div_(255.0)
+    return torch.from_numpy(np.require(canvases, requirements=["C", "W"])).unsqueeze(1).float().div_(255.0)
 
 
 class Embedder:

@@ -27,7 +27,7 @@ def commands(settings: Settings) -> Commands:
 @pytest.fixture
 def log() -> Iterator[Log]:
     """Return a log that the test configures. Restores logging afterwards; silences the HTTP client of the test."""
-    for name in ("httpx", "httpcore"):
+    for name in ("httpx", "httpcore", "httpx2", "httpcore2"):
         logging.getLogger(name).setLevel("WARNING")
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
@@ -46,6 +46,7 @@ def start(tmp_path: Path, model_folder: Path) -> Iterator[Callable[..., Service]
             "COUNTERSIGN_WEIGHTS": str(model_folder),
             "COUNTERSIGN_DATABASE_URL": f"sqlite:///{tmp_path / 'store.db'}",
             "COUNTERSIGN_DEVICE": "cpu",
+            "COUNTERSIGN_DEADLINE_S": "30",
         }
         changed = {f"COUNTERSIGN_{name.upper()}": value for name, value in changes.items()}
         services.append(Service(environment | changed, program))

@@ -51,8 +51,8 @@ Serve = Callable[..., TestClient]
 Draw = Callable[..., bytes]
 
 
-def until(condition: Callable[[], Any], seconds: float = 5.0) -> None:
-    """Wait for something that must happen within seconds."""
+def until(condition: Callable[[], Any], seconds: float = 20.0) -> None:
+    """Wait for something that must happen; fail after `seconds`, which are enough for a busy machine."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"

@@ -180,6 +180,7 @@ def test_erased_signer_is_not_found_and_verifications_remain(enrolled: TestClien
     verify(enrolled, "writer-1", draw(1, 7))
     assert enrolled.delete("/signers/writer-1").status_code == 204
     assert enrolled.delete("/signers/writer-1").status_code == 204  # idempotent
+    assert enrolled.delete("/signers/never-enrolled").status_code == 204
     assert enrolled.get("/signers/writer-1").json()["code"] == "signer-not-found"
     assert verify(enrolled, "writer-1", draw(1, 7)).json()["code"] == "signer-not-found"
     assert len(enrolled.get("/verifications").json()["verifications"]) == 1

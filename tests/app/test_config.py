@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from app.__main__ import cli
+from app.__main__ import cli, main
 from app.cpu import usable_cores
 from app.domain.api_keys import new_text, sha256
 from app.domain.errors import StartRefused
@@ -95,6 +95,34 @@ def test_a_port_on_the_command_line_has_the_range_of_the_setting(command: str) -
         assert result.exit_code == 2
         assert "--port" in result.output
         assert limit in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "status"),
+    [
+        (["config", "--nonsense"], {}, 2),
+        (["nonsense"], {}, 2),
+        (["config"], {"COUNTERSIGN_NONSENSE": "1"}, 2),
+        (["config"], {"COUNTERSIGN_PORT": "x"}, 2),
+        (["keys", "list"], {"COUNTERSIGN_SHUTDOWN_GRACE_S": "1"}, 2),
+        (["keys", "list"], {"COUNTERSIGN_DATABASE_URL": "sqlite:///nowhere/store.db"}, 1),
+    ],
+)
+def test_wrong_settings_have_the_exit_status_of_wrong_options(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    variables: dict[str, str],
+    status: int,
+) -> None:
+    monkeypatch.setattr("sys.argv", ["app", *arguments])
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as exited:
+        main()
+    assert exited.value.code == status
+    if variables:
+        assert capsys.readouterr().err.startswith("countersign: "), "one line with the reason"
 
 
 def test_unknown_settings_in_dotenv_file_are_refused(tmp_path: Path) -> None:

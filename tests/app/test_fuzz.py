@@ -15,7 +15,7 @@ import signal
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -87,15 +87,13 @@ def limit() -> float:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def as_served() -> Iterator[None]:
+def as_served() -> None:
     """As `serve` does at its start: what is in memory already is no garbage to look through.
 
     Here that is all that the tests before have left behind: a second of looking, charged to some request.
     """
     gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 async def send(app: Any, request: Request) -> tuple[int, str]:

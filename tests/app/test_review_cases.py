@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-import time
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
 from app.domain.cases import is_drawn
-from app.domain.records import new_id
+from app.domain.records import new_id, now
 from tests.app.keyed import Commands, Draw, Serve
 from tests.app.store.conftest import Sql
 from tests.app.test_api import enrol, verify
@@ -95,19 +95,24 @@ def test_a_case_is_claimed_decided_and_taken_back(serve: Serve, draw: Draw) -> N
 
 
 @pytest.mark.both_databases
-def test_a_claim_expires_and_an_undo_does(serve: Serve, draw: Draw) -> None:
-    client = serve(**REVIEW, case_claim_s=1, case_undo_s=1)
+def test_a_claim_expires_and_an_undo_does(serve: Serve, draw: Draw, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = serve(**REVIEW, case_claim_s=600, case_undo_s=600)
+
+    def go_on(hours: int) -> None:
+        for module in ("app.services.cases", "app.api.case_schemas"):
+            monkeypatch.setattr(f"{module}.now", lambda: now() + timedelta(hours=hours))
+
     (case,) = fill(client, draw, 1)
     post(client, f"{case}/claim")
     assert post(client, "next", clerk="bob").json()["case"] is None
-    time.sleep(1.05)
+    go_on(hours=1)
     assert client.get(f"/cases/{case}").json()["claimed_by"] is None
     assert post(client, "next", clerk="bob").json()["case"]["case_id"] == case
     assert code(post(client, f"{case}/decision", **ACCEPT)) == (409, "case-claimed")
-    time.sleep(1.05)
+    go_on(hours=2)
     decided = post(client, f"{case}/decision", clerk="bob", **ACCEPT)
     assert decided.status_code == 200, "nobody else has claimed it since"
-    time.sleep(1.05)
+    go_on(hours=3)
     assert code(post(client, f"{case}/undo", clerk="bob")) == (409, "undo-expired")
 
 

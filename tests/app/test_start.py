@@ -57,7 +57,12 @@ def test_faulty_weights_are_refused(
     [
         ({"weights": "/nowhere"}, "/nowhere"),
         ({"device": "cuda"}, "CUDA"),
-        ({"database_url": "sqlite:////proc/nothing/store.db"}, "cannot be opened"),
+        (
+            {"database_url": "sqlite:////srv/countersing/store.db"},
+            "The folder /srv/countersing of the store does not exist: create it, or correct COUNTERSIGN_DATABASE_URL",
+        ),
+        ({"database_url": "sqlite:///nowhere/store.db"}, "relative to the working directory"),
+        ({"database_url": "sqlite:////proc/store.db"}, "cannot be opened"),
         ({"database_url": "nonsense"}, "DATABASE_URL"),
         ({"host": "0.0.0.0", "encryption_keys": "k1:" + "A" * 43}, "API key"),
         ({"target_far": "0.5", "review_far": "0.2"}, "REVIEW_FAR=0.2"),
@@ -66,6 +71,8 @@ def test_faulty_weights_are_refused(
     ids=[
         "no weights",
         "no cuda",
+        "folder of the store is missing",
+        "relative folder of the store is missing",
         "store cannot be created",
         "invalid url",
         "public without keys",
@@ -94,12 +101,16 @@ def assert_refused(service: Service, word: str) -> None:
 
 def test_restarted_service_has_all_stored_data(start: Callable[..., Service], draw: Draw) -> None:
     first = start(program=interpreter).ready()  # the others are forked
-    httpx.post(f"{first.url}/signers/a/references", files=[("files", draw(1, 0))]).raise_for_status()
+    httpx.post(
+        f"{first.url}/signers/a/references", files=[("files", draw(1, 0))], timeout=60
+    ).raise_for_status()
     status, out = first.finish(signal.SIGTERM)
     assert status in {0, -signal.SIGTERM, 128 + signal.SIGTERM}
     assert "Traceback" not in out
     second = start().ready()
-    answer = httpx.post(f"{second.url}/verify", data={"signer_id": "a"}, files={"signature": draw(1, 1)})
+    answer = httpx.post(
+        f"{second.url}/verify", data={"signer_id": "a"}, files={"signature": draw(1, 1)}, timeout=60
+    )
     assert answer.status_code == 200
     assert str(draw(1, 0)[:20]) not in out, "no image is logged"
 

@@ -3,6 +3,7 @@
 const { base, csrf } = document.body.dataset;
 const PANE_HEIGHT = 280; // px
 const BLINK_MS = 600;
+const PAGE = { Accept: "text/html" }; // of a request whose errors are to be pages, and not JSON
 const LOCALES = { en: "en-GB", de: "de-DE" };
 const QUESTIONED_TINT = "#0b3d91";
 const REFERENCE_TINT = "#b3261e";
@@ -230,7 +231,7 @@ function noteKey(main) {
 /* Claims the case after this one and fetches its page; null when there is none. */
 async function fetchNext(after) {
   try {
-    const response = await fetch(`${base}/next`, { method: "POST", body: new URLSearchParams({ csrf, after }) });
+    const response = await fetch(`${base}/next`, { method: "POST", headers: PAGE, body: new URLSearchParams({ csrf, after }) });
     const isCase = response.ok && new URL(response.url).pathname.startsWith(`${base}/cases/`);
     return isCase ? { url: response.url, html: await response.text() } : null;
   } catch {
@@ -250,7 +251,7 @@ async function decide(event) {
   body.set("seconds", ((performance.now() - shownAt) / 1000).toFixed(1));
   let response;
   try {
-    response = await fetch(form.action, { method: "POST", body });
+    response = await fetch(form.action, { method: "POST", headers: PAGE, body });
   } catch {
     delete form.dataset.sent; // the service cannot be reached: the case stays on the screen
     return;

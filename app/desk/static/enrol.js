@@ -2,6 +2,7 @@
    resized, drawn and typed. Without it, the form is sent as it is and the service finds the signatures. */
 
 const SVG = "http://www.w3.org/2000/svg";
+const PAGE = { Accept: "text/html" }; // errors are to be pages, and not JSON
 const SIDES = ["left", "top", "right", "bottom"];
 const form = document.querySelector("#enrol");
 /* {file, number, count, width, height, boxes: [{left, top, right, bottom}], seen, section}: page `number` of `count`,
@@ -27,7 +28,7 @@ async function fetchPage(file, number) {
   body.set("file", file);
   body.set("page", number);
   try {
-    const response = await fetch(`${form.action}/page`, { method: "POST", body });
+    const response = await fetch(`${form.action}/page`, { method: "POST", headers: PAGE, body });
     if (response.redirected) {
       location.assign(response.url); // the session has ended
       return null;
@@ -250,7 +251,7 @@ async function send(event) {
   const button = form.querySelector("button.main");
   button.disabled = true;
   try {
-    const response = await fetch(form.action, { method: "POST", body });
+    const response = await fetch(form.action, { method: "POST", headers: PAGE, body });
     if (response.redirected) location.assign(response.url);
     else report(await problemOf(response));
   } catch {

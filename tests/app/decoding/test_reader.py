@@ -27,6 +27,7 @@ from app.settings import PAGE_NETWORK
 from model.errors import BlankImage
 from model.preprocessing.ink import Canvas, fit, isolate
 from tests.app.http.test_problems import paper, picture
+from tests.app.keyed import until
 from tests.app.test_api import enrol, verify
 from tests.app.test_start import Service
 from tests.decoders import stop_shared_pools
@@ -115,10 +116,16 @@ def test_upload_is_decoded_by_a_new_process_when_the_first_is_killed(
 def test_process_that_died_while_idle_is_replaced_and_not_counted(
     decoders: DecoderPool, draw: Draw, deaths: list[None]
 ) -> None:
-    worker_of().kill()
-    time.sleep(0.2)
+    kill([worker_of()])
     assert read(decoders, draw(1, 0)).prepared.canvas.any()
     assert not deaths
+
+
+def kill(processes: list[psutil.Process]) -> None:
+    """Kill worker processes and wait until they have ended; they are zombies until the pool asks for their status."""
+    for process in processes:
+        process.kill()
+    until(lambda: all(process.status() == psutil.STATUS_ZOMBIE for process in processes))
 
 
 def replace_program(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
@@ -141,10 +148,8 @@ def replace_program(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
 
 def replace_running(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     """Kill the worker processes of the running service; the next ones report that they are ready and run `code`."""
-    for process in reading_processes():
-        process.kill()
     replace_program(monkeypatch, code)
-    time.sleep(0.2)
+    kill(reading_processes())
 
 
 @pytest.mark.parametrize(
@@ -161,17 +166,17 @@ def replace_running(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
             "died while decoding.*exit status -9",
         ),
         (
-            "receive(); out.write(b'not a frame at all'); out.flush(); time.sleep(9)",
+            "receive(); out.write(b'not a frame at all'); out.flush(); sys.stdin.read()",
             1,
             "malformed answer",
         ),
         (
-            "receive(); send({'seconds': {}, 'quality': {}}, b'small'); time.sleep(9)",
+            "receive(); send({'seconds': {}, 'quality': {}}, b'small'); sys.stdin.read()",
             1,
             "malformed answer",
         ),
         (
-            "receive(); send({'refused': 'start-refused', 'message': ''}); time.sleep(9)",
+            "receive(); send({'refused': 'start-refused', 'message': ''}); sys.stdin.read()",
             1,
             "malformed answer",
         ),
@@ -253,7 +258,7 @@ def test_stalled_process_is_killed_and_the_answer_is_busy(
     begin = time.monotonic()
     with pytest.raises(Busy, match="try again"):
         read(decoders, draw(1, 0))
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 15
     assert "Traceback" in caplog.text
     assert len(deaths) == 1
     decoders.close()
@@ -306,7 +311,7 @@ def test_worker_process_has_no_secret_and_ends_with_the_service(
         assert worker.is_running(), "only the service reacts to signals to the process group"
     finally:
         service.finish(signal.SIGKILL)
-    assert psutil.wait_procs([worker], timeout=5)[1] == []
+    assert psutil.wait_procs([worker], timeout=60)[1] == []
 
 
 def test_worker_deaths_are_counted_and_logged(
@@ -329,7 +334,7 @@ def test_fault_in_a_worker_process_is_answered_with_500_and_its_traceback_is_log
     traceback = "Traceback (most recent call last):\\nKeyError: in the worker process"
     replace_running(
         monkeypatch,
-        f"receive(); send({{'failed': '{traceback}'}}); time.sleep(9)",
+        f"receive(); send({{'failed': '{traceback}'}}); sys.stdin.read()",
     )
     with caplog.at_level("ERROR"):
         answer = verify(client, "a", draw(1, 1))
@@ -344,7 +349,7 @@ def test_image_that_needs_too_much_memory_is_answered_with_413(
     enrol(client, "a", draw(1, 0))
     replace_running(
         monkeypatch,
-        "receive(); send({'out_of_memory': True}); time.sleep(9)",
+        "receive(); send({'out_of_memory': True}); sys.stdin.read()",
     )
     answer = verify(client, "a", draw(1, 1))
     assert (answer.status_code, answer.json()["code"]) == (413, "too-expensive")

@@ -289,4 +289,4 @@ def test_the_largest_amount_comes_first_and_the_dashboard_counts_the_seconds(
 def test_the_api_is_not_open_to_the_session(desk: Desk, sign_in: Any) -> None:
     page = sign_in(desk, "eva")
     assert page.evaluate("fetch('/statistics').then((answer) => answer.status)") == 401
-    assert httpx.get(f"{desk.url}/statistics").status_code == 401
+    assert httpx.get(f"{desk.url}/statistics", timeout=60).status_code == 401

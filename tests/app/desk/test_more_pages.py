@@ -25,7 +25,7 @@ def send_files(browser: Browser, files: list[tuple[str, bytes]], **form: Any) ->
         "/desk/enrol",
         data={"csrf": found[1] if found else ""} | form,
         files=[("files", file) for file in files],
-        headers={"Cookie": "; ".join(f"{name}={value}" for name, value in browser.cookies.items())},
+        headers=browser.headers,
         follow_redirects=False,
     )
     if response.status_code == 303:

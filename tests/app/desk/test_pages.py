@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from typing import Any
 
 import pytest
@@ -15,10 +14,12 @@ from app.domain.cases import REASONS
 from app.domain.records import ResultWarning
 from app.http.sessions import COOKIE
 from app.texts.catalogue import LANGUAGES
-from tests.app.keyed import Commands, Draw, Serve
+from tests.app.keyed import Commands, Draw, Serve, until
 from tests.app.test_api import enrol, verify
 from tests.app.test_review_cases import REVIEW, fill, fill_with_amounts
 
+ACCEPT = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+"""What browsers send when they load a page."""
 SCRIPT = "<script>alert(1)</script>"
 
 
@@ -30,11 +31,15 @@ class Browser:
         self.cookies: dict[str, str] = {}
         self.page = self.send("POST", "/desk/sign-in", clerk=clerk, key=(key or {}).get("X-API-Key", ""))
 
+    @property
+    def headers(self) -> dict[str, str]:
+        cookies = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        return {"Accept": ACCEPT, "Cookie": cookies}
+
     def send(self, method: str, path: str, **form: str) -> Any:
         self.client.cookies.clear()
-        headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items())}
         response = self.client.request(
-            method, path, data=form or None, headers=headers, follow_redirects=False
+            method, path, data=form or None, headers=self.headers, follow_redirects=False
         )
         self.cookies.update(response.cookies)
         if response.status_code == 303:
@@ -271,8 +276,7 @@ def test_a_session_ends(
         assert 'name="key"' in browser.get("/desk").text
     browser = Browser(client, key=key)
     commands.run("keys", "revoke", "teller")
-    time.sleep(0.3)
-    assert 'name="key"' in browser.get("/desk").text
+    until(lambda: 'name="key"' in browser.get("/desk").text)
 
 
 def test_a_wrong_key_is_refused_and_slowed(serve: Serve, commands: Commands) -> None:

@@ -117,7 +117,7 @@ def test_json_enrols_compares_and_identifies(client: TestClient, draw: Draw) -> 
         ({"signer_id": "a", "signature": ["aGk="]}, ["'signature'", "single value"]),
         ({"signer_id": "a", "signature": 7}, ["'signature'", "base64"]),
         ({"signer_id": {"a": 1}, "signature": "aGk="}, ["'signer_id'", "string or a number"]),
-        ({"signer_id": "a"}, ["signature", "required"]),
+        ({"signer_id": "a"}, ["signature", "missing"]),
         ([], ["JSON object"]),
     ],
 )

@@ -9,7 +9,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
@@ -24,6 +24,7 @@ from app.inference.batching import InferenceQueue
 from app.inference.interface import Batch
 from app.main import create_app
 from app.settings import Settings
+from tests.app.keyed import until
 from tests.app.test_api import enrol, verify
 from tests.app.test_start import Service
 
@@ -51,6 +52,31 @@ def slow_network(app: Any, seconds: float) -> None:
         return quick(canvases)
 
     embedder.embed = embed
+
+
+@asynccontextmanager
+async def held_network(app: Any, request: Coroutine[Any, Any, httpx.Response]) -> AsyncIterator[None]:
+    """Send a request, which must succeed, and keep it in the network while the block runs."""
+    embedder = app.state.context.embedder
+    quick = embedder.embed
+    reached, go_on = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def embed(canvases: Any) -> Any:
+        loop.call_soon_threadsafe(reached.set)
+        assert go_on.wait(60)
+        return quick(canvases)
+
+    embedder.embed = embed
+    sending = asyncio.create_task(request)
+    try:
+        await asyncio.wait_for(reached.wait(), 60)
+        yield
+    finally:
+        go_on.set()
+        embedder.embed = quick
+        answer = await sending
+    assert answer.status_code == 200
 
 
 def idle(app: Any) -> bool:
@@ -104,13 +130,10 @@ def test_a_full_service_still_says_how_it_is(settings: Settings, draw: Draw) -> 
     async def scenario() -> None:
         async with running(settings, max_requests=1) as (app, client):
             await enrol_async(client, draw(1, 0))
-            slow_network(app, 0.3)
-            busy = asyncio.create_task(verify_async(client, draw(1, 1)))
-            await asyncio.sleep(0.1)
-            assert (await client.get("/readyz")).status_code == 200
-            assert (await client.get("/signers")).status_code == 200
-            assert "countersign_requests_in_hand 1.0" in (await client.get("/metrics")).text
-            assert (await busy).status_code == 200
+            async with held_network(app, verify_async(client, draw(1, 1))):
+                assert (await client.get("/readyz")).status_code == 200
+                assert (await client.get("/signers")).status_code == 200
+                assert "countersign_requests_in_hand 1.0" in (await client.get("/metrics")).text
 
     asyncio.run(scenario())
 
@@ -166,12 +189,9 @@ def test_a_refusal_is_decided_before_the_body_is_read(settings: Settings, draw: 
         body, headers = multipart(draw(1, 1))
         async with running(settings, max_requests=1) as (app, client):
             await enrol_async(client, draw(1, 0))
-            slow_network(app, 0.3)
-            busy = asyncio.create_task(verify_async(client, draw(1, 1)))
-            await asyncio.sleep(0.1)
-            status, told, asked = await raw(app, [body], headers | {"content-length": str(len(body))})
-            assert (status, told["code"], asked) == (503, "busy", 0)
-            assert (await busy).status_code == 200
+            async with held_network(app, verify_async(client, draw(1, 1))):
+                status, told, asked = await raw(app, [body], headers | {"content-length": str(len(body))})
+                assert (status, told["code"], asked) == (503, "busy", 0)
 
     asyncio.run(scenario())
 
@@ -185,14 +205,11 @@ def test_bytes_are_bounded_whether_their_number_is_declared_or_not(
         more = {"content-length": str(len(body))} if declared else {"transfer-encoding": "chunked"}
         async with running(settings, max_inflight_bytes=int(1.5 * len(body))) as (app, client):
             await enrol_async(client, draw(1, 0))
-            slow_network(app, 0.3)
-            busy = asyncio.create_task(verify_async(client, draw(1, 1)))
-            await asyncio.sleep(0.1)
-            pieces = [body[at : at + 1000] for at in range(0, len(body), 1000)]
-            status, told, asked = await raw(app, pieces, headers | more)
-            assert (status, told["code"]) == (503, "busy"), told
-            assert asked == 0 if declared else asked < len(pieces)
-            assert (await busy).status_code == 200
+            async with held_network(app, verify_async(client, draw(1, 1))):
+                pieces = [body[at : at + 1000] for at in range(0, len(body), 1000)]
+                status, told, asked = await raw(app, pieces, headers | more)
+                assert (status, told["code"]) == (503, "busy"), told
+                assert asked == 0 if declared else asked < len(pieces)
             assert idle(app)
 
     asyncio.run(scenario())
@@ -325,7 +342,9 @@ def test_signatures_that_wait_together_go_in_one_pass() -> None:
 @pytest.mark.alone
 def test_a_shutdown_answers_everything_that_was_accepted(start: Callable[..., Service], draw: Draw) -> None:
     service = start(max_requests="200").ready()
-    httpx.post(f"{service.url}/signers/a/references", files={"files": draw(1, 0)}).raise_for_status()
+    httpx.post(
+        f"{service.url}/signers/a/references", files={"files": draw(1, 0)}, timeout=60
+    ).raise_for_status()
     images = [draw(1, n) for n in range(1, 5)]
     go = threading.Barrier(41)
     answers: list[httpx.Response] = []
@@ -354,7 +373,7 @@ def test_a_shutdown_answers_everything_that_was_accepted(start: Callable[..., Se
     assert all(isinstance(error, httpx.TransportError) for error in failed)
     assert {answer.status_code for answer in answers} == {200}
     again = start().ready()
-    kept = httpx.get(f"{again.url}/verifications", params={"limit": 500}).json()["verifications"]
+    kept = httpx.get(f"{again.url}/verifications", params={"limit": 500}, timeout=60).json()["verifications"]
     told = {answer.json()["verification_id"] for answer in answers}
     assert {v["verification_id"] for v in kept} == told, "on record is what was told, no more and no less"
     assert len(told) >= 20
@@ -363,13 +382,17 @@ def test_a_shutdown_answers_everything_that_was_accepted(start: Callable[..., Se
 @pytest.mark.alone
 def test_while_it_drains_it_is_not_ready_and_still_serves(start: Callable[..., Service], draw: Draw) -> None:
     service = start(drain_s="1.5").ready()
-    httpx.post(f"{service.url}/signers/a/references", files={"files": draw(1, 0)}).raise_for_status()
+    httpx.post(
+        f"{service.url}/signers/a/references", files={"files": draw(1, 0)}, timeout=60
+    ).raise_for_status()
     service.process.send_signal(signal.SIGTERM)
     time.sleep(0.3)
-    ready = httpx.get(f"{service.url}/readyz")
+    ready = httpx.get(f"{service.url}/readyz", timeout=60)
     assert (ready.status_code, ready.json()["code"]) == (503, "not-ready")
-    assert httpx.get(f"{service.url}/livez").status_code == 200
-    served = httpx.post(f"{service.url}/verify", data={"signer_id": "a"}, files={"signature": draw(1, 1)})
+    assert httpx.get(f"{service.url}/livez", timeout=60).status_code == 200
+    served = httpx.post(
+        f"{service.url}/verify", data={"signer_id": "a"}, files={"signature": draw(1, 1)}, timeout=60
+    )
     assert served.status_code == 200
     status, _ = service.finish()
     assert status in {0, -signal.SIGTERM}
@@ -384,7 +407,8 @@ def test_impatience_at_shutdown_is_told_to_the_caller(start: Callable[..., Servi
     with socket.create_connection(("127.0.0.1", service.port)) as connection:
         connection.settimeout(30)
         connection.sendall(head.encode() + body[:100])  # and then nothing
-        time.sleep(0.3)
+        with httpx.Client(base_url=service.url, timeout=60) as client:
+            until(lambda: "countersign_requests_in_hand 1.0" in client.get("/metrics").text)
         service.process.send_signal(signal.SIGTERM)
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
     assert answer.startswith(b"HTTP/1.1 503 ")
@@ -429,15 +453,12 @@ def test_bytes_of_every_content_type_are_bounded(
         more = {"content-length": str(len(other))} if declared else {"transfer-encoding": "chunked"}
         async with running(settings, max_inflight_bytes=int(1.5 * len(body))) as (app, client):
             await enrol_async(client, draw(1, 0))
-            slow_network(app, 0.3)
-            busy = asyncio.create_task(verify_async(client, draw(1, 1)))
-            await asyncio.sleep(0.1)
-            pieces = [other[at : at + 1000] for at in range(0, len(other), 1000)]
-            call = ("PATCH", "/signers/anna")
-            status, told, asked = await raw(app, pieces, {"content-type": kind, **more}, call=call)
-            assert (status, told["code"]) == (503, "busy"), told
-            assert asked == 0 if declared else asked < len(pieces)
-            assert (await busy).status_code == 200
+            async with held_network(app, verify_async(client, draw(1, 1))):
+                pieces = [other[at : at + 1000] for at in range(0, len(other), 1000)]
+                call = ("PATCH", "/signers/anna")
+                status, told, asked = await raw(app, pieces, {"content-type": kind, **more}, call=call)
+                assert (status, told["code"]) == (503, "busy"), told
+                assert asked == 0 if declared else asked < len(pieces)
             assert idle(app)
 
     asyncio.run(scenario())
@@ -486,7 +507,7 @@ def test_a_worker_that_has_ended_is_noticed_at_once(settings: Settings, draw: Dr
             begin = time.perf_counter()
             answer = await verify_async(client, draw(1, 1))
             assert (answer.status_code, answer.json()["code"]) == (503, "not-ready")
-            assert time.perf_counter() - begin < 2.0
+            assert time.perf_counter() - begin < 15.0, "and not at the deadline"
             queue.start()  # so that closing can wait for it
 
     asyncio.run(scenario())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 from collections.abc import Callable
@@ -163,6 +164,22 @@ def test_idempotency_conflict(client: TestClient, draw: Draw) -> None:
 def test_a_request_that_is_too_large(serve: Callable[..., TestClient], draw: Draw) -> None:
     client = serve(max_request_bytes=100_000)
     check(client.post("/verify", content=b"x" * 200_000), "request-too-large")
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br", "X-GZIP", "identity, deflate", "unknown"])
+def test_a_compressed_body_is_refused(client: TestClient, coding: str) -> None:
+    body = gzip.compress(b'{"target_far": 0.1}')
+    for send in (client.post, client.put, client.patch):
+        told = send("/signers/a", content=body, headers={"Content-Encoding": coding})
+        assert "uncompressed" in check(told, "unsupported-encoding")["detail"]
+        assert told.headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize("coding", ["identity", " Identity , identity", ""])
+def test_identity_is_no_compression(client: TestClient, draw: Draw, coding: str) -> None:
+    headers = {"Content-Encoding": coding}
+    assert enrol(client, "a", draw(1, 0), headers=headers).status_code == 201
+    assert client.get("/signers", headers={"Content-Encoding": "gzip"}).status_code == 200, "it has no body"
 
 
 def test_keys_and_scopes(serve: Callable[..., TestClient], commands: Commands, draw: Draw) -> None:

@@ -15,7 +15,7 @@ from app.services.candidate_index import CandidateIndex
 from app.services.exhaustive_index import Entry
 from app.store.encryption.data_keys import DataKeys
 from app.store.index_snapshots import IndexSnapshots, Position, SnapshotUnusable
-from tests.conftest import TEST_KEY
+from tests.fixtures import TEST_KEY
 
 DIMENSION = 24
 Draw = Callable[..., bytes]

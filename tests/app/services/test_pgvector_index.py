@@ -22,7 +22,7 @@ from app.services.pgvector_index import PgvectorIndex
 from app.settings import Settings
 from app.store import candidate_vectors
 from app.store.engine import open_engine
-from tests.conftest import TEST_KEY, Draw
+from tests.fixtures import TEST_KEY, Draw
 from tests.postgres import Postgres
 
 Serve = Callable[..., TestClient]

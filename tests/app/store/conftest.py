@@ -16,7 +16,7 @@ from app.services.open_store import open_store
 from app.settings import Settings
 from app.store.store import Store
 from tests import forked
-from tests.conftest import TEST_KEY, Database
+from tests.fixtures import TEST_KEY, Database
 from tests.postgres import Postgres
 from tests.service import Service
 

@@ -63,10 +63,16 @@ def test_a_store_of_another_release_is_reported_and_not_changed(
 def test_doctor_does_not_create_a_missing_store(command: Command, tmp_path: Path) -> None:
     folder = tmp_path / "new"
     url = f"sqlite:///{folder}/test.db"
-    ran = command("doctor", "--json", database_url=url, encryption_keys="-", erasure_log="-")
-    faults = [found for found in findings(ran).values() if found["fix"]]
-    assert [(fault["check"], fault["fix"]) for fault in faults] == [("store", "python -m app migrate")]
+
+    def fixes() -> list[tuple[str, str]]:
+        ran = command("doctor", "--json", database_url=url, encryption_keys="-", erasure_log="-")
+        return [(found["check"], found["fix"]) for found in findings(ran).values() if found["fix"]]
+
+    assert fixes() == [("store", f"mkdir -p {folder}, or correct COUNTERSIGN_DATABASE_URL")]
     assert not folder.exists()
+    folder.mkdir()
+    assert fixes() == [("store", "python -m app migrate")]
+    assert not list(folder.iterdir())
     assert command("migrate", database_url=url, encryption_keys="-", erasure_log="-").returncode == 0
     ran = command("doctor", "--json", database_url=url, encryption_keys="-", erasure_log="-")
     assert ran.returncode == 0, ran.stdout

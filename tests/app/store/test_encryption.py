@@ -20,7 +20,7 @@ from app.store.encryption.cipher import Cipher, Place
 from app.store.encryption.data_keys import DataKey, DataKeys, load_data_keys, new_key_text, write_keys
 from app.store.reencryption import SEALED_COLUMNS
 from tests.app.store.conftest import Draw, Sql, enrol, verify
-from tests.conftest import TEST_KEY
+from tests.fixtures import TEST_KEY
 
 pytestmark = pytest.mark.both_databases
 Command = Callable[..., Any]

@@ -18,7 +18,7 @@ from app.store.encryption.data_keys import new_key_text
 from app.store.erasure.log import ErasureLog
 from app.store.erasure.tombstones import Erasure
 from tests.app.store.conftest import Draw, Sql, enrol, verify
-from tests.conftest import TEST_KEY, Database
+from tests.fixtures import TEST_KEY, Database
 from tests.postgres import Postgres
 
 pytestmark = pytest.mark.both_databases

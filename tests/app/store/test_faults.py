@@ -31,7 +31,7 @@ from app.store import reencryption
 from app.store.store import Store
 from tests.app.keyed import until
 from tests.app.store.conftest import Draw, Sql, enrol, verify
-from tests.conftest import Database
+from tests.fixtures import Database
 from tests.postgres import Postgres
 from tests.service import Service
 

@@ -99,11 +99,11 @@ def test_answers_survive_a_restart(start: Callable[..., Any], draw: Draw) -> Non
     import httpx  # noqa: PLC0415
 
     first = start().ready()
-    with httpx.Client(base_url=first.url) as client:
+    with httpx.Client(base_url=first.url, timeout=60) as client:
         told = enrol(client, "a", draw(1, 0), headers=KEY)
     first.process.kill()  # the client may not have received the answer
     first.finish()
-    with httpx.Client(base_url=start().ready().url) as client:
+    with httpx.Client(base_url=start().ready().url, timeout=60) as client:
         again = enrol(client, "a", draw(1, 0), headers=KEY)
         assert again.json() == told.json()
         assert client.get("/signers/a").json()["references"] == 1

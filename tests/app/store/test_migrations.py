@@ -11,7 +11,7 @@ from alembic.migration import MigrationContext
 from app.store import candidate_vectors
 from app.store.engine import open_engine
 from app.store.tables import Base
-from tests.conftest import Database
+from tests.fixtures import Database
 from tests.postgres import Postgres
 
 pytestmark = pytest.mark.both_databases

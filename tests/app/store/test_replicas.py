@@ -16,7 +16,7 @@ from app.domain.records import new_id, now
 from app.store import change_counters, signer_locks
 from app.store.engine import open_engine
 from tests.app.store.conftest import Draw, Sql, enrol, verify
-from tests.conftest import Database
+from tests.fixtures import Database
 from tests.forked import server
 from tests.postgres import Postgres
 
