@@ -15,7 +15,7 @@ from app.store.encryption.cipher import Cipher
 from app.store.encryption.data_keys import DataKeys
 from app.store.store import Store
 from app.store.streaming import ROWS_AT_ONCE, is_streaming, streamed
-from tests.conftest import TEST_KEY
+from tests.fixtures import TEST_KEY
 from tests.postgres import Postgres
 
 MANY = "SELECT n, repeat('x', 12000)::bytea FROM generate_series(1, %(count)s) n"
