@@ -326,7 +326,7 @@ def test_every_code_of_the_table_was_provoked() -> None:
     weather = {"too-much-ink", "deadline-passed", "upload-timeout"}  # in test_ink and test_load
     weather |= {"too-expensive"}  # in test_reader
     weather |= {"no-signature", "several-signatures", "bad-region"}  # in test_extraction
-    weather |= {"answer-lost", "outcome-unknown", "signer-erased"}  # in test_promises
+    weather |= {"answer-lost", "outcome-unknown", "signer-erased"}  # in test_interrupted_requests
     weather |= {
         "erasure-not-logged",
         "stored-data-damaged",
