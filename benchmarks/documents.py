@@ -2,8 +2,9 @@
 
 ``python -m benchmarks.documents [WEIGHTS]``. For every signer of a data set's test split, five references are clean
 crops; the other genuine signatures and all skilled forgeries are placed on pages of every kind in
-:mod:`benchmarks.document_pages`, extracted as an upload is, and compared. Layouts, fonts, backgrounds and signers are
-unknown to the segmentation network. In the same run, the pages are compared as a whole, as releases before it did.
+:mod:`benchmarks.document_pages`, extracted as an upload is, and compared. Layouts, fonts, backgrounds, digits and
+signers are unknown to the networks that find signatures. In the same run, the pages are compared as a whole, as
+releases before it did.
 
 ``strangers``: references and questioned signatures of different people on pages of the same kind, drawn alike, at the
 default threshold.
@@ -28,6 +29,7 @@ from app.settings import PAGE_NETWORK, RELEASED_WEIGHTS
 from benchmarks.document_pages import KINDS, UNSIGNED, Kind, NoSignatures, compose
 from model.data.registry import open_dataset
 from model.decision.verdict import Decision, Verdict, judge
+from model.documents.digits import Digits
 from model.documents.elements import Drawer
 from model.documents.material import Typefaces
 from model.documents.sheet import Sheet
@@ -67,15 +69,22 @@ class Counts:
 class Benchmark:
     """The networks and fonts of a run."""
 
-    def __init__(self, weights: Path, page_network: Path, target_far: float) -> None:
+    def __init__(self, weights: Path, page_network: Path, target_far: float, data: Path | None) -> None:
         self.embedder = Embedder.load(weights, "auto")
         self.finder = SignatureFinder(page_network)
         self.faces = Typefaces("test")
+        self.digits = Digits.installed("test", data)
         self.target_far = target_far
 
     def drawer(self, *design: str, hand: str = "") -> Drawer:
         """Make a drawer whose pages depend on ``design`` and, for what is filled in by hand, on ``hand`` only."""
-        return _Filling(self.faces, NoSignatures(), _generator(*design), hand=_generator(*design, hand))
+        return _Filling(
+            self.faces,
+            NoSignatures(),
+            _generator(*design),
+            hand=_generator(*design, hand),
+            digits=self.digits,
+        )
 
     def judge(self, questioned: Vector, references: Vector) -> Verdict:
         """Judge a questioned signature as the service does."""
@@ -139,7 +148,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=None, help="write the figures as JSON, too")
     args = parser.parse_args()
     cv2.setNumThreads(1)
-    run = Benchmark(args.weights, args.page_network, args.target_far)
+    run = Benchmark(args.weights, args.page_network, args.target_far, args.data)
     people = load_people(run, args)
     results = {}
     for name in args.kind or KINDS:

@@ -5,14 +5,15 @@ Lengths are in millimetres.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import cv2
 import numpy as np
 from PIL import Image
 
+from model.documents.digits import Digits
 from model.documents.logos import logo
-from model.documents.material import SignatureSource, Typeface, Typefaces, number, penned, word, words
+from model.documents.material import Pixels, SignatureSource, Typeface, Typefaces, number, penned, word, words
 from model.documents.papers import rulings, screen, spirals, squares, waves
 from model.documents.sheet import Sheet
 from model.documents.stamps import rubber_stamp
@@ -42,11 +43,15 @@ class Drawer:
     faces : Typefaces
     source : SignatureSource
     rng : numpy Generator
+    digits : Digits, optional
+        Most numbers that are filled in by hand are written with them; without them, all in fonts.
     """
 
     faces: Typefaces
     source: SignatureSource
     rng: np.random.Generator
+    _: KW_ONLY
+    digits: Digits | None = None
 
     def chance(self, probability: float) -> bool:
         """Return True with a probability."""
@@ -92,9 +97,17 @@ class Drawer:
         text = line or (
             number(self.rng) if self.chance(0.5) else words(self.rng, face, int(self.rng.integers(1, 4)))
         )
-        return sheet.write(
-            x, y, text.title(), face, height or self.between(3, 6.5), self.rng, self.between(0.6, 1.0)
-        )
+        height = height or self.between(3, 6.5)
+        digits = self._digits(text)
+        if digits is not None:
+            return sheet.place(digits, x, y, height, self.between(0.6, 1.0))
+        return sheet.write(x, y, text.title(), face, height, self.rng, self.between(0.6, 1.0))
+
+    def _digits(self, text: str) -> Pixels | None:
+        """Write most numbers with the digits of MNIST; return None for the others and for words."""
+        if self.digits is None or any(c.isalpha() for c in text) or self.chance(0.3):
+            return None
+        return self.digits.write(text, self.rng)
 
     def fill_in(self, sheet: Sheet, x: float, y: float, line: str = "", height: float = 0.0) -> float:
         """Fill in a field by hand, in one of two manners: a bent font, or a pen; return the width.
@@ -107,7 +120,9 @@ class Drawer:
         text = line or (
             number(self.rng) if self.chance(0.5) else words(self.rng, face, int(self.rng.integers(1, 4)))
         )
-        ink = penned(text.title(), face, self.rng, self.between(1.5, 5.0))
+        ink = self._digits(text)
+        if ink is None:
+            ink = penned(text.title(), face, self.rng, self.between(1.5, 5.0))
         return sheet.place(ink, x, y, height or self.between(3, 6.5), self.between(0.5, 1.0))
 
     def comb(self, sheet: Sheet, x: float, y: float, cell: float, darkness: float) -> None:
@@ -172,8 +187,15 @@ class Drawer:
             name = words(rng, face, 2).title()
             points = self.between(8, 18)
             sheet.text(x + self.between(0, width * 0.4), y + self.between(4, 7), name, face, points, darkness)
-        if self.chance(0.25):
+        if self.chance(0.4):
             self._date_beside(sheet, x, y, face, darkness)
+        if not signed and self.chance(0.7):
+            # A date, an amount or a name on a line like those that are signed.
+            line = number(rng) if self.chance(0.65) else ""
+            tall = self.between(3.5, 8)
+            self.fill_in(
+                sheet, x + self.between(0, 0.4) * width, y - tall * self.between(0.8, 1.3), line, tall
+            )
         if signed:
             self.sign(
                 sheet,
@@ -182,7 +204,7 @@ class Drawer:
                 width * self.between(0.5, 1.05),
                 height * 1.15,
             )
-        if self.chance(0.25):
+        if self.chance(0.35):
             self.stamp(sheet, x + width * self.between(0.1, 1.15), y - height * self.between(-0.2, 0.9))
 
     def _base(self, sheet: Sheet, x: float, y: float, width: float, height: float, darkness: float) -> None:
@@ -198,8 +220,9 @@ class Drawer:
         """Write or print a date to the left of a place to sign."""
         wide = self.between(16, 30)
         if self.chance(0.6):
-            line = number(self.rng) if self.chance(0.7) else ""
-            self.fill_in(sheet, x - wide - self.between(1, 8), y - self.between(4, 6), line)
+            line = number(self.rng) if self.chance(0.8) else ""
+            tall = self.between(3, 7)
+            self.fill_in(sheet, x - wide - self.between(1, 12), y - tall * self.between(0.8, 1.3), line, tall)
         else:
             sheet.text(
                 x - wide - self.between(1, 6), y - 4.5, number(self.rng), face, self.between(9, 12), darkness

@@ -199,7 +199,7 @@ def form(drawer: Drawer) -> Sheet:
             margin + place * wide + drawer.between(1, 6),
             height - drawer.between(14, 22),
             wide * 0.75,
-            signed=may_be_signed and drawer.chance(0.8),
+            signed=may_be_signed and drawer.chance(0.7),
             face=face,
             height=drawer.between(10, 17),
         )

@@ -22,21 +22,18 @@ from scipy.optimize import minimize
 from tqdm import tqdm
 
 from model.data.registry import open_dataset
-from model.documents.capture import Captured, capture
+from model.documents.digits import Digits
 from model.documents.elements import Drawer
+from model.documents.labelling import compose_page, label_candidates
 from model.documents.layouts import LAYOUTS
 from model.documents.material import SignatureSource, Typefaces, training_signatures
-from model.documents.patches import FULL
 from model.errors import UnusableSignature
-from model.preprocessing.box import Box
-from model.preprocessing.candidates import find_candidates, measure_crop
-from model.preprocessing.clusters import find_clusters
-from model.preprocessing.evidence import LIKELY
+from model.preprocessing.candidates import PageNetworks, measure_crop
 from model.preprocessing.extraction import MIN_WEAKEST, WEAKEST
 from model.preprocessing.ink import Located, locate_ink
 from model.preprocessing.rules import Look, Rule, Rules, terms
 from model.preprocessing.segmenter import Segmenter
-from model.preprocessing.views import INK, View, ink_box
+from model.preprocessing.views import ink_box
 from model.synthetic.writer import Writer
 
 Matrix = NDArray[np.float64]
@@ -51,12 +48,6 @@ CONSTANT = 1e-3
 """Standard deviation below which a measure tells nothing."""
 
 FOLDS = 5
-SIGNED, UNSIGNED = 0.6, 0.3
-"""Shares of a candidate's ink that lie on a signature, from which it is one and up to which it is none."""
-
-WHOLE, PARTIAL = 0.4, 0.2
-"""Overlap with the box of a signature, from which a candidate is one and below which it is none."""
-
 MISSED, WRONG_CROPS, RIVALS = 0.04, 0.01, 0.10
 """What thresholds are chosen for: shares of signatures missed on pages, of other images taken for crops, and of
 signatures that are too doubtful to be a rival of the most probable one."""
@@ -97,18 +88,18 @@ def main() -> None:
     args = parser.parse_args()
     cv2.setNumThreads(1)
     recipe = tomllib.loads((args.weights / "recipe.toml").read_text(encoding="utf-8"))
-    segmenter = Segmenter(args.weights / "model.onnx")
+    networks = PageNetworks(args.weights / "model.onnx")
     crops = [Sample() for _ in LOOKS]
     parts = Sample()
     number = 0
     for name in ("synthetic", *recipe["datasets"]):
         for grey in _scans(name, args.crops, args.data):
-            look_at(segmenter, grey, crops, number, kind="scan", label=True)
+            look_at(networks.segmenter, grey, crops, number, kind="scan", label=True)
             number -= 1
-    faces = Typefaces("train")
+    faces, digits = Typefaces("train"), Digits.installed("train", args.data)
     source = training_signatures(faces, recipe["datasets"], args.data, WRITERS)
     for page in tqdm(range(args.pages), desc="pages", leave=False):
-        collect(segmenter, faces, source, page, crops, parts)
+        collect(networks, faces, source, digits, page, crops, parts)
     rules, rates = fit_rules(crops, parts)
     rules.save(args.weights / "rules.json", rates)
     print(json.dumps(rates, indent=1))
@@ -145,55 +136,30 @@ def look_at(
 
 
 def collect(
-    segmenter: Segmenter,
+    networks: PageNetworks,
     faces: Typefaces,
     source: SignatureSource,
+    digits: Digits | None,
     number: int,
     crops: list[Sample],
     parts: Sample,
 ) -> None:
     """Compose a page, and add what is found on it."""
-    rng = np.random.default_rng([20_261, number])
-    shares = np.array([share for _, share in LAYOUTS.values()])
-    kind = list(LAYOUTS)[int(rng.choice(len(shares), p=shares / shares.sum()))]
-    sheet = LAYOUTS[kind][0](Drawer(faces, source, rng))
-    page = capture(sheet.brightness(), sheet.signature, rng)
+    drawer = Drawer(faces, source, np.random.default_rng([20_261, number]), digits=digits)
+    kind, page = compose_page(drawer, {name: share for name, (_, share) in LAYOUTS.items()})
     if kind == "crop":  # some are crops, some show more than that
         try:
             located = locate_ink(page.grey)
         except UnusableSignature:
             return
     else:
-        found = look_at(segmenter, page.grey, crops, number, kind=kind, label=False)
+        found = look_at(networks.segmenter, page.grey, crops, number, kind=kind, label=False)
         if found is None:
             return
         located = found
-    seen = find_candidates(segmenter, page.grey, ink_box(located, page.grey.shape))
-    truth = _in_view(page, seen.view)
-    signatures = [seen.view.from_image(box) for box in _boxes(page.signature)]
-    for group in seen.candidates:
-        for one in (group, *group.parts):
-            on_it = (one.box.of(seen.view.darkness) > INK) & (one.box.of(seen.probability) > LIKELY)
-            share = float((one.box.of(truth)[on_it] > FULL).mean()) if on_it.any() else 0.0
-            overlap = max((one.box.overlap(box) for box in signatures), default=0.0)
-            if share >= SIGNED and overlap >= WHOLE:
-                parts.add(one.measures, label=True, page=number, kind=kind)
-            elif share <= UNSIGNED or overlap < PARTIAL:
-                parts.add(one.measures, label=False, page=number, kind=kind)
-
-
-def _boxes(signature: NDArray[np.uint8]) -> list[Box]:
-    """Return the boxes of the signatures of a page: (h, w) uint8 coverage."""
-    ink = (signature > FULL).astype(np.uint8)
-    return [cluster.box for cluster in find_clusters(ink)]
-
-
-def _in_view(page: Captured, view: View) -> NDArray[np.uint8]:
-    """Return the coverage by signatures on a view of a page."""
-    truth = np.zeros_like(view.darkness)
-    inner = view.without_margin(truth)
-    inner[:] = cv2.resize(view.box.of(page.signature), inner.shape[::-1], interpolation=cv2.INTER_AREA)
-    return truth
+    seen = networks.candidates(page.grey, ink_box(located, page.grey.shape))
+    for one, label in label_candidates(seen, page):
+        parts.add(one.measures, label=label, page=number, kind=kind)
 
 
 def fit_rules(crops: list[Sample], parts: Sample) -> tuple[Rules, dict[str, float]]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.preprocessing.box import Box
 from model.preprocessing.clusters import LOOSE, TIGHT, find_clusters
-from model.preprocessing.evidence import LIKELY, Scene, compared, measure
+from model.preprocessing.evidence import LIKELY, Scene, compared, measure, recognised
 from model.preprocessing.ink import Located
+from model.preprocessing.recognition import CandidateClassifier, candidate_images
 from model.preprocessing.segmentation import Grey
 from model.preprocessing.segmenter import Segmenter
 from model.preprocessing.views import INK, View, first_look, look
@@ -24,6 +26,9 @@ From this ratio of width to height on, a sheet is a cheque, a slip or a part of 
 
 MIN_INK, MIN_SIZE = 40, 0.025
 """Least ink of a candidate in pixels, and least size of its longer side as a share of that of the view."""
+
+MAX_RECOGNISED = 24
+"""Most candidates of a page, parts included, that the candidate network looks at: each takes a millisecond."""
 
 UNLIKELY = 40
 """Probability, of 255, up to which ink is unlikely to be a signature's."""
@@ -77,36 +82,63 @@ def measure_crop(segmenter: Segmenter, located: Located, side: int) -> NDArray[n
     return measure(Scene.of(ink, segmenter.probability(darkness)), Box.bounding(ink))
 
 
-def find_candidates(
-    segmenter: Segmenter, grey: Grey, around: Box, *, with_contrast: bool = False
-) -> Candidates:
-    """Search a part of a page: (h, w) uint8, 255 = white.
+class PageNetworks:
+    """The networks that find the signatures of a page. Not thread-safe.
 
-    ``with_contrast``: as :func:`model.preprocessing.views.look`.
+    Parameters
+    ----------
+    model : Path
+        The segmentation network as ONNX; the candidate network is ``candidates.onnx`` beside it. Without that,
+        candidates are not recognised.
+    with_classifier : bool
+        False to do without it.
+
+    Attributes
+    ----------
+    segmenter : Segmenter
     """
-    aspect = max(around.width, around.height) / min(around.width, around.height)
-    pixels = SLIP_PIXELS if around.width >= SLIP_ASPECT * around.height else PAGE_PIXELS
-    side = min(PAGE_SIDE, math.sqrt(pixels * aspect))
-    view = look(grey, around, side, with_contrast=with_contrast)
-    probability = segmenter.probability(view.darkness)
-    ink = (view.darkness > INK).view(np.uint8)
-    scene = Scene.of(ink, probability)
-    least = MIN_SIZE * max(view.darkness.shape)
-    inked = ink > 0
-    likely = (inked & (probability > LIKELY)).view(np.uint8)
-    loose, tight = (
-        [
-            Candidate(cluster.box, cluster.ink, measure(scene, cluster.box))
-            for cluster in find_clusters(likely, reach)
-            if cluster.ink >= MIN_INK and max(cluster.box.width, cluster.box.height) >= least
+
+    def __init__(self, model: Path, *, with_classifier: bool = True) -> None:
+        self.segmenter = Segmenter(model)
+        classifier = model.with_name("candidates.onnx")
+        usable = with_classifier and classifier.is_file()
+        self._classifier = CandidateClassifier(classifier) if usable else None
+
+    def candidates(self, grey: Grey, around: Box, *, with_contrast: bool = False) -> Candidates:
+        """Search a part of a page: (h, w) uint8, 255 = white.
+
+        ``with_contrast``: as :func:`model.preprocessing.views.look`.
+        """
+        view = look(grey, around, _long_side(around), with_contrast=with_contrast)
+        probability = self.segmenter.probability(view.darkness)
+        ink = (view.darkness > INK).view(np.uint8)
+        scene = Scene.of(ink, probability)
+        least = MIN_SIZE * max(view.darkness.shape)
+        inked = ink > 0
+        likely = (inked & (probability > LIKELY)).view(np.uint8)
+        loose, tight = (
+            [
+                Candidate(cluster.box, cluster.ink, measure(scene, cluster.box))
+                for cluster in find_clusters(likely, reach)
+                if cluster.ink >= MIN_INK and max(cluster.box.width, cluster.box.height) >= least
+            ]
+            for reach in (LOOSE, TIGHT)
+        )
+        candidates = [
+            _compared(one, loose, tuple(other for other in tight if one.box.contains(other.box)))
+            for one in loose
         ]
-        for reach in (LOOSE, TIGHT)
-    )
-    candidates = [
-        _compared(one, loose, tuple(other for other in tight if one.box.contains(other.box))) for one in loose
-    ]
-    unlikely = float((probability[inked] <= UNLIKELY).mean()) if inked.any() else 1.0
-    return Candidates(view, probability, tuple(candidates), unlikely)
+        if self._classifier is not None:
+            candidates = _recognised(self._classifier, view.darkness, probability, candidates)
+        unlikely = float((probability[inked] <= UNLIKELY).mean()) if inked.any() else 1.0
+        return Candidates(view, probability, tuple(candidates), unlikely)
+
+
+def _long_side(part: Box) -> float:
+    """Return the long side in pixels of the copy on which signatures are searched."""
+    aspect = max(part.width, part.height) / min(part.width, part.height)
+    pixels = SLIP_PIXELS if part.width >= SLIP_ASPECT * part.height else PAGE_PIXELS
+    return min(PAGE_SIDE, math.sqrt(pixels * aspect))
 
 
 def _compared(one: Candidate, every: list[Candidate], parts: tuple[Candidate, ...]) -> Candidate:
@@ -117,3 +149,23 @@ def _compared(one: Candidate, every: list[Candidate], parts: tuple[Candidate, ..
         for part in (one, *(part for part in parts if part.box != one.box))
     )
     return replace(compare[0], parts=compare[1:])
+
+
+def _recognised(
+    classifier: CandidateClassifier, darkness: Grey, probability: Grey, candidates: list[Candidate]
+) -> list[Candidate]:
+    """Recognise the candidates with most ink, with their parts; leave out the others."""
+    found: list[Candidate] = []
+    looks = 0
+    for candidate in sorted(candidates, key=lambda one: -one.ink):
+        every = (candidate, *candidate.parts)
+        looks += len(every)
+        if looks > MAX_RECOGNISED:
+            break
+        log_odds = classifier.log_odds([candidate_images(darkness, probability, one.box) for one in every])
+        first, *parts = (
+            replace(one, measures=recognised(one.measures, odds))
+            for one, odds in zip(every, log_odds, strict=True)
+        )
+        found.append(replace(first, parts=tuple(parts)))
+    return found

@@ -38,8 +38,13 @@ MEASURES = (
     "across",
     "others",
     "outstanding",
+    "recognised",
 )
 """Names of the numbers that describe a part of a page, in their order; :func:`measure` says what they are."""
+
+_OTHERS, _OUTSTANDING, _RECOGNISED = (
+    MEASURES.index(name) for name in ("others", "outstanding", "recognised")
+)
 
 LIKELY, POSSIBLE = 90, 50
 """Probabilities, of 255, from which a pixel counts for a signature, and from which it may belong to one."""
@@ -98,7 +103,8 @@ def measure(scene: Scene, box: Box) -> NDArray[np.float64]:
         ``taller``: log height over the median height of the other connected parts of the page, by ink;
         ``ink-share``, ``mass-share``: shares of the ink and of the probability of the page;
         ``down``, ``across``: position of the centre in [0, 1];
-        ``others``, ``outstanding``: 0 until :func:`compared` sets them.
+        ``others``, ``outstanding``: 0 until :func:`compared` sets them;
+        ``recognised``: 0 until :func:`recognised` sets it.
     """
     height, width = scene.probability.shape
     mask = box.of(scene.parts.mask)
@@ -154,6 +160,7 @@ def measure(scene: Scene, box: Box) -> NDArray[np.float64]:
             (box.left + box.right) / 2 / width,
             0.0,
             0.0,
+            0.0,
         ]
     )
 
@@ -174,6 +181,13 @@ def compared(measures: NDArray[np.float64], height: int, others: Sequence[int]) 
     """
     found = measures.copy()
     if others:
-        found[-2] = np.log(len(others) + 1.0)
-        found[-1] = np.log(height / float(np.median(others)))
+        found[_OTHERS] = np.log(len(others) + 1.0)
+        found[_OUTSTANDING] = np.log(height / float(np.median(others)))
+    return found
+
+
+def recognised(measures: NDArray[np.float64], log_odds: float) -> NDArray[np.float64]:
+    """Set ``recognised`` to the log-odds of the candidate network (:mod:`model.preprocessing.recognition`)."""
+    found = measures.copy()
+    found[_RECOGNISED] = log_odds
     return found

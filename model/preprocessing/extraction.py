@@ -25,12 +25,11 @@ from numpy.typing import NDArray
 
 from model.errors import BadRegion, NoSignature, SeveralSignatures, UnusableSignature
 from model.preprocessing.box import Box
-from model.preprocessing.candidates import Candidate, Candidates, find_candidates, measure_crop
+from model.preprocessing.candidates import Candidate, Candidates, PageNetworks, measure_crop
 from model.preprocessing.evidence import MEASURES
 from model.preprocessing.ink import MIN_SIDE, Canvas, Ink, Located, Prepared, fit, isolate, locate_ink
 from model.preprocessing.rules import Rules
 from model.preprocessing.segmentation import Grey, Parts
-from model.preprocessing.segmenter import Segmenter
 from model.preprocessing.sheet import find_sheet
 from model.preprocessing.signature_line import find_signature_line
 from model.preprocessing.views import INK, ink_box, look
@@ -66,6 +65,9 @@ APART = 0.5
 HEIGHT_ODDS, RIVAL_ODDS = 3.0, 3.0
 """Log-odds for a signature e times as high, and most log-odds by which a second signature may come after the first
 for the choice to be a guess."""
+
+CERTAIN = 1.0
+"""Log-odds from which a second signature makes the choice a guess however probable the first one is."""
 
 WEAKEST = MEASURES.index("weakest")
 
@@ -135,11 +137,12 @@ class SignatureFinder:
     Parameters
     ----------
     model : Path
-        The network as ONNX: darkness (1, 1, h, w) to probability (1, 1, h, w); ``rules.json`` is beside it.
+        The network as ONNX: darkness (1, 1, h, w) to probability (1, 1, h, w); ``rules.json`` is beside it,
+        and ``candidates.onnx`` if candidates are recognised.
     """
 
     def __init__(self, model: Path) -> None:
-        self.segmenter = Segmenter(model)
+        self.networks = PageNetworks(model)
         self._rules = Rules.load(model.with_name("rules.json"))
 
     def find(self, grey: Grey) -> tuple[Found, ...]:
@@ -155,11 +158,11 @@ class SignatureFinder:
     def _search(self, grey: Grey, located: Located | None) -> tuple[tuple[Found, ...], float]:
         """Find signatures in the box of the ink; return them and the share of the ink that is unlikely to be one."""
         around = Box.around(grey) if located is None else ink_box(located, grey.shape)
-        seen = find_candidates(self.segmenter, grey, around)
+        seen = self.networks.candidates(grey, around)
         found = self._signatures(seen, grey)
         if not found:
             # Ink that is faint beside a shadow or a dark desk is not recognised as it is.
-            found = self._signatures(find_candidates(self.segmenter, grey, around, with_contrast=True), grey)
+            found = self._signatures(self.networks.candidates(grey, around, with_contrast=True), grey)
         return tuple(sorted(found, key=lambda signature: -signature.prominence)), seen.unlikely
 
     def _signatures(self, seen: Candidates, grey: Grey) -> list[Found]:
@@ -272,7 +275,7 @@ class SignatureFinder:
         if _has_dark_edge(located):
             return False
         for look_rule in self._rules.looks:
-            measures = measure_crop(self.segmenter, located, look_rule.side)
+            measures = measure_crop(self.networks.segmenter, located, look_rule.side)
             log_odds = float(look_rule.rule.log_odds(measures[None])[0])
             if log_odds < look_rule.reject:
                 return False
@@ -282,7 +285,8 @@ class SignatureFinder:
 
     def _is_rival(self, one: Found, first: Found) -> bool:
         """Whether one signature may be meant as well as the first."""
-        return one.log_odds >= self._rules.rival and one.prominence >= first.prominence - RIVAL_ODDS
+        is_close = one.prominence >= first.prominence - RIVAL_ODDS
+        return one.log_odds >= self._rules.rival and (is_close or one.log_odds >= CERTAIN)
 
     def _cleaned(
         self, crop: Grey, box: Box, found: tuple[Found, ...], others: list[Box] | None = None
@@ -290,7 +294,7 @@ class SignatureFinder:
         """Mask everything but the signature in a crop."""
         for side, with_contrast in CROP_LOOKS:
             view = look(crop, Box.around(crop), side, with_contrast=with_contrast)
-            probability = self.segmenter.probability(view.darkness)
+            probability = self.networks.segmenter.probability(view.darkness)
             for other in others or []:
                 inside = view.from_image(other.moved(-box.left, -box.top)).clipped(probability.shape)
                 if inside.width > 0 and inside.height > 0:

@@ -1,0 +1,263 @@
+"""Training of the candidate network: ``python -m model.documents.classifier weights/page-2 --out runs/candidates``.
+
+Pages are composed as for the segmentation network, with other seeds and more of those that are filled in by hand, and
+searched by it. The candidates that it finds are kept in ``--out``, labelled; a run that was stopped goes on with the
+pages and the epochs that are missing. At the end, ``candidates.onnx`` and ``candidates.safetensors`` are written
+beside the segmentation network; :mod:`model.documents.rules` then fits its rules to them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import json
+import tomllib
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from itertools import repeat
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch.nn import functional
+from torch.utils.data import DataLoader, TensorDataset
+from tqdm import tqdm
+
+from model.documents.digits import Digits
+from model.documents.elements import Drawer
+from model.documents.labelling import compose_page, label_candidates
+from model.documents.material import Typefaces, training_signatures
+from model.errors import UnusableSignature
+from model.networks.candidate import CandidateNetwork
+from model.preprocessing.candidates import PageNetworks
+from model.preprocessing.ink import locate_ink
+from model.preprocessing.recognition import CHANNELS, HEIGHT, WIDTH, candidate_images
+from model.preprocessing.views import ink_box
+from model.training.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint, write_atomically
+
+SHARES = {
+    "crop": 0.03,
+    "signature-field": 0.2,
+    "cheque": 0.22,
+    "letter": 0.08,
+    "form": 0.2,
+    "card": 0.1,
+    "table": 0.02,
+    "filled-part": 0.08,
+    "printed-name": 0.03,
+    "text": 0.01,
+    "graphics": 0.03,
+}
+"""Shares of the layouts: more of those with dates, amounts and names written by hand."""
+
+SHARD = 250
+"""Pages to a file."""
+
+SEED = 20_271
+
+WRITERS = 4000
+"""Synthetic writers."""
+
+BATCH, PEAK_RATE, WEIGHT_DECAY, WARMUP = 64, 2.5e-3, 0.03, 0.1
+"""Candidates to a step, the highest learning rate, weight decay, and the share of steps in which the rate rises."""
+
+
+@dataclass(frozen=True)
+class Collection:
+    """What the candidates of a run depend on.
+
+    Attributes
+    ----------
+    weights : Path
+        Folder of the segmentation network.
+    datasets : tuple of (str, float)
+        Sources of signatures with their weights.
+    data : Path or None
+        Folder of the data sets; None for the default one.
+    folder : Path
+        Where candidates are kept.
+    """
+
+    weights: Path
+    datasets: tuple[tuple[str, float], ...]
+    data: Path | None
+    folder: Path
+
+    def shard(self, number: int) -> Path:
+        """Return the file with the candidates of the pages from ``number * SHARD`` on."""
+        return self.folder / f"candidates-{number:05d}.npz"
+
+
+def main() -> None:
+    """Collect candidates, and train the network on them."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("weights", type=Path, help="folder with model.onnx and recipe.toml")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--pages", type=int, default=24_000)
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--data", type=Path, default=None, help="folder of the data sets (SIGNATURE_DATA)")
+    parser.add_argument("--processes", type=int, default=2, help="processes that compose pages")
+    args = parser.parse_args()
+    recipe = tomllib.loads((args.weights / "recipe.toml").read_text(encoding="utf-8"))
+    collection = Collection(args.weights, tuple(recipe["datasets"].items()), args.data, args.out)
+    numbers = range(-(-args.pages // SHARD))
+    missing = [number for number in numbers if not collection.shard(number).is_file()]
+    with ProcessPoolExecutor(args.processes) as processes:
+        found = processes.map(collect, repeat(collection), missing)
+        for _ in tqdm(found, total=len(missing), desc=f"{SHARD} pages each"):
+            pass
+    shards = [np.load(collection.shard(number)) for number in numbers]
+    images, labels = (
+        torch.from_numpy(np.concatenate([shard[name] for shard in shards])) for name in ("images", "labels")
+    )
+    release(train(images, labels, args.epochs, args.out), args.weights)
+
+
+def collect(collection: Collection, number: int) -> None:
+    """Compose the pages of a shard, search them, and write their candidates."""
+    collection.folder.mkdir(parents=True, exist_ok=True)
+    networks, draw = _opened(collection)
+    images: list[NDArray[np.uint8]] = []
+    labels: list[bool] = []
+    for page_number in range(number * SHARD, (number + 1) * SHARD):
+        _, page = compose_page(draw(page_number), SHARES)
+        try:
+            located = locate_ink(page.grey)
+        except UnusableSignature:
+            continue
+        seen = networks.candidates(page.grey, ink_box(located, page.grey.shape))
+        for one, label in label_candidates(seen, page):
+            images.append(candidate_images(seen.view.darkness, seen.probability, one.box))
+            labels.append(label)
+    content = io.BytesIO()
+    np.savez_compressed(
+        content,
+        images=np.array(images, np.uint8).reshape(-1, CHANNELS, HEIGHT, WIDTH),
+        labels=np.array(labels, bool),
+    )
+    write_atomically(collection.shard(number), content.getvalue())
+
+
+@cache
+def _opened(collection: Collection) -> tuple[PageNetworks, Callable[[int], Drawer]]:
+    """Open the segmentation network, and what pages are drawn of, once in a process."""
+    cv2.setNumThreads(1)
+    faces = Typefaces("train")
+    source = training_signatures(faces, dict(collection.datasets), collection.data, WRITERS)
+    digits = Digits.installed("train", collection.data)
+    # Its own candidate network, if there is one, would only take time.
+    networks = PageNetworks(collection.weights / "model.onnx", with_classifier=False)
+    return networks, lambda number: Drawer(
+        faces, source, np.random.default_rng([SEED, number]), digits=digits
+    )
+
+
+def train(
+    images: torch.Tensor, labels: torch.Tensor, epochs: int, out: Path, stop_after: int | None = None
+) -> CandidateNetwork:
+    """Train a network, from the start or from the checkpoint in ``out``, which is written after each epoch.
+
+    Parameters
+    ----------
+    images : uint8 (n, CHANNELS, HEIGHT, WIDTH)
+    labels : bool (n,)
+    stop_after : int, optional
+        End the run early, after this epoch.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(SEED)
+    text = f"{epochs} epochs of {len(labels)} candidates"
+    network = CandidateNetwork()
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimiser = torch.optim.AdamW(network.parameters(), PEAK_RATE, weight_decay=WEIGHT_DECAY)
+    steps = max(1, epochs * (len(labels) // BATCH))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, PEAK_RATE, steps + 1, pct_start=WARMUP)
+    first = 0
+    if has_checkpoint(out):
+        state = load_checkpoint(out, text)
+        first = state["epoch"]
+        network.load_state_dict(state["network"])
+        optimiser.load_state_dict(state["optimiser"])
+        schedule.load_state_dict(state["schedule"])
+    loader = DataLoader(TensorDataset(images, labels), BATCH, shuffle=True, drop_last=True)
+    for epoch in range(first, stop_after or epochs):
+        network.train()
+        losses = []
+        for batch, target in tqdm(loader, desc=f"epoch {epoch + 1}", leave=False):
+            inputs = augmented(batch).to(memory_format=torch.channels_last)
+            with torch.autocast("cpu", torch.bfloat16):  # twice as fast where the processor computes in it
+                logits = network(inputs)[:, 0]
+            loss = functional.binary_cross_entropy_with_logits(logits.float(), target.float())
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            schedule.step()
+            losses.append(float(loss.detach()))
+        print(f"epoch {epoch + 1}: loss {np.mean(losses):.4f}")
+        state = {"network": network.state_dict(), "optimiser": optimiser.state_dict()}
+        save_checkpoint(out, text, {"epoch": epoch + 1, "schedule": schedule.state_dict(), **state})
+    return network
+
+
+def augmented(images: torch.Tensor) -> torch.Tensor:
+    """Move, stretch and slant pictures, and change their contrast: uint8 (n, CHANNELS, h, w) to float32 in [0, 1]."""
+    pairs = torch.split(images.float().div(255.0), 2, dim=1)
+    return torch.cat([_augmented(pair) for pair in pairs], dim=1)
+
+
+def _augmented(pair: torch.Tensor) -> torch.Tensor:
+    """Augment darkness and probability alike in shape, and each by itself in contrast: (n, 2, h, w)."""
+    count = len(pair)
+
+    def uniform(low: float, high: float, *shape: int) -> torch.Tensor:
+        return torch.empty(count, *shape).uniform_(low, high)
+
+    turn = torch.diag_embed(uniform(0.9, 1.12, 2))
+    turn[:, 0, 1] = uniform(-0.12, 0.12)
+    affine = torch.cat([turn, uniform(-0.06, 0.06, 2, 1)], dim=2)
+    grid = functional.affine_grid(affine, list(pair.shape), align_corners=False)
+    moved = functional.grid_sample(pair, grid, align_corners=False).clamp(0.0, 1.0)
+    contrast = torch.stack([uniform(0.6, 1.5), uniform(0.7, 1.4)], dim=1)
+    return moved.pow(contrast[:, :, None, None])
+
+
+def release(network: CandidateNetwork, folder: Path) -> None:
+    """Write the weights, also for OpenCV, beside the segmentation network, and describe them in its card."""
+    network.eval()
+    save_file(
+        {name: tensor.contiguous() for name, tensor in network.state_dict().items()},
+        folder / "candidates.safetensors",
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter that needs no further package is deprecated
+        torch.onnx.export(
+            network,
+            (torch.zeros(1, CHANNELS, HEIGHT, WIDTH),),
+            str(folder / "candidates.onnx"),
+            input_names=["images"],
+            output_names=["log-odds"],
+            opset_version=13,
+            dynamo=False,
+        )
+    card_file = folder / "page.json"
+    card = json.loads(card_file.read_text(encoding="utf-8")) if card_file.is_file() else {}
+    card["candidates"] = {
+        "task": "recognition of signatures among the candidates on a page",
+        "data": "pages composed by model.documents, with digits of MNIST where they are installed",
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "sha256": hashlib.sha256((folder / "candidates.onnx").read_bytes()).hexdigest(),
+    }
+    card_file.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
