@@ -45,9 +45,10 @@ With less, it is compared as a whole if it may be a crop. A page of print must n
 same form would be accepted for what is printed on it.
 """
 
-CROP_SHARE, CROP_UNLIKELY = 0.9, 0.35
-"""An image that may be a crop is used as it is if so much of its ink lies in signatures, and at most so much is
-unlikely to belong to one: first and last name are found apart, and the weakest strokes would be left out.
+CROP_SHARE, CROP_UNLIKELY, CROP_ODDS = 0.9, 0.35, 2.0
+"""An image that may be a crop is used as it is if so much of its ink lies in probable signatures, and at most so much
+is unlikely to belong to one: first and last name are found apart, and the weakest strokes would be left out. By
+itself, a part of a signature is less probable than the whole: its log-odds may be so much lower than the least.
 """
 
 EDGE_LENGTH, EDGE_THICKNESS = 0.9, 2.5
@@ -153,17 +154,18 @@ class SignatureFinder:
         grey : uint8 (h, w)
             255 = white.
         """
-        return self._search(grey, _locate(grey))[0]
+        found, _ = self._search(grey, _locate(grey))
+        return found
 
-    def _search(self, grey: Grey, located: Located | None) -> tuple[tuple[Found, ...], float]:
-        """Find signatures in the box of the ink; return them and the share of the ink that is unlikely to be one."""
+    def _search(self, grey: Grey, located: Located | None) -> tuple[tuple[Found, ...], Candidates]:
+        """Find signatures in the box of the ink; return them and what was seen at the first look."""
         around = Box.around(grey) if located is None else ink_box(located, grey.shape)
         seen = self.networks.candidates(grey, around)
         found = self._signatures(seen, grey)
         if not found:
             # Ink that is faint beside a shadow or a dark desk is not recognised as it is.
             found = self._signatures(self.networks.candidates(grey, around, with_contrast=True), grey)
-        return tuple(sorted(found, key=lambda signature: -signature.prominence)), seen.unlikely
+        return tuple(sorted(found, key=lambda signature: -signature.prominence)), seen
 
     def _signatures(self, seen: Candidates, grey: Grey) -> list[Found]:
         """Return the candidates that are probably signatures."""
@@ -218,9 +220,9 @@ class SignatureFinder:
         is_crop = self._is_crop(located)
         if is_crop:
             return Extracted(grey, None, None, located=located)
-        found, unlikely = self._search(grey, located)
+        found, seen = self._search(grey, located)
         if not found:
-            if unlikely < UNSIGNED_SHARE and is_crop is None:
+            if seen.unlikely < UNSIGNED_SHARE and is_crop is None:
                 return Extracted(grey, None, None, is_located=False, located=located)
             isolate(
                 grey, located=located
@@ -230,7 +232,7 @@ class SignatureFinder:
                 "crop that shows the signature.",
                 "Or set `region` to where it is (`whole` for all ink of the image).",
             )
-        if is_crop is None and unlikely <= CROP_UNLIKELY and _share_in(found, located) >= CROP_SHARE:
+        if is_crop is None and seen.unlikely <= CROP_UNLIKELY and self._is_covered(located, seen):
             return Extracted(grey, None, None, located=located)
         rivals = [one for one in found[1:] if self._is_rival(one, found[0])]
         if rivals:
@@ -282,6 +284,17 @@ class SignatureFinder:
             if log_odds >= look_rule.accept and measures[WEAKEST] >= MIN_WEAKEST:
                 return True
         return None
+
+    def _is_covered(self, located: Located | None, seen: Candidates) -> bool:
+        """Whether nearly all ink lies in parts of the image that may be signatures: one that is written in parts."""
+        if located is None:
+            return False
+        outside = located.mask.copy()
+        for candidate in seen.candidates:
+            if self._rules.page.log_odds(candidate.measures[None])[0] >= self._rules.least - CROP_ODDS:
+                box = seen.view.on_image(candidate.box.grown(1))
+                box.scaled(located.scale).clipped(outside.shape).of(outside)[:] = 0
+        return 1.0 - float(outside.mean()) / float(located.mask.mean()) >= CROP_SHARE
 
     def _is_rival(self, one: Found, first: Found) -> bool:
         """Whether one signature may be meant as well as the first."""
@@ -435,16 +448,6 @@ def _has_dark_edge(located: Located) -> bool:
     others_area, others_rim = areas.sum() - areas, rims.sum() - rims
     is_thick = areas * np.maximum(others_rim, 1) >= EDGE_THICKNESS * others_area * np.maximum(rims, 1)
     return bool(np.any(along & is_thick & (others_area > 0)))
-
-
-def _share_in(found: tuple[Found, ...], located: Located | None) -> float:
-    """Return the share of the ink that lies in the boxes of signatures, in [0, 1]; 0 if the ink is not known."""
-    if located is None:
-        return 0.0
-    outside = located.mask.copy()
-    for one in found:
-        one.box.scaled(located.scale).clipped(outside.shape).of(outside)[:] = 0
-    return 1.0 - float(outside.mean()) / float(located.mask.mean())
 
 
 def _joined(parts: tuple[Found, ...]) -> Found:
