@@ -7,8 +7,8 @@ PYTHON := $(shell for p in python3.13 python3.12 python3.11 python3; do \
 HOST ?= 127.0.0.1
 PORT ?= 8000
 WEIGHTS ?= weights/countersign-6
-# One more than the cores, at most five: a test that waits for a process leaves its core to another test.
-TEST_WORKERS ?= $(shell n=$$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN); echo $$((n > 4 ? 5 : n + 1)))
+# Two more than the cores, at most six: a test that waits for a process leaves its core to another test.
+TEST_WORKERS ?= $(shell n=$$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN); echo $$((n > 4 ? 6 : n + 2)))
 
 .PHONY: help setup serve demo test test-cluster fuzz lint audit docs lock clean benchmark-accuracy benchmark-serving benchmark-load \
 	benchmark-identify benchmark-bulk benchmark-robustness benchmark-documents
@@ -40,7 +40,7 @@ serve: $(VENV)/serving ## serve on http://127.0.0.1:8000 with the released weigh
 demo: $(VENV)/serving ## serve the review desk with cases that the synthetic writer draws, in a store of its own in var/demo
 	$(BIN)/python -m app demo --host $(HOST) --port $(PORT)
 
-test: $(VENV)/complete ## run the tests, in up to 5 processes (TEST_WORKERS=n for another number)
+test: $(VENV)/complete ## run the tests, in up to 6 processes (TEST_WORKERS=n for another number)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup -m "not alone and not cluster"
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "alone and not cluster" $$(grep -rl "mark\.alone" --include="test_*.py" tests)
 

@@ -124,14 +124,17 @@ def test_pictures_of_candidates_of_any_shape_can_be_cut_out(box: Box) -> None:
     assert candidate_images(darkness, darkness, box).any(axis=(1, 2)).all()
 
 
-def test_the_candidate_network_learns_resumes_and_computes_the_same_in_opencv(tmp_path: Path) -> None:
+def test_the_candidate_network_learns_resumes_and_computes_the_same_in_opencv(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rng = np.random.default_rng(0)
-    labels = torch.from_numpy(rng.random(192) < 0.5)
-    images = torch.from_numpy(rng.integers(0, 60, (192, CHANNELS, HEIGHT, WIDTH), dtype=np.uint8))
+    labels = torch.from_numpy(rng.random(128) < 0.5)
+    images = torch.from_numpy(rng.integers(0, 60, (128, CHANNELS, HEIGHT, WIDTH), dtype=np.uint8))
     images[labels, 0] += 120
-    whole = train(images, labels, 4, tmp_path / "whole")
-    train(images, labels, 4, tmp_path / "parts", stop_after=2)
-    parts = train(images, labels, 4, tmp_path / "parts")
+    monkeypatch.setattr(classifier, "BATCH", 16)
+    whole = train(images, labels, 2, tmp_path / "whole")
+    train(images, labels, 2, tmp_path / "parts", stop_after=1)
+    parts = train(images, labels, 2, tmp_path / "parts")
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, parts.state_dict()[name]), name
     release(parts, tmp_path)
