@@ -9,11 +9,8 @@ beside the segmentation network; :mod:`model.documents.rules` then fits its rule
 from __future__ import annotations
 
 import argparse
-import hashlib
 import io
-import json
 import tomllib
-import warnings
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -25,15 +22,16 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 from tqdm import tqdm
 
 from model.documents.digits import Digits
 from model.documents.elements import Drawer
-from model.documents.labelling import compose_page, label_candidates
+from model.documents.labelling import label_candidates
+from model.documents.layouts import compose_page
 from model.documents.material import Typefaces, training_signatures
+from model.documents.release import release_candidate_network
 from model.errors import UnusableSignature
 from model.networks.candidate import CandidateNetwork
 from model.preprocessing.candidates import PageNetworks
@@ -119,7 +117,7 @@ def main() -> None:
     images, labels = (
         torch.from_numpy(np.concatenate([shard[name] for shard in shards])) for name in ("images", "labels")
     )
-    release(train(images, labels, args.epochs, args.out), args.weights)
+    release_candidate_network(train(images, labels, args.epochs, args.out), args.weights)
 
 
 def collect(collection: Collection, number: int) -> None:
@@ -228,35 +226,6 @@ def _augmented(pair: torch.Tensor) -> torch.Tensor:
     moved = functional.grid_sample(pair, grid, align_corners=False).clamp(0.0, 1.0)
     contrast = torch.stack([uniform(0.6, 1.5), uniform(0.7, 1.4)], dim=1)
     return moved.pow(contrast[:, :, None, None])
-
-
-def release(network: CandidateNetwork, folder: Path) -> None:
-    """Write the weights, also for OpenCV, beside the segmentation network, and describe them in its card."""
-    network.eval()
-    save_file(
-        {name: tensor.contiguous() for name, tensor in network.state_dict().items()},
-        folder / "candidates.safetensors",
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter that needs no further package is deprecated
-        torch.onnx.export(
-            network,
-            (torch.zeros(1, CHANNELS, HEIGHT, WIDTH),),
-            str(folder / "candidates.onnx"),
-            input_names=["images"],
-            output_names=["log-odds"],
-            opset_version=13,
-            dynamo=False,
-        )
-    card_file = folder / "page.json"
-    card = json.loads(card_file.read_text(encoding="utf-8")) if card_file.is_file() else {}
-    card["candidates"] = {
-        "task": "recognition of signatures among the candidates on a page",
-        "data": "pages composed by model.documents, with digits of MNIST where they are installed",
-        "parameters": sum(p.numel() for p in network.parameters()),
-        "sha256": hashlib.sha256((folder / "candidates.onnx").read_bytes()).hexdigest(),
-    }
-    card_file.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from skimage.morphology import skeletonize
 
 from model.data.registry import data_root
-from model.documents.material import Part, cropped
+from model.documents.material import Part, inked, thickened
 
 Pixels = NDArray[np.uint8]
 
@@ -69,11 +69,7 @@ class Digits:
             part = image[y : y + glyph.shape[0], x : x + glyph.shape[1]]
             np.maximum(part, glyph, out=part)
             x += max(4, glyph.shape[1] - 2 * RIM + round(gap * HEIGHT + rng.normal(0.0, 0.05) * HEIGHT))
-        pen = int(rng.integers(2, 6))
-        drawn = cv2.dilate(image, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (pen, pen)))
-        smooth = cv2.GaussianBlur(drawn, (0, 0), rng.uniform(0.6, 1.2)).astype(np.float32)
-        strength = cv2.resize(rng.uniform(1.2, 2.4, (3, 9)).astype(np.float32), drawn.shape[::-1])
-        return cropped(np.clip(smooth * strength, 0, 255).astype(np.uint8))
+        return inked(thickened(image, rng), rng, blur=(0.6, 1.2))
 
     def _glyph(
         self, character: str, slant: float, spread: float, wide: float, rng: np.random.Generator

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from model.documents.capture import Captured, capture
-from model.documents.elements import Drawer
-from model.documents.layouts import LAYOUTS
+from model.documents.capture import Captured
 from model.documents.patches import FULL
 from model.preprocessing.box import Box
 from model.preprocessing.candidates import Candidate, Candidates
@@ -26,20 +24,6 @@ SIGNED, UNSIGNED = 0.6, 0.3
 
 WHOLE, PARTIAL = 0.4, 0.2
 """Overlap with the box of a signature, from which a candidate is one and below which it is none."""
-
-
-def compose_page(drawer: Drawer, shares: Mapping[str, float]) -> tuple[str, Captured]:
-    """Compose and capture a page of a random layout; return the name of the layout, too.
-
-    Parameters
-    ----------
-    shares : mapping of str to float
-        Weights of layouts by name.
-    """
-    weights = np.array(list(shares.values()))
-    kind = list(shares)[int(drawer.rng.choice(len(weights), p=weights / weights.sum()))]
-    sheet = LAYOUTS[kind][0](drawer)
-    return kind, capture(sheet.brightness(), sheet.signature, drawer.rng)
 
 
 def label_candidates(seen: Candidates, page: Captured) -> Iterator[tuple[Candidate, bool]]:

@@ -6,8 +6,11 @@ Every layout is drawn anew each time; no real document is imitated. Lengths are 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+import numpy as np
+
+from model.documents.capture import Captured, capture
 from model.documents.elements import LABELS, Drawer
 from model.documents.material import number, word, words
 from model.documents.sheet import Sheet
@@ -283,3 +286,18 @@ LAYOUTS: dict[str, tuple[Callable[[Drawer], Sheet], float]] = {
     "graphics": (graphics, 0.06),
 }
 """Layouts by name, with the share of each in training."""
+
+
+def compose_page(drawer: Drawer, shares: Mapping[str, float] | None = None) -> tuple[str, Captured]:
+    """Compose and capture a page of a random layout; return the name of the layout, too.
+
+    Parameters
+    ----------
+    shares : mapping of str to float, optional
+        Weights of layouts by name; those of :data:`LAYOUTS` by default.
+    """
+    shares = shares or {name: share for name, (_, share) in LAYOUTS.items()}
+    weights = np.array(list(shares.values()))
+    kind = list(shares)[int(drawer.rng.choice(len(weights), p=weights / weights.sum()))]
+    sheet = LAYOUTS[kind][0](drawer)
+    return kind, capture(sheet.brightness(), sheet.signature, drawer.rng)

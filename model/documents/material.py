@@ -284,16 +284,30 @@ def penned(line: str, face: Typeface, rng: np.random.Generator, unsteadiness: fl
     middle = np.asarray(skeletonize(np.asarray(image) > 127), np.uint8) * 255  # type: ignore[no-untyped-call]
     if not middle.any():
         return np.full((20, 40), 255, np.uint8)
-    pen = int(rng.integers(2, 6))
-    drawn = cv2.dilate(middle, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (pen, pen)))
+    drawn = thickened(middle, rng)
     cells = (max(3, size[1] // 30), max(4, size[0] // 30))
     field = rng.normal(0.0, unsteadiness, (2, *cells)).astype(np.float32)
     dx, dy = (cv2.resize(f, size, interpolation=cv2.INTER_CUBIC) for f in field)
     x, y = np.meshgrid(np.arange(size[0], dtype=np.float32), np.arange(size[1], dtype=np.float32))
     slant = np.float32(rng.normal(0.0, 0.25))
     moved = cv2.remap(drawn, x + dx + slant * (y - size[1] / 2), y + dy, cv2.INTER_LINEAR)
-    smooth = cv2.GaussianBlur(moved, (0, 0), rng.uniform(0.8, 1.6)).astype(np.float32)
-    strength = cv2.resize(rng.uniform(1.2, 2.4, (3, 9)).astype(np.float32), size)
+    return inked(np.asarray(moved, np.uint8), rng, blur=(0.8, 1.6))
+
+
+def thickened(lines: Pixels, rng: np.random.Generator) -> Pixels:
+    """Draw lines that are one pixel wide with a pen of a random width: (h, w) uint8, ink = 255."""
+    pen = int(rng.integers(2, 6))
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (pen, pen))
+    return np.asarray(cv2.dilate(lines, kernel), np.uint8)
+
+
+def inked(drawn: Pixels, rng: np.random.Generator, blur: tuple[float, float]) -> Pixels:
+    """Blur strokes, and vary the pressure of the pen along them: (h, w) uint8, ink = 255, cropped.
+
+    ``blur``: range of the standard deviation in pixels.
+    """
+    smooth = cv2.GaussianBlur(drawn, (0, 0), rng.uniform(*blur)).astype(np.float32)
+    strength = cv2.resize(rng.uniform(1.2, 2.4, (3, 9)).astype(np.float32), drawn.shape[::-1])
     return cropped(np.clip(smooth * strength, 0, 255).astype(np.uint8))
 
 

@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import IterableDataset
 
-from model.documents.capture import Captured, capture
+from model.documents.capture import Captured
 from model.documents.elements import Drawer
-from model.documents.layouts import LAYOUTS
+from model.documents.layouts import compose_page
 from model.documents.material import SignatureSource, Typefaces
 from model.preprocessing.segmentation import paper, relative_darkness
 
@@ -75,10 +75,7 @@ class Patches(IterableDataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
 
 def compose(faces: Typefaces, source: SignatureSource, rng: np.random.Generator) -> Captured:
     """Compose and capture a page of a random layout."""
-    shares = np.array([share for _, share in LAYOUTS.values()])
-    layout, _ = list(LAYOUTS.values())[int(rng.choice(len(shares), p=shares / shares.sum()))]
-    sheet = layout(Drawer(faces, source, rng))
-    page = capture(sheet.brightness(), sheet.signature, rng)
+    _, page = compose_page(Drawer(faces, source, rng))
     if rng.random() < SMALL_SHARE:
         factor = rng.uniform(130, 400) / max(page.grey.shape)
         if factor < 1.0:

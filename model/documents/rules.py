@@ -24,8 +24,8 @@ from tqdm import tqdm
 from model.data.registry import open_dataset
 from model.documents.digits import Digits
 from model.documents.elements import Drawer
-from model.documents.labelling import compose_page, label_candidates
-from model.documents.layouts import LAYOUTS
+from model.documents.labelling import label_candidates
+from model.documents.layouts import compose_page
 from model.documents.material import SignatureSource, Typefaces, training_signatures
 from model.errors import UnusableSignature
 from model.preprocessing.candidates import PageNetworks, measure_crop
@@ -146,7 +146,7 @@ def collect(
 ) -> None:
     """Compose a page, and add what is found on it."""
     drawer = Drawer(faces, source, np.random.default_rng([20_261, number]), digits=digits)
-    kind, page = compose_page(drawer, {name: share for name, (_, share) in LAYOUTS.items()})
+    kind, page = compose_page(drawer)
     if kind == "crop":  # some are crops, some show more than that
         try:
             located = locate_ink(page.grey)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from model.networks.page import conv
+
 NEAR, FAR = (16, 32, 64, 96), (16, 24, 48, 64)
 """Channels of the two networks at a half, a quarter, an eighth and a sixteenth of the resolution."""
 
@@ -42,19 +44,11 @@ class CandidateNetwork(nn.Module):
 def _trunk(widths: tuple[int, int, int, int]) -> nn.Sequential:
     half, quarter, eighth, sixteenth = widths
     return nn.Sequential(
-        _conv(2, half, kernel=5, stride=2),
-        _conv(half, quarter, stride=2),
-        _conv(quarter, quarter),
-        _conv(quarter, eighth, stride=2),
-        _conv(eighth, eighth),
-        _conv(eighth, sixteenth, stride=2),
-        _conv(sixteenth, sixteenth),
-    )
-
-
-def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(inplace=True),
+        conv(2, half, kernel=5, stride=2),
+        conv(half, quarter, stride=2),
+        conv(quarter, quarter),
+        conv(quarter, eighth, stride=2),
+        conv(eighth, eighth),
+        conv(eighth, sixteenth, stride=2),
+        conv(sixteenth, sixteenth),
     )

@@ -28,20 +28,20 @@ class PageNetwork(nn.Module):
     def __init__(self, widths: Sequence[int] = (16, 24, 48, 96)) -> None:
         super().__init__()
         half, quarter, eighth, sixteenth = widths
-        self.stem = _conv(1, half, kernel=5, stride=2)
-        self.quarter = nn.Sequential(_conv(half, quarter, stride=2), _conv(quarter, quarter))
-        self.eighth = nn.Sequential(_conv(quarter, eighth, stride=2), _conv(eighth, eighth))
+        self.stem = conv(1, half, kernel=5, stride=2)
+        self.quarter = nn.Sequential(conv(half, quarter, stride=2), conv(quarter, quarter))
+        self.eighth = nn.Sequential(conv(quarter, eighth, stride=2), conv(eighth, eighth))
         self.sixteenth = nn.Sequential(
-            _conv(eighth, sixteenth, stride=2),
-            _conv(sixteenth, sixteenth, dilation=2),
-            _conv(sixteenth, sixteenth, dilation=4),
+            conv(eighth, sixteenth, stride=2),
+            conv(sixteenth, sixteenth, dilation=2),
+            conv(sixteenth, sixteenth, dilation=4),
         )
-        self.to_eighth, self.at_eighth = nn.Conv2d(sixteenth, eighth, 1), _conv(eighth, eighth)
-        self.to_quarter, self.at_quarter = nn.Conv2d(eighth, quarter, 1), _conv(quarter, quarter)
-        self.to_half, self.at_half = nn.Conv2d(quarter, half, 1), _conv(half, half)
+        self.to_eighth, self.at_eighth = nn.Conv2d(sixteenth, eighth, 1), conv(eighth, eighth)
+        self.to_quarter, self.at_quarter = nn.Conv2d(eighth, quarter, 1), conv(quarter, quarter)
+        self.to_half, self.at_half = nn.Conv2d(quarter, half, 1), conv(half, half)
         self.to_full = nn.Conv2d(half, 8, 1)
         self.fine = nn.Conv2d(1, 8, 3, padding=1)
-        self.full = nn.Sequential(nn.ReLU(), _conv(8, 8))
+        self.full = nn.Sequential(nn.ReLU(), conv(8, 8))
         self.logit = nn.Conv2d(16, 1, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -62,7 +62,8 @@ def _twice(x: torch.Tensor) -> torch.Tensor:
     return functional.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
-def _conv(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1, dilation: int = 1) -> nn.Sequential:
+def conv(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1, dilation: int = 1) -> nn.Sequential:
+    """Build a convolution that keeps the size but for its stride, with batch normalisation and ReLU."""
     padding = dilation * (kernel // 2)
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, bias=False),

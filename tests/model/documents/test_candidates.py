@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from app.settings import PAGE_NETWORK
 from model.documents import classifier
 from model.documents.capture import Captured
-from model.documents.classifier import augmented, collect, release, train
+from model.documents.classifier import augmented, collect, train
 from model.documents.digits import Digits
 from model.documents.elements import Drawer
-from model.documents.labelling import compose_page, label_candidates
+from model.documents.labelling import label_candidates
+from model.documents.layouts import compose_page
 from model.documents.material import Typefaces
+from model.documents.release import release_candidate_network
 from model.documents.sheet import Sheet
 from model.networks.candidate import CandidateNetwork
 from model.preprocessing.box import Box
@@ -137,7 +139,7 @@ def test_the_candidate_network_learns_resumes_and_computes_the_same_in_opencv(
     parts = train(images, labels, 2, tmp_path / "parts")
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, parts.state_dict()[name]), name
-    release(parts, tmp_path)
+    release_candidate_network(parts, tmp_path)
     with torch.inference_mode():
         expected = parts(images[:8].float() / 255.0)[:, 0].numpy()
     computed = CandidateClassifier(tmp_path / "candidates.onnx").log_odds(list(images[:8].numpy()))
@@ -171,7 +173,7 @@ def test_recognised_candidates_have_the_answer_of_the_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.manual_seed(0)
-    release(CandidateNetwork(), tmp_path)
+    release_candidate_network(CandidateNetwork(), tmp_path)
     (tmp_path / "model.onnx").symlink_to(PAGE_NETWORK.resolve())
     page, _ = signed_page()
     with_it = PageNetworks(tmp_path / "model.onnx").candidates(page.grey, Box.around(page.grey))
