@@ -67,12 +67,6 @@ def make_model(folder: Path, name: str, seed: int, specimens: Path, *, local: bo
     return folder
 
 
-def pytest_collection_finish() -> None:
-    """Exclude the imported modules from garbage collection, as `serve` does: each full collection takes a second."""
-    gc.collect()
-    gc.freeze()
-
-
 def pytest_unconfigure() -> None:
     """Shorten the collections with which pytest ends: after five seconds, pytest-xdist interrupts the worker."""
     gc.collect()

@@ -26,8 +26,6 @@ PROGRAMS = {
     "torch.distributed.run": "torch.distributed.run",
 }
 """Modules with the function `main` of each program."""
-IMPORTED = (*PROGRAMS.values(), "app.main", "model.training.train", "torch._dynamo", "tests.forked")
-"""Modules that the server process imports before it forks; optimisers import `torch._dynamo` when they are made."""
 
 
 class Forked:
@@ -120,7 +118,7 @@ def run(
 def server() -> ForkServerContext:
     """Return the :mod:`multiprocessing` context whose processes are forks of the one with the modules."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(IMPORTED))
+    context.set_forkserver_preload(["tests.preloaded"])
     return context
 
 

@@ -30,7 +30,7 @@ from tests.app.http.test_problems import paper, picture
 from tests.app.keyed import until
 from tests.app.test_api import enrol, verify
 from tests.app.test_start import Service
-from tests.decoders import stop_shared_pools
+from tests.decoders import SharedPool, stop_shared_pools
 from tests.processes import reading_processes
 
 Draw = Callable[..., bytes]
@@ -45,8 +45,9 @@ def deaths() -> list[None]:
 
 
 @pytest.fixture(autouse=True)
-def _own_worker() -> Iterator[None]:
+def _own_worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Give the service of each test a worker process of its own, which the tests kill or replace."""
+    monkeypatch.setattr(SharedPool, "keeps_results", False)
     stop_shared_pools()
     yield
     stop_shared_pools()
