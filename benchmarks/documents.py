@@ -72,7 +72,7 @@ class Benchmark:
     def __init__(self, weights: Path, page_network: Path, target_far: float, data: Path | None) -> None:
         self.embedder = Embedder.load(weights, "auto")
         self.finder = SignatureFinder(page_network)
-        self.faces = Typefaces("test")
+        self.faces = Typefaces("test", data)
         self.digits = Digits.installed("test", data)
         self.target_far = target_far
 

@@ -73,7 +73,7 @@ def photograph(brightness: Floats, signature: Pixels, rng: np.random.Generator) 
 
 def capture(brightness: Floats, signature: Pixels, rng: np.random.Generator) -> Captured:
     """Scan most pages and photograph the others."""
-    return (photograph if rng.random() < 0.2 else scan)(brightness, signature, rng)
+    return (photograph if rng.random() < 0.3 else scan)(brightness, signature, rng)
 
 
 def _degrade(page: Floats, rng: np.random.Generator) -> Floats:

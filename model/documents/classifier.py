@@ -149,7 +149,7 @@ def collect(collection: Collection, number: int) -> None:
 def _opened(collection: Collection) -> tuple[PageNetworks, Callable[[int], Drawer]]:
     """Open the segmentation network, and what pages are drawn of, once in a process."""
     cv2.setNumThreads(1)
-    faces = Typefaces("train")
+    faces = Typefaces("train", collection.data)
     source = training_signatures(faces, dict(collection.datasets), collection.data, WRITERS)
     digits = Digits.installed("train", collection.data)
     # Its own candidate network, if there is one, would only take time.

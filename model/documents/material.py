@@ -1,7 +1,8 @@
 """What pages are made of: fonts of this machine, words in many scripts, and signatures.
 
 Fonts are those installed in the system (on Debian ``fonts-noto-core``, ``fonts-noto-cjk``, ``fonts-liberation`` and
-others); none is part of this repository. Where no font is installed, Pillow's own one is used.
+others) and, for handwriting, those in the folder ``handwriting-fonts`` of the data sets; none is part of this
+repository. Where no font is installed, Pillow's own one is used.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from PIL import Image, ImageDraw, ImageFont
 from skimage.morphology import skeletonize
 
 from model.data.packing import Packed, pack
-from model.data.registry import open_dataset
+from model.data.registry import data_root, open_dataset
 from model.data.specimens import Dataset
 from model.preprocessing.box import Box
 from model.synthetic.pen import random_pen, render
@@ -32,7 +33,11 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 Part = Literal["train", "test"]
 
 FONT_FOLDERS = (Path("/usr/share/fonts"), Path("/usr/local/share/fonts"))
+HANDWRITING_FONTS = "handwriting-fonts"
+"""Folder of the data sets with fonts that imitate handwriting; :mod:`model.documents.downloads` fills it."""
+
 HANDWRITING = (
+    HANDWRITING_FONTS,
     "breip",
     "kristi",
     "rufscript",
@@ -45,7 +50,7 @@ HANDWRITING = (
     "humor",
     "isabella",
 )
-"""Parts of the file names of fonts that imitate handwriting."""
+"""Parts of the paths of fonts that imitate handwriting."""
 
 LETTERING = ("z003", "chancery", "script", "kristi", "rufscript", "breip", "femke", "delphine", "italic")
 """Parts of the file names of fonts for lettering that looks like script, those for handwriting included."""
@@ -134,15 +139,18 @@ class Typefaces:
     ----------
     part : {"train", "test"}
         One font in four, by a hash of its name, is kept for testing.
+    data : Path, optional
+        Folder of the data sets.
     """
 
-    def __init__(self, part: Part) -> None:
+    def __init__(self, part: Part, data: Path | None = None) -> None:
+        folders = (*FONT_FOLDERS, (data or data_root()) / HANDWRITING_FONTS)
         files = sorted(
             path
-            for folder in FONT_FOLDERS
+            for folder in folders
             if folder.is_dir()
             for path in folder.rglob("*")
-            if path.suffix.lower() in {".ttf", ".otf", ".ttc"}
+            if path.suffix.lower() in {".ttf", ".otf", ".ttc", ".woff"}
         )
         files = [path for path in files if (zlib.crc32(path.name.encode()) % 4 == 0) == (part == "test")]
         self.by_script: dict[str, list[Typeface]] = {}

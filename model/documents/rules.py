@@ -96,7 +96,7 @@ def main() -> None:
         for grey in _scans(name, args.crops, args.data):
             look_at(networks.segmenter, grey, crops, number, kind="scan", label=True)
             number -= 1
-    faces, digits = Typefaces("train"), Digits.installed("train", args.data)
+    faces, digits = Typefaces("train", args.data), Digits.installed("train", args.data)
     source = training_signatures(faces, recipe["datasets"], args.data, WRITERS)
     for page in tqdm(range(args.pages), desc="pages", leave=False):
         collect(networks, faces, source, digits, page, crops, parts)

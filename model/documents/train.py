@@ -104,7 +104,7 @@ def train(
         network.load_state_dict(state["network"])
         average.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])
-    faces = Typefaces("train")
+    faces = Typefaces("train", data)
     source = training_signatures(faces, recipe.datasets, data, recipe.writers)
     patches = Patches(faces, source, recipe.batch, recipe.seed, state["step"])
     # One worker, so that the batches come in order and a resumed run sees those that it would have seen.
