@@ -1,7 +1,8 @@
 """Numbers written by hand: digits of many people from MNIST, drawn with one pen.
 
 The files of MNIST (``train-images-idx3-ubyte.gz`` and so on; LeCun, Cortes and Burges, CC BY-SA 3.0) are read from
-the folder ``mnist`` of the data sets (:mod:`model.documents.downloads`). Without them, numbers are written in fonts only.
+the folder ``mnist`` of the data sets, which :mod:`model.documents.downloads` fills. Without them, numbers are written
+in fonts only.
 """
 
 from __future__ import annotations
