@@ -6,7 +6,7 @@ import copy
 import hashlib
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,14 @@ PERMISSIVE = frozenset({"synthetic", "names", "cross-media-chinese", "self-30"})
 """Sources of signatures whose terms are permissive."""
 
 
+def are_permissive(datasets: Iterable[str]) -> bool:
+    """Whether a network that is trained on these sources of signatures has permissive terms.
+
+    MNIST's digits (CC BY-SA 3.0) are not used for such a network.
+    """
+    return PERMISSIVE.issuperset(datasets)
+
+
 def release_page_network(
     network: PageNetwork, name: str, recipe: str, datasets: Sequence[str], folder: Path
 ) -> None:
@@ -31,7 +39,7 @@ def release_page_network(
     card = {
         "name": name,
         "task": "segmentation of handwritten signatures on pages",
-        "terms": "permissive" if PERMISSIVE.issuperset(datasets) else "research",
+        "terms": "permissive" if are_permissive(datasets) else "research",
         "data": ["pages composed by model.documents", *datasets],
         **_figures(network, folder / "model.onnx"),
     }
@@ -56,7 +64,8 @@ def release_candidate_network(network: CandidateNetwork, folder: Path) -> None:
     card = json.loads(card_file.read_text(encoding="utf-8")) if card_file.is_file() else {}
     card["candidates"] = {
         "task": "recognition of signatures among the candidates on a page",
-        "data": "pages composed by model.documents, with digits of MNIST where they are installed",
+        "data": "pages composed by model.documents"
+        + ("" if card.get("terms") == "permissive" else ", with digits of MNIST where they are installed"),
         **_figures(network, folder / "candidates.onnx"),
     }
     _write_card(card, card_file)

@@ -27,6 +27,7 @@ from model.documents.elements import Drawer
 from model.documents.labelling import label_candidates
 from model.documents.layouts import compose_page
 from model.documents.material import SignatureSource, Typefaces, training_signatures
+from model.documents.release import are_permissive
 from model.errors import UnusableSignature
 from model.preprocessing.candidates import PageNetworks, measure_crop
 from model.preprocessing.extraction import MIN_WEAKEST, WEAKEST
@@ -96,7 +97,8 @@ def main() -> None:
         for grey in _scans(name, args.crops, args.data):
             look_at(networks.segmenter, grey, crops, number, kind="scan", label=True)
             number -= 1
-    faces, digits = Typefaces("train", args.data), Digits.installed("train", args.data)
+    faces = Typefaces("train", args.data)
+    digits = None if are_permissive(recipe["datasets"]) else Digits.installed("train", args.data)
     source = training_signatures(faces, recipe["datasets"], args.data, WRITERS)
     for page in tqdm(range(args.pages), desc="pages", leave=False):
         collect(networks, faces, source, digits, page, crops, parts)
