@@ -117,7 +117,7 @@ def run_bare(images: list[tuple[int, int]], folder: Path, weights: Path) -> floa
     contents = [(folder / f"{writer}-{n}.png").read_bytes() for writer, n in images]
     start = time.perf_counter()
     for content in contents:
-        grey = read_upload(content, None, limits)
+        grey = read_upload(content, None, limits).grey
         embedder.embed(embedder.prepare(grey).canvas[None])
     return (time.perf_counter() - start) / len(contents)
 

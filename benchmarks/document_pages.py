@@ -5,18 +5,23 @@ Pages are drawn in millimetres at the resolution of a scanner, with one signatur
 
 from __future__ import annotations
 
+import copy
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from benchmarks.document_elements import logo, stamp
 from model.documents.capture import Captured, photograph, scan
 from model.documents.elements import Drawer
 from model.documents.material import SignatureSource, number, words
 from model.documents.sheet import Sheet
+from model.preprocessing.scan import Scan, to_scan
 
 Pixels = NDArray[np.uint8]
 CHEQUE_SCALE = 200 / 25.4
@@ -30,19 +35,47 @@ class Kind:
 
     draw: Callable[[Drawer, Pixels | None], Sheet]
     capture: Literal["scan", "photograph", "fax"] = "scan"
+    red_stamp: Callable[[Drawer, Sheet], None] | None = None
+    """What is stamped in red on the page, which is then scanned in colour; the signature is black or blue."""
 
 
-def compose(kind: Kind, drawer: Drawer, signature: Pixels | None) -> Captured:
+@dataclass(frozen=True)
+class Page(Captured):
+    """A captured page, also as it is after decoding."""
+
+    scan: Scan
+
+
+def compose(kind: Kind, drawer: Drawer, signature: Pixels | None) -> Page:
     """Draw and capture a page with a signature (h, w) uint8, ink = 255, or without one."""
-    sheet = kind.draw(drawer, signature)
-    if kind.capture == "photograph":
-        return photograph(sheet.brightness(), sheet.signature, drawer.rng)
-    page = scan(sheet.brightness(), sheet.signature, drawer.rng)
+    sheet, rng = kind.draw(drawer, signature), drawer.rng
+    if kind.red_stamp is not None:
+        stamps = Sheet(sheet.width, sheet.height, sheet.scale)
+        kind.red_stamp(drawer, stamps)
+        same_scanner = copy.deepcopy(rng)
+        page = scan(sheet.brightness(), sheet.signature, rng)
+        overprint = scan(stamps.brightness(), sheet.signature, same_scanner).grey
+        return Page(page.grey, page.signature, _in_colour(page, overprint, rng))
+    capture = photograph if kind.capture == "photograph" else scan
+    page = capture(sheet.brightness(), sheet.signature, rng)
+    grey = page.grey
     if kind.capture == "fax":
-        page = Captured(
-            np.where(page.grey > 0.72 * np.median(page.grey), 255, 0).astype(np.uint8), page.signature
-        )
-    return page
+        grey = np.where(grey > 0.72 * np.median(grey), 255, 0).astype(np.uint8)
+    return Page(grey, page.signature, Scan(grey))
+
+
+def _in_colour(page: Captured, stamps: Pixels, rng: np.random.Generator) -> Scan:
+    """Colour the signature black or blue and the stamps red, print both on the page, and compress it."""
+    blue = rng.random() < 0.5
+    light = np.repeat(page.grey[..., None] / 255.0, 3, axis=2)
+    covered = cv2.GaussianBlur(page.signature, (0, 0), 1.0)[..., None] / 255.0
+    if blue:
+        light += covered * (1.0 - light) * np.array([0.1, 0.15, 0.45])
+    light *= 1.0 - (1.0 - stamps[..., None] / 255.0) * np.array([0.2, 0.82, 0.76])
+    file = io.BytesIO()
+    colours = Image.fromarray(np.clip(255.0 * light, 0, 255).astype(np.uint8))
+    colours.save(file, "JPEG", quality=int(rng.integers(50, 92)))
+    return to_scan(Image.open(file))
 
 
 def _sign(drawer: Drawer, sheet: Sheet, signature: Pixels | None, x: float, y: float) -> None:
@@ -151,7 +184,18 @@ def card(drawer: Drawer, signature: Pixels | None) -> Sheet:
 
 
 def stamped(drawer: Drawer, signature: Pixels | None) -> Sheet:
-    """The foot of a contract: a signature with a stamp across it, a place and date, and a printed name."""
+    """The foot of a contract with a stamp across the signature."""
+    sheet = contract_foot(drawer, signature)
+    _stamp_beside(drawer, sheet)
+    return sheet
+
+
+def _stamp_beside(drawer: Drawer, sheet: Sheet) -> None:
+    stamp(drawer, sheet, drawer.between(88, 100), drawer.between(18, 30))
+
+
+def contract_foot(drawer: Drawer, signature: Pixels | None) -> Sheet:
+    """The foot of a contract: a signature, a place and date, and a printed name."""
     sheet = Sheet(110, 50, CHEQUE_SCALE)
     face = drawer.face()
     drawer.handwriting(sheet, 6, 22, height=5)
@@ -160,7 +204,6 @@ def stamped(drawer: Drawer, signature: Pixels | None) -> Sheet:
     sheet.text(52, 31, words(drawer.rng, face, 2).title(), face, 9)
     sheet.text(52, 36, words(drawer.rng, face, 3), face, 7)
     _sign(drawer, sheet, signature, 76, 20)
-    stamp(drawer, sheet, drawer.between(88, 100), drawer.between(18, 30))
     return sheet
 
 
@@ -220,6 +263,7 @@ KINDS: dict[str, Kind] = {
     "squared paper": Kind(squared),
     "security paper": Kind(security_paper),
     "stamped": Kind(stamped),
+    "stamped in red": Kind(contract_foot, red_stamp=_stamp_beside),
     "cheque": Kind(cheque),
     "form": Kind(form),
     "letter": Kind(letter),

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from app.settings import PAGE_NETWORK, RELEASED_WEIGHTS
-from benchmarks.document_pages import KINDS, UNSIGNED, Kind, NoSignatures, compose
+from benchmarks.document_pages import KINDS, UNSIGNED, Kind, NoSignatures, Page, compose
 from model.data.registry import open_dataset
 from model.decision.verdict import Decision, Verdict, judge
 from model.documents.digits import Digits
@@ -37,7 +37,7 @@ from model.errors import SeveralSignatures, UnusableSignature
 from model.evaluation.metrics import eer
 from model.networks.embedder import Embedder
 from model.preprocessing.box import Box
-from model.preprocessing.extraction import SignatureFinder, prepare_signature
+from model.preprocessing.extraction import SignatureFinder, prepare_signature, suppress_red_print
 from model.preprocessing.ink import isolate, prepare
 
 Pixels = NDArray[np.uint8]
@@ -95,8 +95,9 @@ class Benchmark:
             self.target_far,
         )
 
-    def extracted(self, grey: Pixels) -> Pixels:
+    def extracted(self, page: Page) -> Pixels:
         """Prepare the signature of a page as the service does. Raises UnusableSignature."""
+        grey, _ = suppress_red_print(page.scan, self.finder)
         return prepare_signature(grey, self.embedder.canvas, self.finder).canvas
 
     def embed(self, canvases: Sequence[Pixels]) -> Vector:
@@ -194,20 +195,20 @@ def measure(run: Benchmark, name: str, kind: Kind, people: Sequence[Person]) -> 
         for index, (genuine, ink) in enumerate(person.questioned):
             page = compose(kind, run.drawer(name, person.name, str(index)), ink)
             counts.signed += 1
-            detect(run, page.grey, page.signature, counts)
-            canvas = attempt(run, page.grey, counts)
+            detect(run, page, counts)
+            canvas = attempt(run, page, counts)
             if canvas is not None:
                 verdict = run.judge(run.embed([canvas])[0], person.references)
                 counts.llr[0 if genuine else 1].append(verdict.log_likelihood_ratio)
             try:
-                whole = prepare(page.grey, run.embedder.canvas).canvas
+                whole = prepare(page.scan.grey, run.embedder.canvas).canvas
             except UnusableSignature:
                 continue
             verdict = run.judge(run.embed([whole])[0], person.references)
             counts.whole[0 if genuine else 1].append(verdict.log_likelihood_ratio)
         blank = compose(kind, run.drawer(name, person.name, "unsigned"), None)
         counts.unsigned += 1
-        counts.unsigned_refused += refuses(run, blank.grey)
+        counts.unsigned_refused += refuses(run, blank)
         on_pages.append(references_on_pages(run, name, kind, person))
     for index, references in enumerate(on_pages):
         for other in range(len(on_pages)):
@@ -225,24 +226,25 @@ def references_on_pages(run: Benchmark, name: str, kind: Kind, person: Person) -
     for number, ink in enumerate(person.reference_ink):
         page = compose(kind, run.drawer(name, "shared design", hand=f"{person.name} {number}"), ink)
         try:
-            canvases.append(run.extracted(page.grey))
+            canvases.append(run.extracted(page))
         except UnusableSignature:
             continue
     return run.embed(canvases) if canvases else np.zeros((0, 1), np.float32)
 
 
-def detect(run: Benchmark, grey: Pixels, signature: Pixels, counts: Counts) -> None:
+def detect(run: Benchmark, page: Page, counts: Counts) -> None:
     """Count the signatures that were found, and whether the true one is among them (overlap of half the union)."""
+    grey, _ = suppress_red_print(page.scan, run.finder)
     found = run.finder.find(grey)
     counts.found += len(found)
-    truth = Box.bounding((signature > 100).astype(np.uint8))
+    truth = Box.bounding((page.signature > 100).astype(np.uint8))
     counts.matched += any(truth.overlap(one.box) >= 0.5 for one in found)
 
 
-def attempt(run: Benchmark, grey: Pixels, counts: Counts) -> Pixels | None:
+def attempt(run: Benchmark, page: Page, counts: Counts) -> Pixels | None:
     """Extract the signature; None, counted, when the page is refused."""
     try:
-        return run.extracted(grey)
+        return run.extracted(page)
     except SeveralSignatures:
         counts.several += 1
     except UnusableSignature:
@@ -250,10 +252,10 @@ def attempt(run: Benchmark, grey: Pixels, counts: Counts) -> Pixels | None:
     return None
 
 
-def refuses(run: Benchmark, grey: Pixels) -> bool:
+def refuses(run: Benchmark, page: Page) -> bool:
     """Whether a page without a signature is refused."""
     try:
-        run.extracted(grey)
+        run.extracted(page)
     except UnusableSignature:
         return True
     return False
@@ -265,7 +267,7 @@ def refusals(run: Benchmark, name: str, pages: int = 60) -> tuple[int, int]:
     for number in range(pages):
         drawer = run.drawer(name, str(number))
         page = compose(Kind(lambda d, _: UNSIGNED[name](d)), drawer, None)
-        refused += refuses(run, page.grey)
+        refused += refuses(run, page)
     return refused, pages
 
 

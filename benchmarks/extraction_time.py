@@ -84,7 +84,7 @@ async def measure_requests(weights: Path, rounds: int) -> tuple[float, float, fl
         embedder = context.embedder
 
         async def compute(image: bytes) -> None:
-            embedder.embed(embedder.prepare(read_upload(image, None, limits)).canvas[None])
+            embedder.embed(embedder.prepare(read_upload(image, None, limits).grey).canvas[None])
 
         def verify(region: str) -> Callable[[bytes], Awaitable[None]]:
             async def send(image: bytes) -> None:

@@ -110,10 +110,10 @@ async def measure(weights: Path, rounds: int, signers: int) -> None:
         exact = Embedder.load(weights, embedder.device, "float32")
 
         async def compute_exactly(image: bytes) -> None:
-            exact.embed(exact.prepare(read_upload(image, None, limits)).canvas[None])
+            exact.embed(exact.prepare(read_upload(image, None, limits).grey).canvas[None])
 
         async def compute(image: bytes) -> None:
-            embedder.embed(embedder.prepare(read_upload(image, None, limits)).canvas[None])
+            embedder.embed(embedder.prepare(read_upload(image, None, limits).grey).canvas[None])
 
         async def verify(image: bytes) -> None:
             response = await client.post("/verify", data={"signer_id": "a"}, files={"signature": image})

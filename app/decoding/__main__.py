@@ -35,7 +35,13 @@ from app.decoding.uploads import count_pages, read_upload
 from app.domain.errors import UploadRefused
 from model.errors import SeveralSignatures, UnusableSignature
 from model.preprocessing.box import Box
-from model.preprocessing.extraction import Region, SignatureFinder, isolate_signature, isolate_signatures
+from model.preprocessing.extraction import (
+    Region,
+    SignatureFinder,
+    isolate_signature,
+    isolate_signatures,
+    suppress_red_print,
+)
 from model.preprocessing.ink import Canvas, fit
 from model.preprocessing.turning import turn
 
@@ -88,9 +94,15 @@ def answer(request: dict[str, Any], data: bytes, finder: SignatureFinder) -> tup
     """Decode an upload; return durations and the result of the operation, or why it is refused."""
     begin = time.perf_counter()
     try:
-        grey = read_upload(data, request["name"], UploadLimits(**request["limits"]), request["page"])
+        scan = read_upload(data, request["name"], UploadLimits(**request["limits"]), request["page"])
         decoded = time.perf_counter()
+        grey, suppressed = scan.grey, False
+        if request.get("region", "auto") != "whole" and request["operation"] != "page":
+            grey, suppressed = suppress_red_print(scan, finder)
         found, content = _OPERATIONS[request["operation"]](grey, request, finder)
+        if suppressed:
+            for quality in found.get("qualities", [found["quality"]] if "quality" in found else []):
+                quality["warnings"] = (*quality["warnings"], "red-print-removed")
         if request["operation"] in _WITH_PAGES:
             found["pages"] = count_pages(data)
     except UploadRefused as error:

@@ -1,4 +1,4 @@
-"""Rendering of one page of a PDF document to grey, by PDFium.
+"""Rendering of one page of a PDF document, by PDFium.
 
 PDFium reads the table of objects and then loads no more than the requested page. Errors of PDFium are raised as
 `pypdfium2.PdfiumError`. PDFium ends the process when it cannot allocate memory; `app.decoding.pool` handles that, as
@@ -13,8 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 
-import numpy as np
-from numpy.typing import NDArray
+from PIL import Image
 from pypdfium2 import PdfDocument, PdfImage, PdfiumError, PdfObject, PdfPage, raw
 
 from app.decoding.structure import no_such_page
@@ -31,9 +30,7 @@ _FULL_PAGE = 0.95
 logging.getLogger("pypdfium2").setLevel(logging.ERROR)  # its hints are for developers
 
 
-def render_page(
-    data: bytes, page: int, max_pixels: int, max_side: int, max_aspect: float
-) -> NDArray[np.uint8]:
+def render_page(data: bytes, page: int, max_pixels: int, max_side: int, max_aspect: float) -> Image.Image:
     """Render a page, with its annotations and form fields, on white paper.
 
     The resolution is 300 dpi, or that of the image if the page is nothing but a scan of a lower resolution, or less
@@ -48,11 +45,6 @@ def render_page(
         Limits on the picture in px; `max_pixels` applies to each image on the page as well.
     max_aspect : float
         Limit on the ratio of the sides of the page.
-
-    Returns
-    -------
-    uint8 (height, width)
-        Grey, 255 = white paper.
 
     Raises
     ------
@@ -85,8 +77,9 @@ def render_page(
             _largest_scale(width, height, max_pixels, max_side),
         )
         scale *= 1.0 - 1e-6  # sides are rounded up: 3300.0001 px must not become 3301
-        bitmap = loaded.render(scale=scale, grayscale=True, limit_image_cache=True)
-        return np.array(bitmap.to_numpy(), dtype=np.uint8).reshape(bitmap.height, bitmap.width)
+        bitmap = loaded.render(scale=scale, rev_byteorder=True, limit_image_cache=True)
+        image: Image.Image = bitmap.to_pil().convert("RGB")
+        return image
 
 
 def count_pdf_pages(data: bytes) -> int:

@@ -14,8 +14,6 @@ import struct
 import traceback
 import warnings
 
-import numpy as np
-from numpy.typing import NDArray
 from pi_heif import register_heif_opener
 from PIL import AvifImagePlugin, Image, features
 
@@ -36,7 +34,7 @@ from app.domain.errors import (
     UnsupportedImage,
     UploadTooLarge,
 )
-from model.preprocessing.grey import to_grey
+from model.preprocessing.scan import Scan, to_scan
 
 MAX_SIDE = 30_000  # px; no scan of a page is longer
 MAX_ASPECT = 200
@@ -65,7 +63,7 @@ register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, dec
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # as everywhere in a worker process: the others use the other cores
 
 
-def read_upload(data: bytes, name: str | None, limits: UploadLimits, page: int = 0) -> NDArray[np.uint8]:
+def read_upload(data: bytes, name: str | None, limits: UploadLimits, page: int = 0) -> Scan:
     """Decode an upload.
 
     Parameters
@@ -75,11 +73,6 @@ def read_upload(data: bytes, name: str | None, limits: UploadLimits, page: int =
         File name given by the caller; used in messages only, never to detect the format.
     page : int
         Counted from 0; only TIFF and PDF can have more than one.
-
-    Returns
-    -------
-    uint8 (height, width)
-        Grey, 255 = white paper.
 
     Raises
     ------
@@ -98,12 +91,12 @@ def read_upload(data: bytes, name: str | None, limits: UploadLimits, page: int =
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if kind is Format.PDF:
-                return render_page(data, page, limits.max_pixels, MAX_SIDE, MAX_ASPECT)
+                return to_scan(render_page(data, page, limits.max_pixels, MAX_SIDE, MAX_ASPECT))
             cost = pixel_cost(data, kind.value)
             selected = _select_page(page, data, kind)
             with Image.open(io.BytesIO(selected), formats=[kind.value]) as image:
                 _check_size(image, limits, cost)
-                return to_grey(image)
+                return to_scan(image)
     except Image.DecompressionBombError as error:
         raise TooManyPixels(
             f"The header of the image states far more than the maximum of {limits.max_pixels:,} pixels. "

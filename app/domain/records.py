@@ -26,7 +26,7 @@ Vector = NDArray[np.float32]
 """A template: (dimension,) float32, the network's embedding of one signature."""
 
 
-INFORMATION = frozenset({"other-marks-removed", "other-signatures", "sheet-rectified"})
+INFORMATION = frozenset({"other-marks-removed", "other-signatures", "red-print-removed", "sheet-rectified"})
 """Codes of warnings of an image that do not make its comparison less reliable."""
 
 

@@ -14,6 +14,7 @@ _DETAILS = {
     "inverted": "The image shows light ink on a dark background and was inverted.",
     "other-marks-removed": "Print, lines, stamps or other marks around the signature were left out; `region` is the "
     "part of the page that was compared.",
+    "red-print-removed": "Red print, such as a stamp, was left out.",
     "other-signatures": "There may be other signatures on the page; the most prominent one was compared. Set "
     "`region` to compare another one.",
     "signature-not-located": "The signature could not be distinguished from print or other marks, so all ink of the "

@@ -29,6 +29,7 @@ from model.preprocessing.candidates import Candidate, Candidates, PageNetworks, 
 from model.preprocessing.evidence import MEASURES
 from model.preprocessing.ink import MIN_SIDE, Canvas, Ink, Located, Prepared, fit, isolate, locate_ink
 from model.preprocessing.rules import Rules
+from model.preprocessing.scan import Scan
 from model.preprocessing.segmentation import Grey, Parts
 from model.preprocessing.sheet import find_sheet
 from model.preprocessing.signature_line import find_signature_line
@@ -319,6 +320,20 @@ class SignatureFinder:
             "No handwritten signature was found in the region.",
             "Set `region` to where the signature is.",
         )
+
+
+def suppress_red_print(scan: Scan, finder: SignatureFinder) -> tuple[Grey, bool]:
+    """Return a page without its red print, unless the signature is in red; and whether that was left out.
+
+    The signature is in the part of the ink in which the more probable one is found.
+    """
+    if scan.without_red is None or scan.only_red is None:
+        return scan.grey, False
+    without, only = (
+        max((one.log_odds for one in finder.find(part)), default=-math.inf)
+        for part in (scan.without_red, scan.only_red)
+    )
+    return (scan.without_red, True) if without >= only else (scan.grey, False)
 
 
 def prepare_signature(

@@ -44,19 +44,19 @@ def padded(draw: Draw, *arguments: int) -> NDArray[np.uint8]:
 
 def test_heic_is_decoded_exactly() -> None:
     grey = samples()
-    assert np.array_equal(read_upload(heic(grey), None, LIMITS), grey)
+    assert np.array_equal(read_upload(heic(grey), None, LIMITS).grey, grey)
     assert count_pages(heic(grey)) == 1
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3])
 def test_rotation_of_a_heic_is_applied(turns: int) -> None:
     grey = samples()
-    assert np.array_equal(read_upload(heic(grey, turns=turns), None, LIMITS), np.rot90(grey, turns))
+    assert np.array_equal(read_upload(heic(grey, turns=turns), None, LIMITS).grey, np.rot90(grey, turns))
 
 
 def test_avif_is_decoded(draw: Draw) -> None:
     grey = padded(draw, 1, 0)
-    decoded = read_upload(encoded(grey, "AVIF", quality=100), None, LIMITS)
+    decoded = read_upload(encoded(grey, "AVIF", quality=100), None, LIMITS).grey
     assert np.abs(decoded.astype(int) - grey).mean() < 3
 
 
@@ -77,7 +77,7 @@ def test_size_is_checked_before_pixels_are_decoded(
     def decoded(*_: object) -> None:
         raise AssertionError("pixels were decoded")
 
-    monkeypatch.setattr(uploads, "to_grey", decoded)
+    monkeypatch.setattr(uploads, "to_scan", decoded)
     with pytest.raises(TooManyPixels):
         read_upload(make(), None, UploadLimits(10**6, 50_000))
 

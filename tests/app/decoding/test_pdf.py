@@ -41,7 +41,7 @@ BLACK = documents.image_object(100, 50, zlib.compress(bytes(5000)))
 
 
 def read(data: bytes, page: int = 0, max_pixels: int = LIMITS.max_pixels) -> NDArray[np.uint8]:
-    return read_upload(data, None, UploadLimits(LIMITS.max_bytes, max_pixels), page)
+    return read_upload(data, None, UploadLimits(LIMITS.max_bytes, max_pixels), page).grey
 
 
 def signature(draw: Draw, n: int = 0) -> Image.Image:

@@ -75,7 +75,7 @@ def worker_of(owner: int | None = None) -> psutil.Process:
 def test_result_equals_decoding_without_a_worker_process(decoders: DecoderPool, draw: Draw) -> None:
     for n in range(3):
         reading = read(decoders, draw(1, n))
-        ink = isolate(read_upload(draw(1, n), None, LIMITS))
+        ink = isolate(read_upload(draw(1, n), None, LIMITS).grey)
         assert np.array_equal(reading.prepared.canvas, fit(ink.density, CANVAS))
         assert reading.prepared.quality == ink.quality
         assert all(0 < reading.seconds[stage] < 5 for stage in ("decode", "isolate"))
@@ -357,7 +357,7 @@ def test_image_that_needs_too_much_memory_is_answered_with_413(
 
 
 @pytest.mark.parametrize("kind", [KeyError, TypeError, ValueError, RuntimeError])
-@pytest.mark.parametrize("part", ["pixel_cost", "to_grey"])
+@pytest.mark.parametrize("part", ["pixel_cost", "to_scan"])
 def test_exception_of_our_own_code_is_not_a_damaged_image(
     monkeypatch: pytest.MonkeyPatch, draw: Draw, part: str, kind: type[Exception]
 ) -> None:
