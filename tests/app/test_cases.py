@@ -36,7 +36,7 @@ def test_pixels_that_are_not_square_are_made_square(draw: Draw, kind: str, dpi: 
     square = image_of(draw(1, 0))
     height = round(square.height * dpi[1] / dpi[0])
     fax = square.resize((square.width, height), Image.Resampling.BOX)
-    grey = read_upload(saved(fax, kind, dpi=dpi), None, LIMITS)
+    grey = read_upload(saved(fax, kind, dpi=dpi), None, LIMITS).grey
     shape = grey.shape[1] / grey.shape[0]
     assert shape == pytest.approx(square.width / square.height, rel=0.03)
 
@@ -44,7 +44,7 @@ def test_pixels_that_are_not_square_are_made_square(draw: Draw, kind: str, dpi: 
 @pytest.mark.parametrize("dpi", [(72, 71), (300, 3), (0, 300)])
 def test_resolution_tags_that_cannot_be_true_are_ignored(draw: Draw, dpi: tuple[int, int]) -> None:
     square = image_of(draw(1, 0))
-    grey = read_upload(saved(square, "TIFF", dpi=dpi), None, LIMITS)
+    grey = read_upload(saved(square, "TIFF", dpi=dpi), None, LIMITS).grey
     assert grey.shape == (square.height, square.width)
 
 
