@@ -15,7 +15,6 @@ from fastapi import Depends, FastAPI
 from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 from starlette.formparsers import MultiPartParser
-from starlette.middleware.cors import CORSMiddleware
 
 from app.api import (
     account_verifications,
@@ -47,6 +46,7 @@ from app.domain.request_context import prefix
 from app.http import problems
 from app.http.admission import AdmissionMiddleware, InflightLimit
 from app.http.authentication import HEADER_NAME, AuthenticationMiddleware, Authenticator
+from app.http.cors import CrossOriginMiddleware
 from app.http.middleware import HeadAsGet, RequestMiddleware
 from app.http.openapi import document_of
 from app.http.paths import PathMiddleware
@@ -321,7 +321,7 @@ def _add_middleware(
     # Outside of authentication: preflight requests of browsers have no key.
     if settings.cors_origins:
         app.add_middleware(
-            CORSMiddleware,
+            CrossOriginMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
             allow_headers=[

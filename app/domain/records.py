@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import time
 import uuid
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 T = TypeVar("T")
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
 
 UploadRegion = Literal["auto", "whole"] | tuple[int, int, int, int]
 """Where the signature is: to be found, the whole image, or left, top, right and bottom in pixels of the page."""
@@ -53,6 +55,14 @@ def parse_region(text: str) -> UploadRegion:
     if not (0 <= left < right and 0 <= top < bottom):
         raise ValueError("the sides of the region are out of order")
     return left, top, right, bottom
+
+
+def record_id(text: str) -> str:
+    """Return an id that the service made in the form in which it is stored; other text as it is.
+
+    Ids are UUIDs in lower case. .NET, Oracle and others write them in upper case.
+    """
+    return text.lower() if _UUID.fullmatch(text) else text
 
 
 @dataclass(frozen=True)
