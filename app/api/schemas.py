@@ -132,8 +132,7 @@ class VerdictOut(Out):
         examples=[None],
     )
     references: list[ReferenceDistanceOut] = Field(
-        description="Distance to each reference, by `reference_id`: in the order of enrolment, those of one "
-        "request in any order."
+        description="Distance to each reference, by `reference_id`, in the order of enrolment."
     )
     warnings: list[WarningOut]
     model_version: str = Field(
