@@ -19,6 +19,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 from fastapi import Request, Response, params
 from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 
 from app.domain.errors import MalformedRequest
 from app.domain.exact_numbers import ExactNumber
@@ -118,6 +119,28 @@ class ImageRoute(JsonRoute):
         return schema
 
 
+class _WholeForm(MultiPartParser):
+    """A parser that refuses a body without the closing boundary; Starlette's ignores the part that was cut off."""
+
+    _has_ended = False
+
+    def on_end(self) -> None:
+        """Note that the closing boundary was read."""
+        self._has_ended = True
+
+    async def parse(self) -> FormData:
+        """Parse the whole body. Raises MalformedRequest."""
+        try:
+            form = await super().parse()
+        except MultiPartException as error:
+            raise MalformedRequest(f"The form cannot be read: {error.message}") from None
+        if not self._has_ended:
+            raise MalformedRequest(
+                "The form is cut off: its closing boundary is missing. Send the whole form; nothing of it was used."
+            )
+        return form
+
+
 class _ImageRequest(JsonRequest):
     """A request whose form is read from any of the content types that are taken."""
 
@@ -140,6 +163,8 @@ class _ImageRequest(JsonRequest):
             )
         # A data URI is a text field, as large as an image.
         limits["max_part_size"] = self.app.state.settings.max_request_bytes
+        if kind == "multipart/form-data" and self._form is None:
+            self._form = await _WholeForm(self.headers, self.stream(), **limits).parse()
         return await _checked(await super().form(**limits), self._fields)
 
 

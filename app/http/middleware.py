@@ -34,17 +34,24 @@ class HeadAsGet:
             await self._app(scope, receive, send)
             return
 
+        # A copy: the server tells by the method in its own scope that no body follows.
+        as_get = {**scope, "method": "GET"}
+
+        def share() -> None:
+            """Store what the router found in the scope of the outer layers, which log the route."""
+            scope.update({key: value for key, value in as_get.items() if key != "method"})
+
         async def without_body(message: Message) -> None:
-            if message["type"] == "http.response.body":
+            if message["type"] == "http.response.start":
+                share()
+            elif message["type"] == "http.response.body":
                 message = {**message, "body": b""}
             await send(message)
 
-        # In place, not in a copy: outer layers read the route that the router stores in the scope.
-        scope["method"] = "GET"
         try:
-            await self._app(scope, receive, without_body)
+            await self._app(as_get, receive, without_body)
         finally:
-            scope["method"] = "HEAD"
+            share()
 
 
 class RequestMiddleware:

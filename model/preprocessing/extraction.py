@@ -261,10 +261,16 @@ class SignatureFinder:
                 cut = self._cut(page, signature, found)
                 ink = isolate(cut.grey, cut.keep)
                 box = _with_rim(signature.box).clipped(page.shape)
-                if sheet is not None:
-                    box = sheet.box_on_image(box).clipped(grey.shape)
                 extracted.append((replace(signature, box=box), ink))
-        return extracted
+        if not extracted and self._is_crop(located):
+            whole = found[0] if found else Found(Box.around(page), self._rules.least, 0.0)
+            with suppress(UnusableSignature):
+                extracted.append((replace(whole, box=Box.around(page)), isolate(page, located=located)))
+        if sheet is None:
+            return extracted
+        return [
+            (replace(one, box=sheet.box_on_image(one.box).clipped(grey.shape)), ink) for one, ink in extracted
+        ]
 
     def _cut(self, grey: Grey, signature: Found, found: tuple[Found, ...]) -> Extracted:
         box = _with_rim(signature.box).clipped(grey.shape)
@@ -485,13 +491,14 @@ def _keep(darkness: Grey, probability: Grey) -> Grey:
     """Decide for each connected part of ink whether it is kept, left out, or kept where the network is sure.
 
     Most parts are either all signature or none. Where a stroke and a printed line touch, they are one part, and the
-    pixels decide.
+    pixels decide; security printing touches all strokes, and these are a small share of its part.
     """
     parts = Parts.of((darkness > INK // 2).view(np.uint8))
-    _, shares = _shares(parts, probability > 127)
-    share = shares[parts.labels]
+    areas, shares = _shares(parts, probability > 127)
+    probable = areas * shares
+    is_mixed = (shares <= 0.8) & ((shares > 0.05) | (probable > 0.1 * probable.sum()))
     sure = cv2.dilate((probability > 100).astype(np.uint8), np.ones((3, 3), np.uint8))
-    whole = (share > 0.8) & (probability > 12)
-    mixed = (share > 0.05) & (share <= 0.8) & (sure > 0)
+    whole = (shares[parts.labels] > 0.8) & (probability > 12)
+    mixed = is_mixed[parts.labels] & (sure > 0)
     kept = (whole | mixed).astype(np.uint8)
     return np.asarray(cv2.dilate(kept, np.ones((3, 3), np.uint8)) * 255, np.uint8)

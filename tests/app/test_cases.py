@@ -5,15 +5,23 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Callable
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from numpy.typing import NDArray
 from PIL import Image
 
 from app.decoding.formats import UploadLimits
 from app.decoding.uploads import read_upload
 from app.domain.errors import UnsupportedImage
+from app.settings import PERMISSIVE_WEIGHTS, RELEASED_WEIGHTS
+from model.decision.reference_set import find_copies
+from model.networks.embedder import Embedder
+from model.preprocessing.ink import prepare
+from model.synthetic.writer import Writer
 from tests.app.test_api import enrol, verify
 
 Draw = Callable[..., bytes]
@@ -36,7 +44,7 @@ def test_pixels_that_are_not_square_are_made_square(draw: Draw, kind: str, dpi: 
     square = image_of(draw(1, 0))
     height = round(square.height * dpi[1] / dpi[0])
     fax = square.resize((square.width, height), Image.Resampling.BOX)
-    grey = read_upload(saved(fax, kind, dpi=dpi), None, LIMITS)
+    grey = read_upload(saved(fax, kind, dpi=dpi), None, LIMITS).grey
     shape = grey.shape[1] / grey.shape[0]
     assert shape == pytest.approx(square.width / square.height, rel=0.03)
 
@@ -44,7 +52,7 @@ def test_pixels_that_are_not_square_are_made_square(draw: Draw, kind: str, dpi: 
 @pytest.mark.parametrize("dpi", [(72, 71), (300, 3), (0, 300)])
 def test_resolution_tags_that_cannot_be_true_are_ignored(draw: Draw, dpi: tuple[int, int]) -> None:
     square = image_of(draw(1, 0))
-    grey = read_upload(saved(square, "TIFF", dpi=dpi), None, LIMITS)
+    grey = read_upload(saved(square, "TIFF", dpi=dpi), None, LIMITS).grey
     assert grey.shape == (square.height, square.width)
 
 
@@ -63,7 +71,7 @@ def test_light_ink_on_a_transparent_ground_is_read_from_the_alpha_channel(draw: 
     scan = np.asarray(image_of(draw(1, 0)))
     pixels = np.full((*scan.shape, 4), ink, np.uint8)
     pixels[..., 3] = 255 - scan
-    grey = read_upload(saved(Image.fromarray(pixels, "RGBA"), "PNG"), None, LIMITS)
+    grey = read_upload(saved(Image.fromarray(pixels, "RGBA"), "PNG"), None, LIMITS).grey
     assert np.array_equal(grey, scan)
 
 
@@ -71,7 +79,7 @@ def test_dark_ink_on_a_transparent_ground_is_laid_on_white(draw: Draw) -> None:
     scan = np.asarray(image_of(draw(1, 0)))
     pixels = np.zeros((*scan.shape, 4), np.uint8)
     pixels[..., 3] = 255 - scan
-    grey = read_upload(saved(Image.fromarray(pixels, "RGBA"), "PNG"), None, LIMITS)
+    grey = read_upload(saved(Image.fromarray(pixels, "RGBA"), "PNG"), None, LIMITS).grey
     assert np.abs(grey.astype(int) - scan).max() <= 1
 
 
@@ -114,6 +122,42 @@ def test_one_scan_saved_several_times_counts_once(client: TestClient, draw: Draw
     found = {warning["code"] for warning in repeated["warnings"]}
     assert {"duplicate-reference", "single-reference"} <= found
     assert len(repeated["references"]) == 4
+
+
+@pytest.mark.parametrize("weights", [RELEASED_WEIGHTS, PERMISSIVE_WEIGHTS])
+def test_one_scan_in_other_sizes_counts_once_with_the_released_models(weights: Path) -> None:
+    embedder = Embedder.load(weights, "cpu")
+
+    def canvas(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return prepare(grey, embedder.canvas).canvas
+
+    scans = [Writer(21).genuine_image(n, height_px=160) for n in range(3)]
+    height, width = scans[0].shape
+    smaller = [
+        cv2.resize(scans[0], (round(width * f), round(height * f)), interpolation=cv2.INTER_AREA)
+        for f in (0.8, 0.6, 0.5)
+    ]
+    blurred = np.asarray(cv2.GaussianBlur(scans[0], (0, 0), 1.0), np.uint8)
+    among = embedder.compare_among(
+        embedder.embed(np.stack([canvas(np.asarray(g, np.uint8)) for g in (*scans, *smaller, blurred)]))
+    )
+    assert find_copies(among, embedder.calibration.copy_distance) == {3: 0, 4: 0, 5: 0, 6: 0}
+
+
+def test_a_red_stamp_is_reported(client: TestClient, draw: Draw) -> None:
+    enrol(client, "a", *(draw(1, n) for n in range(3)))
+    scan = np.asarray(image_of(draw(1, 5)))
+    page = np.full((scan.shape[0] + 160, scan.shape[1] + 160, 3), 255, np.uint8)
+    page[80 : 80 + scan.shape[0], 80 : 80 + scan.shape[1]] = scan[..., None]
+    stamped = page.copy()
+    cv2.circle(stamped, (page.shape[1] - 140, page.shape[0] // 2), 60, (205, 45, 60), 4)
+    stamped = np.minimum(stamped, page)
+    plain, red = (verify(client, "a", saved(Image.fromarray(p), "PNG")).json() for p in (page, stamped))
+    assert [warning["code"] for warning in red["warnings"]].count("red-print-removed") == 1
+    assert "red-print-removed" not in {warning["code"] for warning in plain["warnings"]}
+    assert red["distance"] == pytest.approx(plain["distance"], abs=0.1)
+    in_pdf = verify(client, "a", saved(Image.fromarray(stamped), "PDF")).json()
+    assert "red-print-removed" in {warning["code"] for warning in in_pdf["warnings"]}
 
 
 def test_copies_do_not_narrow_the_threshold_of_distinct_references(client: TestClient, draw: Draw) -> None:

@@ -308,3 +308,30 @@ def test_the_band_states_the_target_far_that_was_applied(serve: Serve, draw: Dra
     assert band() == 0.2
     client.patch("/signers/a", json={"fixed_threshold": 0.5})
     assert band() is None
+
+
+def test_a_form_that_is_cut_off_is_refused_as_a_whole(client: TestClient, draw: Draw) -> None:
+    files = [("files", (f"{n}.png", draw(1, n), "image/png")) for n in range(3)]
+    whole = client.build_request("POST", "/signers/anna/references", files=files)
+    body = whole.read()
+    cuts = {
+        "the last file": body[:-3000],
+        "the closing boundary": body.rstrip()[: -len(body.rstrip().rpartition(b"\r\n")[2])],
+        "the end of the closing boundary": body.rstrip()[:-2],
+        "the first file": body[:200],
+    }
+    for what, content in cuts.items():
+        refused = client.post(
+            "/signers/anna/references",
+            content=content,
+            headers={"Content-Type": whole.headers["Content-Type"]},
+        )
+        assert (refused.status_code, refused.json()["code"]) == (400, "malformed-request"), what
+        assert "closing boundary" in refused.json()["detail"], what
+    assert client.get("/signers/anna").status_code == 404
+    accepted = client.post(
+        "/signers/anna/references",
+        content=body.rstrip(),
+        headers={"Content-Type": whole.headers["Content-Type"]},
+    )
+    assert accepted.status_code == 201, "a line end after the closing boundary is not needed"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import shutil
@@ -199,3 +200,17 @@ def test_sigkill_loses_no_acknowledged_enrolment(start: Callable[..., Service], 
                 f"{restarted.url}/signers/{signer}/references/{reference['reference_id']}/image"
             )
             assert image.content in images
+
+
+def test_connection_remains_usable_after_head(start: Callable[..., Service]) -> None:
+    service = start().ready()
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)
+    for path, status in (("/livez", 200), ("/docs", 200), ("/signers/nobody", 404), ("/verify", 405)):
+        for method in ("HEAD", "GET", "HEAD"):
+            connection.request(method, path)
+            answer = connection.getresponse()
+            assert answer.status == status, (method, path)
+            assert bool(answer.read()) == (method == "GET")
+    connection.close()
+    _, output = service.finish(signal.SIGTERM)
+    assert '"level": "error"' not in output, output

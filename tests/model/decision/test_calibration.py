@@ -1,10 +1,13 @@
 """Calibrations: fitting on trials with known distributions, saving, loading and refusing."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from model.decision.calibration import FILE, Calibration
 from model.errors import CalibrationMismatched, CalibrationMissing, DataError, WeightsError
@@ -54,6 +57,26 @@ def test_fitted_rules_are_monotone_in_the_distances(calibration: Calibration) ->
 def test_the_spread_of_the_signer_is_used_with_enough_references(calibration: Calibration) -> None:
     # The spreads differ by a factor of almost three, so ignoring them would increase the error rates.
     assert calibration.at(10).rule.spread_weight > 0.3
+
+
+def test_scans_that_occur_twice_in_one_set_do_not_lower_the_copy_distance() -> None:
+    sets = [make_gallery(seed, writers=20, name=f"set {seed}") for seed in range(3)]
+    last = make_gallery(3, writers=20, name="last")
+    twins = {}
+    for writer in range(0, 20, 4):
+        first, second = np.flatnonzero((last.signers == f"w{writer:02d}") & last.genuine)[:2]
+        twins |= {int(first): int(second), int(second): int(first)}
+
+    def distances(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.float64]:
+        is_twin = np.array([[twins.get(int(a)) == int(b) for b in other] for a in one])
+        return np.where(is_twin, 0.001, last.distances(one, other))
+
+    copied = replace(last, distances=distances)
+    without, with_copies = (
+        fit_calibration([*sets, one], SHA, references=(3,), draws=1).copy_distance for one in (last, copied)
+    )
+    assert with_copies == pytest.approx(without, rel=0.2)
+    assert with_copies > 0.1
 
 
 def test_stated_rates_hold_for_other_writers(calibration: Calibration) -> None:

@@ -13,8 +13,9 @@ from PIL import Image, ImageDraw, ImageFont
 from app.settings import PAGE_NETWORK
 from model.errors import BadRegion, NoSignature, SeveralSignatures, UnusableSignature
 from model.preprocessing.box import Box
-from model.preprocessing.extraction import SignatureFinder, prepare_signature
-from model.preprocessing.ink import Canvas, locate_ink, prepare
+from model.preprocessing.extraction import SignatureFinder, _keep, prepare_signature, suppress_red_print
+from model.preprocessing.ink import Canvas, fit, locate_ink, prepare
+from model.preprocessing.scan import to_scan
 from model.preprocessing.signature_line import find_signature_line
 from model.synthetic.writer import Writer
 
@@ -279,3 +280,106 @@ def test_a_desk_beside_the_sheet_is_left_out(finder: SignatureFinder, strip: int
     cv2.fillPoly(page, [np.array([(0, 0), (strip, 0), (strip + 60, page.shape[0]), (0, page.shape[0])])], 45)
     extracted = prepare_signature(page, CANVAS, finder)
     assert likeness(extracted.canvas, prepare(image, CANVAS).canvas) > 0.8
+
+
+def scrawl(page: Grey) -> None:
+    """Sign with one long stroke."""
+    at = np.linspace(0.0, 1.0, 300)
+    x = 90 + 600 * at + 60 * np.sin(19 * at)
+    y = 140 + 50 * np.sin(11 * at) * np.cos(5 * at)
+    line = np.round(np.stack([x, y], axis=1) * 8).astype(np.int32)
+    cv2.polylines(page, [line], isClosed=False, color=25, thickness=5, lineType=cv2.LINE_AA, shift=3)
+
+
+def with_security_printing(page: Grey, brightness: int) -> Grey:
+    """Print two sets of wavy lines all over a page."""
+    rows, columns = np.indices(page.shape)
+    lines = np.minimum(
+        np.mod(rows + 4 * np.sin(columns / 11) + 2 * np.sin(columns / 37), 8),
+        np.mod(rows - 5 * np.sin(columns / 13 + 1) + 2 * np.sin(columns / 29), 11),
+    )
+    return np.where(lines < 1.2, np.minimum(page, brightness), page).astype(np.uint8)
+
+
+@pytest.mark.parametrize("brightness", [210, 195, 180])
+def test_security_printing_behind_a_crop_is_left_out(finder: SignatureFinder, brightness: int) -> None:
+    crop = sheet(804, 278)
+    scrawl(crop)
+    clean, printed = prepare(crop, CANVAS).canvas, with_security_printing(crop, brightness)
+    assert likeness(prepare_signature(printed, CANVAS, finder).canvas, clean) > 0.9
+    found = finder.extract_all(printed)
+    assert len(found) == 1
+    assert likeness(fit(found[0][1].density, CANVAS), clean) > 0.5
+
+
+def test_strokes_are_kept_where_security_printing_touches_all_of_them() -> None:
+    darkness, probability = np.zeros((60, 200), np.uint8), np.zeros((60, 200), np.uint8)
+    darkness[::4] = darkness[:, ::4] = 120
+    darkness[28:31, 20:180] = 230
+    probability[28:31, 20:180] = 220
+    kept = _keep(darkness, probability)
+    assert (kept[28:31, 20:180] > 0).all()
+    assert (kept[:20] == 0).all()
+    assert not _keep(darkness, np.zeros_like(probability)).any()
+
+
+def coloured(page: Grey, ink: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """Print what is dark on a grey page in a colour."""
+    share = (255 - page.astype(np.float32))[..., None] / 255
+    return np.asarray(255 - share * (255 - np.array(ink, np.float32)), np.uint8)
+
+
+def round_stamp(page: Grey, x: int, y: int, radius: int) -> None:
+    for part in (1.0, 0.75):
+        cv2.circle(page, (x, y), round(radius * part), 60, 4)
+    typed(page, x - round(0.55 * radius), y - 14, "RECEIVED", 22)
+
+
+RED, BLUE = (200, 40, 55), (35, 50, 140)
+
+
+def test_a_red_stamp_across_a_signature_is_left_out(finder: SignatureFinder) -> None:
+    signed, stamps = sheet(900, 420), sheet(900, 420)
+    at = place(signed, signature(5), 200, 140)
+    round_stamp(stamps, at.right - 40, at.top + 50, 90)
+    colours = np.minimum(coloured(signed, BLUE), coloured(stamps, RED))
+    grey, suppressed = suppress_red_print(to_scan(Image.fromarray(colours)), finder)
+    assert suppressed
+    found = prepare_signature(grey, CANVAS, finder).canvas
+    assert likeness(found, prepare(signed, CANVAS).canvas) > 0.9
+
+
+def test_a_signature_in_red_is_kept(finder: SignatureFinder) -> None:
+    for writer in (4, 5, 6):
+        page = letter(signed=False)
+        red = sheet()
+        place(red, signature(writer), 100, 320)
+        scan = to_scan(Image.fromarray(np.minimum(coloured(page, (20, 20, 20)), coloured(red, RED))))
+        assert scan.only_red is not None
+        grey, suppressed = suppress_red_print(scan, finder)
+        assert not suppressed
+        assert np.array_equal(grey, scan.grey)
+
+
+@pytest.mark.parametrize("ink", [(20, 20, 20), BLUE, (60, 45, 30)])
+def test_a_page_without_red_ink_has_no_red_print(ink: tuple[int, int, int]) -> None:
+    scan = to_scan(Image.fromarray(coloured(letter(signed=True), ink)))
+    assert scan.without_red is None
+    assert scan.only_red is None
+
+
+def test_a_red_object_is_no_red_print() -> None:
+    page = coloured(letter(signed=True), (20, 20, 20))
+    page[:, :400] = (190, 60, 50)
+    assert to_scan(Image.fromarray(page)).only_red is None
+
+
+def test_red_print_is_separated_where_pixels_are_not_square() -> None:
+    page = sheet(600, 200)
+    place(page, signature(5), 40, 40)
+    image = Image.fromarray(coloured(page, RED)).resize((600, 100))
+    image.info["dpi"] = (204, 102)
+    scan = to_scan(image)
+    assert scan.only_red is not None
+    assert scan.only_red.shape == scan.grey.shape == (200, 600)
+    assert (scan.only_red < 128).sum() == pytest.approx((scan.grey < 128).sum(), rel=0.1)
