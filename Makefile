@@ -21,10 +21,12 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || { echo "$(PYTHON) cannot make a virtual environment; on Debian: apt install python3-venv" >&2; exit 1; }
 
 $(VENV)/serving: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing the service into $(VENV): some 350 MB with a CPU build of PyTorch, 3 GB with the CUDA build that PyPI has for Linux. It takes a minute or more."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	@touch $@
 
 $(VENV)/complete: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing the service, training and the tests into $(VENV): somewhat more than the 350 MB (CUDA build of PyTorch: 3 GB) of the service. It takes minutes."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,tracing,index,bulk,remote,dev]'
 	@touch $@ $(VENV)/serving
 

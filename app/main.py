@@ -15,7 +15,6 @@ from fastapi import Depends, FastAPI
 from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 from starlette.formparsers import MultiPartParser
-from starlette.middleware.cors import CORSMiddleware
 
 from app.api import (
     account_verifications,
@@ -42,11 +41,12 @@ from app.decoding.pool import DecoderPool
 from app.desk import account_pages, dashboard_pages, enrol_pages, routes, signer_pages
 from app.desk.error_pages import ErrorPages
 from app.desk.pages import STATIC, CachedFiles
-from app.domain.errors import NotReady, StartRefused
+from app.domain.errors import InvalidSettings, NotReady, StartRefused
 from app.domain.request_context import prefix
 from app.http import problems
 from app.http.admission import AdmissionMiddleware, InflightLimit
 from app.http.authentication import HEADER_NAME, AuthenticationMiddleware, Authenticator
+from app.http.cors import CrossOriginMiddleware
 from app.http.middleware import HeadAsGet, RequestMiddleware
 from app.http.openapi import document_of
 from app.http.paths import PathMiddleware
@@ -133,12 +133,12 @@ def load_embedder(settings: Settings, *, embeds: bool = True) -> Embedder:
                 embedder.calibration.threshold(far, 1)
         highest = embedder.calibration.largest_threshold
         if settings.fixed_threshold is not None and settings.fixed_threshold > highest:
-            raise StartRefused(
+            raise InvalidSettings(
                 f"COUNTERSIGN_FIXED_THRESHOLD={settings.fixed_threshold:g} would accept everything: the calibration "
                 f"supports up to {highest:.4f}."
             )
     except (WeightsError, DeviceUnavailable, UnsupportedOperatingPoint) as error:
-        raise StartRefused(str(error)) from error
+        raise InvalidSettings(str(error)) from error
     if embeds:
         embedder.warm_up()
     return embedder
@@ -158,9 +158,13 @@ def create_app(settings: Settings) -> FastAPI:
         async with AsyncExitStack() as opened:
             if traces is not None:
                 opened.callback(traces.shutdown)
-            app.state.context = await opened.enter_async_context(
-                _open_context(settings, metrics, inflight, keys)
-            )
+            try:
+                app.state.context = await opened.enter_async_context(
+                    _open_context(settings, metrics, inflight, keys)
+                )
+            except StartRefused as error:
+                app.state.refusal = error
+                raise
             try:
                 yield
             finally:
@@ -179,6 +183,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.metrics = metrics
     app.state.closing = False
+    app.state.refusal = None  # of a start that failed, for the exit status
     for router in ROUTERS:
         app.include_router(router, dependencies=[Depends(refuse_unknown_query)])
     for page in (routes, enrol_pages, signer_pages, account_pages, dashboard_pages):
@@ -282,7 +287,7 @@ async def _open_inference(settings: Settings, embedder: Embedder, metrics: Metri
         return queue
     if importlib.util.find_spec("httpx") is None:
         raise StartRefused(
-            "COUNTERSIGN_INFERENCE=ray://… needs the extra `remote`: pip install 'countersign[remote]'."
+            "COUNTERSIGN_INFERENCE=ray://… needs the extra `remote`: pip install -e '.[remote]' -c constraints.txt."
         )
     from app.inference.remote import RemoteInference  # noqa: PLC0415 - an extra
 
@@ -321,7 +326,7 @@ def _add_middleware(
     # Outside of authentication: preflight requests of browsers have no key.
     if settings.cors_origins:
         app.add_middleware(
-            CORSMiddleware,
+            CrossOriginMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
             allow_headers=[

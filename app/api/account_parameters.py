@@ -8,9 +8,11 @@ from typing import Annotated, Any, Literal
 from fastapi import Form, Header, Path, Query
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
+from app.api.schemas import RecordId
 from app.domain.accounts import Precondition
 from app.domain.caller_ids import MAX_LENGTH, account_id
 from app.domain.mandate_form import AMOUNT_SCHEMA, IsoDate, amount
+from app.domain.records import record_id
 from app.domain.validation import CURRENCY_PATTERN, ENTITY_TAG_PATTERN, VERSION_CURSOR_PATTERN
 from app.http.paths import decoded_segment
 
@@ -65,7 +67,7 @@ VersionCursor = Annotated[
 ]
 VersionPath = Annotated[int, Path(ge=1, le=10**9, description="Number of the version.", examples=[1])]
 AccountVerificationPath = Annotated[
-    str,
+    RecordId,
     Path(max_length=64, description="`account_verification_id` returned by `/accounts/{account_id}/verify`."),
 ]
 ETAG_RESPONSE: dict[str, Any] = {
@@ -75,7 +77,7 @@ ETAG_RESPONSE: dict[str, Any] = {
 
 def make_precondition(if_match: str | None, if_none_match: str | None = None) -> Precondition:
     """Convert the headers of a conditional request."""
-    return Precondition(if_match and if_match.strip('"'), if_none_match is not None)
+    return Precondition(if_match and record_id(if_match.strip('"')), if_none_match is not None)
 
 
 def etag(version_id: str) -> str:

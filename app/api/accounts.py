@@ -22,11 +22,12 @@ from app.api.schemas import decode_cursor, encode_cursor
 from app.domain.accounts import mandate_sha256
 from app.domain.mandate_form import Mandate
 from app.http.authorization import Enrolling, Reading
+from app.http.json_bodies import JsonRoute
 from app.http.problems import documented
 from app.services import accounts
 from app.services.idempotency import make_account_request
 
-router = APIRouter(prefix="/accounts", tags=["accounts"])
+router = APIRouter(prefix="/accounts", tags=["accounts"], route_class=JsonRoute)
 
 
 @router.get(

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.dependencies import COMMON_PROBLEMS, Limit, RunningContext
-from app.api.schemas import SignerId
+from app.api.schemas import RecordId, SignerId
 from app.domain.audit_chain import Entry
 from app.domain.validation import NUMBER_CURSOR_PATTERN, PRINTABLE_PATTERN
 from app.http.authorization import Administering
@@ -102,7 +102,7 @@ async def get_audit(
         SignerId | None, Query(description="Only entries about this enrolled signer.")
     ] = None,
     record_id: Annotated[
-        str | None,
+        RecordId | None,
         Query(
             max_length=64,
             pattern=PRINTABLE_PATTERN,

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.schemas import EXAMPLE_ID, EXAMPLE_TIME, Out, ReferenceDistanceOut, VerificationRecord
+from app.api.schemas import EXAMPLE_ID, EXAMPLE_TIME, Out, RecordId, ReferenceDistanceOut, VerificationRecord
 from app.decoding.pool import Picture
 from app.domain.callers import Caller
 from app.domain.cases import (
@@ -55,7 +55,7 @@ class ClerkIn(BaseModel):
 class NextCaseIn(ClerkIn):
     """Who asks for a case, and after which one."""
 
-    after: str | None = Field(
+    after: RecordId | None = Field(
         default=None,
         max_length=64,
         description="Id of a case that is left out, because one works on it or leaves it for later; the next one "
@@ -76,6 +76,7 @@ class DecisionIn(ClerkIn):
         ge=0,
         le=86_400,
         allow_inf_nan=False,
+        strict=True,
         description="Seconds for which the clerk looked at the case, for the statistics.",
     )
 

@@ -17,16 +17,17 @@ from app.api.case_schemas import (
     clerk_of,
 )
 from app.api.dependencies import COMMON_PROBLEMS, Cursor, Limit, RunningContext
-from app.api.schemas import decode_cursor, encode_cursor
+from app.api.schemas import RecordId, decode_cursor, encode_cursor
 from app.domain.cases import Order, State
 from app.http.authorization import Reading, Verifying
+from app.http.json_bodies import JsonRoute
 from app.http.problems import documented
 from app.services import cases
 from app.services.case_pictures import get_case_pictures
 
-router = APIRouter(prefix="/cases", tags=["cases"])
+router = APIRouter(prefix="/cases", tags=["cases"], route_class=JsonRoute)
 CasePath = Annotated[
-    str, Path(max_length=64, description="Id of the case: the `verification_id` of its verification.")
+    RecordId, Path(max_length=64, description="Id of the case: the `verification_id` of its verification.")
 ]
 ClerkBody = Annotated[ClerkIn, Body()]
 _CLAIM_PROBLEMS = (*COMMON_PROBLEMS, "case-not-found", "case-claimed", "case-decided")

@@ -12,6 +12,7 @@ from app.decoding.formats import FORMAT_NAMES, Format
 from app.domain.errors import MalformedRequest, NotReady
 from app.domain.records import ReferenceImage, Upload, UploadRegion, parse_region
 from app.domain.validation import IDEMPOTENCY_KEY_PATTERN, REGION_PATTERN
+from app.http.bodies import AsArray
 from app.services.context import AppContext
 from model.errors import BadRegion
 
@@ -72,22 +73,25 @@ PageField = Annotated[
         examples=[0],
     ),
 ]
+_BOX = AsArray(4, (1040, 520, 1410, 655))
 RegionField = Annotated[
     str,
+    _BOX,
     Form(
         pattern=REGION_PATTERN,
         description="Where the signature is on the page. `auto`: the service finds it and leaves out print, lines "
-        "and stamps. `whole`: all ink of the image is compared. `left,top,right,bottom` in pixels, as `/extract` "
-        "returns them: the signature within this box.",
+        "and stamps. `whole`: all ink of the image is compared. `left,top,right,bottom` in pixels: the signature "
+        "within this box. In JSON, the box may also be an array of four numbers, as `/extract` returns it.",
         examples=["auto"],
     ),
 ]
 RegionsField = Annotated[
-    list[Annotated[str, StringConstraints(pattern=REGION_PATTERN)]] | None,
+    list[Annotated[str, _BOX, StringConstraints(pattern=REGION_PATTERN)]] | None,
     Form(
         max_length=100,
         description="Where the signatures are, as in `/verify`: one region for all files, or one for each file, or, "
-        "with a single file, one for each signature on its page. `auto` when it is omitted.",
+        "with a single file, one for each signature on its page. `auto` when it is omitted. In JSON, each box may "
+        "also be an array of four numbers, as `/extract` returns it.",
     ),
 ]
 IdempotencyKey = Annotated[

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Response
 
 from app.api.dependencies import COMMON_PROBLEMS, RunningContext
+from app.api.schemas import RecordId
 from app.api.verifications import VerificationPath
 from app.http.authorization import Reading
 from app.http.problems import documented
@@ -14,7 +15,7 @@ from app.services.differences import get_difference_picture
 
 router = APIRouter(prefix="/verifications", tags=["record"])
 ReferencePath = Annotated[
-    str, Path(max_length=64, description="`reference_id` of one of the references of the verification.")
+    RecordId, Path(max_length=64, description="`reference_id` of one of the references of the verification.")
 ]
 _PROBLEMS = (
     *COMMON_PROBLEMS,

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from app.decoding.pool import PageReading
 from app.domain.caller_ids import MAX_LENGTH, is_printable, signer_id
 from app.domain.errors import InvalidCursor
-from app.domain.records import Finding, Reference, ResultWarning, Signer, Verification
+from app.domain.records import Finding, Reference, ResultWarning, Signer, Verification, record_id
 from app.http.paths import decoded_segment
 from app.services.identify import Identification
 
@@ -36,6 +36,8 @@ SignerPath = Annotated[
     BeforeValidator(decoded_segment),
     Path(description="Id of the signer, percent-encoded.", examples=["writer-001"]),
 ]
+RecordId = Annotated[str, AfterValidator(record_id)]
+"""An id that the service made, in lower or upper case."""
 SIGNIFICANT_DIGITS = 6
 
 
@@ -130,8 +132,7 @@ class VerdictOut(Out):
         examples=[None],
     )
     references: list[ReferenceDistanceOut] = Field(
-        description="Distance to each reference, by `reference_id`: in the order of enrolment, those of one "
-        "request in any order."
+        description="Distance to each reference, by `reference_id`, in the order of enrolment."
     )
     warnings: list[WarningOut]
     model_version: str = Field(

@@ -21,6 +21,7 @@ from app.api.dependencies import (
 )
 from app.api.schemas import (
     EnrolledOut,
+    RecordId,
     ReferenceOut,
     ReferencesPage,
     SignerOut,
@@ -41,7 +42,7 @@ from app.services.enrol import enrol
 from app.services.idempotency import make_idempotent_request
 
 router = APIRouter(prefix="/signers", tags=["signers"], route_class=ImageRoute)
-ReferencePath = Annotated[str, Path(max_length=64, description="`reference_id` returned at enrolment.")]
+ReferencePath = Annotated[RecordId, Path(max_length=64, description="`reference_id` returned at enrolment.")]
 _SIGNER_PROBLEMS = (*COMMON_PROBLEMS, "signer-not-found")
 
 

@@ -16,6 +16,7 @@ from app.api.dependencies import (
 )
 from app.api.schemas import (
     OutcomeIn,
+    RecordId,
     SignerId,
     VerificationRecord,
     VerificationsPage,
@@ -23,11 +24,14 @@ from app.api.schemas import (
     encode_cursor,
 )
 from app.http.authorization import Reading, Verifying
+from app.http.json_bodies import JsonRoute
 from app.http.problems import documented
 from app.services import outcomes, records
 
-router = APIRouter(prefix="/verifications", tags=["record"])
-VerificationPath = Annotated[str, Path(max_length=64, description="`verification_id` returned by `/verify`.")]
+router = APIRouter(prefix="/verifications", tags=["record"], route_class=JsonRoute)
+VerificationPath = Annotated[
+    RecordId, Path(max_length=64, description="`verification_id` returned by `/verify`.")
+]
 
 
 @router.get(

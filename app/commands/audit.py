@@ -13,9 +13,9 @@ from typing import Annotated
 import typer
 from sqlalchemy.orm import Session
 
-from app.commands.common import store_and_trail
+from app.commands.common import SecretFile, put_secret, store_and_trail, warn_of_new_tenant
 from app.domain.audit_chain import Anchor, Entry
-from app.domain.errors import StartRefused
+from app.domain.errors import InvalidSettings
 from app.services.audit.verification import Report, verify_export, verify_store
 from app.settings import load_settings
 from app.store import audit
@@ -68,6 +68,8 @@ def export_entries(
         return written
 
     with store_and_trail() as (store, _):
+        if tenant is not None:
+            warn_of_new_tenant(store, tenant)
         typer.echo(f"{store.read_now(write)} entries exported.", err=True)
 
 
@@ -83,9 +85,9 @@ def anchor() -> None:
 
 
 @cli.command()
-def new_key() -> None:
-    """Generate a secret for COUNTERSIGN_AUDIT_KEY."""
-    typer.echo(secrets.token_urlsafe(32))
+def new_key(file: SecretFile = None) -> None:
+    """Generate a secret for COUNTERSIGN_AUDIT_KEY, or a file for COUNTERSIGN_AUDIT_KEY_FILE."""
+    put_secret(secrets.token_urlsafe(32), file, "secret")
 
 
 class _Stdout:
@@ -117,7 +119,7 @@ def _read_lines(path: Path) -> Iterator[tuple[int, object]]:
                 except ValueError:
                     yield number, None
     except (OSError, UnicodeDecodeError) as error:
-        raise StartRefused(f"{path} cannot be read: {error}.") from error
+        raise InvalidSettings(f"{path} cannot be read: {error}.") from error
 
 
 def _read_anchors(path: Path) -> list[Anchor]:
@@ -127,12 +129,12 @@ def _read_anchors(path: Path) -> list[Anchor]:
         if isinstance(head, dict) and {"tenant_id", "sequence", "hash"} <= head.keys():
             found.append(Anchor(str(head["tenant_id"]), int(head["sequence"]), str(head["hash"])))
     if not found:
-        raise StartRefused(f"{path} contains no anchor.")
+        raise InvalidSettings(f"{path} contains no anchor.")
     return found
 
 
 def _read_export(path: Path) -> Iterator[Entry]:
     for number, line in _read_lines(path):
         if not isinstance(line, dict) or line.keys() != _ENTRY_FIELDS:
-            raise StartRefused(f"{path}, line {number}: this is not an exported audit entry.")
+            raise InvalidSettings(f"{path}, line {number}: this is not an exported audit entry.")
         yield Entry(**line)

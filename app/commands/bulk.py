@@ -6,13 +6,13 @@ import asyncio
 import importlib.util
 import signal
 import sys
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.commands.common import operator
+from app.commands.common import operator, warn_of_new_tenant
 from app.domain.callers import DEFAULT_TENANT
 from app.domain.errors import StartRefused
 from app.domain.request_context import begin_request, set_caller
@@ -126,13 +126,14 @@ def _run(
 ) -> None:
     settings = load_settings()
     if importlib.util.find_spec("pyarrow") is None:
-        raise StartRefused("Bulk jobs need the extra `bulk`: pip install 'countersign[bulk]'.")
+        raise StartRefused("Bulk jobs need the extra `bulk`: pip install -e '.[bulk]' -c constraints.txt.")
     from app.main import open_context_for_commands  # noqa: PLC0415 - imports torch
     from app.services.bulk.images import Images, open_images  # noqa: PLC0415 - an extra
     from app.services.bulk.job import CHUNKS_AT_ONCE, CarryOut, Job, RowRunner  # noqa: PLC0415
     from app.services.bulk.manifests import Manifest  # noqa: PLC0415
     from app.services.bulk.operations import operation  # noqa: PLC0415
     from app.services.bulk.results import Results  # noqa: PLC0415
+    from app.services.open_store import open_store  # noqa: PLC0415
 
     chosen = operation(name, crops=crops)
     table = Manifest(manifest, needs_signer=chosen.needs_signer)
@@ -164,6 +165,9 @@ def _run(
         async with open_workers(ray, ray_workers, settings, work) as workers:
             await carry_out(job, workers.carry_out, CHUNKS_AT_ONCE * workers.count)
 
+    if tenant != DEFAULT_TENANT:
+        with closing(open_store(settings)) as store:
+            warn_of_new_tenant(store, tenant)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # treat SIGTERM like Ctrl-C
     with (
         # One byte more than the limit, so that the decoders see that an image is too large.

@@ -27,7 +27,7 @@ from sqlalchemy.engine import make_url
 
 from app.commands.cluster import join_cluster
 from app.domain.callers import Caller
-from app.domain.errors import CountersignError, StartRefused
+from app.domain.errors import CountersignError, InvalidSettings
 from app.domain.request_context import begin_request, set_caller
 from app.main import open_context_for_commands
 from app.services.bulk.errors import BulkRefused
@@ -231,7 +231,7 @@ async def open_workers(address: str, count: int, settings: Settings, work: Work)
         hosts = {node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}
         sqlite = make_url(settings.database_url).get_backend_name() == "sqlite"
         if sqlite and hosts != {socket.gethostname()}:
-            raise StartRefused("An SQLite file cannot be shared between machines: use PostgreSQL.")
+            raise InvalidSettings("An SQLite file cannot be shared between machines: use PostgreSQL.")
         alone = settings.model_copy(
             update={
                 "reading_processes": settings.reading_processes or 1,

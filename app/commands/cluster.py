@@ -21,7 +21,7 @@ def join_cluster(address: str) -> None:
         Ray is not installed, or the cluster cannot be joined.
     """
     if importlib.util.find_spec("ray") is None:
-        raise StartRefused("A Ray cluster needs the extra `ray`: pip install 'countersign[ray]'.")
+        raise StartRefused("A Ray cluster needs the extra `ray`: pip install -e '.[ray]' -c constraints.txt.")
     import ray  # noqa: PLC0415 - an extra
 
     try:

@@ -136,7 +136,7 @@ def _check_secrets(settings: Settings) -> Iterator[Finding]:
 
 def _fix_for_missing(name: str, file: Path) -> str:
     if name == "audit key":
-        return f"python -m app audit new-key > {file} && chmod 600 {file}"
+        return f"python -m app audit new-key --file {shlex.quote(str(file))}"
     return f"restore {file} from its backup; for a new store: python -m app encryption new-key"
 
 
@@ -167,7 +167,9 @@ def _check_inference(settings: Settings, card: Card) -> Finding:
     """Ask the deployment of the network for its weights."""
     if importlib.util.find_spec("httpx") is None:
         return Finding(
-            "inference", "the extra `remote` is not installed", "pip install 'countersign[remote]'"
+            "inference",
+            "the extra `remote` is not installed",
+            "pip install -e '.[remote]' -c constraints.txt",
         )
     from app.inference.remote import RemoteInference  # noqa: PLC0415 - an extra
 

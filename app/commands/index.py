@@ -11,7 +11,7 @@ import typer
 from sqlalchemy import Engine
 
 from app.commands.common import store_and_trail
-from app.domain.errors import StartRefused
+from app.domain.errors import InvalidSettings, StartRefused
 from app.settings import load_settings
 from app.store import candidate_vectors
 from app.store.candidate_vectors import PgvectorUnavailable
@@ -39,7 +39,7 @@ def build(
     """
     settings = load_settings()
     if settings.candidate_index != "pgvector":
-        raise StartRefused(
+        raise InvalidSettings(
             "Set COUNTERSIGN_CANDIDATE_INDEX=pgvector: vectors are stored in clear text only then."
         )
     from app.main import load_embedder  # noqa: PLC0415 - imports torch
@@ -76,7 +76,7 @@ def drop() -> None:
     """Delete all vectors and graphs, with their files. The templates, which are encrypted, stay."""
     with store_and_trail() as (store, _):
         if store.engine.dialect.name != "postgresql":
-            raise StartRefused("The store is not PostgreSQL: it has no such vectors.")
+            raise InvalidSettings("The store is not PostgreSQL: it has no such vectors.")
         removed = candidate_vectors.clear(store.engine)
     typer.echo(f"{removed} vectors deleted")
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from app.commands.cluster import join_cluster
-from app.domain.errors import StartRefused
+from app.domain.errors import InvalidSettings, StartRefused
 from app.settings import load_settings
 
 cli = typer.Typer(help="Run the network in a Ray cluster, apart from the service.", no_args_is_help=True)
@@ -40,7 +40,7 @@ def deploy(
     """
     settings = load_settings()
     if max_replicas < min_replicas:
-        raise StartRefused("--max-replicas must not be smaller than --min-replicas.")
+        raise InvalidSettings("--max-replicas must not be smaller than --min-replicas.")
     join_cluster(ray)
     from ray.exceptions import RayError  # noqa: PLC0415 - an extra
 

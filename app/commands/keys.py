@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
 from sqlalchemy.orm import Session
 
-from app.commands.common import operator, store_and_trail
+from app.commands.common import (
+    SecretFile,
+    operator,
+    put_secret,
+    secret_file,
+    store_and_trail,
+    warn_of_new_tenant,
+)
 from app.domain.api_keys import NAME, Key, new_text, sha256
 from app.domain.callers import DEFAULT_TENANT, SCOPES, parse_scopes
-from app.domain.errors import StartRefused
+from app.domain.errors import InvalidSettings
 from app.domain.rates import parse_limit
 from app.domain.records import new_id, now
 from app.services.audit.verification import describe_key
@@ -39,12 +47,13 @@ def create(
         str | None,
         typer.Option(help="Rate limit of the key, such as 60/minute. Default: COUNTERSIGN_RATE_LIMIT."),
     ] = None,
+    file: SecretFile = None,
 ) -> None:
-    """Create a key. Its text is printed once, on stdout, and is not stored."""
+    """Create a key. Its text is printed once, on stdout or to a file, and is not stored."""
     created_at = now()
     for word in (name, tenant):
         if re.fullmatch(NAME, word) is None:
-            raise StartRefused(
+            raise InvalidSettings(
                 f"{word!r} is not a valid name: use 1 to 64 letters, digits, and the characters . _ -"
             )
     try:
@@ -52,10 +61,14 @@ def create(
         parse_limit(rate_limit or "")
         expires_at = _parse_expiry(expires, created_at)
     except ValueError as error:
-        raise StartRefused(f"{error}.") from error
+        raise InvalidSettings(f"{error}.") from error
     text = new_text()
     key = Key(new_id(), name, tenant, sha256(text), scopes, created_at, expires_at, rate_limit=rate_limit)
-    with store_and_trail() as (store, trail):
+    with (
+        store_and_trail() as (store, trail),
+        nullcontext(typer.echo) if file is None else secret_file(file) as show,
+    ):
+        warn_of_new_tenant(store, tenant)
 
         def add(session: Session) -> None:
             api_keys.add(session, key)
@@ -63,19 +76,20 @@ def create(
             trail.append(session, entry)
 
         store.write_now(add)
-    typer.echo(text)
+        show(text)
     typer.echo(
         f"Key {name!r} ({key.key_id}) of tenant {tenant!r}, scopes: {', '.join(sorted(scopes))}; "
         f"{f'it expires at {_format_time(expires_at)}' if expires_at else 'it does not expire'}. "
-        "The text of the key is printed above and cannot be shown again; send it in the header X-API-Key.",
+        f"The text of the key is {'printed above' if file is None else f'in {file}'} and cannot be shown again; send "
+        "it in the header X-API-Key.",
         err=True,
     )
 
 
 @cli.command()
-def generate() -> None:
-    """Print the text of a new key for COUNTERSIGN_BOOTSTRAP_KEY. It is not stored."""
-    typer.echo(new_text())
+def generate(file: SecretFile = None) -> None:
+    """Print the text of a new key for COUNTERSIGN_BOOTSTRAP_KEY, or write it to a file. It is not stored."""
+    put_secret(new_text(), file, "key")
 
 
 @cli.command("list")
@@ -88,6 +102,8 @@ def list_keys(
     """List the keys in the store, without COUNTERSIGN_BOOTSTRAP_KEY."""
     time = now()
     with store_and_trail() as (store, _):
+        if tenant is not None:
+            warn_of_new_tenant(store, tenant)
         listed = [key for key in store.read_now(api_keys.all_keys, tenant) if everything or key.live(time)]
     rows = [
         {

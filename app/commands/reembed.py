@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.commands.common import operator, store_and_trail
-from app.domain.errors import StartRefused
+from app.domain.errors import InvalidSettings, StartRefused
 from app.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def reembed(
     settings = load_settings()
     target = settings.model_copy(update={"weights": weights or settings.weights})
     if drop_old and follow is not None:
-        raise StartRefused(
+        raise InvalidSettings(
             "--follow is for the time while replicas serve the old model, and --drop-old is for the time after that; "
             "use only one of them."
         )
@@ -81,7 +81,7 @@ def reembed(
 
     embedder = load_embedder(target)
     if drop_old and embedder.version != (served := load_card(settings.weights).version):
-        raise StartRefused(
+        raise InvalidSettings(
             f"COUNTERSIGN_WEIGHTS is {served}, which needs the templates that --drop-old would delete. Set "
             f"COUNTERSIGN_WEIGHTS={target.weights} for every replica, restart them, and run this command again."
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import logging
 import socket
@@ -16,7 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import uvicorn
 
-from app.domain.errors import StartRefused
+from app.commands.common import exit_status
+from app.domain.errors import InvalidSettings, StartRefused
 from app.http.connection import BoundedHeadProtocol
 from app.settings import Settings, load_settings
 
@@ -56,6 +58,7 @@ def run_service(
     beside : callable, optional
         Runs as a task from when the port is open; it is cancelled when the service stops.
     """
+    _refuse_port_in_use(settings.host, settings.port)
     gc.disable()  # until the service has started: collections take a sixth of the time of the imports
     from app.main import create_app  # noqa: PLC0415 - imports torch, which other commands do not need
     from app.observability.logs import configure_logging  # noqa: PLC0415 - imports SciPy
@@ -79,9 +82,54 @@ def run_service(
     )
     logging.getLogger("uvicorn.error").addFilter(_without_lifespan_traceback)
     server = DrainingServer(config, settings.drain_s, None if beside is None else partial(beside, app))
-    server.run()
+    try:
+        server.run()
+    except SystemExit:  # uvicorn ends a start that failed with a status of its own
+        if server.started:
+            raise
     if not server.started:
-        raise SystemExit(1)
+        raise SystemExit(exit_status(app.state.refusal))
+
+
+def _refuse_port_in_use(host: str, port: int) -> None:
+    """Find out before the slow start that the port cannot be opened.
+
+    Raises
+    ------
+    StartRefused
+        Another process listens on it, or this one may not.
+    InvalidSettings
+        The host is no address of this machine.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise InvalidSettings(f"COUNTERSIGN_HOST={host} cannot be resolved: {error.strerror}.") from error
+    results = [_bind_error(family, address) for family, *_, address in found]
+    failed = [result for result in results if result is not None]
+    for fault in failed:
+        if fault.errno in {errno.EADDRINUSE, errno.EACCES}:
+            raise StartRefused(
+                f"Port {port} of {host} cannot be opened: {fault.strerror}. Choose another one with --port or "
+                "COUNTERSIGN_PORT, or stop the process that uses it."
+            ) from fault
+    if len(failed) == len(found):  # localhost may name an address that this machine lacks
+        raise InvalidSettings(
+            f"COUNTERSIGN_HOST={host} is no address of this machine: {failed[0].strerror}."
+        ) from failed[0]
+
+
+def _bind_error(family: int, address: Any) -> OSError | None:
+    """Open a port as asyncio does, without listening, and close it; return what goes wrong."""
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            probe.bind(address)
+    except OSError as error:
+        return error
+    return None
 
 
 class DrainingServer(uvicorn.Server):

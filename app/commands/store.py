@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from app.commands.common import operator
-from app.domain.errors import StartRefused
+from app.domain.errors import InvalidSettings, StartRefused
 from app.services.audit.trail import Action, Trail
 from app.services.open_store import open_store
 from app.settings import Settings, load_settings
@@ -119,7 +119,7 @@ def retire(key_id: str) -> None:
     lines = read_key_file(target)
     ids = [line.partition(":")[0] for line in lines]
     if key_id not in ids:
-        raise StartRefused(f"{target} has no key {key_id!r}.")
+        raise InvalidSettings(f"{target} has no key {key_id!r}.")
     if key_id != ids[0] or len(ids) == 1:
         raise StartRefused(
             f"Only the oldest key can be retired, and not the last one left; oldest first: {', '.join(ids)}."

@@ -58,8 +58,13 @@ class Format(Enum):
 
 
 _MEDIA_TYPES = {Format.PDF: "application/pdf"}
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_CHUNKS_BEFORE_IMAGE = 1000
+"""Chunks among which `acTL` is looked for; more of them are no ordinary file."""
+_WEBP_ANIMATION = 0x02
+"""Flag of the chunk `VP8X` of a WebP file (RFC 9649, section 2.7)."""
 _MAGIC = (
-    (b"\x89PNG\r\n\x1a\n", Format.PNG),
+    (_PNG, Format.PNG),
     (b"\xff\xd8\xff", Format.JPEG),
     (b"II*\x00", Format.TIFF),
     (b"MM\x00*", Format.TIFF),
@@ -85,10 +90,12 @@ _PDF_HEADER_WITHIN = 1024
 
 def detect_format(data: bytes) -> Format | None:
     """Return the format of a file by its first bytes, or None when it is not an accepted one."""
+    if describe_animation(data) is not None:
+        return None
     for magic, kind in _MAGIC:
         if data.startswith(magic):
             return kind
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+    if _is_webp(data):
         return Format.WEBP
     if data[4:8] == b"ftyp":
         return _detect_brand(data)
@@ -99,6 +106,8 @@ def detect_format(data: bytes) -> Format | None:
 
 def describe_unsupported(data: bytes) -> str | None:
     """Return what a file of a known format that is not accepted is, such as "a GIF image"; None for others."""
+    if (animation := describe_animation(data)) is not None:
+        return animation
     for magic, kind in _UNSUPPORTED_KINDS:
         if data.startswith(magic):
             return kind
@@ -106,6 +115,32 @@ def describe_unsupported(data: bytes) -> str | None:
         return "a video or an image of a kind that is not read"
     start = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     return "an SVG or XML document" if start.startswith((b"<svg", b"<?xml")) else None
+
+
+def describe_animation(data: bytes) -> str | None:
+    """Return what an animated PNG or WebP file is; None for others. Which of its frames is meant is not known."""
+    if _is_webp(data) and data[12:16] == b"VP8X" and data[20:21] and data[20] & _WEBP_ANIMATION:
+        return "an animated WebP image of several frames"
+    if data.startswith(_PNG) and _count_png_frames(data) > 1:
+        return "an animated PNG image of several frames"
+    return None
+
+
+def _is_webp(data: bytes) -> bool:
+    return data[:4] == b"RIFF" and data[8:12] == b"WEBP"
+
+
+def _count_png_frames(data: bytes) -> int:
+    """Read the number of frames from the chunk `acTL`, which precedes the image data (PNG 3, section 11.3.6.1)."""
+    offset = len(_PNG)
+    for _ in range(_PNG_CHUNKS_BEFORE_IMAGE):
+        size, name = int.from_bytes(data[offset : offset + 4], "big"), data[offset + 4 : offset + 8]
+        if name == b"acTL":
+            return int.from_bytes(data[offset + 8 : offset + 12], "big")
+        if name in {b"IDAT", b""}:
+            break
+        offset += 12 + size
+    return 1
 
 
 def detect_media_type(data: bytes) -> str:

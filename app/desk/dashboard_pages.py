@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from app.api.dependencies import RunningContext
+from app.api.schemas import RecordId
 from app.desk.charts import Bars, StackedDays
 from app.desk.pages import render
 from app.http.authorization import Administering, Reading
@@ -35,7 +36,7 @@ async def get_dashboard(request: Request, context: RunningContext, caller: Readi
 
 @router.get("/cases/{case_id}/record")
 async def get_record(
-    request: Request, context: RunningContext, caller: Administering, case_id: str
+    request: Request, context: RunningContext, caller: Administering, case_id: RecordId
 ) -> Response:
     """Show the audit trail of a case, newest first."""
     case = await cases.get_case(context.store, caller.tenant_id, case_id)

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 
 from app.api.dependencies import RunningContext
 from app.api.reports import Format, build_response
-from app.api.schemas import decode_cursor, encode_cursor
+from app.api.schemas import RecordId, decode_cursor, encode_cursor
 from app.desk.forms import PAGE, FormSession, Session, authenticator_of, clerk_of
 from app.desk.pages import order_of, redirect, render
 from app.desk.texts import texts_of
@@ -135,7 +135,7 @@ async def get_case(
     context: RunningContext,
     caller: Reading,
     session: Session,
-    case_id: str,
+    case_id: RecordId,
     undo: Undo = None,
 ) -> Response:
     """Show a case, and renew the clerk's claim when half of its time is over."""
@@ -169,7 +169,7 @@ async def get_case(
 
 
 @router.get("/cases/{case_id}/page.png")
-async def get_page(context: RunningContext, caller: Reading, case_id: str) -> Response:
+async def get_page(context: RunningContext, caller: Reading, case_id: RecordId) -> Response:
     """Show the page with the questioned signature."""
     picture = await get_case_page(context, caller.tenant_id, case_id)
     return Response(picture.image, media_type="image/png")
@@ -180,7 +180,7 @@ async def get_differences(
     request: Request,
     context: RunningContext,
     caller: Reading,
-    case_id: str,
+    case_id: RecordId,
     reference: Annotated[str | None, Query(max_length=64)] = None,
 ) -> Response:
     """Return where the questioned signature differs from a reference or from all, for the viewer of a case."""
@@ -193,7 +193,7 @@ async def get_report(
     request: Request,
     context: RunningContext,
     caller: Reading,
-    case_id: str,
+    case_id: RecordId,
     format: Annotated[Format, Query()] = "html",  # noqa: A002 - the name of the parameter
 ) -> Response:
     """Show the report on the verification of a case, in the language of the page."""
@@ -202,7 +202,7 @@ async def get_report(
 
 @router.post("/cases/{case_id}/claim")
 async def post_claim(
-    request: Request, context: RunningContext, caller: Verifying, session: FormSession, case_id: str
+    request: Request, context: RunningContext, caller: Verifying, session: FormSession, case_id: RecordId
 ) -> Response:
     """Claim a case."""
     await cases.claim_case(context, caller.tenant_id, case_id, clerk_of(caller, session))
@@ -211,7 +211,7 @@ async def post_claim(
 
 @router.post("/cases/{case_id}/skip")
 async def post_skip(
-    request: Request, context: RunningContext, caller: Verifying, session: FormSession, case_id: str
+    request: Request, context: RunningContext, caller: Verifying, session: FormSession, case_id: RecordId
 ) -> Response:
     """Release a case and lead to the next one."""
     await cases.release_case(context, caller.tenant_id, case_id, clerk_of(caller, session))
@@ -224,7 +224,7 @@ async def post_decision(
     context: RunningContext,
     caller: Verifying,
     session: FormSession,
-    case_id: str,
+    case_id: RecordId,
     ruling: Annotated[str, Form(max_length=64, description="A decision and its reason: `accept:matches`.")],
     note: Annotated[str, Form(max_length=1000)] = "",
     seconds: Annotated[float | None, Form(ge=0, le=86_400, allow_inf_nan=False)] = None,
@@ -242,7 +242,7 @@ async def post_decision(
 
 @router.post("/cases/{case_id}/undo")
 async def post_undo(
-    request: Request, context: RunningContext, caller: Verifying, session: FormSession, case_id: str
+    request: Request, context: RunningContext, caller: Verifying, session: FormSession, case_id: RecordId
 ) -> Response:
     """Take a decision back and lead to its case."""
     await cases.undo_decision(context, caller.tenant_id, case_id, clerk_of(caller, session))

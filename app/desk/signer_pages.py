@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Query, Request, Response
 
 from app.api.dependencies import RunningContext
-from app.api.schemas import SignerPath, decode_cursor, encode_cursor
+from app.api.schemas import RecordId, SignerPath, decode_cursor, encode_cursor
 from app.desk.forms import PAGE, CursorText, FormSession, segment
 from app.desk.pages import redirect, render
 from app.domain.caller_ids import MAX_LENGTH
@@ -83,7 +83,7 @@ async def _quality(context: AppContext, tenant_id: str, signer_id: str) -> Signe
 
 @router.get("/signers/{signer_id}/references/{reference_id}.png")
 async def get_reference(
-    context: RunningContext, caller: Reading, signer_id: SignerPath, reference_id: str
+    context: RunningContext, caller: Reading, signer_id: SignerPath, reference_id: RecordId
 ) -> Response:
     """Show a reference, alone on white paper."""
     picture = await get_reference_picture(context, caller.tenant_id, signer_id, reference_id)
@@ -91,7 +91,7 @@ async def get_reference(
 
 
 @router.get("/verifications/{verification_id}.png")
-async def get_questioned(context: RunningContext, caller: Reading, verification_id: str) -> Response:
+async def get_questioned(context: RunningContext, caller: Reading, verification_id: RecordId) -> Response:
     """Show a questioned signature, alone on white paper."""
     picture = await get_questioned_picture(context, caller.tenant_id, verification_id)
     return Response(picture.image, media_type="image/png")
@@ -120,7 +120,7 @@ async def post_erase_reference(
     caller: Enrolling,
     _: FormSession,
     signer_id: SignerPath,
-    reference_id: str,
+    reference_id: RecordId,
 ) -> Response:
     """Erase a reference and lead back to its signer."""
     await records.erase_reference(context, caller.tenant_id, signer_id, reference_id)
@@ -134,7 +134,7 @@ async def post_accept_proposal(
     caller: Enrolling,
     _: FormSession,
     signer_id: SignerPath,
-    verification_id: str,
+    verification_id: RecordId,
 ) -> Response:
     """Make a proposed signature a reference and lead back to its signer."""
     await proposals.accept_proposal(context, caller.tenant_id, verification_id, lambda _: {})
@@ -148,7 +148,7 @@ async def post_decline_proposal(
     caller: Enrolling,
     _: FormSession,
     signer_id: SignerPath,
-    verification_id: str,
+    verification_id: RecordId,
 ) -> Response:
     """Decline a proposed signature and lead back to its signer."""
     await proposals.decline_proposal(context, caller.tenant_id, signer_id, verification_id)
@@ -162,7 +162,7 @@ async def post_withdraw_forgery(
     caller: Administering,
     _: FormSession,
     signer_id: SignerPath,
-    verification_id: str,
+    verification_id: RecordId,
 ) -> Response:
     """Compare later signatures with a forgery no longer and lead back to its signer."""
     await outcomes.withdraw_forgery(context, caller.tenant_id, signer_id, verification_id)

@@ -4,7 +4,7 @@
 
     CountersignError
     ├── StartRefused               the service must not start with this configuration
-    │   ├── InvalidSettings        a setting is unknown or has a value that is not accepted
+    │   ├── InvalidSettings        a setting, an option or an argument is wrong
     │   ├── StoreFolderMissing     the folder of an SQLite file does not exist
     │   ├── StoreMissing           the store does not exist yet; starting the service creates it
     │   └── StoreOutdated          the schema is of another release; starting the service migrates an older one
@@ -94,7 +94,7 @@ class StartRefused(CountersignError):
 
 
 class InvalidSettings(StartRefused):
-    """A setting is unknown, has a value that is not accepted, or contradicts another one."""
+    """A setting, an option or an argument of a command is wrong, or contradicts another one."""
 
     code = "invalid-settings"
 

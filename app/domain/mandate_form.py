@@ -25,6 +25,7 @@ from pydantic import (
 )
 
 from app.domain.caller_ids import MAX_LENGTH, is_printable, signer_id
+from app.domain.exact_numbers import ExactNumber
 from app.domain.validation import AMOUNT_EXPECTED, AMOUNT_PATTERN, CURRENCY_PATTERN, PANEL_PATTERN
 
 MAX_SIGNATORIES, MAX_BANDS, MAX_RULES, MAX_PANELS = 50, 20, 10, 10
@@ -35,12 +36,14 @@ _DATE_EXPECTED = "send a day of the calendar as YYYY-MM-DD, such as 2026-06-30"
 
 
 def amount(value: object) -> Decimal:
-    """Validate an amount of money: an integer, or a decimal number as text. Raises ValueError."""
+    """Validate an amount of money: an integer, a number of JSON with its digits, or text. Raises ValueError."""
     if isinstance(value, Decimal):
         value = format(value, "f")
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
-    # Not a float: most decimal fractions have no exact value as a binary floating-point number.
+    if isinstance(value, ExactNumber):
+        value = value.text
+    # Not another float: most decimal fractions have no exact value as a binary floating-point number.
     if not isinstance(value, str) or not _AMOUNT.fullmatch(value):
         raise ValueError(AMOUNT_EXPECTED)
     return Decimal(value)
@@ -79,7 +82,7 @@ def _text(text: str) -> str:
 AMOUNT_SCHEMA: dict[str, Any] = {
     "anyOf": [
         {"type": "string", "pattern": AMOUNT_PATTERN},
-        {"type": "integer", "minimum": 0, "maximum": 10**15 - 1},
+        {"type": "number", "minimum": 0, "exclusiveMaximum": 10**15},
     ]
 }
 Amount = Annotated[

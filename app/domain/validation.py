@@ -11,6 +11,7 @@ from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
+from pydantic_core.core_schema import ErrorType
 
 AMOUNT_PATTERN = r"^(0|[1-9][0-9]{0,14})(\.[0-9]{1,4})?$"
 CLERK_PATTERN = r"^[^\x00-\x1f\x7f]{1,64}$"
@@ -24,12 +25,11 @@ NUMBER_CURSOR_PATTERN = r"^[0-9]{1,18}$"
 PANEL_PATTERN = r"^[A-Za-z0-9_-]{1,32}$"
 PRINTABLE_PATTERN = r"^[^\x00-\x1f\x7f]*$"
 """Text without control characters, which PostgreSQL does not store."""
-REGION_PATTERN = r"^(auto|whole|\d{1,5},\d{1,5},\d{1,5},\d{1,5})$"
+REGION_PATTERN = r"^(auto|whole|[0-9]{1,9},[0-9]{1,9},[0-9]{1,9},[0-9]{1,9})$"
 VERSION_CURSOR_PATTERN = r"^[1-9][0-9]{0,8}$"
 
 AMOUNT_EXPECTED = (
-    "send an amount such as 2500 or 2500.50, with at most 15 digits before the point and 4 after it; in JSON, one "
-    'with a fraction as text, "2500.50"'
+    "send an amount such as 2500 or 2500.50, with at most 15 digits before the point and 4 after it"
 )
 _CURSOR_EXPECTED = "send the `next_cursor` of the previous page, or leave it out for the first page"
 EXPECTED: dict[str, str] = {
@@ -44,12 +44,14 @@ EXPECTED: dict[str, str] = {
     NUMBER_CURSOR_PATTERN: _CURSOR_EXPECTED,
     PANEL_PATTERN: "send 1 to 32 letters, digits, hyphens or underscores, such as A",
     PRINTABLE_PATTERN: "send text without control characters",
-    REGION_PATTERN: "send auto, whole, or left,top,right,bottom in pixels, such as 1040,520,1410,655",
+    REGION_PATTERN: "send auto, whole, or left,top,right,bottom in pixels, whole numbers of up to 9 digits "
+    "such as 1040,520,1410,655",
     VERSION_CURSOR_PATTERN: _CURSOR_EXPECTED,
 }
 """What to send, by the regular expression that the text has to match."""
 
 
+_KINDS_OF_PYDANTIC = frozenset(get_args(ErrorType))
 _OBJECT_TYPES = {"dict_type", "model_attributes_type", "model_type"}
 _MESSAGES = {
     "bool_parsing": "has to be true or false",
@@ -61,7 +63,6 @@ _MESSAGES = {
     "int_parsing": "has to be a whole number",
     "int_parsing_size": "has too many digits",
     "int_type": "has to be a whole number",
-    "json_invalid": "is not JSON: {error}",
     "list_type": "has to be an array",
     "literal_error": "has to be {expected}",
     "missing": "is missing",
@@ -69,6 +70,7 @@ _MESSAGES = {
     "string_too_long": "has too many characters; the maximum is {max_length}",
     "string_too_short": "has too few characters; the minimum is {min_length}",
     "string_type": "has to be text",
+    "string_unicode": "contains half of a surrogate pair, which is no character",
     "too_long": "has too many items; the maximum is {max_length}",
     "too_short": "has too few items; the minimum is {min_length}",
     "tuple_type": "has to be an array",
@@ -105,10 +107,22 @@ def describe_fault(fault: Mapping[str, Any], form: Any = None) -> str:
     if kind in _OBJECT_TYPES:
         is_body = loc == ("body",)
         return "send a JSON object" + (" with the content type application/json" if is_body else "")
+    if kind == "union_tag_not_found":
+        discriminator = str(context["discriminator"])
+        tags = _tags(form, discriminator.strip("'"))
+        return f"send one of {', '.join(tags)} as {discriminator}"
+    return _describe_value(fault)
+
+
+def _describe_value(fault: Mapping[str, Any]) -> str:
+    kind, context = fault["type"], fault.get("ctx", {})
     if kind in _LIMITS:
         name, words = _LIMITS[kind]
         return _describe_limit(context[name], words)
-    return _MESSAGES[kind].format(**context) if kind in _MESSAGES else str(fault["msg"])
+    if kind in _MESSAGES:
+        return _MESSAGES[kind].format(**context)
+    # Messages of other kinds are ours: those of pydantic name its classes.
+    return "has a value that is not accepted" if kind in _KINDS_OF_PYDANTIC else str(fault["msg"])
 
 
 def _describe_limit(limit: object, words: str) -> str:
@@ -150,6 +164,15 @@ def _members(form: Any, path: tuple[str | int, ...]) -> list[str]:
     if arguments and path:
         return _members(arguments[0] if isinstance(path[0], int) else arguments[-1], path[1:])
     return []
+
+
+def _tags(form: Any, discriminator: str) -> list[str]:
+    """The values of the discriminator of a union of models, in quotation marks; empty where the form is none."""
+    if get_origin(form) is Annotated:
+        return _tags(get_args(form)[0], discriminator)
+    models = [one for one in get_args(form) if isinstance(one, type) and issubclass(one, BaseModel)]
+    fields = [model.model_fields.get(discriminator) for model in models]
+    return [repr(tag) for field in fields if field is not None for tag in get_args(field.annotation)]
 
 
 def _has_tag(form: Any, tag: str | int) -> bool:

@@ -12,42 +12,71 @@ import base64
 import binascii
 import copy
 import io
-import json
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from email.message import Message
-from typing import Any, NoReturn, get_args, get_origin
+from typing import Annotated, Any, get_args, get_origin
 
 from fastapi import Request, Response, params
-from fastapi.routing import APIRoute
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from app.domain.errors import MalformedRequest
+from app.domain.exact_numbers import ExactNumber
+from app.http.json_bodies import JsonRequest, JsonRoute, read_json
 
 FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 JSON = "application/json"
 
 
 @dataclass(frozen=True)
-class _Number:
-    """A number of JSON that is no integer, as it was written: a float would have other digits."""
+class AsArray:
+    """Marks a text field of numbers with commas that JSON may also send as an array of whole numbers.
 
-    text: str
+    Attributes
+    ----------
+    length : int
+        How many numbers there are.
+    example : tuple of int
+        For messages.
+    """
 
-    def __str__(self) -> str:
-        return self.text
+    length: int
+    example: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Field:
-    """A field of a form: whether it holds files, and whether it may come several times."""
+    """A field of a form.
+
+    Attributes
+    ----------
+    is_file : bool
+    is_list : bool
+        Whether it may come several times.
+    is_boolean : bool
+    as_array : AsArray or None
+    """
 
     is_file: bool
     is_list: bool
+    is_boolean: bool = False
+    as_array: AsArray | None = None
+
+    @property
+    def expected(self) -> str:
+        """What a value of it has to be in JSON."""
+        if self.is_file:
+            return "an image in base64, as a string"
+        if self.is_boolean:
+            return "true or false"
+        if self.as_array is not None:
+            numbers = list(self.as_array.example)
+            return f"text, or an array of {self.as_array.length} whole numbers such as {numbers}"
+        return "a string or a number"
 
 
-class ImageRoute(APIRoute):
+class ImageRoute(JsonRoute):
     """A route with a form of images, whose body may also be JSON with images in base64."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -66,7 +95,10 @@ class ImageRoute(APIRoute):
         """The form fields of the endpoint by name; empty where it has none."""
         return {
             field.alias: Field(
-                isinstance(field.field_info, params.File), is_list(field.field_info.annotation)
+                isinstance(field.field_info, params.File),
+                is_list(field.field_info.annotation),
+                field.field_info.annotation is bool,
+                _array_of(field.field_info.metadata, field.field_info.annotation),
             )
             for field in self.dependant.body_params
             if isinstance(field.field_info, params.Form)
@@ -82,6 +114,8 @@ class ImageRoute(APIRoute):
                 own = own.get("items", own)
                 own.pop("contentMediaType", None)
                 own["format"] = "byte"
+            elif field.as_array is not None:
+                _describe_array(schema["properties"][name], field)
         return schema
 
 
@@ -107,7 +141,7 @@ class _WholeForm(MultiPartParser):
         return form
 
 
-class _ImageRequest(Request):
+class _ImageRequest(JsonRequest):
     """A request whose form is read from any of the content types that are taken."""
 
     def __init__(self, request: Request, fields: dict[str, Field]) -> None:
@@ -156,28 +190,10 @@ async def _checked(form: FormData, fields: dict[str, Field]) -> FormData:
 
 def _from_json(body: bytes, fields: dict[str, Field]) -> FormData:
     """The form that a JSON object stands for; raises MalformedRequest."""
-    try:
-        content = json.loads(
-            body, object_pairs_hook=_each_once, parse_float=_Number, parse_constant=_refuse_constant
-        )
-    except (ValueError, RecursionError) as error:
-        raise MalformedRequest(f"The body is not JSON: {str(error).rstrip('.')}.") from None
+    content = read_json(body)
     if not isinstance(content, dict):
         raise MalformedRequest("The body has to be a JSON object, with a member for each field.")
     return FormData(list(_items(content, fields)))
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise MalformedRequest(f"The body is not JSON: {name} is not a number of JSON; leave the member out.")
-
-
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in found:
-            raise MalformedRequest(f"The member {name!r} came several times; send it once.")
-        found[name] = value
-    return found
 
 
 def _items(content: dict[str, Any], fields: dict[str, Field]) -> Iterator[tuple[str, UploadFile | str]]:
@@ -185,18 +201,40 @@ def _items(content: dict[str, Any], fields: dict[str, Field]) -> Iterator[tuple[
         field = _known(name, fields)
         if member is None:
             continue
-        if isinstance(member, list) != field.is_list:
-            wanted = "an array" if field.is_list else "a single value, not an array"
-            raise MalformedRequest(f"The member {name!r} has to be {wanted}.")
+        if field.is_list and not isinstance(member, list):
+            raise MalformedRequest(f"The member {name!r} has to be an array.")
+        if isinstance(member, list) and not field.is_list and field.as_array is None:
+            raise MalformedRequest(f"The member {name!r} has to be a single value, not an array.")
         for value in member if field.is_list else [member]:
             if field.is_file and isinstance(value, str):
                 yield name, _decoded(name, value)
-            elif field.is_file:
-                raise MalformedRequest(f"The member {name!r} has to be an image in base64, as a string.")
-            elif isinstance(value, str) or (isinstance(value, int | _Number) and not isinstance(value, bool)):
-                yield name, str(value)
+            elif (text := _text(value, field)) is not None:
+                yield name, text
+            elif field.is_list:
+                raise MalformedRequest(f"Each item of {name!r} has to be {field.expected}.")
             else:
-                raise MalformedRequest(f"The member {name!r} has to be a string or a number.")
+                raise MalformedRequest(f"The member {name!r} has to be {field.expected}.")
+
+
+def _text(value: Any, field: Field) -> str | None:
+    """Return the text that a form would have for a value of JSON; None for a value that the field does not take."""
+    if field.is_file:
+        return None
+    if isinstance(value, bool):
+        return str(value).lower() if field.is_boolean else None
+    if isinstance(value, str | int | ExactNumber):
+        return str(value)
+    if field.as_array is None or not isinstance(value, list) or len(value) != field.as_array.length:
+        return None
+    numbers = [_whole(item) for item in value]
+    return None if None in numbers else ",".join(map(str, numbers))
+
+
+def _whole(value: Any) -> int | None:
+    """A whole number of JSON, which may be written as 40.0; None for other values."""
+    if isinstance(value, ExactNumber) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _known(name: str, fields: dict[str, Field]) -> Field:
@@ -232,3 +270,30 @@ def _is_data_uri(text: str) -> bool:
 def is_list(annotation: Any) -> bool:
     """Whether a parameter with this annotation takes several values."""
     return get_origin(annotation) is list or any(get_origin(part) is list for part in get_args(annotation))
+
+
+def _array_of(metadata: list[Any], annotation: Any) -> AsArray | None:
+    """The mark of a field, or of the items of a field of several values."""
+    marks = [item for item in metadata if isinstance(item, AsArray)]
+    for part in (annotation, *get_args(annotation)):
+        for item in get_args(part) if get_origin(part) is list else ():
+            if get_origin(item) is Annotated:
+                marks += [mark for mark in get_args(item)[1:] if isinstance(mark, AsArray)]
+    return marks[0] if marks else None
+
+
+def _describe_array(schema: dict[str, Any], field: Field) -> None:
+    """Add the array to the schema of a text field, or to that of its items."""
+    assert field.as_array is not None  # noqa: S101 - the caller looked  # nosec B101
+    if field.is_list:
+        # Nullable: the array is one of two alternatives.
+        schema = next(one for one in schema.get("anyOf", [schema]) if "items" in one)["items"]
+    text = {key: schema.pop(key) for key in ("type", "pattern") if key in schema}
+    length = field.as_array.length
+    numbers = {
+        "type": "array",
+        "items": {"type": "integer", "minimum": 0, "maximum": 999_999_999},
+        "minItems": length,
+        "maxItems": length,
+    }
+    schema["anyOf"] = [text, numbers]

@@ -61,6 +61,7 @@ PROBLEMS: dict[str, ProblemKind] = {
     "upload-refused": ProblemKind(400, "A file was not accepted"),
     "unauthenticated": ProblemKind(401, "A valid API key is required"),
     "forbidden": ProblemKind(403, "The API key does not permit this"),
+    "cors-refused": ProblemKind(403, "Browsers may not send this request from a page of another origin"),
     "not-found": ProblemKind(404, "There is no such resource"),
     "signer-not-found": ProblemKind(404, "There is no such signer"),
     "reference-not-found": ProblemKind(404, "The signer has no such reference"),
@@ -104,7 +105,7 @@ PROBLEMS: dict[str, ProblemKind] = {
     "too-much-ink": ProblemKind(422, "Ink and paper cannot be distinguished"),
     "image-too-small": ProblemKind(422, "The image or the signature is too small"),
     "no-signature": ProblemKind(422, "There is no handwritten signature on the image"),
-    "bad-region": ProblemKind(422, "The region lies outside the image"),
+    "bad-region": ProblemKind(422, "The region is not a usable part of the image"),
     "unusable-signature": ProblemKind(422, "The image contains no usable signature"),
     "precondition-required": ProblemKind(428, "A change needs an If-Match header"),
     # The service
@@ -309,9 +310,7 @@ def _form_of(request: Request) -> Any:
 
 
 def _describe(item: Mapping[str, Any], form: Any) -> dict[str, str]:
-    # Of a body that is not JSON, the place is a number of characters, not of an item.
-    loc = ("body",) if item["type"] == "json_invalid" else item["loc"]
-    path = [str(part) for part in loc if part not in {"body", "query", "path", "header"}]
+    path = [str(part) for part in item["loc"] if part not in {"body", "query", "path", "header"}]
     return {"field": ".".join(path) or "body", "message": describe_fault(item, form)}
 
 

@@ -40,7 +40,7 @@ def open_traces(endpoint: str, share: float, version: str) -> TracerProvider:
     except ImportError as error:
         raise StartRefused(
             f"COUNTERSIGN_OTLP_ENDPOINT is set, but {error.name} is not installed; install the extra `tracing` "
-            "(pip install 'countersign[tracing]') or unset it."
+            "(pip install -e '.[tracing]' -c constraints.txt) or unset it."
         ) from error
     provider = TracerProvider(
         resource=Resource.create({"service.name": "countersign", "service.version": version}),

@@ -219,8 +219,8 @@ class Gallery:
         if not candidate_index.is_available():
             if not self._warned:
                 _log.warning(
-                    "a tenant has more than %d signers: install the extra `index` (pip install 'countersign[index]') "
-                    "to identify signatures faster and with less memory",
+                    "a tenant has more than %d signers: install the extra `index` (pip install -e '.[index]' "
+                    "-c constraints.txt) to identify signatures faster and with less memory",
                     self._limit,
                 )
             self._warned = True

@@ -8,7 +8,7 @@ from pathlib import Path
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from app.domain.errors import StartRefused, StoreFolderMissing, StoreUnavailable
+from app.domain.errors import InvalidSettings, StartRefused, StoreFolderMissing, StoreUnavailable
 from app.services.audit.trail import Trail
 from app.settings import Settings
 from app.store import maintenance, reencryption
@@ -21,13 +21,14 @@ from app.store.index_snapshots import IndexSnapshots
 from app.store.store import Store
 
 DEFAULT_URL = Settings.model_fields["database_url"].default
+SUPPORTED = ("sqlite", "postgresql", "postgres")
 _log = logging.getLogger(__name__)
 
 
 def open_store(settings: Settings) -> Store:
     """Open the configured store and bring it up to date; raise StartRefused with the fault and its remedy."""
-    settings.refuse_missing_encryption_key()
     _check_location(settings.database_url)
+    settings.refuse_missing_encryption_key()
     store = Store.open(
         settings.database_url,
         settings.store_threads,
@@ -52,8 +53,8 @@ def open_store_read_only(settings: Settings) -> Store:
     StartRefused
         StoreMissing or StoreOutdated when starting the service would fix it.
     """
-    settings.refuse_missing_encryption_key()
     _refuse_missing_folder(settings.database_url)
+    settings.refuse_missing_encryption_key()
     engine = open_existing_engine(settings.database_url, settings.store_threads)
     try:
         cipher = Cipher(load_data_keys(settings, make=False))
@@ -77,13 +78,21 @@ def _check_location(database_url: str) -> None:
 
 
 def _refuse_missing_folder(database_url: str) -> None:
-    """Raise StartRefused if the URL is none, StoreFolderMissing if an SQLite file cannot be created there."""
+    """Raise InvalidSettings if the URL is none or names a database that is not supported.
+
+    Raise StoreFolderMissing if an SQLite file cannot be created there.
+    """
     try:
         url = make_url(database_url)
     except ArgumentError:
-        raise StartRefused(
+        raise InvalidSettings(
             "COUNTERSIGN_DATABASE_URL is not a database URL, such as sqlite:///var/store.db"
         ) from None
+    if url.get_backend_name() not in SUPPORTED:
+        raise InvalidSettings(
+            f"COUNTERSIGN_DATABASE_URL names the database {url.get_backend_name()!r}, which is not supported; set "
+            "sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE."
+        )
     if url.get_backend_name() != "sqlite" or not url.database or url.database.startswith("file:"):
         return
     folder = Path(url.database).parent
@@ -126,7 +135,7 @@ def _bring_up_to_date(store: Store, trail: Trail) -> None:
     counts = store.read_now(reencryption.count_by_key)
     missing = sorted(key_id for key_id in counts if keys.get(key_id) is None)
     if missing and len(missing) == len(counts):
-        raise StartRefused(
+        raise InvalidSettings(
             f"All stored values were encrypted with key {', '.join(missing)}, which is not configured. "
             "Set COUNTERSIGN_ENCRYPTION_KEY_FILE or COUNTERSIGN_ENCRYPTION_KEYS to the keys of this store."
         )

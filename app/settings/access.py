@@ -11,7 +11,7 @@ from pydantic_settings import NoDecode
 from app.domain.api_keys import Key, bootstrap_key
 from app.domain.audit_chain import ChainKeys
 from app.domain.callers import DEFAULT_TENANT
-from app.domain.errors import StartRefused
+from app.domain.errors import InvalidSettings
 from app.domain.rates import parse_limit
 from app.domain.validation import NAME_PATTERN
 from app.settings.base import EMPTY_IS_NONE, Options
@@ -102,12 +102,12 @@ class AccessOptions(Options):
         return bootstrap_key(self.bootstrap_key.get_secret_value(), self.operator_tenant)
 
     def chain_keys(self) -> ChainKeys:
-        """Return the secrets of the audit chain. Raises StartRefused when they cannot be read or are too short."""
+        """Return the secrets of the audit chain. Raises InvalidSettings when they cannot be read or are too short."""
         try:
             if self.audit_key_file is not None:
                 return ChainKeys.parse(self.audit_key_file.read_text(encoding="utf-8-sig"))
             return ChainKeys.parse(self.audit_key.get_secret_value() if self.audit_key else "")
         except (OSError, UnicodeDecodeError) as error:
-            raise StartRefused(f"COUNTERSIGN_AUDIT_KEY_FILE cannot be read: {error}.") from error
+            raise InvalidSettings(f"COUNTERSIGN_AUDIT_KEY_FILE cannot be read: {error}.") from error
         except ValueError as error:
-            raise StartRefused(f"COUNTERSIGN_AUDIT_KEY: {error}") from error
+            raise InvalidSettings(f"COUNTERSIGN_AUDIT_KEY: {error}") from error

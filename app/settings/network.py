@@ -9,7 +9,7 @@ from typing import Annotated, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode
 
-from app.domain.errors import StartRefused
+from app.domain.errors import InvalidSettings
 from app.settings.base import Options
 
 
@@ -130,7 +130,7 @@ class NetworkOptions(Options):
             return False
 
     def refuse_public_without_keys(self, *, keys: bool) -> None:
-        """Raise StartRefused when the network could call the service without a key.
+        """Raise InvalidSettings when the network could call the service without a key.
 
         Parameters
         ----------
@@ -143,12 +143,12 @@ class NetworkOptions(Options):
             "Make a key (`python -m app keys create NAME --scope SCOPE`, or set COUNTERSIGN_BOOTSTRAP_KEY)"
         )
         if not self.loopback:
-            raise StartRefused(
+            raise InvalidSettings(
                 f"COUNTERSIGN_HOST={self.host} is not a loopback address and there is no valid API key: anyone "
                 f"could enrol and verify. {remedy}, or listen on 127.0.0.1."
             )
         if self.root_path or self.trusted_proxies:
-            raise StartRefused(
+            raise InvalidSettings(
                 "COUNTERSIGN_ROOT_PATH or COUNTERSIGN_TRUSTED_PROXIES names a proxy and there is no valid API key: "
                 f"behind a proxy, all requests seem to come from this machine. {remedy}, or leave them empty."
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import model_validator
 
-from app.domain.errors import StartRefused
+from app.domain.errors import InvalidSettings
 from app.settings.access import AccessOptions
 from app.settings.decision import DecisionOptions
 from app.settings.model import ModelOptions
@@ -28,9 +28,9 @@ class Settings(  # pydantic takes the fields of the last base first
         }
 
     def refuse_missing_encryption_key(self) -> None:
-        """Raise StartRefused when other machines can reach the service and no encryption key is configured."""
+        """Raise InvalidSettings when other machines can reach the service and no encryption key is configured."""
         if self.encryption_keys is None and self.encryption_key_file is None and not self.loopback:
-            raise StartRefused(
+            raise InvalidSettings(
                 f"COUNTERSIGN_HOST={self.host} is not a loopback address and no encryption key is configured. "
                 "Make one with `python -m app encryption new-key --file FILE` and set "
                 "COUNTERSIGN_ENCRYPTION_KEY_FILE to it."

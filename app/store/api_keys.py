@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from app.domain.api_keys import Key
 from app.domain.callers import parse_scopes
 from app.domain.errors import Conflict, KeyNotFound
+from app.domain.records import record_id
 from app.store.access_tables import KeyRow
 
 
@@ -53,7 +54,7 @@ def revoke(session: Session, tenant_id: str, name_or_id: str, at: datetime) -> K
         select(KeyRow)
         .where(
             or_(
-                KeyRow.key_id == name_or_id,
+                KeyRow.key_id == record_id(name_or_id),
                 (KeyRow.tenant_id == tenant_id) & (KeyRow.name == name_or_id),
             ),
             KeyRow.revoked_at.is_(None),

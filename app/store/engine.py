@@ -20,7 +20,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, 
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from app.domain.errors import StartRefused, StoreMissing, StoreOutdated
+from app.domain.errors import InvalidSettings, StartRefused, StoreMissing, StoreOutdated
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_S = 10.0
@@ -102,7 +102,7 @@ def _start_refused_on_error(url: str, purpose: str) -> Iterator[URL]:
     try:
         parsed = make_url(url)
     except ArgumentError:
-        raise StartRefused(
+        raise InvalidSettings(
             "COUNTERSIGN_DATABASE_URL is not a database URL, such as sqlite:///var/store.db"
         ) from None
     shown = parsed.render_as_string(hide_password=True)
@@ -118,7 +118,7 @@ def _start_refused_on_error(url: str, purpose: str) -> Iterator[URL]:
 def _sqlite_file(url: URL) -> Path:
     """Return the file of an SQLite URL; raises StartRefused if the URL names no file."""
     if not url.database or url.database == ":memory:":
-        raise StartRefused(
+        raise InvalidSettings(
             "The store must be a file: an in-memory SQLite database loses every reference when the service stops."
         )
     return Path(url.database)

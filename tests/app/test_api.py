@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -322,3 +323,23 @@ def test_upload_is_hashed_once_and_not_on_the_event_loop(
     assert enrol(client, "a", *uploads[:2], headers=headers).status_code == 201
     assert verify(client, "a", uploads[2], headers=headers | {"Idempotency-Key": "again"}).status_code == 200
     assert sorted(hashed) == [0, 1, 2]
+
+
+def test_references_are_in_the_order_of_enrolment(client: TestClient, draw: Draw) -> None:
+    images = [draw(1, n) for n in range(6)]
+    enrolled = [
+        reference["reference_id"]
+        for part in (images[:4], images[4:])
+        for reference in enrol(client, "a", *part).json()["references"]
+    ]
+    answer = verify(client, "a", draw(1, 9)).json()
+    assert [one["reference_id"] for one in answer["references"]] == enrolled
+    digests = [hashlib.sha256(image).hexdigest() for image in images]
+    listed = client.get("/signers/a/references").json()["references"]
+    assert [one["sha256"] for one in listed] == digests
+
+
+def test_ids_are_sorted_by_the_order_in_which_they_were_made() -> None:
+    ids = [new_id() for _ in range(20_000)]
+    assert ids == sorted(set(ids))
+    assert {uuid.UUID(one).version for one in ids} == {7}

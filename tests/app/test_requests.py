@@ -276,8 +276,13 @@ def test_a_body_that_is_not_json_is_named_as_the_body(client: TestClient) -> Non
         detail: str = refused.json()["detail"]
         return detail
 
-    assert told(b"{").startswith("body: is not JSON: ")
-    assert told(b'{"target_far": NaN}') == "target_far: has to be a finite number."
+    assert told(b"{") == (
+        "The body is not JSON: in line 1, column 2, a name in double quotation marks is expected."
+    )
+    assert told(b'{"target_far": NaN}') == (
+        "The body is not JSON: NaN is not a number of JSON; leave the member out."
+    )
+    assert told(b'{"target_far": 1e999}') == "target_far: has to be a finite number."
 
 
 @pytest.mark.parametrize("path", ["/docs?x=1", "/openapi.json?x=1", "/problems?x=1", "/desk?utm_source=mail"])

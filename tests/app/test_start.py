@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import shutil
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -15,7 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.forked import interpreter
+from tests.forked import interpreter, run
 from tests.service import Service
 
 Draw = Callable[..., bytes]
@@ -54,20 +56,30 @@ def test_faulty_weights_are_refused(
 
 
 @pytest.mark.parametrize(
-    ("changes", "word"),
+    ("changes", "word", "status"),
     [
-        ({"weights": "/nowhere"}, "/nowhere"),
-        ({"device": "cuda"}, "CUDA"),
+        ({"weights": "/nowhere"}, "/nowhere", 2),
+        ({"device": "cuda"}, "CUDA", 2),
         (
             {"database_url": "sqlite:////srv/countersing/store.db"},
             "The folder /srv/countersing of the store does not exist: create it, or correct COUNTERSIGN_DATABASE_URL",
+            1,
         ),
-        ({"database_url": "sqlite:///nowhere/store.db"}, "relative to the working directory"),
-        ({"database_url": "sqlite:////proc/store.db"}, "cannot be opened"),
-        ({"database_url": "nonsense"}, "DATABASE_URL"),
-        ({"host": "0.0.0.0", "encryption_keys": "k1:" + "A" * 43}, "API key"),
-        ({"target_far": "0.5", "review_far": "0.2"}, "REVIEW_FAR=0.2"),
-        ({"target_far": "0.0000001"}, "is not supported"),
+        ({"database_url": "sqlite:///nowhere/store.db"}, "relative to the working directory", 1),
+        ({"database_url": "sqlite:////proc/store.db"}, "cannot be opened", 1),
+        ({"database_url": "nonsense"}, "DATABASE_URL", 2),
+        (
+            {"database_url": "mysql://x"},
+            "COUNTERSIGN_DATABASE_URL names the database 'mysql', which is not",
+            2,
+        ),
+        ({"host": "0.0.0.0", "encryption_keys": "k1:" + "A" * 43}, "API key", 2),
+        ({"host": "0.0.0.0"}, "no encryption key is configured", 2),
+        ({"host": "203.0.113.9"}, "COUNTERSIGN_HOST=203.0.113.9 is no address of this machine", 2),
+        ({"target_far": "0.5", "review_far": "0.2"}, "REVIEW_FAR=0.2", 2),
+        ({"target_far": "0.0000001"}, "is not supported", 2),
+        ({"encryption_key_file": "/nowhere/keys"}, "/nowhere/keys", 2),
+        ({"audit_key": "short"}, "COUNTERSIGN_AUDIT_KEY", 2),
     ],
     ids=[
         "no weights",
@@ -76,28 +88,54 @@ def test_faulty_weights_are_refused(
         "relative folder of the store is missing",
         "store cannot be created",
         "invalid url",
+        "database that is not supported",
         "public without keys",
+        "public without an encryption key",
+        "address of another machine",
         "contradictory rates",
         "unsupported rate",
+        "no key file",
+        "short audit key",
     ],
 )
 def test_refused_start_prints_one_line_with_the_reason(
-    start: Callable[..., Service], changes: dict[str, str], word: str
+    start: Callable[..., Service], changes: dict[str, str], word: str, status: int
 ) -> None:
     import torch  # noqa: PLC0415
 
     if changes.get("device") == "cuda" and torch.cuda.is_available():
         pytest.skip("this machine has a CUDA device")
-    assert_refused(start(**changes), word)
+    assert_refused(start(**changes), word, status)
 
 
-def assert_refused(service: Service, word: str) -> None:
+def assert_refused(service: Service, word: str, expected: int = 2) -> None:
     status, out = service.finish()
-    assert status != 0
+    assert status == expected, out
     assert word in out
     assert "Traceback" not in out
     lines = [line for line in out.splitlines() if word in line]
     assert len(lines) == 1, out
+
+
+def test_a_port_in_use_is_found_before_the_slow_start(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        store = tmp_path / "store.db"
+        ran = run(
+            "app",
+            *("serve", "--port", str(port)),
+            environment=os.environ | {"COUNTERSIGN_DATABASE_URL": f"sqlite:///{store}"},
+        )
+    assert ran.returncode == 1
+    assert ran.stderr.splitlines() == [
+        (
+            f"countersign: Port {port} of 127.0.0.1 cannot be opened: Address already in use. Choose another one "
+            "with --port or COUNTERSIGN_PORT, or stop the process that uses it."
+        )
+    ]
+    assert not store.exists()
 
 
 def test_restarted_service_has_all_stored_data(start: Callable[..., Service], draw: Draw) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from app.domain.errors import CountersignError
+from app.domain.errors import CountersignError, InvalidSettings
 
 
 class BulkRefused(CountersignError):
     """A bulk job cannot begin or continue; running the command again continues it, once the cause is removed."""
 
     code = "bulk-refused"
+
+
+class InvalidJob(BulkRefused, InvalidSettings):
+    """A bulk job cannot begin, because an argument or an option of its command is wrong."""
+
+    code = "invalid-job"
 
 
 class RowRefused(CountersignError):

@@ -11,7 +11,7 @@ from typing import IO, Any, Protocol
 
 import fsspec
 
-from app.services.bulk.errors import BulkRefused, RowRefused
+from app.services.bulk.errors import InvalidJob, RowRefused
 
 _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
@@ -46,7 +46,7 @@ class Folder:
         self._files, self._root = fsspec.core.url_to_fs(url)
         self._limit = limit
         if not self._files.isdir(self._root):
-            raise BulkRefused(f"{url} is neither a folder nor a tar archive.")
+            raise InvalidJob(f"{url} is neither a folder nor a tar archive.")
 
     def read(self, name: str) -> bytes:
         """As :class:`Images`."""
@@ -76,7 +76,7 @@ class Archive:
             self._tar = tarfile.open(fileobj=file)  # noqa: SIM115 - open as long as its file
             self._members = {_plain(member.name): member for member in self._tar if member.isfile()}
         except tarfile.TarError as error:
-            raise BulkRefused(f"The archive of images cannot be read: {error}.") from error
+            raise InvalidJob(f"The archive of images cannot be read: {error}.") from error
 
     def read(self, name: str) -> bytes:
         """As :class:`Images`."""
@@ -107,7 +107,7 @@ def open_images(url: str, limit: int) -> Iterator[Images]:
         else:
             yield Folder(url, limit)
     except (FileNotFoundError, ImportError, ValueError) as error:
-        raise BulkRefused(f"The images {url} cannot be opened: {error}.") from error
+        raise InvalidJob(f"The images {url} cannot be opened: {error}.") from error
 
 
 def _inside(name: str) -> str:

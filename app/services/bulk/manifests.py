@@ -19,7 +19,7 @@ from pydantic_core import PydanticCustomError
 
 from app.domain.caller_ids import signer_id
 from app.domain.records import UploadRegion, parse_region
-from app.services.bulk.errors import BulkRefused, RowRefused
+from app.services.bulk.errors import InvalidJob, RowRefused
 
 COLUMNS = ("id", "signer_id", "image", "page", "region")
 MAX_PAGE = 10_000
@@ -88,11 +88,11 @@ class Manifest:
                 self.sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             table = _read_parquet(path) if path.suffix.lower() == ".parquet" else _read_csv(path)
         except (OSError, pa.ArrowInvalid) as error:
-            raise BulkRefused(f"The manifest {path} cannot be read: {error}.") from error
+            raise InvalidJob(f"The manifest {path} cannot be read: {error}.") from error
         required = ("image", "signer_id") if needs_signer else ("image",)
         missing = [name for name in required if name not in table.column_names]
         if missing:
-            raise BulkRefused(f"The manifest {path} has no column {missing[0]!r}.")
+            raise InvalidJob(f"The manifest {path} has no column {missing[0]!r}.")
         self._table: Any = table
 
     def __len__(self) -> int:

@@ -18,7 +18,7 @@ from uuid import uuid4
 import pyarrow as pa
 import pyarrow.parquet
 
-from app.services.bulk.errors import BulkRefused
+from app.services.bulk.errors import BulkRefused, InvalidJob
 
 _JOB = "job.json"
 _LOCK = "lock"
@@ -58,7 +58,7 @@ class Results:
             The output exists, another process runs this job, or the folder is that of another job.
         """
         if self._output.exists() and not self._folder.exists():
-            raise BulkRefused(f"{self._output} exists; choose another output, or delete it.")
+            raise InvalidJob(f"{self._output} exists; choose another output, or delete it.")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
@@ -120,7 +120,7 @@ class Results:
                 f"{path} cannot be read; restore it, or delete {self._folder} to begin again."
             ) from error
         if changed:
-            raise BulkRefused(
+            raise InvalidJob(
                 f"{self._folder} belongs to a job with another {changed[0].replace('_', ' ')}; choose another "
                 "output, or delete the folder to begin again."
             )

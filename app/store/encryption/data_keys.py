@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from app.domain.errors import StartRefused
+from app.domain.errors import InvalidSettings, StartRefused
 from app.settings import Settings
 
 KEY_BYTES = 32
@@ -225,13 +225,14 @@ def load_data_keys(settings: Settings, *, make: bool = True) -> DataKeys:
         if local is not None:
             return _local_keys(local, active_id) if make else DataKeys.from_file(local, active_id)
     except OSError as error:
-        context = (
-            "" if settings.encryption_key_file else "The store cannot be opened and written next to its key. "
-        )
-        raise StartRefused(f"{context}The encryption keys cannot be read: {error}.") from error
+        if settings.encryption_key_file:
+            raise InvalidSettings(f"The encryption keys cannot be read: {error}.") from error
+        raise StartRefused(
+            f"The store cannot be opened and written next to its key. The encryption keys cannot be read: {error}."
+        ) from error
     except ValueError as error:
-        raise StartRefused(f"The encryption keys cannot be used: {error}.") from error
-    raise StartRefused(
+        raise InvalidSettings(f"The encryption keys cannot be used: {error}.") from error
+    raise InvalidSettings(
         "No encryption key is configured: set COUNTERSIGN_ENCRYPTION_KEY_FILE or COUNTERSIGN_ENCRYPTION_KEYS "
         f"({NEW_KEY}). A key is generated next to the store only on a loopback address with SQLite."
     )

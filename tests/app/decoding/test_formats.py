@@ -60,6 +60,25 @@ def test_avif_is_decoded(draw: Draw) -> None:
     assert np.abs(decoded.astype(int) - grey).mean() < 3
 
 
+def animated(kind: str, frames: int) -> bytes:
+    pictures = [Image.fromarray(samples() // (n + 1)) for n in range(frames)]
+    out = io.BytesIO()
+    pictures[0].save(out, kind, save_all=True, append_images=pictures[1:], duration=100)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_an_animation_is_refused_as_an_animated_gif_is(client: TestClient, kind: str) -> None:
+    content = animated(kind, 2)
+    assert Image.open(io.BytesIO(content)).n_frames == 2
+    assert detect_format(content) is None
+    answer = client.post("/extract", files={"document": content})
+    assert (answer.status_code, answer.json()["code"]) == (415, "unsupported-image")
+    assert "an animated" in answer.json()["detail"]
+    assert detect_format(animated(kind, 1)) is Format[kind]
+    assert detect_format(content[:40]) in {None, Format[kind]}, "a truncated file is not read beyond its end"
+
+
 def test_avif_is_refused_where_pillow_lacks_its_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uploads.features, "check", lambda feature: feature != "avif")
     with pytest.raises(UnsupportedImage, match="cannot read AVIF"):

@@ -129,7 +129,7 @@ def test_json_that_is_not_taken_says_why(client: TestClient, content: object, wo
     ("kind", "body", "words"),
     [
         ("application/json", b"{", ["not JSON"]),
-        ("application/json", b"[" * 100_000, ["not JSON"]),
+        ("application/json", b"[" * 100_000, ["nested too deeply"]),
         ("application/json", b'{"signer_id": "a", "amount": NaN}', ["not JSON", "NaN"]),
         ("application/json", b'{"signer_id": "a", "amount": -Infinity}', ["not JSON", "-Infinity"]),
         ("application/json", b'{"signer_id": "a", "signature": 1.5}', ["'signature'", "as a string"]),
@@ -382,8 +382,18 @@ def test_pages_of_other_origins_are_kept_out_unless_they_are_named(serve: Serve,
         assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (status, PAGE)
         assert "X-Request-ID" in answer.headers["access-control-expose-headers"]
     other = client.options("/verify", headers=PREFLIGHT | {"Origin": "https://other.example"})
-    assert other.status_code == 400
     assert "access-control-allow-origin" not in other.headers
+    for headers, word in (
+        ({"Origin": "https://other.example"}, "Pages of https://other.example may not call"),
+        ({"Origin": PAGE, "Access-Control-Request-Method": "TRACE"}, "The method TRACE is not allowed"),
+        ({"Origin": PAGE, "Access-Control-Request-Headers": "x-api-key, x-secret"}, "The header x-secret"),
+    ):
+        other = client.options("/verify", headers=PREFLIGHT | headers)
+        assert other.headers["content-type"] == "application/problem+json"
+        assert (other.status_code, other.json()["code"]) == (403, "cors-refused")
+        assert word in other.json()["detail"]
+        assert "Origin" in other.headers["vary"]
+        assert other.headers.get("access-control-allow-origin") in {None, PAGE}
 
 
 def test_without_keys_only_a_named_page_gets_in(serve: Serve) -> None:

@@ -334,6 +334,7 @@ def test_every_code_of_the_table_was_provoked() -> None:
         "image-not-kept",
     }  # in tests/app/store
     weather |= {"not-confirmed"}  # in test_proposals
+    weather |= {"cors-refused"}  # in test_http
     weather |= {"no-difference-map"}  # in test_differences
     assert set(PROBLEMS) - bases - weather - SEEN == set()
 
