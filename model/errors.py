@@ -11,7 +11,7 @@
     │   ├── TooSmall               fewer pixels than a signature needs
     │   ├── NoSignature            ink, but none that looks like a signature
     │   ├── SeveralSignatures      more than one signature may be meant
-    │   └── BadRegion              the region lies outside the image
+    │   └── BadRegion              the region is not a usable part of the image
     ├── WeightsError               a weights folder that must not be served
     │   ├── WeightsMissing
     │   ├── WeightsDamaged
@@ -125,7 +125,7 @@ class SeveralSignatures(UnusableSignature):
 
 
 class BadRegion(UnusableSignature):
-    """The region that the caller named lies outside the image."""
+    """The region that the caller named is not a usable part of the image: outside it, or too small."""
 
     code = "bad-region"
 
