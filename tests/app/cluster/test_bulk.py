@@ -62,7 +62,7 @@ def test_rows_are_carried_out_once_although_a_node_and_the_command_are_killed(
     enrolling = ("enrol", manifest, "-o", tmp_path / "enrolled.parquet", *cluster)
     process = begin(commands, *enrolling, "--images", tmp_path / "nowhere")
     _, errors = process.communicate(timeout=300)
-    assert process.returncode == 1
+    assert process.returncode == 2
     assert "nowhere is neither a folder nor a tar archive" in errors
     assert "Traceback" not in errors
     shutil.rmtree(tmp_path / "enrolled.parquet.job")
