@@ -40,10 +40,16 @@ class Kind:
 
 
 @dataclass(frozen=True)
-class Page(Captured):
-    """A captured page, also as it is after decoding."""
+class Page:
+    """A captured page as it is after decoding, and the coverage by signatures: uint8 (h, w), 255 = full."""
 
     scan: Scan
+    signature: Pixels
+
+    @property
+    def grey(self) -> Pixels:
+        """All of the page: uint8 (h, w), 255 = white."""
+        return self.scan.grey
 
 
 def compose(kind: Kind, drawer: Drawer, signature: Pixels | None) -> Page:
@@ -55,13 +61,13 @@ def compose(kind: Kind, drawer: Drawer, signature: Pixels | None) -> Page:
         same_scanner = copy.deepcopy(rng)
         page = scan(sheet.brightness(), sheet.signature, rng)
         overprint = scan(stamps.brightness(), sheet.signature, same_scanner).grey
-        return Page(page.grey, page.signature, _in_colour(page, overprint, rng))
+        return Page(_in_colour(page, overprint, rng), page.signature)
     capture = photograph if kind.capture == "photograph" else scan
     page = capture(sheet.brightness(), sheet.signature, rng)
     grey = page.grey
     if kind.capture == "fax":
         grey = np.where(grey > 0.72 * np.median(grey), 255, 0).astype(np.uint8)
-    return Page(grey, page.signature, Scan(grey))
+    return Page(Scan(grey), page.signature)
 
 
 def _in_colour(page: Captured, stamps: Pixels, rng: np.random.Generator) -> Scan:

@@ -201,7 +201,7 @@ def measure(run: Benchmark, name: str, kind: Kind, people: Sequence[Person]) -> 
                 verdict = run.judge(run.embed([canvas])[0], person.references)
                 counts.llr[0 if genuine else 1].append(verdict.log_likelihood_ratio)
             try:
-                whole = prepare(page.scan.grey, run.embedder.canvas).canvas
+                whole = prepare(page.grey, run.embedder.canvas).canvas
             except UnusableSignature:
                 continue
             verdict = run.judge(run.embed([whole])[0], person.references)

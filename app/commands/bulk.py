@@ -6,13 +6,13 @@ import asyncio
 import importlib.util
 import signal
 import sys
-from contextlib import closing, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.commands.common import operator, warn_of_new_tenant
+from app.commands.common import operator, store_and_trail, warn_of_new_tenant
 from app.domain.callers import DEFAULT_TENANT
 from app.domain.errors import StartRefused
 from app.domain.request_context import begin_request, set_caller
@@ -133,7 +133,6 @@ def _run(
     from app.services.bulk.manifests import Manifest  # noqa: PLC0415
     from app.services.bulk.operations import operation  # noqa: PLC0415
     from app.services.bulk.results import Results  # noqa: PLC0415
-    from app.services.open_store import open_store  # noqa: PLC0415
 
     chosen = operation(name, crops=crops)
     table = Manifest(manifest, needs_signer=chosen.needs_signer)
@@ -166,7 +165,7 @@ def _run(
             await carry_out(job, workers.carry_out, CHUNKS_AT_ONCE * workers.count)
 
     if tenant != DEFAULT_TENANT:
-        with closing(open_store(settings)) as store:
+        with store_and_trail() as (store, _):
             warn_of_new_tenant(store, tenant)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # treat SIGTERM like Ctrl-C
     with (

@@ -26,12 +26,12 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 from tqdm import tqdm
 
-from model.documents.digits import Digits
+from model.documents.digits import training_digits
 from model.documents.elements import Drawer
 from model.documents.labelling import label_candidates
 from model.documents.layouts import compose_page
 from model.documents.material import Typefaces, training_signatures
-from model.documents.release import are_permissive, release_candidate_network
+from model.documents.release import release_candidate_network
 from model.errors import UnusableSignature
 from model.networks.candidate import CandidateNetwork
 from model.preprocessing.candidates import PageNetworks
@@ -151,8 +151,7 @@ def _opened(collection: Collection) -> tuple[PageNetworks, Callable[[int], Drawe
     cv2.setNumThreads(1)
     faces = Typefaces("train", collection.data)
     source = training_signatures(faces, dict(collection.datasets), collection.data, WRITERS)
-    permissive = are_permissive(dict(collection.datasets))
-    digits = None if permissive else Digits.installed("train", collection.data)
+    digits = training_digits(dict(collection.datasets), collection.data)
     # Its own candidate network, if there is one, would only take time.
     networks = PageNetworks(collection.weights / "model.onnx", with_classifier=False)
     return networks, lambda number: Drawer(

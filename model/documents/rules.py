@@ -22,12 +22,11 @@ from scipy.optimize import minimize
 from tqdm import tqdm
 
 from model.data.registry import open_dataset
-from model.documents.digits import Digits
+from model.documents.digits import Digits, training_digits
 from model.documents.elements import Drawer
 from model.documents.labelling import label_candidates
 from model.documents.layouts import compose_page
 from model.documents.material import SignatureSource, Typefaces, training_signatures
-from model.documents.release import are_permissive
 from model.errors import UnusableSignature
 from model.preprocessing.candidates import PageNetworks, measure_crop
 from model.preprocessing.extraction import MIN_WEAKEST, WEAKEST
@@ -98,7 +97,7 @@ def main() -> None:
             look_at(networks.segmenter, grey, crops, number, kind="scan", label=True)
             number -= 1
     faces = Typefaces("train", args.data)
-    digits = None if are_permissive(recipe["datasets"]) else Digits.installed("train", args.data)
+    digits = training_digits(recipe["datasets"], args.data)
     source = training_signatures(faces, recipe["datasets"], args.data, WRITERS)
     for page in tqdm(range(args.pages), desc="pages", leave=False):
         collect(networks, faces, source, digits, page, crops, parts)

@@ -263,9 +263,9 @@ class SignatureFinder:
                 box = _with_rim(signature.box).clipped(page.shape)
                 extracted.append((replace(signature, box=box), ink))
         if not extracted and self._is_crop(located):
-            whole = found[0] if found else Found(Box.around(page), self._rules.least, 0.0)
+            log_odds = found[0].log_odds if found else self._rules.least
             with suppress(UnusableSignature):
-                extracted.append((replace(whole, box=Box.around(page)), isolate(page, located=located)))
+                extracted.append((Found(Box.around(page), log_odds, 0.0), isolate(page, located=located)))
         if sheet is None:
             return extracted
         return [
