@@ -19,8 +19,10 @@ from app.settings import PAGE_NETWORK
 from benchmarks.accuracy import SETS as TEST_SETS
 from model.data.registry import open_dataset
 from model.errors import SeveralSignatures, UnusableSignature
-from model.preprocessing.extraction import SignatureFinder, isolate_signature
+from model.preprocessing.extraction import isolate_signature
+from model.preprocessing.finder import SignatureFinder
 from model.preprocessing.ink import isolate
+from model.preprocessing.scan import Scan
 from model.synthetic.writer import Writer
 
 SETS = ("synthetic", *TEST_SETS, "cross-media-chinese/validation")
@@ -73,7 +75,7 @@ def scans(name: str, count: int, data: Path | None) -> Iterator[NDArray[np.uint8
 def outcome(grey: NDArray[np.uint8], finder: SignatureFinder) -> str:
     """Return ``whole``, ``refused``, ``several``, ``lost`` or, for other crops of the image, ``cut``."""
     try:
-        ink = isolate_signature(grey, finder)
+        ink = isolate_signature(Scan(grey), finder)
     except SeveralSignatures:
         return "several"
     except UnusableSignature:

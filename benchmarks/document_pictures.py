@@ -16,8 +16,10 @@ from app.settings import PAGE_NETWORK
 from benchmarks.document_pages import KINDS, NoSignatures, compose
 from model.documents.elements import Drawer
 from model.documents.material import Typefaces, cropped
-from model.preprocessing.extraction import SignatureFinder
+from model.preprocessing.extraction import extract_signatures
+from model.preprocessing.finder import SignatureFinder
 from model.preprocessing.ink import Canvas, fit
+from model.preprocessing.scan import Scan
 from model.synthetic.writer import Writer
 
 SHOWN = (
@@ -64,7 +66,7 @@ def row(page: Pixels, finder: SignatureFinder) -> Pixels:
     """Draw a page with boxes around its signatures, and beside it the first signature alone."""
     shown = cv2.cvtColor(page, cv2.COLOR_GRAY2BGR)
     alone = np.full((112, 224), 255, np.uint8)
-    for number, (found, ink) in enumerate(finder.extract_all(page)):
+    for number, (found, ink) in enumerate(extract_signatures(Scan(page), finder)):
         box = found.box
         thickness = max(2, page.shape[1] // 300)
         cv2.rectangle(shown, (box.left, box.top), (box.right, box.bottom), (40, 120, 220), thickness)

@@ -37,7 +37,8 @@ from model.errors import SeveralSignatures, UnusableSignature
 from model.evaluation.metrics import eer
 from model.networks.embedder import Embedder
 from model.preprocessing.box import Box
-from model.preprocessing.extraction import SignatureFinder, prepare_signature, suppress_red_print
+from model.preprocessing.extraction import prepare_signature, suppress_red_print
+from model.preprocessing.finder import SignatureFinder
 from model.preprocessing.ink import isolate, prepare
 
 Pixels = NDArray[np.uint8]
@@ -97,8 +98,7 @@ class Benchmark:
 
     def extracted(self, page: Page) -> Pixels:
         """Prepare the signature of a page as the service does. Raises UnusableSignature."""
-        grey, _ = suppress_red_print(page.scan, self.finder)
-        return prepare_signature(grey, self.embedder.canvas, self.finder).canvas
+        return prepare_signature(page.scan, self.embedder.canvas, self.finder).canvas
 
     def embed(self, canvases: Sequence[Pixels]) -> Vector:
         """Embed canvases."""

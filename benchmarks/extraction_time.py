@@ -31,8 +31,10 @@ from model.documents.elements import Drawer
 from model.documents.material import Typefaces
 from model.errors import UnusableSignature
 from model.networks.embedder import Embedder
-from model.preprocessing.extraction import SignatureFinder, prepare_signature
+from model.preprocessing.extraction import prepare_signature
+from model.preprocessing.finder import SignatureFinder
 from model.preprocessing.ink import Canvas, isolate, prepare
+from model.preprocessing.scan import Scan
 from model.synthetic.writer import Writer
 
 CHEQUES = 8
@@ -68,7 +70,7 @@ def measure_preparation(images: list[NDArray[np.uint8]], canvas: Canvas, rounds:
     for image in images:
         actions: dict[str, Callable[[], object]] = {
             "whole": partial(prepare, image, canvas),
-            "auto": partial(prepare_signature, image, canvas, finder),
+            "auto": partial(prepare_signature, Scan(image), canvas, finder),
         }
         found = alternate(actions, rounds)
         medians.append((found["whole"], found["auto"]))

@@ -35,14 +35,10 @@ from app.decoding.uploads import count_pages, read_upload
 from app.domain.errors import UploadRefused
 from model.errors import SeveralSignatures, UnusableSignature
 from model.preprocessing.box import Box
-from model.preprocessing.extraction import (
-    Region,
-    SignatureFinder,
-    isolate_signature,
-    isolate_signatures,
-    suppress_red_print,
-)
+from model.preprocessing.extraction import extract_signatures, isolate_signature, isolate_signatures
+from model.preprocessing.finder import Region, SignatureFinder
 from model.preprocessing.ink import Canvas, fit
+from model.preprocessing.scan import Scan
 from model.preprocessing.turning import turn
 
 PDF_PROCESSOR_S = 4
@@ -96,13 +92,7 @@ def answer(request: dict[str, Any], data: bytes, finder: SignatureFinder) -> tup
     try:
         scan = read_upload(data, request["name"], UploadLimits(**request["limits"]), request["page"])
         decoded = time.perf_counter()
-        grey, suppressed = scan.grey, False
-        if request.get("region", "auto") != "whole" and request["operation"] != "page":
-            grey, suppressed = suppress_red_print(scan, finder)
-        found, content = _OPERATIONS[request["operation"]](grey, request, finder)
-        if suppressed:
-            for quality in found.get("qualities", [found["quality"]] if "quality" in found else []):
-                quality["warnings"] = (*quality["warnings"], "red-print-removed")
+        found, content = _OPERATIONS[request["operation"]](scan, request, finder)
         if request["operation"] in _WITH_PAGES:
             found["pages"] = count_pages(data)
     except UploadRefused as error:
@@ -119,29 +109,25 @@ def answer(request: dict[str, Any], data: bytes, finder: SignatureFinder) -> tup
     return {"seconds": seconds, **found}, content
 
 
-def _prepare(
-    grey: NDArray[np.uint8], request: dict[str, Any], finder: SignatureFinder
-) -> tuple[dict[str, Any], bytes]:
+def _prepare(scan: Scan, request: dict[str, Any], finder: SignatureFinder) -> tuple[dict[str, Any], bytes]:
     """Put one signature on the canvas; return its quality and the pixels."""
-    ink = isolate_signature(grey, finder, _region(request))
+    ink = isolate_signature(scan, finder, _region(request))
     return {"quality": asdict(ink.quality)}, fit(ink.density, Canvas(**request["canvas"])).tobytes()
 
 
 def _prepare_all(
-    grey: NDArray[np.uint8], request: dict[str, Any], finder: SignatureFinder
+    scan: Scan, request: dict[str, Any], finder: SignatureFinder
 ) -> tuple[dict[str, Any], bytes]:
     """Put all signatures on the canvas; return their quality and the pixels, one canvas after the other."""
-    inks = isolate_signatures(grey, finder, _region(request))
+    inks = isolate_signatures(scan, finder, _region(request))
     canvas = Canvas(**request["canvas"])
     pixels = b"".join(fit(ink.density, canvas).tobytes() for ink in inks)
     return {"qualities": [asdict(ink.quality) for ink in inks]}, pixels
 
 
-def _turn(
-    grey: NDArray[np.uint8], request: dict[str, Any], finder: SignatureFinder
-) -> tuple[dict[str, Any], bytes]:
+def _turn(scan: Scan, request: dict[str, Any], finder: SignatureFinder) -> tuple[dict[str, Any], bytes]:
     """Put one signature on the canvas at each of the angles; return the pixels, one canvas after the other."""
-    ink = isolate_signature(grey, finder, _region(request))
+    ink = isolate_signature(scan, finder, _region(request))
     canvas = Canvas(**request["canvas"])
     turned = [fit(turn(ink.density, degrees), canvas).tobytes() for degrees in request["angles"]]
     return {}, b"".join(turned)
@@ -152,25 +138,21 @@ def _region(request: dict[str, Any]) -> Region | Box:
     return Box(*region) if isinstance(region, list) else region
 
 
-def _extract(
-    grey: NDArray[np.uint8], request: dict[str, Any], finder: SignatureFinder
-) -> tuple[dict[str, Any], bytes]:
+def _extract(scan: Scan, request: dict[str, Any], finder: SignatureFinder) -> tuple[dict[str, Any], bytes]:
     """Find all signatures; return the size of the page, boxes and confidences, and the crops as PNG, one by one."""
     del request
     signatures, crops = [], []
-    for found, ink in finder.extract_all(grey):
+    for found, ink in extract_signatures(scan, finder):
         crops.append(_png(Image.fromarray(255 - ink.density)))
         signatures.append(
             {"box": found.box.as_tuple(), "confidence": found.confidence, "bytes": len(crops[-1])}
         )
-    return {"size": [grey.shape[1], grey.shape[0]], "signatures": signatures}, b"".join(crops)
+    return {"size": [scan.grey.shape[1], scan.grey.shape[0]], "signatures": signatures}, b"".join(crops)
 
 
-def _picture(
-    grey: NDArray[np.uint8], request: dict[str, Any], finder: SignatureFinder
-) -> tuple[dict[str, Any], bytes]:
+def _picture(scan: Scan, request: dict[str, Any], finder: SignatureFinder) -> tuple[dict[str, Any], bytes]:
     """Draw one signature alone on white paper; return its size, where its ink is, and a PNG image."""
-    density = _reduced(isolate_signature(grey, finder, _region(request)).density, PICTURE_SIDE)
+    density = _reduced(isolate_signature(scan, finder, _region(request)).density, PICTURE_SIDE)
     rows, columns = np.arange(density.shape[0]), np.arange(density.shape[1])
     by_row, by_column = density.sum(axis=1, dtype=np.float64), density.sum(axis=0, dtype=np.float64)
     y, x = float(np.average(rows, weights=by_row)), float(np.average(columns, weights=by_column))
@@ -179,16 +161,14 @@ def _picture(
     return stated, _png(Image.fromarray(255 - density))
 
 
-def _page(
-    grey: NDArray[np.uint8], request: dict[str, Any], finder: SignatureFinder
-) -> tuple[dict[str, Any], bytes]:
+def _page(scan: Scan, request: dict[str, Any], finder: SignatureFinder) -> tuple[dict[str, Any], bytes]:
     """Draw the page with a frame around the region that was compared; return its size and a PNG image."""
     del finder
-    reduced = _reduced(grey, PAGE_SIDE)
+    reduced = _reduced(scan.grey, PAGE_SIDE)
     image = Image.fromarray(reduced).convert("RGB")
     if isinstance(request["region"], list):
-        scale = image.width / grey.shape[1]
-        box = Box(*request["region"]).clipped(grey.shape)
+        scale = image.width / scan.grey.shape[1]
+        box = Box(*request["region"]).clipped(scan.grey.shape)
         ImageDraw.Draw(image).rectangle([side * scale for side in box.as_tuple()], outline="#c62828", width=3)
     return {"size": list(image.size)}, _png(image)
 

@@ -28,7 +28,7 @@ from app.domain.errors import Busy, StartRefused, TooExpensive, UploadRefused
 from app.domain.records import UploadRegion
 from app.settings import PAGE_NETWORK, ROOT
 from model.errors import SeveralSignatures, UnusableSignature
-from model.preprocessing.extraction import MAX_SIGNATURES
+from model.preprocessing.finder import MAX_SIGNATURES
 from model.preprocessing.ink import Canvas, Prepared, Quality
 
 T = TypeVar("T")

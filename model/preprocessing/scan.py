@@ -7,6 +7,7 @@ kept, and :func:`model.preprocessing.extraction.suppress_red_print` decides whic
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -51,6 +52,12 @@ class Scan:
     grey: Pixels
     without_red: Pixels | None = None
     only_red: Pixels | None = None
+
+    def through(self, change: Callable[[Pixels], Pixels]) -> Scan:
+        """Apply a change to each of the images."""
+        if self.without_red is None or self.only_red is None:
+            return Scan(change(self.grey))
+        return Scan(change(self.grey), change(self.without_red), change(self.only_red))
 
 
 def to_scan(image: Image.Image) -> Scan:

@@ -46,6 +46,10 @@ class Sheet:
     grey: Grey
     to_image: NDArray[np.floating]
 
+    def flatten(self, image: Grey) -> Grey:
+        """Put another image of the same photograph right: (H, W) uint8 to (h, w) uint8."""
+        return _flatten(image, self.to_image, self.grey.shape)
+
     def box_on_image(self, box: Box) -> Box:
         """Return the upright box in the image that encloses a box on the sheet."""
         return box.through(self.to_image)
@@ -140,7 +144,17 @@ def _rectify(grey: Grey, corners: NDArray[np.floating]) -> Sheet:
     width, height = max(16, round((upper + lower) / 2)), max(16, round((left + right) / 2))
     inset = np.array([width, height]) * SHRINK
     flat = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32) - inset.astype(np.float32)
-    size = (max(16, round(width - 2 * inset[0])), max(16, round(height - 2 * inset[1])))
-    matrix = cv2.getPerspectiveTransform(np.asarray(corners, np.float32), flat)
-    sheet = cv2.warpPerspective(grey, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return Sheet(np.asarray(sheet, np.uint8), np.linalg.inv(matrix))
+    shape = (max(16, round(height - 2 * inset[1])), max(16, round(width - 2 * inset[0])))
+    to_image = np.asarray(cv2.getPerspectiveTransform(flat, np.asarray(corners, np.float32)), np.float64)
+    return Sheet(_flatten(grey, to_image, shape), to_image)
+
+
+def _flatten(image: Grey, to_image: NDArray[np.floating], shape: tuple[int, ...]) -> Grey:
+    sheet = cv2.warpPerspective(
+        image,
+        to_image,
+        shape[::-1],
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    return np.asarray(sheet, np.uint8)

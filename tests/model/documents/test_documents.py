@@ -21,7 +21,7 @@ from model.documents.material import Typefaces, cropped
 from model.documents.patches import PATCH, Patches
 from model.documents.release import export_onnx
 from model.networks.page import PageNetwork
-from model.preprocessing.extraction import SignatureFinder
+from model.preprocessing.finder import SignatureFinder
 from model.preprocessing.segmenter import Segmenter
 from model.synthetic.writer import Writer
 

@@ -13,9 +13,10 @@ from PIL import Image, ImageDraw, ImageFont
 from app.settings import PAGE_NETWORK
 from model.errors import BadRegion, NoSignature, SeveralSignatures, UnusableSignature
 from model.preprocessing.box import Box
-from model.preprocessing.extraction import SignatureFinder, _keep, prepare_signature, suppress_red_print
+from model.preprocessing.extraction import extract_signatures, prepare_signature, suppress_red_print
+from model.preprocessing.finder import SignatureFinder
 from model.preprocessing.ink import Canvas, fit, locate_ink, prepare
-from model.preprocessing.scan import to_scan
+from model.preprocessing.scan import Scan, to_scan
 from model.preprocessing.signature_line import find_signature_line
 from model.synthetic.writer import Writer
 
@@ -76,7 +77,7 @@ def likeness(a: Grey, b: Grey) -> float:
 @pytest.mark.parametrize("writer", range(12))
 def test_a_crop_of_a_signature_alone_is_used_as_it_is(finder: SignatureFinder, writer: int) -> None:
     grey = signature(writer)
-    automatic, whole = prepare_signature(grey, CANVAS, finder), prepare(grey, CANVAS)
+    automatic, whole = prepare_signature(Scan(grey), CANVAS, finder), prepare(grey, CANVAS)
     assert np.array_equal(automatic.canvas, whole.canvas)
     assert automatic.quality == whole.quality
 
@@ -88,7 +89,7 @@ def test_a_crop_of_a_signature_of_two_words_is_used_as_it_is(finder: SignatureFi
     place(crop, first, 20, 20)
     place(crop, second, 20 + first.shape[1] + gap, 20)
     assert len(finder.find(crop)) == 2, "they are found apart"
-    automatic = prepare_signature(crop, CANVAS, finder)
+    automatic = prepare_signature(Scan(crop), CANVAS, finder)
     assert automatic.quality.region is None
     assert np.array_equal(automatic.canvas, prepare(crop, CANVAS).canvas)
 
@@ -111,8 +112,8 @@ def test_the_line_to_sign_on_is_left_out_of_a_crop(finder: SignatureFinder, kind
         place(clean, image, 130, 60)
         lined = clean.copy()
         line_through(lined, kind, 30, lined.shape[1] - 30, 60 + round(0.72 * image.shape[0]))
-        expected = prepare_signature(clean, CANVAS, finder).canvas
-        found = prepare_signature(lined, CANVAS, finder)
+        expected = prepare_signature(Scan(clean), CANVAS, finder).canvas
+        found = prepare_signature(Scan(lined), CANVAS, finder)
         warned += bool({"ruled-line-removed", "other-marks-removed"} & set(found.quality.warnings))
         alike.append(likeness(found.canvas, expected))
         with_line = likeness(prepare(lined, CANVAS).canvas, expected)
@@ -152,7 +153,7 @@ def test_the_signature_of_a_letter_is_found_where_it_is(finder: SignatureFinder)
 
 def test_print_around_a_signature_is_left_out(finder: SignatureFinder) -> None:
     alone = prepare(signature(), CANVAS).canvas
-    extracted = prepare_signature(letter(signed=True), CANVAS, finder)
+    extracted = prepare_signature(Scan(letter(signed=True)), CANVAS, finder)
     with_print = prepare(letter(signed=True), CANVAS).canvas
     assert likeness(alone, extracted.canvas) > 0.8
     assert likeness(alone, with_print) < 0.5
@@ -171,7 +172,7 @@ def test_a_printed_name_under_a_signature_is_left_out(
     cv2.line(page, (15, 175), (page.shape[1] - 20, 175), 40, 2)
     typed(page, 40, 185, below)
     alone = prepare(signature(writer), CANVAS).canvas
-    assert likeness(alone, prepare_signature(page, CANVAS, finder).canvas) > 0.85
+    assert likeness(alone, prepare_signature(Scan(page), CANVAS, finder).canvas) > 0.85
 
 
 def unsigned_pages() -> dict[str, Callable[[], Grey]]:
@@ -203,26 +204,26 @@ def unsigned_pages() -> dict[str, Callable[[], Grey]]:
 @pytest.mark.parametrize("kind", list(unsigned_pages()))
 def test_a_page_without_a_signature_is_refused(finder: SignatureFinder, kind: str) -> None:
     with pytest.raises(UnusableSignature):
-        prepare_signature(unsigned_pages()[kind](), CANVAS, finder)
+        prepare_signature(Scan(unsigned_pages()[kind]()), CANVAS, finder)
 
 
 def test_a_page_of_print_is_refused_as_without_a_signature(finder: SignatureFinder) -> None:
     with pytest.raises(NoSignature, match="no handwritten signature"):
-        prepare_signature(letter(signed=False), CANVAS, finder)
+        prepare_signature(Scan(letter(signed=False)), CANVAS, finder)
 
 
 def test_which_of_two_signatures_is_meant_is_not_guessed(finder: SignatureFinder) -> None:
     page = letter(signed=True)
     place(page, signature(7), 600, 320)
     with pytest.raises(SeveralSignatures, match="2 signatures") as refused:
-        prepare_signature(page, CANVAS, finder)
+        prepare_signature(Scan(page), CANVAS, finder)
     regions = [Box(*region) for region in refused.value.regions]
     for region, one in zip(regions, finder.find(page), strict=True):
         assert ",".join(map(str, region.as_tuple())) in str(refused.value)
         assert region.contains(one.box), "strokes may end beside what was found"
         assert region.overlap(one.box) > 0.4
     left = min(regions, key=lambda region: region.left)
-    chosen = prepare_signature(page, CANVAS, finder, left)
+    chosen = prepare_signature(Scan(page), CANVAS, finder, left)
     assert likeness(chosen.canvas, prepare(signature(4), CANVAS).canvas) > 0.9
 
 
@@ -232,17 +233,17 @@ def test_the_regions_of_several_signatures_are_those_of_the_photograph(finder: S
     desk = np.full((1000, 1400), 60, np.uint8)
     desk[150:850, 200:1200] = page
     with pytest.raises(SeveralSignatures) as refused:
-        prepare_signature(desk, CANVAS, finder)
+        prepare_signature(Scan(desk), CANVAS, finder)
     on_page = [Box(*region).moved(-200, -150) for region in refused.value.regions]
     with pytest.raises(SeveralSignatures) as scanned:
-        prepare_signature(page, CANVAS, finder)
+        prepare_signature(Scan(page), CANVAS, finder)
     expected = [Box(*region) for region in scanned.value.regions]
     assert all(box.overlap(other) > 0.8 for box, other in zip(on_page, expected, strict=True))
 
 
 def test_all_ink_is_compared_when_the_caller_asks_for_it(finder: SignatureFinder) -> None:
     page = letter(signed=False)
-    whole = prepare_signature(page, CANVAS, finder, "whole")
+    whole = prepare_signature(Scan(page), CANVAS, finder, "whole")
     assert np.array_equal(whole.canvas, prepare(page, CANVAS).canvas)
     assert whole.quality.region is None
 
@@ -250,13 +251,13 @@ def test_all_ink_is_compared_when_the_caller_asks_for_it(finder: SignatureFinder
 @pytest.mark.parametrize("box", [Box(2000, 10, 2100, 90), Box(990, 0, 2000, 500), Box(0, 690, 900, 2000)])
 def test_a_region_outside_the_image_is_refused(finder: SignatureFinder, box: Box) -> None:
     with pytest.raises(BadRegion, match="1000 x 700"):
-        prepare_signature(sheet(), CANVAS, finder, box)
+        prepare_signature(Scan(sheet()), CANVAS, finder, box)
 
 
 def test_all_signatures_of_a_page_are_extracted_alone(finder: SignatureFinder) -> None:
     page = letter(signed=True)
     place(page, signature(7), 600, 320)
-    extracted = finder.extract_all(page)
+    extracted = extract_signatures(Scan(page), finder)
     assert len(extracted) == 2
     for found, ink in extracted:
         writer = 4 if found.box.left < 500 else 7
@@ -278,7 +279,7 @@ def test_a_desk_beside_the_sheet_is_left_out(finder: SignatureFinder, strip: int
     page = np.full((image.shape[0] + 300, image.shape[1] + 500 + strip), 215, np.uint8)
     place(page, image, strip + 300, 150)
     cv2.fillPoly(page, [np.array([(0, 0), (strip, 0), (strip + 60, page.shape[0]), (0, page.shape[0])])], 45)
-    extracted = prepare_signature(page, CANVAS, finder)
+    extracted = prepare_signature(Scan(page), CANVAS, finder)
     assert likeness(extracted.canvas, prepare(image, CANVAS).canvas) > 0.8
 
 
@@ -306,21 +307,10 @@ def test_security_printing_behind_a_crop_is_left_out(finder: SignatureFinder, br
     crop = sheet(804, 278)
     scrawl(crop)
     clean, printed = prepare(crop, CANVAS).canvas, with_security_printing(crop, brightness)
-    assert likeness(prepare_signature(printed, CANVAS, finder).canvas, clean) > 0.9
-    found = finder.extract_all(printed)
+    assert likeness(prepare_signature(Scan(printed), CANVAS, finder).canvas, clean) > 0.9
+    found = extract_signatures(Scan(printed), finder)
     assert len(found) == 1
     assert likeness(fit(found[0][1].density, CANVAS), clean) > 0.5
-
-
-def test_strokes_are_kept_where_security_printing_touches_all_of_them() -> None:
-    darkness, probability = np.zeros((60, 200), np.uint8), np.zeros((60, 200), np.uint8)
-    darkness[::4] = darkness[:, ::4] = 120
-    darkness[28:31, 20:180] = 230
-    probability[28:31, 20:180] = 220
-    kept = _keep(darkness, probability)
-    assert (kept[28:31, 20:180] > 0).all()
-    assert (kept[:20] == 0).all()
-    assert not _keep(darkness, np.zeros_like(probability)).any()
 
 
 def coloured(page: Grey, ink: tuple[int, int, int]) -> NDArray[np.uint8]:
@@ -342,11 +332,20 @@ def test_a_red_stamp_across_a_signature_is_left_out(finder: SignatureFinder) -> 
     signed, stamps = sheet(900, 420), sheet(900, 420)
     at = place(signed, signature(5), 200, 140)
     round_stamp(stamps, at.right - 40, at.top + 50, 90)
-    colours = np.minimum(coloured(signed, BLUE), coloured(stamps, RED))
-    grey, suppressed = suppress_red_print(to_scan(Image.fromarray(colours)), finder)
-    assert suppressed
-    found = prepare_signature(grey, CANVAS, finder).canvas
-    assert likeness(found, prepare(signed, CANVAS).canvas) > 0.9
+    scan = to_scan(Image.fromarray(np.minimum(coloured(signed, BLUE), coloured(stamps, RED))))
+    found = prepare_signature(scan, CANVAS, finder)
+    assert "red-print-removed" in found.quality.warnings
+    assert likeness(found.canvas, prepare(signed, CANVAS).canvas) > 0.9
+
+
+def test_a_red_stamp_is_left_out_of_a_photographed_sheet(finder: SignatureFinder) -> None:
+    page, stamps = letter(signed=True), sheet()
+    round_stamp(stamps, 300, 400, 90)
+    photograph = np.full((1000, 1400, 3), 60, np.uint8)
+    photograph[150:850, 200:1200] = np.minimum(coloured(page, BLUE), coloured(stamps, RED))
+    found = prepare_signature(to_scan(Image.fromarray(photograph)), CANVAS, finder)
+    assert {"sheet-rectified", "red-print-removed"} <= set(found.quality.warnings)
+    assert likeness(found.canvas, prepare_signature(Scan(page), CANVAS, finder).canvas) > 0.9
 
 
 def test_a_signature_in_red_is_kept(finder: SignatureFinder) -> None:

@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 
 from app.settings import PAGE_NETWORK
 from model.preprocessing.box import Box
-from model.preprocessing.extraction import SignatureFinder, prepare_signature
+from model.preprocessing.extraction import prepare_signature
+from model.preprocessing.finder import SignatureFinder
 from model.preprocessing.ink import Canvas, prepare
+from model.preprocessing.scan import Scan
 from model.preprocessing.sheet import find_sheet
 from model.synthetic.writer import Writer
 from tests.model.preprocessing.test_extraction import likeness, place
@@ -61,7 +63,7 @@ TO_THE_EDGE = [[-30.0, 150], [590, 150], [590, 450], [-30, 450]]
 def test_a_sheet_on_a_desk_is_put_right(corners: list[list[float]], desk: Grey) -> None:
     image = photograph(signed_sheet(), corners, desk)
     finder = SignatureFinder(PAGE_NETWORK)
-    prepared = prepare_signature(image, CANVAS, finder)
+    prepared = prepare_signature(Scan(image), CANVAS, finder)
     alone = prepare(signed_sheet(), CANVAS).canvas
     assert likeness(prepared.canvas, alone) > 0.7
     assert "sheet-rectified" in prepared.quality.warnings

@@ -1,0 +1,382 @@
+"""Finding the signatures of a page, and cutting them out of it.
+
+A page is looked at by the segmentation network (:mod:`model.networks.page`) at a size that fits the question:
+
+1. its ink on a very small copy: if all of that belongs to a signature, the image is used as it is;
+2. the page on a small copy, to find the signatures (:mod:`model.preprocessing.candidates`);
+3. the crop around the signature, to tell its strokes from what lies across them
+   (:mod:`model.preprocessing.stroke_mask`).
+
+What is a signature is decided by rules that were fitted for the network (:mod:`model.preprocessing.evidence`).
+
+The result is a crop with a mask, for :func:`model.preprocessing.ink.isolate`. Photographs are put right before, and
+red print is left out: :mod:`model.preprocessing.extraction` does all of that.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from model.errors import BadRegion, NoSignature, SeveralSignatures, UnusableSignature
+from model.preprocessing.box import Box
+from model.preprocessing.candidates import Candidate, Candidates, PageNetworks, measure_crop
+from model.preprocessing.evidence import MEASURES
+from model.preprocessing.ink import MIN_SIDE, Ink, Located, isolate, locate_ink
+from model.preprocessing.rules import Rules
+from model.preprocessing.segmentation import Grey, Parts
+from model.preprocessing.signature_line import find_signature_line
+from model.preprocessing.stroke_mask import signature_mask
+from model.preprocessing.views import ink_box, look
+
+CROP_LOOKS = ((440, False), (260, False), (440, True))
+"""Long sides of the crop on which strokes are told from what lies across them, and whether faint ink is made black
+before; each if the one before shows no stroke."""
+
+UNSIGNED_SHARE = 0.6
+"""Without a signature, an image is refused if so much of its ink is unlikely to belong to one.
+
+With less, it is compared as a whole if it may be a crop. A page of print must not be: two people's signatures on the
+same form would be accepted for what is printed on it.
+"""
+
+CROP_SHARE, CROP_UNLIKELY, CROP_ODDS = 0.9, 0.35, 2.0
+"""An image that may be a crop is used as it is if so much of its ink lies in probable signatures, and at most so much
+is unlikely to belong to one: first and last name are found apart, and the weakest strokes would be left out. By
+itself, a part of a signature is less probable than the whole: its log-odds may be so much lower than the least.
+"""
+
+EDGE_LENGTH, EDGE_THICKNESS = 0.9, 2.5
+"""Length of the edge of a desk, as a share of a side of the image, and its thickness relative to other ink."""
+
+MAX_SIGNATURES = 20
+"""Most signatures that are cut out of one page."""
+
+MIN_WEAKEST = 0.4
+"""Least probability of the weakest connected part of a crop, relative to the mean: that of print is lower."""
+
+APART = 0.5
+"""Log-odds by which a part of a group of ink must exceed the group to be taken for a signature beside other marks."""
+
+HEIGHT_ODDS, RIVAL_ODDS = 3.0, 3.0
+"""Log-odds for a signature e times as high, and most log-odds by which a second signature may come after the first
+for the choice to be a guess."""
+
+CERTAIN = 1.0
+"""Log-odds from which a second signature makes the choice a guess however probable the first one is."""
+
+WEAKEST = MEASURES.index("weakest")
+
+Region = Literal["auto", "whole"]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A signature on a page.
+
+    Attributes
+    ----------
+    box : Box
+        In pixels of the page.
+    log_odds : float
+        That it is a signature, by the rule for parts of pages.
+    ink : float
+        Probable ink, in pixels of the copy that was searched; for comparisons within a page.
+    """
+
+    box: Box
+    log_odds: float
+    ink: float
+
+    @property
+    def prominence(self) -> float:
+        """By which signatures are ranked: what else is written by hand on a form is lower than a signature."""
+        return self.log_odds + HEIGHT_ODDS * math.log(max(1, self.box.height))
+
+    @property
+    def confidence(self) -> float:
+        """The probability that it is a signature, in [0, 1]."""
+        return round(1.0 / (1.0 + math.exp(-min(max(self.log_odds, -50.0), 50.0))), 3)
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """One signature cut out of a page.
+
+    Attributes
+    ----------
+    grey : uint8 (h, w)
+        The crop, 255 = white.
+    keep : uint8 (h', w') or None
+        255 where the signature is, 0 elsewhere, in a resolution of its own; None if all ink belongs to it.
+    box : Box or None
+        Where the crop lies on the page; None if it is the whole image.
+    found : tuple of Found
+        All signatures on the page; empty where they were not searched.
+    is_located : bool
+        False if the image is used as a whole because its ink could not be told apart.
+    located : Located or None
+        Where the ink of ``grey`` is, if that is known.
+    """
+
+    grey: Grey
+    keep: Grey | None
+    box: Box | None
+    found: tuple[Found, ...] = ()
+    is_located: bool = True
+    located: Located | None = None
+
+
+class SignatureFinder:
+    """Finds signatures with the segmentation network. Not thread-safe.
+
+    Parameters
+    ----------
+    model : Path
+        The network as ONNX: darkness (1, 1, h, w) to probability (1, 1, h, w); ``rules.json`` is beside it,
+        and ``candidates.onnx`` if candidates are recognised.
+    """
+
+    def __init__(self, model: Path) -> None:
+        self.networks = PageNetworks(model)
+        self._rules = Rules.load(model.with_name("rules.json"))
+
+    def find(self, grey: Grey) -> tuple[Found, ...]:
+        """Find the signatures of a page, the most prominent one first.
+
+        Parameters
+        ----------
+        grey : uint8 (h, w)
+            255 = white.
+        """
+        found, _ = self._search(grey, _locate(grey))
+        return found
+
+    def _search(self, grey: Grey, located: Located | None) -> tuple[tuple[Found, ...], Candidates]:
+        """Find signatures in the box of the ink; return them and what was seen at the first look."""
+        around = Box.around(grey) if located is None else ink_box(located, grey.shape)
+        seen = self.networks.candidates(grey, around)
+        found = self._signatures(seen, grey)
+        if not found:
+            # Ink that is faint beside a shadow or a dark desk is not recognised as it is.
+            found = self._signatures(self.networks.candidates(grey, around, with_contrast=True), grey)
+        return tuple(sorted(found, key=lambda signature: -signature.prominence)), seen
+
+    def _signatures(self, seen: Candidates, grey: Grey) -> list[Found]:
+        """Return the candidates that are probably signatures."""
+        return [
+            Found(
+                seen.view.on_image(one.box.grown(1)).clipped(grey.shape),
+                odds,
+                float(one.ink),
+            )
+            for candidate in seen.candidates
+            for one, odds in self._apart(candidate)
+            if odds >= self._rules.least
+        ]
+
+    def _apart(self, candidate: Candidate) -> list[tuple[Candidate, float]]:
+        """Return a candidate with its log-odds; its parts instead, if one is more probably a signature than all."""
+        every = (candidate, *candidate.parts)
+        log_odds = self._rules.page.log_odds(np.stack([one.measures for one in every])).tolist()
+        scored = list(zip(every, log_odds, strict=True))
+        return scored[1:] if max(log_odds[1:], default=-math.inf) > log_odds[0] + APART else scored[:1]
+
+    def extract(self, grey: Grey, region: Region | Box = "auto") -> Extracted:
+        """Cut the signature out of a page.
+
+        Parameters
+        ----------
+        region : "auto", "whole" or Box
+            ``auto`` finds the signature, ``whole`` compares all ink of the image, a box is where the signature is;
+            print and lines within it are left out.
+
+        Raises
+        ------
+        NoSignature
+            There is ink, but none that looks like a signature.
+        SeveralSignatures
+            More than one may be meant.
+        BadRegion
+            The box lies outside the image.
+        UnusableSignature
+        """
+        if min(grey.shape) < MIN_SIDE or region == "whole":
+            return Extracted(grey, None, None)
+        if isinstance(region, Box):
+            inside = region.clipped(grey.shape)
+            if inside.width < MIN_SIDE or inside.height < MIN_SIDE:
+                raise BadRegion(
+                    f"The region {region.left},{region.top},{region.right},{region.bottom} covers less than "
+                    f"{MIN_SIDE} pixels of the image, which has {grey.shape[1]} x {grey.shape[0]}."
+                )
+            return self._cleaned(inside.of(grey), inside, ())
+        grey, located = _without_signature_line(grey)
+        is_crop = self._is_crop(located)
+        if is_crop:
+            return Extracted(grey, None, None, located=located)
+        found, seen = self._search(grey, located)
+        if not found:
+            if seen.unlikely < UNSIGNED_SHARE and is_crop is None:
+                return Extracted(grey, None, None, is_located=False, located=located)
+            isolate(
+                grey, located=located
+            )  # raises what is more to the point: nothing is written, only a line
+            raise NoSignature(
+                "There is ink on the image, but no handwritten signature was found in it; upload the page or the "
+                "crop that shows the signature.",
+                "Or set `region` to where it is (`whole` for all ink of the image).",
+            )
+        if is_crop is None and seen.unlikely <= CROP_UNLIKELY and self._is_covered(located, seen):
+            return Extracted(grey, None, None, located=located)
+        rivals = [one for one in found[1:] if self._is_rival(one, found[0])]
+        if rivals:
+            boxes = [_with_rim(one.box).clipped(grey.shape) for one in (found[0], *rivals)]
+            raise SeveralSignatures.at([box.as_tuple() for box in boxes])
+        return self._cut(grey, found[0], found)
+
+    def extract_all(self, grey: Grey) -> list[tuple[Found, Ink]]:
+        """Find all signatures of a page, and isolate the ink of each; those that are not usable are left out.
+
+        An image whose ink all belongs to a signature has one, as for :meth:`extract`.
+        """
+        if min(grey.shape) < MIN_SIDE:
+            return []
+        page, located = _without_signature_line(grey)
+        extracted = []
+        found, _ = self._search(page, located)
+        if len(found) > 1 and self._is_crop(located):
+            found = (_joined(found),)
+        for signature in found[:MAX_SIGNATURES]:
+            with suppress(UnusableSignature):
+                cut = self._cut(page, signature, found)
+                ink = isolate(cut.grey, cut.keep)
+                box = _with_rim(signature.box).clipped(page.shape)
+                extracted.append((replace(signature, box=box), ink))
+        if not extracted and self._is_crop(located):
+            log_odds = found[0].log_odds if found else self._rules.least
+            with suppress(UnusableSignature):
+                extracted.append((Found(Box.around(page), log_odds, 0.0), isolate(page, located=located)))
+        return extracted
+
+    def _cut(self, grey: Grey, signature: Found, found: tuple[Found, ...]) -> Extracted:
+        box = _with_rim(signature.box).clipped(grey.shape)
+        others = [other.box for other in found if other is not signature]
+        return self._cleaned(box.of(grey), box, found, others)
+
+    def _is_crop(self, located: Located | None) -> bool | None:
+        """Whether all ink belongs to one signature; None if that remains in doubt."""
+        if located is None:
+            return None
+        if _has_dark_edge(located):
+            return False
+        for look_rule in self._rules.looks:
+            measures = measure_crop(self.networks.segmenter, located, look_rule.side)
+            log_odds = float(look_rule.rule.log_odds(measures[None])[0])
+            if log_odds < look_rule.reject:
+                return False
+            if log_odds >= look_rule.accept and measures[WEAKEST] >= MIN_WEAKEST:
+                return True
+        return None
+
+    def _is_covered(self, located: Located | None, seen: Candidates) -> bool:
+        """Whether nearly all ink lies in parts of the image that may be signatures: one that is written in parts."""
+        if located is None:
+            return False
+        outside = located.mask.copy()
+        for candidate in seen.candidates:
+            if self._rules.page.log_odds(candidate.measures[None])[0] >= self._rules.least - CROP_ODDS:
+                box = seen.view.on_image(candidate.box.grown(1))
+                box.scaled(located.scale).clipped(outside.shape).of(outside)[:] = 0
+        return 1.0 - float(outside.mean()) / float(located.mask.mean()) >= CROP_SHARE
+
+    def _is_rival(self, one: Found, first: Found) -> bool:
+        """Whether one signature may be meant as well as the first."""
+        is_close = one.prominence >= first.prominence - RIVAL_ODDS
+        return one.log_odds >= self._rules.rival and (is_close or one.log_odds >= CERTAIN)
+
+    def _cleaned(
+        self, crop: Grey, box: Box, found: tuple[Found, ...], others: list[Box] | None = None
+    ) -> Extracted:
+        """Mask everything but the signature in a crop."""
+        for side, with_contrast in CROP_LOOKS:
+            view = look(crop, Box.around(crop), side, with_contrast=with_contrast)
+            probability = self.networks.segmenter.probability(view.darkness)
+            for other in others or []:
+                inside = view.from_image(other.moved(-box.left, -box.top)).clipped(probability.shape)
+                if inside.width > 0 and inside.height > 0:
+                    inside.of(probability)[:] = 0
+            keep = view.without_margin(signature_mask(view.darkness, probability))
+            if keep.any():
+                return Extracted(crop, keep, box, found)
+        raise NoSignature(
+            "No handwritten signature was found in the region.",
+            "Set `region` to where the signature is.",
+        )
+
+
+def _without_signature_line(grey: Grey) -> tuple[Grey, Located | None]:
+    """Paint over a line to sign on, and locate the rest of the ink.
+
+    On its own, such a line is too little for the network to tell the image from a crop of a signature.
+    """
+    located = _locate(grey)
+    line = None if located is None or located.inverted else find_signature_line(located.mask)
+    if located is None or line is None:
+        return grey, located
+    size = grey.shape[::-1]
+    covered = cv2.resize(cv2.dilate(line, np.ones((3, 1), np.uint8)), size, interpolation=cv2.INTER_NEAREST)
+    ground = cv2.resize(located.ground, size, interpolation=cv2.INTER_LINEAR)
+    painted = np.where(covered > 0, ground, grey)
+    rest = _locate(painted)
+    # Nothing but a line: the error is about the image as it is.
+    return (grey, located) if rest is None else (painted, replace(rest, ruled=True))
+
+
+def _with_rim(box: Box) -> Box:
+    """Grow the box of a signature by a rim, in which strokes may end that were not found."""
+    return box.grown(0.12 * max(box.width, box.height) + 4)
+
+
+def _locate(grey: Grey) -> Located | None:
+    """Locate the ink of an image; None if there is none or it cannot be told from paper."""
+    try:
+        return locate_ink(grey)
+    except UnusableSignature:
+        return None
+
+
+def _has_dark_edge(located: Located) -> bool:
+    """Whether the image shows the edge of a desk beside the sheet, or of a shadow.
+
+    Its darkness extends along a whole side of the image, and is much thicker than the strokes.
+    """
+    mask = located.mask
+    parts = Parts.of(mask)
+    height, width = mask.shape
+    along = (parts.stats[:, cv2.CC_STAT_HEIGHT] >= EDGE_LENGTH * height) | (
+        parts.stats[:, cv2.CC_STAT_WIDTH] >= EDGE_LENGTH * width
+    )
+    along[0] = False
+    if not along.any():
+        return False
+    areas = parts.stats[:, cv2.CC_STAT_AREA].astype(np.int64)
+    areas[0] = 0
+    rim = mask - cv2.erode(mask, np.ones((3, 3), np.uint8), borderValue=1)
+    rims = np.bincount(parts.labels[rim > 0], minlength=len(areas))
+    others_area, others_rim = areas.sum() - areas, rims.sum() - rims
+    is_thick = areas * np.maximum(others_rim, 1) >= EDGE_THICKNESS * others_area * np.maximum(rims, 1)
+    return bool(np.any(along & is_thick & (others_area > 0)))
+
+
+def _joined(parts: tuple[Found, ...]) -> Found:
+    """Join the parts of one signature."""
+    box = Box.enclosing(part.box for part in parts)
+    ink = sum(part.ink for part in parts)
+    return Found(box, max(part.log_odds for part in parts), ink)
