@@ -346,14 +346,18 @@ def search_while(
     return np.array(durations), rate
 
 
-def print_table(rows: list[Measured]) -> None:
-    """Print what was measured as a table in Markdown."""
+def print_header() -> None:
+    """Print the header of a table in Markdown, to which :func:`print_rows` adds."""
     print(
         "| signers | candidates from | built, s | size, MB | memory, MB | search, ms: p50 | p99 "
         "| while inserting, ms: p50 | p99 | inserted per s "
         f"| true signer in {CANDIDATES} candidates | of those exhaustively in the first {TOP} |"
     )
-    print("|---:|---|" + "---:|" * 10)
+    print("|---:|---|" + "---:|" * 10, flush=True)
+
+
+def print_rows(rows: list[Measured]) -> None:
+    """Print what was measured, one row of the table for each."""
     for row in rows:
         cells = [
             f"{row.signers:,}",

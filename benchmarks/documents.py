@@ -37,7 +37,7 @@ from model.errors import SeveralSignatures, UnusableSignature
 from model.evaluation.metrics import eer
 from model.networks.embedder import Embedder
 from model.preprocessing.box import Box
-from model.preprocessing.extraction import prepare_signature, suppress_red_print
+from model.preprocessing.extraction import find_signatures, prepare_signature
 from model.preprocessing.finder import SignatureFinder
 from model.preprocessing.ink import isolate, prepare
 
@@ -234,8 +234,7 @@ def references_on_pages(run: Benchmark, name: str, kind: Kind, person: Person) -
 
 def detect(run: Benchmark, page: Page, counts: Counts) -> None:
     """Count the signatures that were found, and whether the true one is among them (overlap of half the union)."""
-    grey, _ = suppress_red_print(page.scan, run.finder)
-    found = run.finder.find(grey)
+    found = find_signatures(page.scan, run.finder)
     counts.found += len(found)
     truth = Box.bounding((page.signature > 100).astype(np.uint8))
     counts.matched += any(truth.overlap(one.box) >= 0.5 for one in found)

@@ -212,6 +212,7 @@ def measure_indexes(
     }
     means = candidates.draw_means(population, max(counts))
     progress(f"{len(means):,} signers drawn")
+    candidates.print_header()
     for count in counts:
         question = candidates.ask(population, embedder, means[:count], queries)
         progress(f"{count:,} signers: questions searched exhaustively")
@@ -227,7 +228,7 @@ def measure_indexes(
             rows += [stored[-1].large, stored[-1].small]
             exact_s = candidates.exact_s(question)
             progress(f"{count:,} signers: pgvector")
-        candidates.print_table(rows)  # after each number of signers: a run takes long, and may be interrupted
+        candidates.print_rows(rows)  # after each number of signers: a run takes long, and may be interrupted
     if stored:
         print()
         pgvector_store.print_table(stored, exact_s)

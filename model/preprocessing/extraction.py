@@ -71,6 +71,12 @@ def suppress_red_print(scan: Scan, finder: SignatureFinder) -> tuple[Grey, bool]
     return (scan.without_red, True) if without >= only else (scan.grey, False)
 
 
+def find_signatures(scan: Scan, finder: SignatureFinder) -> tuple[Found, ...]:
+    """Find the signatures of an upload, the most prominent one first; boxes are in pixels of the upload."""
+    page = _Page.of(scan, finder)
+    return tuple(replace(found, box=page.box_on_upload(found.box)) for found in finder.find(page.grey))
+
+
 def prepare_signature(
     scan: Scan, canvas: Canvas, finder: SignatureFinder, region: Region | Box = "auto"
 ) -> Prepared:

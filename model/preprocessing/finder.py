@@ -155,7 +155,7 @@ class SignatureFinder:
         grey : uint8 (h, w)
             255 = white.
         """
-        found, _ = self._search(grey, _locate(grey))
+        found, _ = self._search(*_without_signature_line(grey))
         return found
 
     def _search(self, grey: Grey, located: Located | None) -> tuple[tuple[Found, ...], Candidates]:
