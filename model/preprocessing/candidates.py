@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from model.preprocessing.ink import Located
 from model.preprocessing.recognition import CandidateClassifier, candidate_images
 from model.preprocessing.segmentation import Grey
 from model.preprocessing.segmenter import Segmenter
+from model.preprocessing.stamps import Frame
 from model.preprocessing.views import INK, View, first_look, look
 
 SLIP_ASPECT, SLIP_PIXELS, PAGE_PIXELS, PAGE_SIDE = 1.6, 110_000, 220_000, 1024
@@ -104,12 +106,14 @@ class PageNetworks:
         usable = with_classifier and classifier.is_file()
         self._classifier = CandidateClassifier(classifier) if usable else None
 
-    def candidates(self, grey: Grey, around: Box, *, with_contrast: bool = False) -> Candidates:
+    def candidates(
+        self, grey: Grey, around: Box, *, with_contrast: bool = False, without: Sequence[Frame] = ()
+    ) -> Candidates:
         """Search a part of a page: (h, w) uint8, 255 = white.
 
-        ``with_contrast``: as :func:`model.preprocessing.views.look`.
+        ``with_contrast``: as :func:`model.preprocessing.views.look`. ``without``: frames on the page to leave out.
         """
-        view = look(grey, around, _long_side(around), with_contrast=with_contrast)
+        view = look(grey, around, _long_side(around), with_contrast=with_contrast).without(without)
         probability = self.segmenter.probability(view.darkness)
         ink = (view.darkness > INK).view(np.uint8)
         scene = Scene.of(ink, probability)

@@ -16,6 +16,7 @@ red print is left out: :mod:`model.preprocessing.extraction` does all of that.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,13 +28,14 @@ import numpy as np
 from model.errors import BadRegion, NoSignature, SeveralSignatures, UnusableSignature
 from model.preprocessing.box import Box
 from model.preprocessing.candidates import Candidate, Candidates, PageNetworks, measure_crop
-from model.preprocessing.evidence import MEASURES
+from model.preprocessing.evidence import LIKELY, MEASURES
 from model.preprocessing.ink import MIN_SIDE, Ink, Located, isolate, locate_ink
 from model.preprocessing.rules import Rules
 from model.preprocessing.segmentation import Grey, Parts
 from model.preprocessing.signature_line import find_signature_line
+from model.preprocessing.stamps import Frame
 from model.preprocessing.stroke_mask import signature_mask
-from model.preprocessing.views import ink_box, look
+from model.preprocessing.views import INK, ink_box, look
 
 CROP_LOOKS = ((440, False), (260, False), (440, True))
 """Long sides of the crop on which strokes are told from what lies across them, and whether faint ink is made black
@@ -70,6 +72,12 @@ for the choice to be a guess."""
 
 CERTAIN = 1.0
 """Log-odds from which a second signature makes the choice a guess however probable the first one is."""
+
+STAMPED = 3
+"""Probability, of 255, from which ink may be a stamp that touches a signature: print apart from it has none."""
+
+REGION_SIDE = 240
+"""Long side in pixels at which frames of stamps are searched in a given region."""
 
 WEAKEST = MEASURES.index("weakest")
 
@@ -133,6 +141,24 @@ class Extracted:
     located: Located | None = None
 
 
+@dataclass(frozen=True)
+class _Search:
+    """What was found on a page.
+
+    Attributes
+    ----------
+    found : tuple of Found
+        Signatures, the most prominent one first.
+    seen : Candidates
+    frames : list of Frame
+        Of stamps near the signatures, which were left out.
+    """
+
+    found: tuple[Found, ...]
+    seen: Candidates
+    frames: list[Frame]
+
+
 class SignatureFinder:
     """Finds signatures with the segmentation network. Not thread-safe.
 
@@ -155,18 +181,22 @@ class SignatureFinder:
         grey : uint8 (h, w)
             255 = white.
         """
-        found, _ = self._search(*_without_signature_line(grey))
-        return found
+        return self._search(*_without_signature_line(grey)).found
 
-    def _search(self, grey: Grey, located: Located | None) -> tuple[tuple[Found, ...], Candidates]:
-        """Find signatures in the box of the ink; return them and what was seen at the first look."""
+    def _search(self, grey: Grey, located: Located | None) -> _Search:
+        """Find signatures in the box of the ink."""
         around = Box.around(grey) if located is None else ink_box(located, grey.shape)
         seen = self.networks.candidates(grey, around)
         found = self._signatures(seen, grey)
+        frames = _frames_near(seen, found)
+        if frames:
+            seen = self.networks.candidates(grey, around, without=frames)
+            found = self._signatures(seen, grey)
         if not found:
             # Ink that is faint beside a shadow or a dark desk is not recognised as it is.
-            found = self._signatures(self.networks.candidates(grey, around, with_contrast=True), grey)
-        return tuple(sorted(found, key=lambda signature: -signature.prominence)), seen
+            stronger = self.networks.candidates(grey, around, with_contrast=True, without=frames)
+            found = self._signatures(stronger, grey)
+        return _Search(tuple(sorted(found, key=lambda signature: -signature.prominence)), seen, frames)
 
     def _signatures(self, seen: Candidates, grey: Grey) -> list[Found]:
         """Return the candidates that are probably signatures."""
@@ -216,12 +246,16 @@ class SignatureFinder:
                     f"The region {region.left},{region.top},{region.right},{region.bottom} covers less than "
                     f"{MIN_SIDE} pixels of the image, which has {grey.shape[1]} x {grey.shape[0]}."
                 )
-            return self._cleaned(inside.of(grey), inside, ())
+            crop = inside.of(grey)
+            view = look(crop, Box.around(crop), REGION_SIDE)
+            ink = (view.darkness > INK).view(np.uint8)
+            return self._cleaned(crop, inside, (), frames=view.frames(np.ones_like(ink), ink))
         grey, located = _without_signature_line(grey)
         is_crop = self._is_crop(located)
         if is_crop:
             return Extracted(grey, None, None, located=located)
-        found, seen = self._search(grey, located)
+        search = self._search(grey, located)
+        found, seen = search.found, search.seen
         if not found:
             if seen.unlikely < UNSIGNED_SHARE and is_crop is None:
                 return Extracted(grey, None, None, is_located=False, located=located)
@@ -233,13 +267,14 @@ class SignatureFinder:
                 "crop that shows the signature.",
                 "Or set `region` to where it is (`whole` for all ink of the image).",
             )
-        if is_crop is None and seen.unlikely <= CROP_UNLIKELY and self._is_covered(located, seen):
+        may_be_crop = is_crop is None and seen.unlikely <= CROP_UNLIKELY and not search.frames
+        if may_be_crop and self._is_covered(located, seen):
             return Extracted(grey, None, None, located=located)
         rivals = [one for one in found[1:] if self._is_rival(one, found[0])]
         if rivals:
             boxes = [_with_rim(one.box).clipped(grey.shape) for one in (found[0], *rivals)]
             raise SeveralSignatures.at([box.as_tuple() for box in boxes])
-        return self._cut(grey, found[0], found)
+        return self._cut(grey, found[0], search)
 
     def extract_all(self, grey: Grey) -> list[tuple[Found, Ink]]:
         """Find all signatures of a page, and isolate the ink of each; those that are not usable are left out.
@@ -250,12 +285,13 @@ class SignatureFinder:
             return []
         page, located = _without_signature_line(grey)
         extracted = []
-        found, _ = self._search(page, located)
+        search = self._search(page, located)
+        found = search.found
         if len(found) > 1 and self._is_crop(located):
             found = (_joined(found),)
         for signature in found[:MAX_SIGNATURES]:
             with suppress(UnusableSignature):
-                cut = self._cut(page, signature, found)
+                cut = self._cut(page, signature, replace(search, found=found))
                 ink = isolate(cut.grey, cut.keep)
                 box = _with_rim(signature.box).clipped(page.shape)
                 extracted.append((replace(signature, box=box), ink))
@@ -265,10 +301,11 @@ class SignatureFinder:
                 extracted.append((Found(Box.around(page), log_odds, 0.0), isolate(page, located=located)))
         return extracted
 
-    def _cut(self, grey: Grey, signature: Found, found: tuple[Found, ...]) -> Extracted:
+    def _cut(self, grey: Grey, signature: Found, search: _Search) -> Extracted:
         box = _with_rim(signature.box).clipped(grey.shape)
-        others = [other.box for other in found if other is not signature]
-        return self._cleaned(box.of(grey), box, found, others)
+        others = [other.box.moved(-box.left, -box.top) for other in search.found if other is not signature]
+        frames = [frame.mapped(1.0, -box.left, -box.top) for frame in search.frames]
+        return self._cleaned(box.of(grey), box, search.found, others, frames)
 
     def _is_crop(self, located: Located | None) -> bool | None:
         """Whether all ink belongs to one signature; None if that remains in doubt."""
@@ -302,14 +339,19 @@ class SignatureFinder:
         return one.log_odds >= self._rules.rival and (is_close or one.log_odds >= CERTAIN)
 
     def _cleaned(
-        self, crop: Grey, box: Box, found: tuple[Found, ...], others: list[Box] | None = None
+        self,
+        crop: Grey,
+        box: Box,
+        found: tuple[Found, ...],
+        others: Sequence[Box] = (),
+        frames: Sequence[Frame] = (),
     ) -> Extracted:
-        """Mask everything but the signature in a crop."""
+        """Mask everything but the signature in a crop: other signatures and frames are in its pixels."""
         for side, with_contrast in CROP_LOOKS:
-            view = look(crop, Box.around(crop), side, with_contrast=with_contrast)
+            view = look(crop, Box.around(crop), side, with_contrast=with_contrast).without(frames)
             probability = self.networks.segmenter.probability(view.darkness)
-            for other in others or []:
-                inside = view.from_image(other.moved(-box.left, -box.top)).clipped(probability.shape)
+            for other in others:
+                inside = view.from_image(other).clipped(probability.shape)
                 if inside.width > 0 and inside.height > 0:
                     inside.of(probability)[:] = 0
             keep = view.without_margin(signature_mask(view.darkness, probability))
@@ -337,6 +379,18 @@ def _without_signature_line(grey: Grey) -> tuple[Grey, Located | None]:
     rest = _locate(painted)
     # Nothing but a line: the error is about the image as it is.
     return (grey, located) if rest is None else (painted, replace(rest, ruled=True))
+
+
+def _frames_near(seen: Candidates, found: list[Found]) -> list[Frame]:
+    """Find the frames of stamps that may lie across the signatures found."""
+    if not found:
+        return []
+    near = np.zeros_like(seen.probability)
+    for one in found[:MAX_SIGNATURES]:
+        box = seen.view.from_image(one.box)
+        box.grown(max(box.width, box.height)).clipped(near.shape).of(near)[:] = 1
+    likely = near * (seen.probability > LIKELY) * (seen.view.darkness > INK)
+    return seen.view.frames(near * (seen.probability > STAMPED), likely)
 
 
 def _with_rim(box: Box) -> Box:

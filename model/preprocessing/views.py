@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -10,6 +11,7 @@ import numpy as np
 from model.preprocessing.box import Box
 from model.preprocessing.ink import Located
 from model.preprocessing.segmentation import Grey, is_light_on_dark, paper, relative_darkness
+from model.preprocessing.stamps import Frame, find_frames, stamp_mask
 
 MAX_ENLARGEMENT = 1.6
 """Small images are enlarged by this factor at most."""
@@ -50,6 +52,28 @@ class View:
     def from_image(self, box: Box) -> Box:
         """Map a box of the image to the view."""
         return box.moved(-self.box.left, -self.box.top).scaled(self.scale).moved(MARGIN, MARGIN)
+
+    def without(self, frames: Sequence[Frame]) -> View:
+        """Return the view without stamps, whose frames are given in pixels of the image."""
+        if not frames:
+            return self
+        left, top = MARGIN - self.box.left * self.scale, MARGIN - self.box.top * self.scale
+        marked = stamp_mask(self.darkness, [frame.mapped(self.scale, left, top) for frame in frames])
+        return replace(self, darkness=self.darkness * (1 - marked))
+
+    def frames(self, near: Grey, likely: Grey) -> list[Frame]:
+        """Find the frames of stamps, in pixels of the image.
+
+        Parameters
+        ----------
+        near : uint8 (h, w)
+            1 where they are searched.
+        likely : uint8 (h, w)
+            1 where there is ink that is probably a signature's.
+        """
+        scale = 1.0 / self.scale
+        left, top = self.box.left - MARGIN * scale, self.box.top - MARGIN * scale
+        return [frame.mapped(scale, left, top) for frame in find_frames(self.darkness * near, likely)]
 
     def with_contrast(self) -> View:
         """Return the view with a darkness at which faint ink is black: that of most ink becomes 255."""
