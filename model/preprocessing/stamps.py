@@ -57,7 +57,7 @@ CROSSED = 1.6
 SIGNED_INSIDE = 0.6
 """Share of the probable ink of signatures up to which a frame is not around a signature."""
 
-INSIDE, LETTER = 0.9, 0.9
+INSIDE, LETTER = 0.7, 0.9
 """Least share of a letter or word of a stamp that lies inside the frame, and its largest size relative to the frame."""
 
 _ANGLES = np.linspace(0.0, 2.0 * np.pi, 180, endpoint=False)
@@ -133,8 +133,10 @@ def stamp_mask(darkness: Grey, frames: Sequence[Frame]) -> Grey:
 
 
 def _fill(frame: Frame, image: Grey) -> None:
-    """Set the pixels inside a frame to 1."""
-    cv2.fillPoly(image, [np.rint(frame.corners).astype(np.int32)], color=1)
+    """Set the pixels inside a frame to 1, with a rim in which ink of the frame may be left."""
+    middle = frame.corners.mean(axis=0)
+    larger = middle + (1.0 + REACH) * (frame.corners - middle)
+    cv2.fillPoly(image, [np.rint(larger).astype(np.int32)], color=1)
 
 
 def _mark_text(mask: Grey, frames: Sequence[Frame], marked: Grey) -> None:
