@@ -15,7 +15,7 @@ from sqlalchemy import create_engine, text
 
 from app.domain.api_keys import Key, Keyring, new_text, sha256
 from app.domain.errors import StartRefused
-from app.domain.records import new_id
+from app.domain.ids import new_id
 from app.http.rate_limits import Limits
 from app.main import create_app
 from app.settings import Settings
