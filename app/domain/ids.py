@@ -7,8 +7,12 @@ import secrets
 import threading
 import time
 import uuid
+from datetime import UTC, datetime, timedelta
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+_MAX_MILLISECONDS = 2**48 - 1
 _last_id = [0, 0]
 _id_lock = threading.Lock()
 
@@ -35,5 +39,22 @@ def new_id() -> str:
         else:
             _last_id[:] = _last_id[0] + 1, 0
         milliseconds, counter = _last_id
-    value = (milliseconds << 80) | (7 << 76) | (counter << 64) | (2 << 62) | secrets.randbits(62)
-    return str(uuid.UUID(int=value))
+    return _id(milliseconds, counter, secrets.randbits(62))
+
+
+def first_id_at(moment: datetime, shift: timedelta = timedelta()) -> str:
+    """Return the smallest id of a millisecond: it sorts after all ids of earlier ones.
+
+    Parameters
+    ----------
+    moment : datetime
+        With a time zone. Times before 1970 and after 10889 have the first and the last of all ids.
+    shift : timedelta
+        Added to `moment`, also where the sum is not a `datetime`.
+    """
+    milliseconds = (moment - _EPOCH + shift) // _MILLISECOND
+    return _id(min(max(milliseconds, 0), _MAX_MILLISECONDS), 0, 0)
+
+
+def _id(milliseconds: int, counter: int, random: int) -> str:
+    return str(uuid.UUID(int=(milliseconds << 80) | (7 << 76) | (counter << 64) | (2 << 62) | random))

@@ -178,6 +178,7 @@ class VerificationRow(Base):
 
     __table_args__ = (
         Index("ix_verifications_tenant_id", "tenant_id", "verification_id"),
+        Index("ix_verifications_tenant_decision", "tenant_id", "decision", "verification_id"),
         Index("ix_verifications_tenant_signer", "tenant_id", "signer_id", "verification_id"),
     )
 

@@ -118,6 +118,18 @@ def send_requests(client: TestClient, draw: Callable[..., bytes]) -> Iterator[tu
     yield "fetch reference image", client.get(f"/signers/anna/references/{reference}/image")
     verification = verified.json()["verification_id"]
     yield "list verifications", client.get("/verifications?signer_id=anna&limit=2")
+    yield "list rejected verifications", client.get("/verifications?decision=reject&limit=1")
+    created_at = verified.json()["created_at"]
+    yield (
+        "list verifications since",
+        client.get("/verifications", params={"created_from": created_at, "limit": 1}),
+    )
+    until = {"created_before": created_at, "signer_id": "anna", "limit": 1}
+    yield "list verifications until", client.get("/verifications", params=until)
+    yield "list verifications, wrong decision", client.get("/verifications?decision=rejected")
+    yield "list verifications, no time zone", client.get("/verifications?created_from=2026-01-15T09:30:00")
+    interval = {"created_from": "2026-01-16T00:00:00Z", "created_before": "2026-01-15T00:00:00Z"}
+    yield "list verifications, reversed", client.get("/verifications", params=interval)
     yield "show verification", client.get(f"/verifications/{verification}")
     yield "fetch questioned image, not kept", client.get(f"/verifications/{verification}/image")
     yield "differences, not kept", client.get(f"/verifications/{verification}/differences")
@@ -164,6 +176,10 @@ def send_requests(client: TestClient, draw: Callable[..., bytes]) -> Iterator[tu
         client.post("/accounts/none/verify", data={"amount": "1"}, files={"signatures": file(draw(1, 7))}),
     )
     yield "list account verifications", client.get("/accounts/acme/verifications?limit=1")
+    yield (
+        "list account verifications, rejected",
+        client.get("/accounts/acme/verifications?decision=reject&created_from=2026-01-15T00:00:00Z"),
+    )
     path = f"/accounts/acme/verifications/{decided.json()['account_verification_id']}"
     yield "show account verification", client.get(path)
     yield "delete account", client.delete("/accounts/acme")

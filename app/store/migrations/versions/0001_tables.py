@@ -202,6 +202,9 @@ def upgrade() -> None:
         sa.Column("outcome_at", MOMENT),
         sa.PrimaryKeyConstraint("verification_id"),
     )
+    op.create_index(
+        "ix_verifications_tenant_decision", "verifications", ["tenant_id", "decision", "verification_id"]
+    )
     op.create_index("ix_verifications_tenant_id", "verifications", ["tenant_id", "verification_id"])
     op.create_index(
         "ix_verifications_tenant_signer", "verifications", ["tenant_id", "signer_id", "verification_id"]
