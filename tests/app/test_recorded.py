@@ -21,7 +21,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 RECORDED = Path(__file__).with_name("recorded.json")
-PROSE = {"detail", "title", "instance"}
+PROSE = {"detail", "title", "explanation", "instance"}
 """Fields of problem details that are for readers and may be reworded."""
 HEADERS = (
     "content-type",
@@ -189,6 +189,10 @@ def send_requests(client: TestClient, draw: Callable[..., bytes]) -> Iterator[tu
     yield "erase signer", client.delete("/signers/anna")
     yield "show erased signer", client.get("/signers/anna")
     yield "audit", client.get("/audit?limit=100")
+    yield "list problem codes", client.get("/problems")
+    yield "list problem codes for a browser", client.get("/problems", headers={"Accept": "text/html"})
+    yield "show problem code", client.get("/problems/signer-not-found")
+    yield "show unknown problem code", client.get("/problems/no-such-code")
     yield "unknown path", client.get("/nothing")
     yield "unsupported method", client.put("/verify")
     yield "invalid key", client.get("/model", headers={"X-API-Key": "wrong"})

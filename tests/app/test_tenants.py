@@ -138,6 +138,8 @@ NAMELESS = {
     ("POST", "/signers/{signer_id}/references"),
     ("GET", "/livez"),
     ("GET", "/readyz"),
+    ("GET", "/problems"),
+    ("GET", "/problems/{code}"),
     ("GET", "/verifications"),
     ("GET", "/cases"),
     ("GET", "/accounts"),
