@@ -126,7 +126,7 @@ PROBLEMS: dict[str, ProblemKind] = {
     "image-not-kept": ProblemKind(
         404,
         "The image of this questioned signature is not kept",
-        "The service does not keep these images, or the time for which it does has passed.",
+        "The service does not keep these images, or not any more: setting `COUNTERSIGN_KEEP_QUESTIONED_DAYS`.",
     ),
     "method-not-allowed": ProblemKind(
         405,
@@ -156,7 +156,7 @@ PROBLEMS: dict[str, ProblemKind] = {
     "duplicate-reference": ProblemKind(
         409,
         "The image is already a reference of this signer",
-        "Or it occurs twice in the request. Leave it out.",
+        "Or the file occurs twice in the request. Leave it out.",
     ),
     "too-many-references": ProblemKind(
         409,
@@ -176,13 +176,13 @@ PROBLEMS: dict[str, ProblemKind] = {
     "model-version-mismatch": ProblemKind(
         409,
         "References have no template of the current model",
-        "The model was replaced since. The operator runs `python -m app reembed`; a map of differences needs a new "
-        "verification.",
+        "The model has been replaced. The operator runs `python -m app reembed`; for a map of differences, verify "
+        "the signature again.",
     ),
     "idempotency-conflict": ProblemKind(
         409,
         "The Idempotency-Key was used for another request",
-        "A repeated request has to be the same to the byte of its files. Use a new key for every other request.",
+        "A repeated request has to have the same content. Use a new key for every other request.",
     ),
     "signer-erased": ProblemKind(
         409,

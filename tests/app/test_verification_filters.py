@@ -76,6 +76,7 @@ def test_the_first_time_of_an_interval_belongs_to_it_and_the_last_does_not(decid
     assert ids(listed(decided, **inner, signer_id="anna", decision="accept")) == [newest_first[2]]
 
 
+@pytest.mark.both_databases
 def test_a_time_may_have_any_time_zone(decided: TestClient) -> None:
     everything = listed(decided)
     time = datetime.fromisoformat(everything[2]["created_at"])

@@ -18,7 +18,7 @@ from PIL import Image
 from app.domain.errors import Busy, CountersignError, StartRefused, StoreUnavailable
 from app.http.problem_codes import PROBLEMS
 from app.inference.batching import InferenceQueue
-from app.settings import ROOT
+from app.settings import ROOT, Settings
 from app.store import health
 from app.store.store import Store
 from model.errors import UnusableSignature
@@ -343,6 +343,9 @@ def test_the_list_of_problems_says_what_each_code_means(client: TestClient) -> N
         assert one["explanation"].endswith("."), one
         assert client.get(f"/problems/{one['code']}").json() == one
     check(client.get("/problems/no-such-code"), "not-found")
+    settings = re.findall(r"COUNTERSIGN_([A-Z_]+)", answer.text)
+    assert settings
+    assert {name.lower() for name in settings} <= set(Settings.model_fields)
 
 
 def test_every_code_that_the_service_can_send_is_in_the_list(client: TestClient) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from sqlalchemy import Engine, event, text
 from sqlalchemy.orm import Session
 
+from app.domain.assignment import Decision
 from app.domain.ids import first_id_at
 from app.domain.records import Finding, OperatingPoint, Verification
 from app.domain.verification_filter import VerificationFilter
@@ -51,7 +53,8 @@ def store(opened: Callable[..., Store]) -> Store:
                 f"{verification.verification_id[:-12]}{'f' * 12}", "s7", verification.finding, "0" * 64
             )
             verifications.add(session, LockedSigner("south", "s7", "k"), other)
-        session.execute(text("ANALYZE verifications"))
+        if session.get_bind().dialect.name == "postgresql":  # which does so by itself from time to time
+            session.execute(text("ANALYZE verifications"))
 
     filled.write_now(fill)
     return filled
@@ -83,11 +86,12 @@ def expected(signer_id: str | None, wanted: VerificationFilter) -> list[str]:
 
 def test_pages_contain_what_fits_all_conditions_newest_first(store: Store) -> None:
     rng = random.Random(0)
+    decisions: list[Decision | None] = [None, "accept", "review", "reject"]
     found = 0
     for _ in range(60):
         begin, end = sorted(rng.sample(MADE, 2), key=lambda one: one.finding.created_at)
         wanted = VerificationFilter(
-            rng.choice([None, "accept", "review", "reject"]),
+            rng.choice(decisions),
             rng.choice([None, begin.finding.created_at]),
             rng.choice([None, end.finding.created_at]),
         )
@@ -106,32 +110,23 @@ def test_pages_begin_after_the_cursor_for_any_conditions(store: Store) -> None:
         assert [one.verification_id for one in page.items] == ids[:500]
 
 
-@pytest.mark.parametrize(
-    ("signer_id", "wanted", "index"),
-    [
-        (None, VerificationFilter(), "id"),
-        (None, VerificationFilter(None, START + timedelta(seconds=1500)), "id"),
-        (None, VerificationFilter("reject"), "decision"),
-        (
-            None,
-            VerificationFilter("reject", START + timedelta(seconds=500), START + timedelta(seconds=1500)),
-            "decision",
-        ),
-        ("s7", VerificationFilter("reject"), "signer"),
-        ("s7", VerificationFilter("reject", START, START + timedelta(seconds=1500)), "signer"),
-    ],
-    ids=["all", "time", "decision", "decision and time", "signer and decision", "signer, decision and time"],
-)
-@pytest.mark.parametrize("after", [None, MADE[1400].verification_id], ids=["first page", "later page"])
-def test_pages_are_ranges_of_an_index(
-    store: Store,
-    database: Database,
-    signer_id: str | None,
-    wanted: VerificationFilter,
-    index: str,
-    after: str | None,
-) -> None:
-    def explain(session: Session) -> str:
+SINCE = START + timedelta(seconds=500)
+UNTIL = START + timedelta(seconds=1500)
+INDEXES = [
+    # With one tenant that has nearly all rows, PostgreSQL may as well take the primary key.
+    (None, VerificationFilter(None, SINCE, UNTIL), "ix_verifications_tenant_id|verifications_pkey"),
+    (None, VerificationFilter("reject"), "ix_verifications_tenant_decision"),
+    (None, VerificationFilter("reject", SINCE, UNTIL), "ix_verifications_tenant_decision"),
+    ("s7", VerificationFilter("reject"), "ix_verifications_tenant_signer"),
+    ("s7", VerificationFilter("reject", SINCE, UNTIL), "ix_verifications_tenant_signer"),
+]
+"""Signer, filter, and the indexes of which a page is a range."""
+
+
+def test_pages_are_ranges_of_an_index(store: Store, database: Database) -> None:
+    def explain(
+        session: Session, signer_id: str | None, wanted: VerificationFilter, after: str | None
+    ) -> list[str]:
         seen: list[tuple[str, Any]] = []
 
         def note(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
@@ -145,9 +140,14 @@ def test_pages_are_ranges_of_an_index(
         statement, parameters = next(one for one in seen if "FROM verifications" in one[0])
         verb = "EXPLAIN QUERY PLAN" if database.is_sqlite else "EXPLAIN"
         rows = session.connection().exec_driver_sql(f"{verb} {statement}", parameters)
-        return "\n".join(str(row[-1]) for row in rows)
+        return [str(row[-1]) for row in rows]
 
-    plan = store.read_now(explain)
-    assert f"ix_verifications_tenant_{index}" in plan, plan
-    assert "Seq Scan" not in plan, plan
-    assert "TEMP B-TREE" not in plan, plan
+    for signer_id, wanted, indexes in INDEXES:
+        for after in (None, MADE[1400].verification_id):
+            lines = store.read_now(explain, signer_id, wanted, after)
+            plan = "\n".join(lines)
+            assert re.search(indexes, plan), plan
+            assert not re.search("Seq Scan|TEMP B-TREE", plan), plan
+            condition = next(line for line in lines if re.search("Index Cond|SEARCH", line))
+            is_bounded = after is not None or wanted.created_from is not None
+            assert ("verification_id" in condition.partition("(")[2]) == is_bounded, plan
