@@ -121,8 +121,8 @@ async def list_account_verifications(
 ) -> AccountVerificationsPage:
     """List the decisions on documents of an account, newest first; also those of a deleted account.
 
-    With `decision`, `created_from` and `created_before`, those that fit all of them. A cursor is a position in the
-    order of time, also for other parameters than before. Requires the scope `read`.
+    With `decision`, `outcome`, `created_from` or `created_before`, those that fit all of them. A cursor is a position
+    in the order of time, also for other parameters than before. Requires the scope `read`.
 
     ```sh
     curl 'http://127.0.0.1:8000/accounts/acme/verifications?decision=review'

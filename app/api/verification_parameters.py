@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Query
 from pydantic import BeforeValidator, WithJsonSchema
 
+from app.api.schemas import Outcome
 from app.domain.assignment import Decision
 from app.domain.times import parse_time
 from app.domain.verification_filter import VerificationFilter
@@ -16,6 +17,7 @@ Time = Annotated[
     datetime, BeforeValidator(parse_time), WithJsonSchema({"type": "string", "format": "date-time"})
 ]
 DecisionQuery = Annotated[Decision | None, Query(description="Only those with this decision of the service.")]
+OutcomeQuery = Annotated[Outcome | None, Query(description="Only those for which this outcome is recorded.")]
 CreatedFrom = Annotated[
     Time | None,
     Query(
@@ -33,10 +35,13 @@ CreatedBefore = Annotated[
 
 
 async def verification_filter(
-    decision: DecisionQuery = None, created_from: CreatedFrom = None, created_before: CreatedBefore = None
+    decision: DecisionQuery = None,
+    outcome: OutcomeQuery = None,
+    created_from: CreatedFrom = None,
+    created_before: CreatedBefore = None,
 ) -> VerificationFilter:
     """Build the filter of a listing. Raises MalformedRequest if the interval ends before it begins."""
-    return VerificationFilter(decision, created_from, created_before)
+    return VerificationFilter(decision, outcome, created_from, created_before)
 
 
 Wanted = Annotated[VerificationFilter, Depends(verification_filter)]

@@ -1,4 +1,4 @@
-"""Which verifications a listing contains: those with a decision, and those of an interval of time."""
+"""Which verifications a listing contains: by decision, outcome and interval of time."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ class VerificationFilter:
     Attributes
     ----------
     decision : {"accept", "review", "reject"} or None
+    outcome : {"genuine", "forged", "undetermined"} or None
     created_from, created_before : datetime or None
         First time of the interval, and the first one after it; with a time zone.
 
@@ -26,6 +27,7 @@ class VerificationFilter:
     """
 
     decision: Decision | None = None
+    outcome: str | None = None
     created_from: datetime | None = None
     created_before: datetime | None = None
 

@@ -88,6 +88,8 @@ def page(
     )
     if wanted.decision is not None:
         query = query.where(row.decision == wanted.decision)
+    if wanted.outcome is not None:
+        query = query.where(row.outcome == wanted.outcome)
     newest_first = query.order_by(AccountVerificationRow.account_verification_id.desc())
     rows = session.scalars(newest_first.limit(limit + 1)).all()
     items = _read(session, rows[:limit])

@@ -85,8 +85,8 @@ def page(
 ) -> Page[Verification]:
     """Return one page of verifications, newest first, of one signer or of all signers.
 
-    Each combination of conditions is a range of one index, in the order of the listing. Only the decisions on one
-    signer are selected among all verifications of this signer.
+    Each page is a part of a range of one index, in the order of the listing: that of the signer, or else of the
+    outcome, or else of the decision. Further ones of these conditions are checked on the rows of the range.
 
     Parameters
     ----------
@@ -99,13 +99,16 @@ def page(
         VerificationRow.tenant_id == tenant_id,
         *in_interval(VerificationRow.verification_id, VerificationRow.created_at, wanted, after),
     )
-    decision: ColumnElement[str] = VerificationRow.decision.expression
-    if signer_id is not None:
-        query = query.where(VerificationRow.signer_id == signer_id)
-        # An expression that no index has: SQLite would prefer the index of decisions, which is longer.
-        decision = decision.concat("")
-    if wanted.decision is not None:
-        query = query.where(decision == wanted.decision)
+    values = (
+        (VerificationRow.signer_id, signer_id),
+        (VerificationRow.outcome, wanted.outcome),
+        (VerificationRow.decision, wanted.decision),
+    )
+    given = [(column, value) for column, value in values if value is not None]
+    for number, (column, value) in enumerate(given):
+        # The first one chooses the index. The others are about expressions, which no index has: SQLite would take
+        # the index of decisions, of which most are about other signers.
+        query = query.where((column if number == 0 else column.concat("")) == value)
     rows = session.scalars(query.order_by(VerificationRow.verification_id.desc()).limit(limit + 1)).all()
     items = tuple(_verifications(session, rows[:limit]))
     return Page(items, items[-1].verification_id if len(rows) > limit else None)

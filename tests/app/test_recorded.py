@@ -139,6 +139,7 @@ def send_requests(client: TestClient, draw: Callable[..., bytes]) -> Iterator[tu
         "record outcome",
         client.put(f"/verifications/{verification}/outcome", json={"outcome": "genuine", "note": "called"}),
     )
+    yield "list genuine verifications", client.get("/verifications?outcome=genuine")
     yield (
         "record invalid outcome",
         client.put(f"/verifications/{verification}/outcome", json={"outcome": "perhaps"}),

@@ -1,4 +1,4 @@
-"""Listings of verifications by decision and time, through HTTP."""
+"""Listings of verifications by decision, outcome and time, through HTTP."""
 
 from __future__ import annotations
 
@@ -61,6 +61,19 @@ def test_verifications_are_listed_by_decision(decided: TestClient) -> None:
 
 
 @pytest.mark.both_databases
+def test_verifications_are_listed_by_their_outcome(decided: TestClient) -> None:
+    newest_first = ids(listed(decided))
+    for number, outcome in ((0, "genuine"), (1, "genuine"), (2, "forged"), (4, "undetermined")):
+        path = f"/verifications/{newest_first[number]}/outcome"
+        decided.put(path, json={"outcome": outcome}).raise_for_status()
+    assert ids(listed(decided, outcome="genuine", limit=1)) == newest_first[:2]
+    assert ids(listed(decided, outcome="forged", decision="accept")) == [newest_first[2]]
+    assert ids(listed(decided, outcome="genuine", decision="reject")) == [newest_first[1]]
+    assert ids(listed(decided, outcome="genuine", signer_id="anna")) == [newest_first[0]]
+    assert ids(listed(decided, outcome="undetermined")) == [newest_first[4]]
+
+
+@pytest.mark.both_databases
 def test_the_first_time_of_an_interval_belongs_to_it_and_the_last_does_not(decided: TestClient) -> None:
     everything = listed(decided)
     newest_first = ids(everything)
@@ -103,7 +116,9 @@ def test_a_cursor_is_a_position_for_other_parameters_too(decided: TestClient) ->
 
 
 @pytest.mark.both_databases
-def test_documents_of_an_account_are_listed_by_decision_and_time(decided: TestClient, draw: Draw) -> None:
+def test_documents_of_an_account_are_listed_by_decision_outcome_and_time(
+    decided: TestClient, draw: Draw
+) -> None:
     decided.put("/accounts/acme", json=RULES).raise_for_status()
     largest = decided.get("/model").json()["calibration"]["largest_threshold"]
     for threshold in (largest, 1e-6, largest):
@@ -119,6 +134,10 @@ def test_documents_of_an_account_are_listed_by_decision_and_time(decided: TestCl
     assert listed(decided, path, created_from=time, limit=1) == everything[:2]
     assert listed(decided, path, created_before=time) == everything[2:]
     assert listed(decided, path, created_from=time, decision="reject") == everything[1:2]
+    outcome = f"{path}/{everything[0]['account_verification_id']}/outcome"
+    recorded = decided.put(outcome, json={"outcome": "genuine"}).json()
+    assert listed(decided, path, outcome="genuine") == [recorded]
+    assert listed(decided, path, outcome="genuine", decision="reject") == []
 
 
 @pytest.mark.parametrize("path", ["/verifications", "/accounts/acme/verifications"])
@@ -130,6 +149,7 @@ def test_faults_of_the_parameters_say_what_to_send(client: TestClient, path: str
 
     for decision in ("rejected", "REJECT", ""):
         assert refused(f"decision={decision}") == "decision: has to be 'accept', 'review' or 'reject'."
+    assert refused("outcome=null") == "outcome: has to be 'genuine', 'forged' or 'undetermined'."
     assert "came 2 times" in refused("decision=accept&decision=review")
     for time in (
         "2026-01-15T09:30:00",

@@ -34,7 +34,8 @@ def made(number: int) -> Verification:
     at = second + timedelta(seconds=(0, 0, 40, -40)[number % 4], microseconds=number)
     finding = Finding(decision, 0.7, 0.76, 0.82, 1.2, OperatingPoint(0.1, 0.0005, 0.13), (), (), "tiny@0", at)
     identity = f"{first_id_at(second)[:24]}{number:012x}"
-    return Verification(identity, f"s{number % SIGNERS}", finding, "0" * 64)
+    outcome = "forged" if number % 110 == 7 else "genuine" if number % 15 == 2 else None
+    return Verification(identity, f"s{number % SIGNERS}", finding, "0" * 64, outcome=outcome)
 
 
 MADE = [made(number) for number in range(COUNT)]
@@ -48,6 +49,9 @@ def store(opened: Callable[..., Store]) -> Store:
     def fill(session: Session) -> None:
         for verification in MADE:
             verifications.add(session, LockedSigner("north", verification.signer_id, "k"), verification)
+            if verification.outcome is not None:
+                identity, at = verification.verification_id, verification.finding.created_at
+                verifications.set_outcome(session, "north", identity, verification.outcome, None, at)
         for verification in MADE[::100]:
             other = Verification(
                 f"{verification.verification_id[:-12]}{'f' * 12}", "s7", verification.finding, "0" * 64
@@ -79,6 +83,7 @@ def expected(signer_id: str | None, wanted: VerificationFilter) -> list[str]:
         for one in reversed(MADE)
         if signer_id in {None, one.signer_id}
         and wanted.decision in {None, one.finding.decision}
+        and wanted.outcome in {None, one.outcome}
         and (begin is None or one.finding.created_at >= begin)
         and (end is None or one.finding.created_at < end)
     ]
@@ -92,6 +97,7 @@ def test_pages_contain_what_fits_all_conditions_newest_first(store: Store) -> No
         begin, end = sorted(rng.sample(MADE, 2), key=lambda one: one.finding.created_at)
         wanted = VerificationFilter(
             rng.choice(decisions),
+            rng.choice([None, None, "genuine", "forged"]),
             rng.choice([None, begin.finding.created_at]),
             rng.choice([None, end.finding.created_at]),
         )
@@ -104,7 +110,7 @@ def test_pages_contain_what_fits_all_conditions_newest_first(store: Store) -> No
 
 def test_pages_begin_after_the_cursor_for_any_conditions(store: Store) -> None:
     middle = MADE[1000]
-    for wanted in (VerificationFilter("reject"), VerificationFilter(None, START)):
+    for wanted in (VerificationFilter("reject"), VerificationFilter(None, None, START)):
         page = store.read_now(verifications.page, "north", None, 500, middle.verification_id, wanted)
         ids = [one for one in expected(None, wanted) if one < middle.verification_id]
         assert [one.verification_id for one in page.items] == ids[:500]
@@ -114,11 +120,14 @@ SINCE = START + timedelta(seconds=500)
 UNTIL = START + timedelta(seconds=1500)
 INDEXES = [
     # With one tenant that has nearly all rows, PostgreSQL may as well take the primary key.
-    (None, VerificationFilter(None, SINCE, UNTIL), "ix_verifications_tenant_id|verifications_pkey"),
+    (None, VerificationFilter(None, None, SINCE, UNTIL), "ix_verifications_tenant_id|verifications_pkey"),
     (None, VerificationFilter("reject"), "ix_verifications_tenant_decision"),
-    (None, VerificationFilter("reject", SINCE, UNTIL), "ix_verifications_tenant_decision"),
+    (None, VerificationFilter("reject", None, SINCE, UNTIL), "ix_verifications_tenant_decision"),
+    (None, VerificationFilter(None, "forged"), "ix_verifications_tenant_outcome"),
+    (None, VerificationFilter("accept", "forged", SINCE, UNTIL), "ix_verifications_tenant_outcome"),
+    ("s7", VerificationFilter("reject", "forged"), "ix_verifications_tenant_signer"),
     ("s7", VerificationFilter("reject"), "ix_verifications_tenant_signer"),
-    ("s7", VerificationFilter("reject", SINCE, UNTIL), "ix_verifications_tenant_signer"),
+    ("s7", VerificationFilter("reject", None, SINCE, UNTIL), "ix_verifications_tenant_signer"),
 ]
 """Signer, filter, and the indexes of which a page is a range."""
 
