@@ -29,6 +29,7 @@ from app.api import (
     health,
     identify,
     model,
+    problem_codes,
     proposals,
     reports,
     signer_quality,
@@ -97,6 +98,7 @@ ROUTERS = tuple(
         model,
         audit,
         statistics,
+        problem_codes,
         health,
     )
 )
@@ -106,7 +108,7 @@ DESCRIPTION = """
 Verifies handwritten signatures. Enrol **references**, genuine signatures of a signer, then send a **questioned
 signature**. The response has its **distance** to the references, the **threshold** for this signer, the **decision**,
 and the strength of the evidence as a **log-likelihood ratio**. New signers need no training of the model. Errors are
-[problem details](/problems) (RFC 9457).
+[problem details](problems) (RFC 9457).
 """
 
 

@@ -24,13 +24,13 @@ from sqlalchemy.orm import Session
 
 from app.domain.audit_chain import ChainKeys
 from app.domain.callers import Caller
+from app.domain.ids import new_id
 from app.domain.records import (
     Finding,
     NewReference,
     OperatingPoint,
     ReferenceDistance,
     Verification,
-    new_id,
     now,
 )
 from app.services.audit.trail import Trail

@@ -31,7 +31,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from app.domain.records import NewReference, new_id, now
+from app.domain.ids import new_id
+from app.domain.records import NewReference, now
 from app.services.gallery import CANDIDATES, Gallery, Reductions
 from app.services.open_store import open_snapshots, open_store
 from app.settings import RELEASED_WEIGHTS, Settings

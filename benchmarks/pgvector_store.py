@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from pydantic import SecretStr
 from sqlalchemy.orm import Session
 
-from app.domain.records import NewReference, new_id, now
+from app.domain.ids import new_id
+from app.domain.records import NewReference, now
 from app.services.gallery import CANDIDATES, Reductions
 from app.services.open_store import open_store
 from app.services.pgvector_index import PgvectorIndex

@@ -24,7 +24,8 @@ from PIL import Image
 
 from app.decoding.formats import UploadLimits
 from app.decoding.uploads import read_upload
-from app.domain.records import NewReference, new_id, now
+from app.domain.ids import new_id
+from app.domain.records import NewReference, now
 from app.main import create_app
 from app.services.context import AppContext
 from app.settings import RELEASED_WEIGHTS, Settings

@@ -11,8 +11,8 @@ from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 from app.api.schemas import RecordId
 from app.domain.accounts import Precondition
 from app.domain.caller_ids import MAX_LENGTH, account_id
+from app.domain.ids import record_id
 from app.domain.mandate_form import AMOUNT_SCHEMA, IsoDate, amount
-from app.domain.records import record_id
 from app.domain.validation import CURRENCY_PATTERN, ENTITY_TAG_PATTERN, VERSION_CURSOR_PATTERN
 from app.http.paths import decoded_segment
 

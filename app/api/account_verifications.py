@@ -27,6 +27,7 @@ from app.api.dependencies import (
     read_uploads,
 )
 from app.api.schemas import OutcomeIn, decode_cursor, encode_cursor
+from app.api.verification_parameters import Wanted
 from app.decoding.formats import FORMAT_NAMES
 from app.domain.accounts import Document
 from app.domain.mandate_form import amount_text
@@ -114,19 +115,21 @@ async def list_account_verifications(
     context: RunningContext,
     caller: Reading,
     account_id: AccountPath,
+    wanted: Wanted,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> AccountVerificationsPage:
     """List the decisions on documents of an account, newest first; also those of a deleted account.
 
-    Requires the scope `read`.
+    With `decision`, `outcome`, `created_from` or `created_before`, those that fit all of them. A cursor is a position
+    in the order of time, also for other parameters than before. Requires the scope `read`.
 
     ```sh
-    curl http://127.0.0.1:8000/accounts/acme/verifications
+    curl 'http://127.0.0.1:8000/accounts/acme/verifications?decision=review'
     ```
     """
     page = await accounts.list_verifications(
-        context.store, caller.tenant_id, account_id, limit, decode_cursor(cursor)
+        context.store, caller.tenant_id, account_id, limit, decode_cursor(cursor), wanted
     )
     return AccountVerificationsPage(
         verifications=[AccountVerificationOut.of(item) for item in page.items],

@@ -13,7 +13,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from app.decoding.pool import PageReading
 from app.domain.caller_ids import MAX_LENGTH, is_printable, signer_id
 from app.domain.errors import InvalidCursor
-from app.domain.records import Finding, Reference, ResultWarning, Signer, Verification, record_id
+from app.domain.ids import record_id
+from app.domain.records import Finding, Reference, ResultWarning, Signer, Verification
 from app.http.paths import decoded_segment
 from app.services.identify import Identification
 

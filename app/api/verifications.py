@@ -23,6 +23,7 @@ from app.api.schemas import (
     decode_cursor,
     encode_cursor,
 )
+from app.api.verification_parameters import Wanted
 from app.http.authorization import Reading, Verifying
 from app.http.json_bodies import JsonRoute
 from app.http.problems import documented
@@ -43,18 +44,22 @@ VerificationPath = Annotated[
 async def list_verifications(
     context: RunningContext,
     caller: Reading,
+    wanted: Wanted,
     signer_id: Annotated[SignerId | None, Query(description="Only verifications of this signer.")] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> VerificationsPage:
-    """List stored verifications, newest first, of one signer or of all. Requires the scope `read`.
+    """List stored verifications, newest first: all, or those that fit all of the parameters.
+
+    A cursor is a position in the order of time. With other parameters than before, the next page has what fits those
+    and is older than the page before. Requires the scope `read`.
 
     ```sh
-    curl 'http://127.0.0.1:8000/verifications?signer_id=writer-001'
+    curl 'http://127.0.0.1:8000/verifications?decision=reject&created_from=2026-01-15T00:00:00Z'
     ```
     """
     page = await records.list_verifications(
-        context.store, caller.tenant_id, signer_id, limit, decode_cursor(cursor)
+        context.store, caller.tenant_id, signer_id, limit, decode_cursor(cursor), wanted
     )
     return VerificationsPage(
         verifications=[VerificationRecord.of(v) for v in page.items],

@@ -22,8 +22,9 @@ from app.commands.common import (
 from app.domain.api_keys import NAME, Key, new_text, sha256
 from app.domain.callers import DEFAULT_TENANT, SCOPES, parse_scopes
 from app.domain.errors import InvalidSettings
+from app.domain.ids import new_id
 from app.domain.rates import parse_limit
-from app.domain.records import new_id, now
+from app.domain.records import now
 from app.services.audit.verification import describe_key
 from app.store import api_keys
 

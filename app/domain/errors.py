@@ -81,7 +81,7 @@ class CountersignError(Exception):
     Attributes
     ----------
     code : str
-        Stable identifier in kebab case; `app.http.problems` maps it to an HTTP status and a title.
+        Stable identifier in kebab case; `app.http.problem_codes` maps it to an HTTP status and a title.
     """
 
     code = "internal-error"

@@ -28,7 +28,7 @@ from app.http.sessions import DESK, SIGN_IN, ClerkSession, Sessions, is_at_desk
 
 HEADER_NAME = "X-API-Key"
 OPEN = frozenset({"/", "/livez", "/readyz", "/docs", "/openapi.json", "/problems"})
-OPEN_FOLDERS = ("/static-offline-docs/", f"{DESK}/static/")
+OPEN_FOLDERS = ("/problems/", "/static-offline-docs/", f"{DESK}/static/")
 _log = logging.getLogger("countersign.authentication")
 
 

@@ -20,7 +20,8 @@ def document_of(app: FastAPI, routers: Sequence[APIRouter], most_files: int) -> 
     """Build what `FastAPI.openapi` is replaced by.
 
     Problems stand in place of the framework's own 422, which this service never sends, and forms of images are
-    described as JSON bodies as well.
+    described as JSON bodies as well. The document has no servers: the framework adds the prefix of a proxy to a copy,
+    for the request that has it.
     """
 
     def document() -> dict[str, Any]:

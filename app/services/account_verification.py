@@ -20,9 +20,10 @@ from app.domain.amounts import Money
 from app.domain.assignment import Evidence
 from app.domain.audit_chain import Entry
 from app.domain.errors import CurrencyMismatch
+from app.domain.ids import new_id
 from app.domain.mandate_form import amount_text
 from app.domain.mandates import Ruling, apply
-from app.domain.records import Specimens, Upload, new_id, now
+from app.domain.records import Specimens, Upload, now
 from app.services.account_basis import Judged, Signatories, build_account_basis
 from app.services.context import AppContext
 from app.services.decision import (

@@ -18,6 +18,7 @@ from app.domain.accounts import (
 from app.domain.audit_chain import canonical
 from app.domain.mandate_form import Mandate
 from app.domain.records import Page, now
+from app.domain.verification_filter import EVERYTHING, VerificationFilter
 from app.services.context import AppContext
 from app.services.idempotency import IdempotentRequest
 from app.services.policy import refuse_unsupported_rate
@@ -50,10 +51,15 @@ async def get_version(store: Store, tenant_id: str, account_id: str, version: in
 
 
 async def list_verifications(
-    store: Store, tenant_id: str, account_id: str, limit: int, after: str | None
+    store: Store,
+    tenant_id: str,
+    account_id: str,
+    limit: int,
+    after: str | None,
+    wanted: VerificationFilter = EVERYTHING,
 ) -> Page[AccountVerification]:
     """List the verifications of an account, newest first; also those of a deleted account."""
-    return await store.read(account_verifications.page, tenant_id, account_id, limit, after)
+    return await store.read(account_verifications.page, tenant_id, account_id, limit, after, wanted)
 
 
 async def get_verification(

@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 
 from app.decoding.formats import detect_media_type
 from app.domain.errors import DuplicateReference, SignerNotFound
-from app.domain.records import NewReference, Reference, ResultWarning, Upload, new_id, now
+from app.domain.ids import new_id
+from app.domain.records import NewReference, Reference, ResultWarning, Upload, now
 from app.services.context import AppContext
 from app.services.decision import SpecimenCheck, check_specimens
 from app.services.idempotency import IdempotentRequest

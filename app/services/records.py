@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.domain.audit_chain import Entry
 from app.domain.records import Page, Reference, ReferenceImage, Signer, Verification
+from app.domain.verification_filter import EVERYTHING, VerificationFilter
 from app.services.context import AppContext
 from app.services.policy import refuse_unsupported_rate, refuse_unsupported_threshold
 from app.store import audit, questioned_images, references, signer_locks, signers, verifications
@@ -125,10 +126,15 @@ async def _erase(
 
 
 async def list_verifications(
-    store: Store, tenant_id: str, signer_id: str | None, limit: int, after: str | None
+    store: Store,
+    tenant_id: str,
+    signer_id: str | None,
+    limit: int,
+    after: str | None,
+    wanted: VerificationFilter = EVERYTHING,
 ) -> Page[Verification]:
     """List verifications, newest first."""
-    return await store.read(verifications.page, tenant_id, signer_id, limit, after)
+    return await store.read(verifications.page, tenant_id, signer_id, limit, after, wanted)
 
 
 async def get_verification(store: Store, tenant_id: str, verification_id: str) -> Verification:

@@ -14,6 +14,7 @@ from app.domain.amounts import Money, RateBand, band_of
 from app.domain.audit_chain import Entry
 from app.domain.cases import is_drawn
 from app.domain.errors import CurrencyMismatch, TooFewReferences
+from app.domain.ids import new_id
 from app.domain.records import (
     Finding,
     KnownForgeries,
@@ -22,7 +23,6 @@ from app.domain.records import (
     Upload,
     Vector,
     Verification,
-    new_id,
 )
 from app.observability.drift import genuine_rank
 from app.observability.metrics import Metrics

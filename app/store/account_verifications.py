@@ -15,6 +15,7 @@ from app.domain.assignment import Decision
 from app.domain.errors import VerificationNotFound
 from app.domain.mandate_form import amount_text
 from app.domain.records import Page
+from app.domain.verification_filter import EVERYTHING, VerificationFilter
 from app.store import verifications
 from app.store.account_tables import AccountVerificationRow
 
@@ -71,14 +72,24 @@ def set_outcome(
 
 
 def page(
-    session: Session, tenant_id: str, account_id: str, limit: int, after: str | None
+    session: Session,
+    tenant_id: str,
+    account_id: str,
+    limit: int,
+    after: str | None,
+    wanted: VerificationFilter = EVERYTHING,
 ) -> Page[AccountVerification]:
     """List the decisions on documents of an account, newest first."""
-    query = select(AccountVerificationRow).where(
-        AccountVerificationRow.tenant_id == tenant_id, AccountVerificationRow.account_id == account_id
+    row = AccountVerificationRow
+    query = select(row).where(
+        row.tenant_id == tenant_id,
+        row.account_id == account_id,
+        *verifications.in_interval(row.account_verification_id, row.created_at, wanted, after),
     )
-    if after is not None:
-        query = query.where(AccountVerificationRow.account_verification_id < after)
+    if wanted.decision is not None:
+        query = query.where(row.decision == wanted.decision)
+    if wanted.outcome is not None:
+        query = query.where(row.outcome == wanted.outcome)
     newest_first = query.order_by(AccountVerificationRow.account_verification_id.desc())
     rows = session.scalars(newest_first.limit(limit + 1)).all()
     items = _read(session, rows[:limit])

@@ -11,8 +11,9 @@ from sqlalchemy.orm import Session
 
 from app.domain.accounts import AccountSummary, AccountVersion
 from app.domain.errors import AccountNotFound, AccountVersionNotFound, MandateNotInForce
+from app.domain.ids import new_id
 from app.domain.mandate_form import Mandate
-from app.domain.records import Page, new_id
+from app.domain.records import Page
 from app.store.account_tables import AccountRow, AccountVersionRow, SignatoryRow
 from app.store.signer_locks import LockedSigner
 

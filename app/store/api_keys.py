@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from app.domain.api_keys import Key
 from app.domain.callers import parse_scopes
 from app.domain.errors import Conflict, KeyNotFound
-from app.domain.records import record_id
+from app.domain.ids import record_id
 from app.store.access_tables import KeyRow
 
 

@@ -16,7 +16,7 @@ from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from app.domain.errors import SignerErased, SignerNotFound
-from app.domain.records import new_id
+from app.domain.ids import new_id
 from app.store.tables import SignerRow
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
+from app.domain.ids import first_id_at
 from app.store.case_tables import CaseRow
 from app.store.tables import VerificationRow
 
@@ -42,8 +43,8 @@ def decisions(session: Session, tenant_id: str, begin: datetime, end: datetime) 
         select(VerificationRow.decision, func.count())
         .where(
             VerificationRow.tenant_id == tenant_id,
-            VerificationRow.verification_id >= _id_at(begin),
-            VerificationRow.verification_id < _id_at(end),
+            VerificationRow.verification_id >= first_id_at(begin),
+            VerificationRow.verification_id < first_id_at(end),
         )
         .group_by(VerificationRow.decision)
     )
@@ -100,9 +101,3 @@ def _compared(rows: Sequence[Row[Any]]) -> list[Compared]:
         for row in rows
         if "spread" in row.basis
     ]
-
-
-def _id_at(moment: datetime) -> str:
-    """Return a text that sorts after the ids of earlier verifications and before those of later ones."""
-    digits = f"{int(moment.timestamp() * 1000):012x}"
-    return f"{digits[:8]}-{digits[8:]}-"

@@ -26,6 +26,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
@@ -178,6 +179,15 @@ class VerificationRow(Base):
 
     __table_args__ = (
         Index("ix_verifications_tenant_id", "tenant_id", "verification_id"),
+        Index("ix_verifications_tenant_decision", "tenant_id", "decision", "verification_id"),
+        Index(
+            "ix_verifications_tenant_outcome",
+            "tenant_id",
+            "outcome",
+            "verification_id",
+            sqlite_where=text("outcome IS NOT NULL"),
+            postgresql_where=text("outcome IS NOT NULL"),
+        ),
         Index("ix_verifications_tenant_signer", "tenant_id", "signer_id", "verification_id"),
     )
 

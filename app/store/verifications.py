@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import cast
 
-from sqlalchemy import Table, insert, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Table, insert, select, update
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.domain.errors import VerificationNotFound
+from app.domain.ids import first_id_at
 from app.domain.records import Finding, OperatingPoint, Page, ReferenceDistance, ResultWarning, Verification
+from app.domain.verification_filter import EVERYTHING, VerificationFilter
 from app.store.forgery_tables import KnownForgeryRow
 from app.store.signer_locks import LockedSigner
 from app.store.tables import VerificationRow
 
 BATCH = 500
+CLOCK_MARGIN = timedelta(minutes=1)
+"""How far the time in an id may be from `created_at`.
+
+Usually it is less than a second. Ids do not go back when the clock is set back.
+"""
 _ADD = insert(cast("Table", VerificationRow.__table__))
 
 
@@ -69,9 +76,17 @@ def get_many(session: Session, verification_ids: Collection[str]) -> dict[str, V
 
 
 def page(
-    session: Session, tenant_id: str, signer_id: str | None, limit: int, after: str | None
+    session: Session,
+    tenant_id: str,
+    signer_id: str | None,
+    limit: int,
+    after: str | None,
+    wanted: VerificationFilter = EVERYTHING,
 ) -> Page[Verification]:
     """Return one page of verifications, newest first, of one signer or of all signers.
+
+    Each page is a part of a range of one index, in the order of the listing: that of the signer, or else of the
+    outcome, or else of the decision. Further ones of these conditions are checked on the rows of the range.
 
     Parameters
     ----------
@@ -80,14 +95,55 @@ def page(
     after : str or None
         The last verification id of the previous page.
     """
-    query = select(VerificationRow).where(VerificationRow.tenant_id == tenant_id)
-    if signer_id is not None:
-        query = query.where(VerificationRow.signer_id == signer_id)
-    if after is not None:
-        query = query.where(VerificationRow.verification_id < after)
+    query = select(VerificationRow).where(
+        VerificationRow.tenant_id == tenant_id,
+        *in_interval(VerificationRow.verification_id, VerificationRow.created_at, wanted, after),
+    )
+    values = (
+        (VerificationRow.signer_id, signer_id),
+        (VerificationRow.outcome, wanted.outcome),
+        (VerificationRow.decision, wanted.decision),
+    )
+    given = [(column, value) for column, value in values if value is not None]
+    for number, (column, value) in enumerate(given):
+        # The first one chooses the index. The others are about expressions, which no index has: SQLite would take
+        # the index of decisions, of which most are about other signers.
+        query = query.where((column if number == 0 else column.concat("")) == value)
     rows = session.scalars(query.order_by(VerificationRow.verification_id.desc()).limit(limit + 1)).all()
     items = tuple(_verifications(session, rows[:limit]))
     return Page(items, items[-1].verification_id if len(rows) > limit else None)
+
+
+def in_interval(
+    identity: InstrumentedAttribute[str],
+    created_at: InstrumentedAttribute[datetime],
+    wanted: VerificationFilter,
+    after: str | None,
+) -> list[ColumnElement[bool]]:
+    """Return the conditions that rows are in an interval of time and, newest first, come after an id.
+
+    Ids are in the order of time, and the indexes end with them: a range of ids bounds what is read. It has one upper
+    end, as SQLite does not choose the best index with two.
+
+    Parameters
+    ----------
+    identity, created_at : columns
+    after : str or None
+        The last id of the previous page.
+    """
+    found: list[ColumnElement[bool]] = []
+    ends = [] if after is None else [after]
+    if wanted.created_from is not None:
+        found += [
+            created_at >= wanted.created_from,
+            identity >= first_id_at(wanted.created_from, -CLOCK_MARGIN),
+        ]
+    if wanted.created_before is not None:
+        found.append(created_at < wanted.created_before)
+        ends.append(first_id_at(wanted.created_before, CLOCK_MARGIN))
+    if ends:
+        found.append(identity < min(ends))
+    return found
 
 
 def set_outcome(

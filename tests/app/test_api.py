@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +11,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.api.schemas import VerificationRecord
-from app.domain.records import Finding, OperatingPoint, Verification, new_id, now
+from app.domain.ids import new_id
+from app.domain.records import Finding, OperatingPoint, Verification, now
 
 Draw = Callable[..., bytes]
 pytestmark = pytest.mark.both_databases
@@ -337,9 +337,3 @@ def test_references_are_in_the_order_of_enrolment(client: TestClient, draw: Draw
     digests = [hashlib.sha256(image).hexdigest() for image in images]
     listed = client.get("/signers/a/references").json()["references"]
     assert [one["sha256"] for one in listed] == digests
-
-
-def test_ids_are_sorted_by_the_order_in_which_they_were_made() -> None:
-    ids = [new_id() for _ in range(20_000)]
-    assert ids == sorted(set(ids))
-    assert {uuid.UUID(one).version for one in ids} == {7}

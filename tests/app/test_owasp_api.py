@@ -97,7 +97,7 @@ DESK_PAGES = {  # they need the session of a clerk: tests/app/desk
     "/desk/cases/{case_id}/report",
     *(f"/desk/cases/{{case_id}}/{form}" for form in ("claim", "skip", "decision", "undo")),
 }
-FREE = {("GET", "/livez"), ("GET", "/readyz")}
+FREE = {("GET", path) for path in ("/livez", "/readyz", "/problems", "/problems/{code}")}
 
 
 def body_of(method: str, path: str, draw: Draw) -> dict[str, Any]:

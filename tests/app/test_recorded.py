@@ -21,7 +21,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 RECORDED = Path(__file__).with_name("recorded.json")
-PROSE = {"detail", "title", "instance"}
+PROSE = {"detail", "title", "explanation", "instance"}
 """Fields of problem details that are for readers and may be reworded."""
 HEADERS = (
     "content-type",
@@ -118,6 +118,18 @@ def send_requests(client: TestClient, draw: Callable[..., bytes]) -> Iterator[tu
     yield "fetch reference image", client.get(f"/signers/anna/references/{reference}/image")
     verification = verified.json()["verification_id"]
     yield "list verifications", client.get("/verifications?signer_id=anna&limit=2")
+    yield "list rejected verifications", client.get("/verifications?decision=reject&limit=1")
+    created_at = verified.json()["created_at"]
+    yield (
+        "list verifications since",
+        client.get("/verifications", params={"created_from": created_at, "limit": 1}),
+    )
+    until = {"created_before": created_at, "signer_id": "anna", "limit": 1}
+    yield "list verifications until", client.get("/verifications", params=until)
+    yield "list verifications, wrong decision", client.get("/verifications?decision=rejected")
+    yield "list verifications, no time zone", client.get("/verifications?created_from=2026-01-15T09:30:00")
+    interval = {"created_from": "2026-01-16T00:00:00Z", "created_before": "2026-01-15T00:00:00Z"}
+    yield "list verifications, reversed", client.get("/verifications", params=interval)
     yield "show verification", client.get(f"/verifications/{verification}")
     yield "fetch questioned image, not kept", client.get(f"/verifications/{verification}/image")
     yield "differences, not kept", client.get(f"/verifications/{verification}/differences")
@@ -127,6 +139,7 @@ def send_requests(client: TestClient, draw: Callable[..., bytes]) -> Iterator[tu
         "record outcome",
         client.put(f"/verifications/{verification}/outcome", json={"outcome": "genuine", "note": "called"}),
     )
+    yield "list genuine verifications", client.get("/verifications?outcome=genuine")
     yield (
         "record invalid outcome",
         client.put(f"/verifications/{verification}/outcome", json={"outcome": "perhaps"}),
@@ -164,6 +177,10 @@ def send_requests(client: TestClient, draw: Callable[..., bytes]) -> Iterator[tu
         client.post("/accounts/none/verify", data={"amount": "1"}, files={"signatures": file(draw(1, 7))}),
     )
     yield "list account verifications", client.get("/accounts/acme/verifications?limit=1")
+    yield (
+        "list account verifications, rejected",
+        client.get("/accounts/acme/verifications?decision=reject&created_from=2026-01-15T00:00:00Z"),
+    )
     path = f"/accounts/acme/verifications/{decided.json()['account_verification_id']}"
     yield "show account verification", client.get(path)
     yield "delete account", client.delete("/accounts/acme")
@@ -173,6 +190,10 @@ def send_requests(client: TestClient, draw: Callable[..., bytes]) -> Iterator[tu
     yield "erase signer", client.delete("/signers/anna")
     yield "show erased signer", client.get("/signers/anna")
     yield "audit", client.get("/audit?limit=100")
+    yield "list problem codes", client.get("/problems")
+    yield "list problem codes for a browser", client.get("/problems", headers={"Accept": "text/html"})
+    yield "show problem code", client.get("/problems/signer-not-found")
+    yield "show unknown problem code", client.get("/problems/no-such-code")
     yield "unknown path", client.get("/nothing")
     yield "unsupported method", client.put("/verify")
     yield "invalid key", client.get("/model", headers={"X-API-Key": "wrong"})

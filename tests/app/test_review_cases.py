@@ -10,7 +10,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.domain.cases import is_drawn
-from app.domain.records import new_id, now
+from app.domain.ids import new_id
+from app.domain.records import now
 from tests.app.keyed import Commands, Draw, Serve
 from tests.app.store.conftest import Sql
 from tests.app.test_api import enrol, verify

@@ -108,6 +108,7 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ("POST", "/cases/{v}/undo", {"json": {}}),
     ("POST", "/cases/next", {"json": {"after": "{v}"}}),
     ("GET", "/verifications?signer_id={s}", {}),
+    ("GET", "/verifications?signer_id={s}&decision=review", {}),
     ("GET", "/audit?signer_id={s}", {}),
     ("GET", "/audit?record_id={v}", {}),
     ("GET", "/signers?search={s}", {}),
@@ -120,6 +121,7 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ("GET", "/accounts/{a}/versions/1", {}),
     ("POST", "/accounts/{a}/verify", {"data": {"amount": "1"}}),
     ("GET", "/accounts/{a}/verifications", {}),
+    ("GET", "/accounts/{a}/verifications?decision=review&created_from=2026-01-15T00:00:00Z", {}),
     ("GET", "/accounts/{a}/verifications/{d}", {}),
     ("PUT", "/accounts/{a}/verifications/{d}/outcome", {"json": {"outcome": "forged"}}),
     ("POST", "/verify", {"data": {"signer_id": "{s}"}}),
@@ -136,6 +138,8 @@ NAMELESS = {
     ("POST", "/signers/{signer_id}/references"),
     ("GET", "/livez"),
     ("GET", "/readyz"),
+    ("GET", "/problems"),
+    ("GET", "/problems/{code}"),
     ("GET", "/verifications"),
     ("GET", "/cases"),
     ("GET", "/accounts"),
@@ -249,9 +253,12 @@ def test_listings_hold_only_one_s_own(houses: Houses, draw: Draw) -> None:
     verify(client, "both", draw(3, 1), headers=houses.south)
 
     def ids(key: dict[str, str]) -> tuple[set[str], int, int, int]:
+        everything = client.get("/verifications", headers=key).json()["verifications"]
+        since = {"created_from": everything[-1]["created_at"]}
+        assert client.get("/verifications", params=since, headers=key).json()["verifications"] == everything
         return (
             {signer["signer_id"] for signer in client.get("/signers", headers=key).json()["signers"]},
-            len(client.get("/verifications", headers=key).json()["verifications"]),
+            len(everything),
             len(client.get("/signers/both/references", headers=key).json()["references"]),
             len(client.get("/accounts", headers=key).json()["accounts"]),
         )

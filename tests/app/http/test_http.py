@@ -7,6 +7,7 @@ import socket
 import threading
 import unicodedata
 from collections.abc import Callable
+from importlib.metadata import version
 from typing import Any
 from urllib.parse import quote
 
@@ -433,6 +434,25 @@ def test_links_and_redirects_keep_the_prefix(serve: Serve, key: str, stripped: b
     assert "/sig/openapi.json" in page
     assert "/sig/static-offline-docs/" in page
     assert client.get(f"{at}/openapi.json").json()["servers"] == [{"url": "/sig"}]
+
+
+def test_the_document_names_the_prefix_of_the_proxy_as_its_server(settings: Settings, key: str) -> None:
+    """Also the one that the server gets, as by `uvicorn --root-path`, and not beyond the request that has it."""
+    app = create_app(settings.model_copy(update={"bootstrap_key": SecretStr(key)}))
+    plain = TestClient(app).get("/openapi.json").json()
+    assert "servers" not in plain, "by OpenAPI 3.1 this is /, at the address of the document"
+    for prefix in ("/sig", "/bank/sig"):
+        client = TestClient(app, root_path=prefix)
+        assert client.get(f"{prefix}/openapi.json").json() == plain | {"servers": [{"url": prefix}]}
+    assert TestClient(app).get("/openapi.json").json() == plain
+    with_slash = create_app(settings.model_copy(update={"root_path": "/sig/"}))
+    assert TestClient(with_slash).get("/openapi.json").json() == plain | {"servers": [{"url": "/sig"}]}
+
+
+def test_the_document_has_the_version_of_the_service(client: TestClient) -> None:
+    info = client.get("/openapi.json").json()["info"]
+    assert info["version"] == version("countersign")
+    assert "](/" not in info["description"], "a link of the page must not leave the prefix of a proxy"
 
 
 def test_the_root_leads_to_the_docs(client: TestClient) -> None:

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from app.domain import deadline
 from app.domain.errors import StartRefused
 from app.http.admission import AdmissionMiddleware, InflightLimit
-from app.http.problems import PROBLEMS
+from app.http.problem_codes import PROBLEMS
 from app.services import verify as verifying
 from app.settings import Settings
 from app.store.tables import (

@@ -15,7 +15,7 @@ from sqlalchemy import create_engine, text
 
 from app.domain.api_keys import Key, Keyring, new_text, sha256
 from app.domain.errors import StartRefused
-from app.domain.records import new_id
+from app.domain.ids import new_id
 from app.http.rate_limits import Limits
 from app.main import create_app
 from app.settings import Settings
@@ -367,7 +367,7 @@ def test_the_docs_page_knows_where_the_key_goes(serve: Serve, commands: Commands
     assert (bearer["type"], bearer["scheme"]) == ("http", "bearer")
     for path, methods in document["paths"].items():
         for method, call in methods.items():
-            open_to_all = path in {"/livez", "/readyz"}
+            open_to_all = path in {"/livez", "/readyz", "/problems", "/problems/{code}"}
             assert call.get("security", []) == ([] if open_to_all else [{name: []}, {other: []}]), (
                 method,
                 path,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -14,11 +15,13 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from app.domain.errors import Busy, StoreUnavailable
-from app.http.problems import PROBLEMS
+from app.domain.errors import Busy, CountersignError, StartRefused, StoreUnavailable
+from app.http.problem_codes import PROBLEMS
 from app.inference.batching import InferenceQueue
+from app.settings import ROOT, Settings
 from app.store import health
 from app.store.store import Store
+from model.errors import UnusableSignature
 from tests.app.keyed import Commands
 from tests.app.test_api import enrol, verify
 
@@ -315,9 +318,62 @@ def test_the_document_lists_every_endpoint_with_summary_example_and_problems(cli
     assert document["components"]["securitySchemes"]["APIKeyHeader"]["name"] == "X-API-Key"
 
 
+BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+
+
 def test_the_page_of_problems_lists_every_code(client: TestClient) -> None:
-    page = client.get("/problems").text
-    assert all(f'id="{code}"' in page for code in PROBLEMS)
+    answer = client.get("/problems", headers=BROWSER)
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert answer.headers["vary"] == "Accept"
+    assert all(f'id="{code}"' in answer.text for code in PROBLEMS)
+    assert "<code>GET /model</code>" in answer.text
+    assert "`" not in answer.text
+
+
+def test_the_list_of_problems_says_what_each_code_means(client: TestClient) -> None:
+    answer = client.get("/problems")
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["vary"] == "Accept"
+    listed = answer.json()["problems"]
+    assert [one["code"] for one in listed] == list(PROBLEMS)
+    assert [one["status"] for one in listed] == sorted(one["status"] for one in listed)
+    for one in listed:
+        assert set(one) == {"code", "status", "title", "explanation", "stored"}
+        assert len(one["explanation"]) > 20, one
+        assert one["explanation"].endswith("."), one
+        assert client.get(f"/problems/{one['code']}").json() == one
+    check(client.get("/problems/no-such-code"), "not-found")
+    settings = re.findall(r"COUNTERSIGN_([A-Z_]+)", answer.text)
+    assert settings
+    assert {name.lower() for name in settings} <= set(Settings.model_fields)
+
+
+def test_every_code_that_the_service_can_send_is_in_the_list(client: TestClient) -> None:
+    """Codes of the exceptions, of responses that are built without one, and of the OpenAPI document."""
+
+    def kinds(base: type[Any]) -> set[type[Any]]:
+        return {base}.union(*(kinds(kind) for kind in base.__subclasses__()))
+
+    raised = {
+        kind.code
+        for base in (CountersignError, UnusableSignature)
+        for kind in kinds(base)
+        if not issubclass(kind, StartRefused) and kind.__module__ in {"app.domain.errors", "model.errors"}
+    }
+    sources = [path.read_text() for path in (ROOT / "app").rglob("*.py")]
+    built = {code for source in sources for code in re.findall(r"\bproblem\(\s*\"([a-z-]+)\"", source)}
+    documented = {
+        code
+        for methods in client.get("/openapi.json").json()["paths"].values()
+        for call in methods.values()
+        for response in call["responses"].values()
+        for code in response.get("content", {}).get("application/problem+json", {}).get("examples", {})
+    }
+    assert {"signer-not-found", "bad-region", "internal-error"} <= raised
+    assert {"internal-error", "malformed-request", "cors-refused"} <= built
+    listed = {one["code"] for one in client.get("/problems").json()["problems"]}
+    assert raised | built | documented <= listed
+    assert listed - raised == {"cors-refused", "method-not-allowed"}
 
 
 def test_every_code_of_the_table_was_provoked() -> None:

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from app.domain.records import new_id, now
+from app.domain.ids import new_id
+from app.domain.records import now
 from app.store import change_counters, signer_locks
 from app.store.engine import open_engine
 from tests.app.store.conftest import Draw, Sql, enrol, verify

@@ -202,6 +202,16 @@ def upgrade() -> None:
         sa.Column("outcome_at", MOMENT),
         sa.PrimaryKeyConstraint("verification_id"),
     )
+    op.create_index(
+        "ix_verifications_tenant_decision", "verifications", ["tenant_id", "decision", "verification_id"]
+    )
+    op.create_index(
+        "ix_verifications_tenant_outcome",
+        "verifications",
+        ["tenant_id", "outcome", "verification_id"],
+        sqlite_where=sa.text("outcome IS NOT NULL"),
+        postgresql_where=sa.text("outcome IS NOT NULL"),
+    )
     op.create_index("ix_verifications_tenant_id", "verifications", ["tenant_id", "verification_id"])
     op.create_index(
         "ix_verifications_tenant_signer", "verifications", ["tenant_id", "signer_id", "verification_id"]
