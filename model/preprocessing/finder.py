@@ -28,7 +28,7 @@ import numpy as np
 from model.errors import BadRegion, NoSignature, SeveralSignatures, UnusableSignature
 from model.preprocessing.box import Box
 from model.preprocessing.candidates import Candidate, Candidates, PageNetworks, measure_crop
-from model.preprocessing.evidence import LIKELY, MEASURES
+from model.preprocessing.evidence import MEASURES
 from model.preprocessing.ink import MIN_SIDE, Ink, Located, isolate, locate_ink
 from model.preprocessing.rules import Rules
 from model.preprocessing.segmentation import Grey, Parts
@@ -75,6 +75,9 @@ CERTAIN = 1.0
 
 STAMPED = 3
 """Probability, of 255, from which ink may be a stamp that touches a signature: print apart from it has none."""
+
+MAX_HIDDEN = 2
+"""Most groups of ink on a page without a signature around which frames are searched."""
 
 REGION_SIDE = 240
 """Long side in pixels at which frames of stamps are searched in a given region."""
@@ -248,8 +251,10 @@ class SignatureFinder:
                 )
             crop = inside.of(grey)
             view = look(crop, Box.around(crop), REGION_SIDE)
-            ink = (view.darkness > INK).view(np.uint8)
-            return self._cleaned(crop, inside, (), frames=view.frames(np.ones_like(ink), ink))
+            frames = view.frames(
+                np.ones_like(view.darkness), [Box.bounding((view.darkness > INK).view(np.uint8))]
+            )
+            return self._cleaned(crop, inside, (), frames=frames)
         grey, located = _without_signature_line(grey)
         is_crop = self._is_crop(located)
         if is_crop:
@@ -382,15 +387,17 @@ def _without_signature_line(grey: Grey) -> tuple[Grey, Located | None]:
 
 
 def _frames_near(seen: Candidates, found: list[Found]) -> list[Frame]:
-    """Find the frames of stamps that may lie across the signatures found."""
-    if not found:
+    """Find the frames of stamps that may lie across the signatures found, or hide one if none is found."""
+    boxes = [seen.view.from_image(one.box) for one in found[:MAX_SIGNATURES]]
+    if not boxes:
+        boxes = [one.box for one in sorted(seen.candidates, key=lambda one: -one.ink)[:MAX_HIDDEN]]
+    if not boxes:
         return []
     near = np.zeros_like(seen.probability)
-    for one in found[:MAX_SIGNATURES]:
-        box = seen.view.from_image(one.box)
+    for box in boxes:
         box.grown(max(box.width, box.height)).clipped(near.shape).of(near)[:] = 1
-    likely = near * (seen.probability > LIKELY) * (seen.view.darkness > INK)
-    return seen.view.frames(near * (seen.probability > STAMPED), likely)
+    stamped = cv2.dilate((seen.probability > STAMPED).view(np.uint8), np.ones((5, 5), np.uint8))
+    return seen.view.frames(near * np.asarray(stamped, np.uint8), boxes)
 
 
 def _with_rim(box: Box) -> Box:

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from model.preprocessing.box import Box
 from model.preprocessing.segmentation import Grey, Parts
 
 Points = NDArray[np.float64]
@@ -30,8 +31,9 @@ MIN_SIZE, MAX_SIZE = 15.0, 90.0
 SMALL, COVERED_SMALL = 22.0, 0.85
 """Radius up to which a ring may be a loop of a signature, and the least share of it that has ink."""
 
-COVERED, BESIDE, GAP = 0.65, 0.3, 4.0
-"""Least share of an outline that has ink, the most that ink takes beside it, and how far beside."""
+COVERED, BESIDE, BESIDE_TEXT = 0.65, 0.3, 0.5
+"""Least share of an outline that has ink, and the most that ink takes beside it: where there is no text, and where
+there is."""
 
 SIDE_COVERED, SIDE_BESIDE = 0.45, 0.45
 """The same for one side of a rectangle."""
@@ -45,7 +47,7 @@ MIN_SEGMENT, MIN_STRAIGHT = 12.0, 90.0
 UPRIGHT = 2.0
 """Angle in degrees up to which a rectangle is not turned: it is a box of the form then."""
 
-SAME_LINE = 2.5
+SAME_LINE = 3.5
 """Distance up to which parallel segments lie on one line."""
 
 REACH = 0.09
@@ -54,11 +56,14 @@ REACH = 0.09
 CROSSED = 1.6
 """Where the ink across a frame is so many times as thick as usual, a stroke crosses it."""
 
-SIGNED_INSIDE = 0.6
-"""Share of the probable ink of signatures up to which a frame is not around a signature."""
+SIGNED_INSIDE = 0.7
+"""Share of the box of a signature inside a frame from which the frame is around it."""
 
 INSIDE, LETTER = 0.7, 0.9
-"""Least share of a letter or word of a stamp that lies inside the frame, and its largest size relative to the frame."""
+"""Least share of a word of a stamp that lies inside the frame, and its largest size relative to the frame."""
+
+MIN_LETTERS, MIN_LETTER = 3, 6
+"""Least number of parts inside a frame, and their least area in pixels."""
 
 _ANGLES = np.linspace(0.0, 2.0 * np.pi, 180, endpoint=False)
 _CIRCLE: Points = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1)
@@ -92,24 +97,25 @@ class Frame:
         return np.concatenate(points), np.concatenate(normals)
 
 
-def find_frames(darkness: Grey, likely: Grey) -> list[Frame]:
+def find_frames(darkness: Grey, signatures: Sequence[Box]) -> list[Frame]:
     """Find the frames of stamps.
 
     Parameters
     ----------
     darkness : uint8 (h, w)
         255 = black.
-    likely : uint8 (h, w)
-        1 where there is ink that is probably a signature's.
+    signatures : sequence of Box
+        Where signatures may be. A frame around one is a box to sign in, and what is inside is no text.
     """
     mask = (darkness > FAINT).view(np.uint8)
-    frames = [*_rings(darkness, mask), *_rectangles(darkness, mask)]
+    groups = [*_rings(darkness, mask), *([frame] for frame in _rectangles(darkness, mask))]
+    # A single frame without text may be a loop of a stroke.
+    frames = [one for group in groups if len(group) > 1 or _encloses_text(mask, group[0]) for one in group]
     if not frames:
         return []
-    inside = np.zeros_like(likely)
-    for frame in frames:
-        _fill(frame, inside)
-    has_text = float((likely & inside).sum()) <= SIGNED_INSIDE * float(likely.sum())
+    inside = _filled(mask, frames)
+    signed = (box.clipped(mask.shape).of(inside) for box in signatures)
+    has_text = all(float(part.mean()) < SIGNED_INSIDE for part in signed if part.size)
     return [replace(frame, has_text=has_text) for frame in frames]
 
 
@@ -128,35 +134,41 @@ def stamp_mask(darkness: Grey, frames: Sequence[Frame]) -> Grey:
     marked = np.zeros_like(mask)
     for frame in frames:
         _mark(mask, frame, marked)
-    _mark_text(mask, frames, marked)
+    with_text = [frame for frame in frames if frame.has_text]
+    if with_text:
+        parts = Parts.of(mask & (1 - marked))
+        marked[_words(parts, with_text)[parts.labels]] = 1
     return marked
 
 
-def _fill(frame: Frame, image: Grey) -> None:
-    """Set the pixels inside a frame to 1, with a rim in which ink of the frame may be left."""
-    middle = frame.corners.mean(axis=0)
-    larger = middle + (1.0 + REACH) * (frame.corners - middle)
-    cv2.fillPoly(image, [np.rint(larger).astype(np.int32)], color=1)
-
-
-def _mark_text(mask: Grey, frames: Sequence[Frame], marked: Grey) -> None:
-    """Mark parts that lie inside a frame with text, and are smaller than it."""
-    extents = [np.ptp(frame.corners, axis=0) for frame in frames if frame.has_text]
-    if not extents:
-        return
+def _filled(mask: Grey, frames: Sequence[Frame]) -> Grey:
+    """Mark what is inside of frames, with a rim in which ink of them may be left: 1 = inside."""
     inside = np.zeros_like(mask)
     for frame in frames:
-        if frame.has_text:
-            _fill(frame, inside)
-    parts = Parts.of(mask & (1 - marked))
-    counts = np.bincount(parts.labels[inside > 0], minlength=len(parts.left))
+        middle = frame.corners.mean(axis=0)
+        larger = middle + (1.0 + REACH) * (frame.corners - middle)
+        cv2.fillPoly(inside, [np.rint(larger).astype(np.int32)], color=1)
+    return inside
+
+
+def _words(parts: Parts, frames: Sequence[Frame]) -> NDArray[np.bool_]:
+    """Which parts lie inside of frames, and are smaller than these: (parts,)."""
+    counts = np.bincount(parts.labels[_filled(parts.mask, frames) > 0], minlength=len(parts.left))
+    largest = LETTER * max(float(np.ptp(frame.corners, axis=0).max()) for frame in frames)
     wide, high, areas = parts.stats[:, 2], parts.stats[:, 3], parts.stats[:, 4]
-    largest = LETTER * max(float(extent.max()) for extent in extents)
-    letters = parts.left & (counts >= INSIDE * areas) & (np.maximum(wide, high) <= largest)
-    marked[letters[parts.labels]] = 1
+    return parts.left & (counts >= INSIDE * areas) & (np.maximum(wide, high) <= largest)
 
 
-def _rings(darkness: Grey, mask: Grey) -> list[Frame]:
+def _encloses_text(mask: Grey, frame: Frame) -> bool:
+    """Whether something is printed inside."""
+    marked = np.zeros_like(mask)
+    _mark(mask, frame, marked)
+    parts = Parts.of(mask & (1 - marked))
+    return int((_words(parts, [frame]) & (parts.stats[:, 4] >= MIN_LETTER)).sum()) >= MIN_LETTERS
+
+
+def _rings(darkness: Grey, mask: Grey) -> Iterator[list[Frame]]:
+    """Find rings, those around the same centre together."""
     circles = cv2.HoughCircles(
         cv2.GaussianBlur(darkness, (0, 0), 1.0),
         cv2.HOUGH_GRADIENT_ALT,
@@ -167,12 +179,15 @@ def _rings(darkness: Grey, mask: Grey) -> list[Frame]:
         minRadius=int(MIN_SIZE),
         maxRadius=int(MAX_SIZE),
     )
-    found: list[Frame] = []
     for x, y, radius, *_ in () if circles is None else circles[0, :MAX_CIRCLES].astype(float).tolist():
         fitted = _fit_ring(mask, np.array([x, y]), radius)
         if fitted is not None:
-            found += (_ring(*fitted), *_concentric(mask, *fitted))
-    return found
+            yield [_ring(*fitted), *_concentric(mask, *fitted)]
+
+
+def _gap(size: float) -> float:
+    """Distance from the middle of an outline at which there is paper, for a frame of this half extent."""
+    return max(3.0, 1.5 + 0.06 * size)
 
 
 def _ring(centre: Points, radius: float) -> Frame:
@@ -194,7 +209,8 @@ def _fit_ring(mask: Grey, near: Points, radius: float) -> tuple[Points, float] |
 
 def _concentric(mask: Grey, centre: Points, radius: float) -> Iterator[Frame]:
     """Find further rings of a stamp: the next one within, and around."""
-    for first, last in ((0.45 * radius, radius - GAP), (radius + GAP, 1.6 * radius)):
+    gap = _gap(radius)
+    for first, last in ((0.45 * radius, radius - gap), (radius + gap, 1.6 * radius)):
         radii = np.arange(first, last, 0.5)
         if not len(radii):
             continue
@@ -212,9 +228,10 @@ def _ring_shares(mask: Grey, centres: Points, radii: Points) -> Points:
 
 
 def _is_thin_ring(mask: Grey, centre: Points, radius: float) -> bool:
-    """Whether there is paper within the ring and around it."""
-    shares = _ring_shares(mask, centre[None, None], np.array([radius - GAP, radius + GAP]))
-    return bool((shares <= BESIDE).all())
+    """Whether there is paper on one side of the ring, and little ink on the other one: letters follow rings."""
+    gap = _gap(radius)
+    less, more = sorted(_ring_shares(mask, centre[None, None], np.array([radius - gap, radius + gap]))[0])
+    return bool(less <= BESIDE and more <= BESIDE_TEXT)
 
 
 def _rectangles(darkness: Grey, mask: Grey) -> list[Frame]:
@@ -229,9 +246,14 @@ def _rectangles(darkness: Grey, mask: Grey) -> list[Frame]:
                         found.append((share, Frame(corners)))
     kept: list[Frame] = []
     for _, frame in sorted(found, key=lambda one: -one[0]):
-        if all(np.abs(frame.corners - other.corners).max() > 2 * GAP for other in kept):
+        if not any(_overlap(frame, other) for other in kept):
             kept.append(frame)
     return kept
+
+
+def _overlap(one: Frame, other: Frame) -> bool:
+    area, _ = cv2.intersectConvexConvex(one.corners.astype(np.float32), other.corners.astype(np.float32))
+    return area > 0.0
 
 
 def _parallels(darkness: Grey) -> Iterator[tuple[Points, list[float], list[float]]]:
@@ -278,15 +300,16 @@ def _lines(at: Points, length: Points) -> list[float]:
 
 def _rectangle_share(mask: Grey, corners: Points) -> float:
     """Return the share of a rectangle's outline that has ink; 0 unless three sides are thin lines."""
+    gap = _gap(float(np.ptp(corners, axis=0).min()) / 2)
     covered, seen, sides = 0, 0, 0
     for along, normal in _sides(corners):
         inked, inside = _look_up(mask, along + np.array([-1.0, 0.0, 1.0])[:, None, None] * normal)
         count = int(inside[1].sum())
         if count < 0.3 * len(along):
             continue
-        beside, _ = _look_up(mask, along + np.array([-GAP, GAP])[:, None, None] * normal)
+        beside, _ = _look_up(mask, along + np.array([-gap, gap])[:, None, None] * normal)
         on_it = int((inked.any(axis=0) & inside[1]).sum())
-        if on_it < SIDE_COVERED * count or int(beside.sum(axis=1).max()) > SIDE_BESIDE * count:
+        if on_it < SIDE_COVERED * count or int(beside.sum(axis=1).min()) > SIDE_BESIDE * count:
             return 0.0
         covered, seen, sides = covered + on_it, seen + count, sides + 1
     return covered / seen if sides >= 3 else 0.0

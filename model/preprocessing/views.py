@@ -61,19 +61,19 @@ class View:
         marked = stamp_mask(self.darkness, [frame.mapped(self.scale, left, top) for frame in frames])
         return replace(self, darkness=self.darkness * (1 - marked))
 
-    def frames(self, near: Grey, likely: Grey) -> list[Frame]:
+    def frames(self, near: Grey, signatures: Sequence[Box]) -> list[Frame]:
         """Find the frames of stamps, in pixels of the image.
 
         Parameters
         ----------
         near : uint8 (h, w)
             1 where they are searched.
-        likely : uint8 (h, w)
-            1 where there is ink that is probably a signature's.
+        signatures : sequence of Box
+            Where signatures may be, in pixels of the view.
         """
         scale = 1.0 / self.scale
         left, top = self.box.left - MARGIN * scale, self.box.top - MARGIN * scale
-        return [frame.mapped(scale, left, top) for frame in find_frames(self.darkness * near, likely)]
+        return [frame.mapped(scale, left, top) for frame in find_frames(self.darkness * near, signatures)]
 
     def with_contrast(self) -> View:
         """Return the view with a darkness at which faint ink is black: that of most ink becomes 255."""
