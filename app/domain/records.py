@@ -23,7 +23,10 @@ Vector = NDArray[np.float32]
 """A template: (dimension,) float32, the network's embedding of one signature."""
 
 
-INFORMATION = frozenset({"other-marks-removed", "other-signatures", "red-print-removed", "sheet-rectified"})
+MOVED = frozenset({"sheet-rectified", "page-turned"})
+"""Codes of warnings of an image whose page was moved before: with a box in the image, it is not exactly the same."""
+
+INFORMATION = MOVED | {"other-marks-removed", "other-signatures", "red-print-removed"}
 """Codes of warnings of an image that do not make its comparison less reliable."""
 
 

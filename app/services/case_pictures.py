@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from app.decoding.pool import PagePicture, Picture
 from app.domain.cases import Case
 from app.domain.errors import FileRefused
-from app.domain.records import ReferenceDistance, Upload, UploadRegion, Verification
+from app.domain.records import MOVED, ReferenceDistance, Upload, UploadRegion, Verification
 from app.services.context import AppContext
 from app.services.signature_pictures import draw, draw_page
 from app.store import cases, questioned_images, references
@@ -97,9 +97,8 @@ def _questioned_upload(session: Session, tenant_id: str, verification: Verificat
 def _region_of(verification: Verification) -> UploadRegion:
     """Return the region in which the signature that was compared is found again."""
     quality = verification.basis.get("quality", {})
-    if "sheet-rectified" in quality.get("warnings", ()):
-        # As at enrolment: after the sheet is rectified, a box in the image is not exactly the same.
-        return "auto"
+    if not MOVED.isdisjoint(quality.get("warnings", ())):
+        return "auto"  # as at enrolment
     region = quality.get("region")
     return "whole" if region is None else (region[0], region[1], region[2], region[3])
 

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from app.domain.errors import CountersignError, FileRefused, TooManyFiles
-from app.domain.records import ResultWarning, Upload, UploadRegion, Vector
+from app.domain.records import MOVED, ResultWarning, Upload, UploadRegion, Vector
 from app.observability.tracing import span
 from app.services.context import AppContext
 from app.services.warnings import quality_warnings
@@ -92,8 +92,8 @@ async def read_signature(context: AppContext, upload: Upload) -> Signature:
 
 def _resolve_region(upload: Upload, quality: Quality) -> UploadRegion:
     """Return the region in which the same signature is found again, also by later networks."""
-    if upload.region == "auto" and "sheet-rectified" in quality.warnings:
-        return "auto"  # after the sheet is rectified, a box in the image is not exactly the same
+    if upload.region == "auto" and not MOVED.isdisjoint(quality.warnings):
+        return "auto"
     return quality.region or "whole"
 
 

@@ -19,6 +19,10 @@ _DETAILS = {
     "`region` to compare another one.",
     "signature-not-located": "The signature could not be distinguished from print or other marks, so all ink of the "
     "image was compared. Send a crop of the signature, or set `region`.",
+    "uncertain-region": "It is uncertain whether `region` shows the whole signature and nothing else. Look at it, or "
+    "send a crop of the signature.",
+    "page-turned": "No signature was found on the page as it is, so it was turned by quarter turns; `region` is in "
+    "pixels of the page that was sent.",
     "sheet-rectified": "The image shows a sheet on a darker background; the sheet was cut out and rectified.",
     # Of a comparison, an enrolment or an identification.
     "single-reference": "There is only one reference, so the signer's own variation is unknown. "

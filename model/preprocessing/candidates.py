@@ -107,13 +107,30 @@ class PageNetworks:
         self._classifier = CandidateClassifier(classifier) if usable else None
 
     def candidates(
-        self, grey: Grey, around: Box, *, with_contrast: bool = False, without: Sequence[Frame] = ()
+        self,
+        grey: Grey,
+        around: Box,
+        *,
+        with_contrast: bool = False,
+        without: Sequence[Frame] = (),
+        detail: float = 1.0,
     ) -> Candidates:
-        """Search a part of a page: (h, w) uint8, 255 = white.
+        """Search a part of a page.
 
-        ``with_contrast``: as :func:`model.preprocessing.views.look`. ``without``: frames on the page to leave out.
+        Parameters
+        ----------
+        grey : uint8 (h, w)
+            The page, 255 = white.
+        around : Box
+        with_contrast : bool
+            As for :func:`model.preprocessing.views.look`.
+        without : sequence of Frame
+            Frames of stamps on the page, to be left out.
+        detail : float
+            How many times as long the sides of the copy are on which signatures are searched.
         """
-        view = look(grey, around, _long_side(around), with_contrast=with_contrast).without(without)
+        side = detail * _long_side(around)
+        view = look(grey, around, side, with_contrast=with_contrast).without(without)
         probability = self.segmenter.probability(view.darkness)
         ink = (view.darkness > INK).view(np.uint8)
         scene = Scene.of(ink, probability)

@@ -7,16 +7,21 @@ of the page.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from model.errors import SeveralSignatures
+import numpy as np
+
+from model.errors import NoSignature, SeveralSignatures
 from model.preprocessing.box import Box
-from model.preprocessing.finder import Found, Region, SignatureFinder
+from model.preprocessing.finder import CERTAIN, Extracted, Found, Region, SignatureFinder
 from model.preprocessing.ink import MIN_SIDE, Canvas, Ink, Prepared, fit, isolate
 from model.preprocessing.scan import Scan
 from model.preprocessing.segmentation import Grey
 from model.preprocessing.sheet import Sheet, find_sheet
+
+CONFIDENT = 0.7
+"""Confidence of a signature from which its region is usually right."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +36,15 @@ class _Page:
     sheet : Sheet or None
     without_red : bool
         Whether red print was left out.
+    turns : int
+        Quarter turns, counter-clockwise, by which the page was turned.
     """
 
     grey: Grey
     shape: tuple[int, ...]
     sheet: Sheet | None = None
     without_red: bool = False
+    turns: int = 0
 
     @classmethod
     def of(cls, scan: Scan, finder: SignatureFinder) -> _Page:
@@ -49,12 +57,30 @@ class _Page:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Codes of what was done to the upload."""
-        rectified = () if self.sheet is None else ("sheet-rectified",)
-        return (*rectified, "red-print-removed") if self.without_red else rectified
+        done = {
+            "sheet-rectified": self.sheet is not None,
+            "red-print-removed": self.without_red,
+            "page-turned": self.turns != 0,
+        }
+        return tuple(code for code, is_done in done.items() if is_done)
 
     def box_on_upload(self, box: Box) -> Box:
         """Map a box of the page to the upload."""
+        shape = self.grey.shape
+        for _ in range(self.turns):
+            box = Box(shape[0] - box.bottom, box.left, shape[0] - box.top, box.right)
+            shape = shape[::-1]
         return box if self.sheet is None else self.sheet.box_on_image(box).clipped(self.shape)
+
+    def turned(self, finder: SignatureFinder) -> _Page | None:
+        """Return the page turned to where a signature is certainly found on it; None if there is none."""
+        best, highest = None, CERTAIN
+        for turns in (2, 1, 3):
+            grey = np.ascontiguousarray(np.rot90(self.grey, turns))
+            log_odds = _most_probable(finder.find(grey, again=False))
+            if log_odds > highest:
+                best, highest = replace(self, grey=grey, turns=turns), log_odds
+        return best
 
 
 def suppress_red_print(scan: Scan, finder: SignatureFinder) -> tuple[Grey, bool]:
@@ -64,11 +90,13 @@ def suppress_red_print(scan: Scan, finder: SignatureFinder) -> tuple[Grey, bool]
     """
     if scan.without_red is None or scan.only_red is None:
         return scan.grey, False
-    without, only = (
-        max((one.log_odds for one in finder.find(part)), default=-math.inf)
-        for part in (scan.without_red, scan.only_red)
-    )
-    return (scan.without_red, True) if without >= only else (scan.grey, False)
+    without, only = (_most_probable(finder.find(part)) for part in (scan.without_red, scan.only_red))
+    return (scan.without_red, True) if without >= only and without > -math.inf else (scan.grey, False)
+
+
+def _most_probable(signatures: Sequence[Found]) -> float:
+    """Return the log-odds of the most probable signature; -inf if there is none."""
+    return max((one.log_odds for one in signatures), default=-math.inf)
 
 
 def find_signatures(scan: Scan, finder: SignatureFinder) -> tuple[Found, ...]:
@@ -123,22 +151,31 @@ def extract_signatures(scan: Scan, finder: SignatureFinder) -> list[tuple[Found,
     Boxes are in pixels of the upload.
     """
     page = _Page.of(scan, finder)
-    return [
-        (replace(found, box=page.box_on_upload(found.box)), ink)
-        for found, ink in finder.extract_all(page.grey)
-    ]
+    extracted = finder.extract_all(page.grey)
+    turned = None if extracted else page.turned(finder)
+    if turned is not None:
+        page, extracted = turned, finder.extract_all(turned.grey)
+    return [(replace(found, box=page.box_on_upload(found.box)), ink) for found, ink in extracted]
 
 
-def _isolate(page: _Page, finder: SignatureFinder, region: Region | Box) -> Ink:
+def _extract(page: _Page, finder: SignatureFinder, region: Region | Box) -> tuple[_Page, Extracted]:
+    """Cut the signature out of a page; return the page, turned if it is found only then, and what was cut out."""
     if page.sheet is not None and isinstance(region, Box):
         region = page.sheet.box_on_sheet(region)
     try:
-        extracted = finder.extract(page.grey, region)
-    except SeveralSignatures as error:
-        if page.sheet is None:
+        return page, finder.extract(page.grey, region)
+    except NoSignature:
+        turned = page.turned(finder) if region == "auto" and not page.turns else None
+        if turned is None:
             raise
+        return _extract(turned, finder, region)
+    except SeveralSignatures as error:
         boxes = [page.box_on_upload(Box(*found)) for found in error.regions]
         raise SeveralSignatures.at([box.as_tuple() for box in boxes]) from error
+
+
+def _isolate(page: _Page, finder: SignatureFinder, region: Region | Box) -> Ink:
+    page, extracted = _extract(page, finder, region)
     ink = isolate(extracted.grey, extracted.keep, extracted.located)
     warnings, box = list(ink.quality.warnings), extracted.box
     if not extracted.is_located:
@@ -147,7 +184,9 @@ def _isolate(page: _Page, finder: SignatureFinder, region: Region | Box) -> Ink:
         warnings = [*_on_page(warnings), "other-marks-removed"]
         if len(extracted.found) > 1:
             warnings.append("other-signatures")
-    if page.sheet is not None:
+        if extracted.found and extracted.found[0].confidence < CONFIDENT:
+            warnings.append("uncertain-region")
+    if page.sheet is not None or page.turns:
         box = box or Box.around(page.grey)
     return _stated(ink, [*warnings, *page.warnings], None if box is None else page.box_on_upload(box))
 

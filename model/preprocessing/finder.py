@@ -28,7 +28,7 @@ import numpy as np
 from model.errors import BadRegion, NoSignature, SeveralSignatures, UnusableSignature
 from model.preprocessing.box import Box
 from model.preprocessing.candidates import Candidate, Candidates, PageNetworks, measure_crop
-from model.preprocessing.evidence import MEASURES
+from model.preprocessing.evidence import LIKELY, MEASURES
 from model.preprocessing.ink import MIN_SIDE, Ink, Located, isolate, locate_ink
 from model.preprocessing.rules import Rules
 from model.preprocessing.segmentation import Grey, Parts
@@ -37,9 +37,16 @@ from model.preprocessing.stamps import Frame
 from model.preprocessing.stroke_mask import signature_mask
 from model.preprocessing.views import INK, ink_box, look
 
-CROP_LOOKS = ((440, False), (260, False), (440, True))
+CROP_LOOKS = ((440, False), (260, False), (440, True), (600, False))
 """Long sides of the crop on which strokes are told from what lies across them, and whether faint ink is made black
-before; each if the one before shows no stroke."""
+before; each if the one before shows too few strokes."""
+
+MOST_SHOWN, LEAST_SHOWN = 0.85, 0.35
+"""Share of the strokes found on the page from which a look at the crop shows them all, and below which it does not
+show the signature."""
+
+FINE = 1.41
+"""How many times as long the sides of a copy are on which signatures are searched again."""
 
 UNSIGNED_SHARE = 0.6
 """Without a signature, an image is refused if so much of its ink is unlikely to belong to one.
@@ -161,6 +168,15 @@ class _Search:
     seen: Candidates
     frames: list[Frame]
 
+    def strokes(self, signature: Found, crop: Box) -> Grey:
+        """Mark the probable strokes of a signature in a crop around it, at the resolution of the view."""
+        view = self.seen.view
+        strokes = np.zeros_like(view.darkness)
+        inside = view.from_image(signature.box).clipped(strokes.shape)
+        probable = (self.seen.probability > LIKELY) & (view.darkness > INK)
+        inside.of(strokes)[:] = inside.of(probable)
+        return view.from_image(crop).clipped(strokes.shape).of(strokes)
+
 
 class SignatureFinder:
     """Finds signatures with the segmentation network. Not thread-safe.
@@ -176,17 +192,19 @@ class SignatureFinder:
         self.networks = PageNetworks(model)
         self._rules = Rules.load(model.with_name("rules.json"))
 
-    def find(self, grey: Grey) -> tuple[Found, ...]:
+    def find(self, grey: Grey, *, again: bool = True) -> tuple[Found, ...]:
         """Find the signatures of a page, the most prominent one first.
 
         Parameters
         ----------
         grey : uint8 (h, w)
             255 = white.
+        again : bool
+            Whether a page on which none is found is searched with more contrast and in more detail.
         """
-        return self._search(*_without_signature_line(grey)).found
+        return self._search(*_without_signature_line(grey), again=again).found
 
-    def _search(self, grey: Grey, located: Located | None) -> _Search:
+    def _search(self, grey: Grey, located: Located | None, *, again: bool = True) -> _Search:
         """Find signatures in the box of the ink."""
         around = Box.around(grey) if located is None else ink_box(located, grey.shape)
         seen = self.networks.candidates(grey, around)
@@ -195,11 +213,16 @@ class SignatureFinder:
         if frames:
             seen = self.networks.candidates(grey, around, without=frames)
             found = self._signatures(seen, grey)
-        if not found:
-            # Ink that is faint beside a shadow or a dark desk is not recognised as it is.
-            stronger = self.networks.candidates(grey, around, with_contrast=True, without=frames)
-            found = self._signatures(stronger, grey)
-        return _Search(tuple(sorted(found, key=lambda signature: -signature.prominence)), seen, frames)
+        used = seen
+        # Ink that is faint beside a shadow or a dark desk is not recognised as it is, nor is what is small on a page.
+        for with_contrast, detail in ((True, 1.0), (False, FINE)) if again else ():
+            if not found:
+                used = self.networks.candidates(
+                    grey, around, with_contrast=with_contrast, without=frames, detail=detail
+                )
+                found = self._signatures(used, grey)
+        ordered = tuple(sorted(found, key=lambda signature: -signature.prominence))
+        return _Search(ordered, used if found else seen, frames)
 
     def _signatures(self, seen: Candidates, grey: Grey) -> list[Found]:
         """Return the candidates that are probably signatures."""
@@ -310,7 +333,7 @@ class SignatureFinder:
         box = _with_rim(signature.box).clipped(grey.shape)
         others = [other.box.moved(-box.left, -box.top) for other in search.found if other is not signature]
         frames = [frame.mapped(1.0, -box.left, -box.top) for frame in search.frames]
-        return self._cleaned(box.of(grey), box, search.found, others, frames)
+        return self._cleaned(box.of(grey), box, search.found, others, frames, search.strokes(signature, box))
 
     def _is_crop(self, located: Located | None) -> bool | None:
         """Whether all ink belongs to one signature; None if that remains in doubt."""
@@ -350,8 +373,15 @@ class SignatureFinder:
         found: tuple[Found, ...],
         others: Sequence[Box] = (),
         frames: Sequence[Frame] = (),
+        strokes: Grey | None = None,
     ) -> Extracted:
-        """Mask everything but the signature in a crop: other signatures and frames are in its pixels."""
+        """Mask everything but the signature in a crop.
+
+        Other signatures and frames are in pixels of the crop; ``strokes`` marks those that were found before, at any
+        resolution. Of several looks at the crop, the first one that shows most of these is used, or else the one that
+        shows more of them than the others.
+        """
+        best, most = None, LEAST_SHOWN
         for side, with_contrast in CROP_LOOKS:
             view = look(crop, Box.around(crop), side, with_contrast=with_contrast).without(frames)
             probability = self.networks.segmenter.probability(view.darkness)
@@ -360,12 +390,19 @@ class SignatureFinder:
                 if inside.width > 0 and inside.height > 0:
                     inside.of(probability)[:] = 0
             keep = view.without_margin(signature_mask(view.darkness, probability))
-            if keep.any():
-                return Extracted(crop, keep, box, found)
-        raise NoSignature(
-            "No handwritten signature was found in the region.",
-            "Set `region` to where the signature is.",
-        )
+            shown = float(keep.any()) if strokes is None else _share_shown(strokes, keep)
+            if shown > most:
+                best, most = keep, shown
+            if shown >= MOST_SHOWN:
+                break
+        if best is None:
+            raise NoSignature(
+                "No handwritten signature was found in the region."
+                if strokes is None
+                else "There is ink on the image, but no handwritten signature could be told from what is around it.",
+                "Set `region` to where the signature is (`whole` for all ink of the image).",
+            )
+        return Extracted(crop, best, box, found)
 
 
 def _without_signature_line(grey: Grey) -> tuple[Grey, Located | None]:
@@ -384,6 +421,13 @@ def _without_signature_line(grey: Grey) -> tuple[Grey, Located | None]:
     rest = _locate(painted)
     # Nothing but a line: the error is about the image as it is.
     return (grey, located) if rest is None else (painted, replace(rest, ruled=True))
+
+
+def _share_shown(strokes: Grey, keep: Grey) -> float:
+    """Return the share of strokes that a mask of another resolution keeps, or a pixel beside it."""
+    kept = cv2.resize(keep, strokes.shape[::-1], interpolation=cv2.INTER_AREA)
+    near = np.asarray(cv2.dilate((kept > 0).view(np.uint8), np.ones((3, 3), np.uint8)), np.uint8)
+    return int((strokes & near).sum()) / max(1, int(strokes.sum()))
 
 
 def _frames_near(seen: Candidates, found: list[Found]) -> list[Frame]:
