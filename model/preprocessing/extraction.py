@@ -20,6 +20,9 @@ from model.preprocessing.scan import Scan
 from model.preprocessing.segmentation import Grey
 from model.preprocessing.sheet import Sheet, find_sheet
 
+TURNED = 1.5
+"""Log-odds by which a signature must be more probable on a turned page than on the page as it is."""
+
 CONFIDENT = 0.7
 """Confidence of a signature from which its region is usually right."""
 
@@ -72,9 +75,15 @@ class _Page:
             shape = shape[::-1]
         return box if self.sheet is None else self.sheet.box_on_image(box).clipped(self.shape)
 
-    def turned(self, finder: SignatureFinder) -> _Page | None:
-        """Return the page turned to where a signature is certainly found on it; None if there is none."""
-        best, highest = None, CERTAIN
+    def turned(self, finder: SignatureFinder, found: Sequence[Found] = ()) -> _Page | None:
+        """Return the page turned to where a signature is certainly found on it.
+
+        None if there is none, or the one that was found on the page as it is is nearly as probable.
+        """
+        as_it_is = _most_probable(found)
+        if self.turns or as_it_is >= CERTAIN:
+            return None
+        best, highest = None, max(CERTAIN, as_it_is + TURNED)
         for turns in (2, 1, 3):
             grey = np.ascontiguousarray(np.rot90(self.grey, turns))
             log_odds = _most_probable(finder.find(grey, again=False))
@@ -152,7 +161,7 @@ def extract_signatures(scan: Scan, finder: SignatureFinder) -> list[tuple[Found,
     """
     page = _Page.of(scan, finder)
     extracted = finder.extract_all(page.grey)
-    turned = None if extracted else page.turned(finder)
+    turned = page.turned(finder, [found for found, _ in extracted])
     if turned is not None:
         page, extracted = turned, finder.extract_all(turned.grey)
     return [(replace(found, box=page.box_on_upload(found.box)), ink) for found, ink in extracted]
@@ -163,15 +172,17 @@ def _extract(page: _Page, finder: SignatureFinder, region: Region | Box) -> tupl
     if page.sheet is not None and isinstance(region, Box):
         region = page.sheet.box_on_sheet(region)
     try:
-        return page, finder.extract(page.grey, region)
+        extracted = finder.extract(page.grey, region)
     except NoSignature:
-        turned = page.turned(finder) if region == "auto" and not page.turns else None
+        turned = page.turned(finder) if region == "auto" else None
         if turned is None:
             raise
         return _extract(turned, finder, region)
     except SeveralSignatures as error:
         boxes = [page.box_on_upload(Box(*found)) for found in error.regions]
         raise SeveralSignatures.at([box.as_tuple() for box in boxes]) from error
+    turned = page.turned(finder, extracted.found) if extracted.found else None
+    return (page, extracted) if turned is None else _extract(turned, finder, region)
 
 
 def _isolate(page: _Page, finder: SignatureFinder, region: Region | Box) -> Ink:

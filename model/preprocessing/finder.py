@@ -268,9 +268,14 @@ class SignatureFinder:
         if isinstance(region, Box):
             inside = region.clipped(grey.shape)
             if inside.width < MIN_SIDE or inside.height < MIN_SIDE:
+                problem = (
+                    "lies outside the image"
+                    if inside.width <= 0 or inside.height <= 0
+                    else f"covers less than {MIN_SIDE} x {MIN_SIDE} pixels of the image"
+                )
                 raise BadRegion(
-                    f"The region {region.left},{region.top},{region.right},{region.bottom} covers less than "
-                    f"{MIN_SIDE} pixels of the image, which has {grey.shape[1]} x {grey.shape[0]}."
+                    f"The region {region.left},{region.top},{region.right},{region.bottom} {problem}, which has "
+                    f"{grey.shape[1]} x {grey.shape[0]} pixels."
                 )
             crop = inside.of(grey)
             view = look(crop, Box.around(crop), REGION_SIDE)

@@ -14,7 +14,7 @@ from app.settings import PAGE_NETWORK
 from model.errors import BadRegion, NoSignature, SeveralSignatures, UnusableSignature
 from model.preprocessing.box import Box
 from model.preprocessing.extraction import extract_signatures, prepare_signature, suppress_red_print
-from model.preprocessing.finder import SignatureFinder
+from model.preprocessing.finder import Found, SignatureFinder
 from model.preprocessing.ink import Canvas, fit, locate_ink, prepare
 from model.preprocessing.scan import Scan, to_scan
 from model.preprocessing.signature_line import find_signature_line
@@ -382,3 +382,57 @@ def test_red_print_is_separated_where_pixels_are_not_square() -> None:
     assert scan.only_red is not None
     assert scan.only_red.shape == scan.grey.shape == (200, 600)
     assert (scan.only_red < 128).sum() == pytest.approx((scan.grey < 128).sum(), rel=0.1)
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_a_turned_page_is_put_upright(finder: SignatureFinder, turns: int) -> None:
+    page = letter(signed=True, writer=5)
+    upright = prepare_signature(Scan(page), CANVAS, finder)
+    turned = np.ascontiguousarray(np.rot90(page, turns))
+    found = prepare_signature(Scan(turned), CANVAS, finder)
+    assert "page-turned" in found.quality.warnings
+    assert np.array_equal(found.canvas, upright.canvas)
+    assert found.quality.region is not None
+    assert upright.quality.region is not None
+    shown, expected = (
+        Box(*prepared.quality.region).of(image)
+        for prepared, image in ((found, turned), (upright, page))
+        if prepared.quality.region is not None
+    )
+    assert np.array_equal(np.rot90(shown, -turns), expected)
+    ((one, ink),) = extract_signatures(Scan(turned), finder)
+    assert one.box.as_tuple() == found.quality.region
+    assert likeness(fit(ink.density, CANVAS), upright.canvas) > 0.99
+
+
+def test_red_ink_is_kept_where_no_signature_is_found() -> None:
+    page = coloured(letter(signed=False), (20, 20, 20))
+    red = sheet()
+    round_stamp(red, 700, 400, 90)
+    scan = to_scan(Image.fromarray(np.minimum(page, coloured(red, RED))))
+    grey, suppressed = suppress_red_print(scan, FindsNothing(PAGE_NETWORK))
+    assert not suppressed
+    assert np.array_equal(grey, scan.grey)
+
+
+class FindsNothing(SignatureFinder):
+    def find(self, grey: Grey, *, again: bool = True) -> tuple[Found, ...]:
+        return ()
+
+
+def test_an_uncertain_signature_is_reported(finder: SignatureFinder) -> None:
+    warned = []
+    for writer in range(12):
+        page = sheet(1000, 500)
+        place(page, signature(writer, height=70), 120, 200)
+        typed(page, 120, 330, "Name: 4711 Jonathan", 40)
+        try:
+            quality = prepare_signature(Scan(page), CANVAS, finder).quality
+        except UnusableSignature:
+            continue
+        found = finder.find(page)
+        if quality.region is not None and found:
+            assert ("uncertain-region" in quality.warnings) == (found[0].confidence < 0.7)
+            warned.append(found[0].confidence < 0.7)
+    assert any(warned)
+    assert not all(warned)
