@@ -100,7 +100,7 @@ def suppress_red_print(scan: Scan, finder: SignatureFinder) -> tuple[Grey, bool]
     if scan.without_red is None or scan.only_red is None:
         return scan.grey, False
     without, only = (_most_probable(finder.find(part)) for part in (scan.without_red, scan.only_red))
-    return (scan.without_red, True) if without >= only and without > -math.inf else (scan.grey, False)
+    return (scan.without_red, True) if without >= only else (scan.grey, False)
 
 
 def _most_probable(signatures: Sequence[Found]) -> float:

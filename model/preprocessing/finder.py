@@ -215,12 +215,13 @@ class SignatureFinder:
             found = self._signatures(seen, grey)
         used = seen
         # Ink that is faint beside a shadow or a dark desk is not recognised as it is, nor is what is small on a page.
-        for with_contrast, detail in ((True, 1.0), (False, FINE)) if again else ():
+        # In more detail, other marks are taken for signatures more often.
+        for with_contrast, detail, least in ((True, 1.0, -math.inf), (False, FINE, CERTAIN)) if again else ():
             if not found:
                 used = self.networks.candidates(
                     grey, around, with_contrast=with_contrast, without=frames, detail=detail
                 )
-                found = self._signatures(used, grey)
+                found = [one for one in self._signatures(used, grey) if one.log_odds >= least]
         ordered = tuple(sorted(found, key=lambda signature: -signature.prominence))
         return _Search(ordered, used if found else seen, frames)
 

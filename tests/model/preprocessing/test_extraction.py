@@ -14,7 +14,7 @@ from app.settings import PAGE_NETWORK
 from model.errors import BadRegion, NoSignature, SeveralSignatures, UnusableSignature
 from model.preprocessing.box import Box
 from model.preprocessing.extraction import extract_signatures, prepare_signature, suppress_red_print
-from model.preprocessing.finder import Found, SignatureFinder
+from model.preprocessing.finder import SignatureFinder
 from model.preprocessing.ink import Canvas, fit, locate_ink, prepare
 from model.preprocessing.scan import Scan, to_scan
 from model.preprocessing.signature_line import find_signature_line
@@ -403,21 +403,6 @@ def test_a_turned_page_is_put_upright(finder: SignatureFinder, turns: int) -> No
     ((one, ink),) = extract_signatures(Scan(turned), finder)
     assert one.box.as_tuple() == found.quality.region
     assert likeness(fit(ink.density, CANVAS), upright.canvas) > 0.99
-
-
-def test_red_ink_is_kept_where_no_signature_is_found() -> None:
-    page = coloured(letter(signed=False), (20, 20, 20))
-    red = sheet()
-    round_stamp(red, 700, 400, 90)
-    scan = to_scan(Image.fromarray(np.minimum(page, coloured(red, RED))))
-    grey, suppressed = suppress_red_print(scan, FindsNothing(PAGE_NETWORK))
-    assert not suppressed
-    assert np.array_equal(grey, scan.grey)
-
-
-class FindsNothing(SignatureFinder):
-    def find(self, grey: Grey, *, again: bool = True) -> tuple[Found, ...]:
-        return ()
 
 
 def test_an_uncertain_signature_is_reported(finder: SignatureFinder) -> None:
