@@ -78,10 +78,10 @@ class _Page:
     def turned(self, finder: SignatureFinder, found: Sequence[Found] = ()) -> _Page | None:
         """Return the page turned to where a signature is certainly found on it.
 
-        None if there is none, or the one that was found on the page as it is is nearly as probable.
+        None if there is none, or one of ``found``, on the page as it is, is nearly as probable.
         """
         as_it_is = _most_probable(found)
-        if self.turns or as_it_is >= CERTAIN:
+        if self.turns or as_it_is >= CERTAIN or min(self.grey.shape) < MIN_SIDE:
             return None
         best, highest = None, max(CERTAIN, as_it_is + TURNED)
         for turns in (2, 1, 3):
