@@ -78,7 +78,7 @@ HEIGHT_ODDS, RIVAL_ODDS = 3.0, 3.0
 for the choice to be a guess."""
 
 CERTAIN = 1.0
-"""Log-odds from which a signature is certain: a second one makes the choice a guess, however probable the first is."""
+"""Log-odds from which a signature is certain; a second one makes the choice a guess then."""
 
 STAMPED = 3
 """Probability, of 255, from which ink may be a stamp that touches a signature: print apart from it has none."""
