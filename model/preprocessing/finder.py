@@ -339,7 +339,15 @@ class SignatureFinder:
         box = _with_rim(signature.box).clipped(grey.shape)
         others = [other.box.moved(-box.left, -box.top) for other in search.found if other is not signature]
         frames = [frame.mapped(1.0, -box.left, -box.top) for frame in search.frames]
-        return self._cleaned(box.of(grey), box, search.found, others, frames, search.strokes(signature, box))
+        strokes = search.strokes(signature, box)
+        try:
+            return self._cleaned(box.of(grey), box, search.found, others, frames, strokes)
+        except NoSignature:
+            if signature.log_odds < CERTAIN:
+                raise
+        # No look at the crop shows what was certainly found on the page.
+        keep = np.asarray(cv2.dilate(strokes, np.ones((3, 3), np.uint8)) * 255, np.uint8)
+        return Extracted(box.of(grey), keep, box, search.found)
 
     def _is_crop(self, located: Located | None) -> bool | None:
         """Whether all ink belongs to one signature; None if that remains in doubt."""
