@@ -66,7 +66,7 @@ def row(page: Pixels, finder: SignatureFinder) -> Pixels:
     """Draw a page with boxes around its signatures, and beside it the first signature alone."""
     shown = cv2.cvtColor(page, cv2.COLOR_GRAY2BGR)
     alone = np.full((112, 224), 255, np.uint8)
-    for number, (found, ink) in enumerate(extract_signatures(Scan(page), finder)):
+    for number, (found, ink) in enumerate(extract_signatures(Scan(page), finder).found):
         box = found.box
         thickness = max(2, page.shape[1] // 300)
         cv2.rectangle(shown, (box.left, box.top), (box.right, box.bottom), (40, 120, 220), thickness)

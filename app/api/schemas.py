@@ -259,6 +259,12 @@ class ExtractionOut(Out):
     width: int = Field(description="Width of the page in pixels.", examples=[1654])
     height: int = Field(description="Height of the page in pixels.", examples=[709])
     pages: int = Field(description="Number of pages of the file.", examples=[1])
+    turned: int = Field(
+        description="Degrees, counter-clockwise, by which the page was turned to find its signatures: 0, 90, 180 or "
+        "270. Images of signatures are turned; regions are in pixels of the page as it was sent, and can be sent "
+        "back as they are.",
+        examples=[0],
+    )
     signatures: list[FoundSignatureOut] = Field(description="The most prominent signature first.")
 
     @classmethod
@@ -268,6 +274,7 @@ class ExtractionOut(Out):
             width=reading.width,
             height=reading.height,
             pages=reading.pages,
+            turned=reading.turned,
             signatures=[
                 FoundSignatureOut(
                     region=list(found.box),

@@ -142,12 +142,14 @@ def _extract(scan: Scan, request: dict[str, Any], finder: SignatureFinder) -> tu
     """Find all signatures; return the size of the page, boxes and confidences, and the crops as PNG, one by one."""
     del request
     signatures, crops = [], []
-    for found, ink in extract_signatures(scan, finder):
+    extracted = extract_signatures(scan, finder)
+    for found, ink in extracted.found:
         crops.append(_png(Image.fromarray(255 - ink.density)))
         signatures.append(
             {"box": found.box.as_tuple(), "confidence": found.confidence, "bytes": len(crops[-1])}
         )
-    return {"size": [scan.grey.shape[1], scan.grey.shape[0]], "signatures": signatures}, b"".join(crops)
+    size = [scan.grey.shape[1], scan.grey.shape[0]]
+    return {"size": size, "signatures": signatures, "turned": extracted.turned}, b"".join(crops)
 
 
 def _picture(scan: Scan, request: dict[str, Any], finder: SignatureFinder) -> tuple[dict[str, Any], bytes]:

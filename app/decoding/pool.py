@@ -102,12 +102,13 @@ class PageSignature:
 class PageReading:
     """The signatures of a page of ``width`` x ``height`` pixels, and the seconds that the stages took.
 
-    `pages` is the number of pages of the file.
+    `pages` is the number of pages of the file, `turned` the degrees by which the page was turned, counter-clockwise.
     """
 
     width: int
     height: int
     pages: int
+    turned: int
     signatures: tuple[PageSignature, ...]
     seconds: dict[str, float]
 
@@ -501,7 +502,14 @@ def _parse_page(answer: dict[str, Any], images: bytes) -> PageReading:
             PageSignature((left, top, right, bottom), float(found["confidence"]), images[start:end])
         )
         start = end
-    return PageReading(width, height, int(answer["pages"]), tuple(signatures), _parse_seconds(answer))
+    return PageReading(
+        width,
+        height,
+        int(answer["pages"]),
+        int(answer["turned"]),
+        tuple(signatures),
+        _parse_seconds(answer),
+    )
 
 
 def _parse_picture(answer: dict[str, Any], image: bytes) -> Picture:

@@ -21,7 +21,8 @@ _DETAILS = {
     "image was compared. Send a crop of the signature, or set `region`.",
     "uncertain-region": "It is uncertain whether `region` shows the whole signature and nothing else. Look at it, or "
     "send a crop of the signature.",
-    "page-turned": "No signature was found on the page as it is, so it was turned by quarter turns; `region` is in "
+    "page-turned": "No signature, or only an uncertain one, was found on the page as it is, so it was turned by "
+    "quarter turns; `region` is in "
     "pixels of the page that was sent.",
     "sheet-rectified": "The image shows a sheet on a darker background; the sheet was cut out and rectified.",
     # Of a comparison, an enrolment or an identification.

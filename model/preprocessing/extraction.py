@@ -67,6 +67,15 @@ class _Page:
         }
         return tuple(code for code, is_done in done.items() if is_done)
 
+    def box_on_page(self, box: Box) -> Box:
+        """Map a box of the upload to the page."""
+        box = box if self.sheet is None else self.sheet.box_on_sheet(box)
+        shape = self.grey.shape[::-1] if self.turns % 2 else self.grey.shape
+        for _ in range(self.turns):
+            box = Box(box.top, shape[1] - box.right, box.bottom, shape[1] - box.left)
+            shape = shape[::-1]
+        return box
+
     def box_on_upload(self, box: Box) -> Box:
         """Map a box of the page to the upload."""
         shape = self.grey.shape
@@ -154,27 +163,43 @@ def isolate_signatures(scan: Scan, finder: SignatureFinder, region: Region | Box
     return [_of_several(page, signature, ink) for signature, ink in found]
 
 
-def extract_signatures(scan: Scan, finder: SignatureFinder) -> list[tuple[Found, Ink]]:
-    """Find all signatures of an upload, and isolate the ink of each, as :meth:`SignatureFinder.extract_all`.
+@dataclass(frozen=True)
+class Signatures:
+    """The signatures of an upload.
 
-    Boxes are in pixels of the upload.
+    Attributes
+    ----------
+    found : list of (Found, Ink)
+        Boxes are in pixels of the upload.
+    turned : int
+        Degrees, counter-clockwise, by which the page was turned: 0, 90, 180 or 270. Ink is turned, boxes are not.
     """
+
+    found: list[tuple[Found, Ink]]
+    turned: int
+
+
+def extract_signatures(scan: Scan, finder: SignatureFinder) -> Signatures:
+    """Find all signatures of an upload, and isolate the ink of each, as :meth:`SignatureFinder.extract_all`."""
     page = _Page.of(scan, finder)
     extracted = finder.extract_all(page.grey)
     turned = page.turned(finder, [found for found, _ in extracted])
     if turned is not None:
         page, extracted = turned, finder.extract_all(turned.grey)
-    return [(replace(found, box=page.box_on_upload(found.box)), ink) for found, ink in extracted]
+    placed = [(replace(found, box=page.box_on_upload(found.box)), ink) for found, ink in extracted]
+    return Signatures(placed, 90 * page.turns)
 
 
 def _extract(page: _Page, finder: SignatureFinder, region: Region | Box) -> tuple[_Page, Extracted]:
     """Cut the signature out of a page; return the page, turned if it is found only then, and what was cut out."""
-    if page.sheet is not None and isinstance(region, Box):
-        region = page.sheet.box_on_sheet(region)
+    if isinstance(region, Box):
+        # Turned as without a region: boxes that are stated for a turned page may be sent.
+        page = page.turned(finder, finder.find(page.grey)) or page
+        return page, finder.extract(page.grey, page.box_on_page(region))
     try:
         extracted = finder.extract(page.grey, region)
     except NoSignature:
-        turned = page.turned(finder) if region == "auto" else None
+        turned = page.turned(finder)
         if turned is None:
             raise
         return _extract(turned, finder, region)

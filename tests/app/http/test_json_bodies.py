@@ -111,7 +111,7 @@ def test_the_document_describes_the_array(client: TestClient) -> None:
     ("region", "status", "words"),
     [
         ("0,0,100000,10000", 200, ""),  # clipped to the image
-        ("100000,100000,200000,200000", 422, "of the image, which has"),
+        ("100000,100000,200000,200000", 422, "outside the image, which has"),
         ("0,0,10,10", 422, "covers less than"),
         ("10,10,5,5", 422, "left must be less than right"),
         ("0,0,1000000000000,10", 400, "up to 9 digits"),

@@ -257,7 +257,7 @@ def test_a_region_outside_the_image_is_refused(finder: SignatureFinder, box: Box
 def test_all_signatures_of_a_page_are_extracted_alone(finder: SignatureFinder) -> None:
     page = letter(signed=True)
     place(page, signature(7), 600, 320)
-    extracted = extract_signatures(Scan(page), finder)
+    extracted = extract_signatures(Scan(page), finder).found
     assert len(extracted) == 2
     for found, ink in extracted:
         writer = 4 if found.box.left < 500 else 7
@@ -308,7 +308,7 @@ def test_security_printing_behind_a_crop_is_left_out(finder: SignatureFinder, br
     scrawl(crop)
     clean, printed = prepare(crop, CANVAS).canvas, with_security_printing(crop, brightness)
     assert likeness(prepare_signature(Scan(printed), CANVAS, finder).canvas, clean) > 0.9
-    found = extract_signatures(Scan(printed), finder)
+    found = extract_signatures(Scan(printed), finder).found
     assert len(found) == 1
     assert likeness(fit(found[0][1].density, CANVAS), clean) > 0.5
 
@@ -400,9 +400,14 @@ def test_a_turned_page_is_put_upright(finder: SignatureFinder, turns: int) -> No
         if prepared.quality.region is not None
     )
     assert np.array_equal(np.rot90(shown, -turns), expected)
-    ((one, ink),) = extract_signatures(Scan(turned), finder)
+    signatures = extract_signatures(Scan(turned), finder)
+    assert signatures.turned == 360 - 90 * turns
+    ((one, ink),) = signatures.found
     assert one.box.as_tuple() == found.quality.region
     assert likeness(fit(ink.density, CANVAS), upright.canvas) > 0.99
+    again = prepare_signature(Scan(turned), CANVAS, finder, one.box)
+    assert "page-turned" in again.quality.warnings
+    assert likeness(again.canvas, upright.canvas) > 0.95
 
 
 def test_an_uncertain_signature_is_reported(finder: SignatureFinder) -> None:
