@@ -14,7 +14,7 @@ import numpy as np
 
 from model.errors import NoSignature, SeveralSignatures
 from model.preprocessing.box import Box
-from model.preprocessing.finder import CERTAIN, Extracted, Found, Region, SignatureFinder
+from model.preprocessing.finder import CERTAIN, VERY_CERTAIN, Extracted, Found, Region, SignatureFinder
 from model.preprocessing.ink import MIN_SIDE, Canvas, Ink, Prepared, fit, isolate
 from model.preprocessing.scan import Scan
 from model.preprocessing.segmentation import Grey
@@ -85,14 +85,14 @@ class _Page:
         return box if self.sheet is None else self.sheet.box_on_image(box).clipped(self.shape)
 
     def turned(self, finder: SignatureFinder, found: Sequence[Found] = ()) -> _Page | None:
-        """Return the page turned to where a signature is certainly found on it.
+        """Return the page turned to where a signature is found on it with certainty.
 
         None if there is none, or one of ``found``, on the page as it is, is nearly as probable.
         """
         as_it_is = _most_probable(found)
         if self.turns or as_it_is >= CERTAIN or min(self.grey.shape) < MIN_SIDE:
             return None
-        best, highest = None, max(CERTAIN, as_it_is + TURNED)
+        best, highest = None, max(VERY_CERTAIN, as_it_is + TURNED)
         for turns in (2, 1, 3):
             grey = np.ascontiguousarray(np.rot90(self.grey, turns))
             log_odds = _most_probable(finder.find(grey, again=False))

@@ -80,6 +80,9 @@ for the choice to be a guess."""
 CERTAIN = 1.0
 """Log-odds from which a signature is certain; a second one makes the choice a guess then."""
 
+VERY_CERTAIN = 2.0
+"""Log-odds from which a signature is taken that is found only in more detail, or on a page that is turned."""
+
 STAMPED = 3
 """Probability, of 255, from which ink may be a stamp that touches a signature: print apart from it has none."""
 
@@ -216,7 +219,9 @@ class SignatureFinder:
         used = seen
         # Ink that is faint beside a shadow or a dark desk is not recognised as it is, nor is what is small on a page.
         # In more detail, other marks are taken for signatures more often.
-        for with_contrast, detail, least in ((True, 1.0, -math.inf), (False, FINE, CERTAIN)) if again else ():
+        for with_contrast, detail, least in (
+            ((True, 1.0, -math.inf), (False, FINE, VERY_CERTAIN)) if again else ()
+        ):
             if not found:
                 used = self.networks.candidates(
                     grey, around, with_contrast=with_contrast, without=frames, detail=detail
