@@ -47,6 +47,22 @@ def test_the_signatures_of_a_page_are_listed_and_returned_as_images(client: Test
         assert np.asarray(image).max() == 255
 
 
+def test_a_region_of_a_turned_page_is_read_as_the_page_was(client: TestClient, draw: Draw) -> None:
+    enrol(client, "a", *(draw(5, n) for n in range(1, 5)))
+    upright = verify(client, "a", png(letter(signed=True, writer=5))).json()
+    page = png(np.rot90(letter(signed=True, writer=5)))
+    extracted = extract(client, page).json()
+    assert extracted["turned"] == 270
+    (found,) = extracted["signatures"]
+    for region in ("auto", ",".join(map(str, found["region"]))):
+        data = {"signer_id": "a", "region": region}
+        answer = client.post("/verify", data=data, files={"signature": ("page.png", page)}).json()
+        assert "page-turned" in {warning["code"] for warning in answer["warnings"]}
+        assert answer["region"] == found["region"]
+        assert answer["distance"] == pytest.approx(upright["distance"], abs=0.05)
+    assert extract(client, png(letter(signed=True, writer=5))).json()["turned"] == 0
+
+
 def test_a_page_without_a_signature_has_an_empty_list(client: TestClient) -> None:
     assert extract(client, png(letter(signed=False))).json()["signatures"] == []
 
