@@ -28,11 +28,12 @@ import numpy as np
 from model.errors import BadRegion, NoSignature, SeveralSignatures, UnusableSignature
 from model.preprocessing.box import Box
 from model.preprocessing.candidates import Candidate, Candidates, PageNetworks, measure_crop
+from model.preprocessing.dark_edge import has_dark_edge
 from model.preprocessing.evidence import LIKELY, MEASURES
-from model.preprocessing.ink import MIN_SIDE, Ink, Located, isolate, locate_ink
+from model.preprocessing.ink import MIN_SIDE, Ink, Located, isolate
 from model.preprocessing.rules import Rules
-from model.preprocessing.segmentation import Grey, Parts
-from model.preprocessing.signature_line import find_signature_line
+from model.preprocessing.segmentation import Grey
+from model.preprocessing.signature_line import without_signature_line
 from model.preprocessing.stamps import Frame
 from model.preprocessing.stroke_mask import signature_mask
 from model.preprocessing.views import INK, ink_box, look
@@ -60,9 +61,6 @@ CROP_SHARE, CROP_UNLIKELY, CROP_ODDS = 0.9, 0.35, 2.0
 is unlikely to belong to one: first and last name are found apart, and the weakest strokes would be left out. By
 itself, a part of a signature is less probable than the whole: its log-odds may be so much lower than the least.
 """
-
-EDGE_LENGTH, EDGE_THICKNESS = 0.9, 2.5
-"""Length of the edge of a desk, as a share of a side of the image, and its thickness relative to other ink."""
 
 MAX_SIGNATURES = 20
 """Most signatures that are cut out of one page."""
@@ -205,7 +203,7 @@ class SignatureFinder:
         again : bool
             Whether a page on which none is found is searched with more contrast and in more detail.
         """
-        return self._search(*_without_signature_line(grey), again=again).found
+        return self._search(*without_signature_line(grey), again=again).found
 
     def _search(self, grey: Grey, located: Located | None, *, again: bool = True) -> _Search:
         """Find signatures in the box of the ink."""
@@ -289,7 +287,7 @@ class SignatureFinder:
                 np.ones_like(view.darkness), [Box.bounding((view.darkness > INK).view(np.uint8))]
             )
             return self._cleaned(crop, inside, (), frames=frames)
-        grey, located = _without_signature_line(grey)
+        grey, located = without_signature_line(grey)
         is_crop = self._is_crop(located)
         if is_crop:
             return Extracted(grey, None, None, located=located)
@@ -322,7 +320,7 @@ class SignatureFinder:
         """
         if min(grey.shape) < MIN_SIDE:
             return []
-        page, located = _without_signature_line(grey)
+        page, located = without_signature_line(grey)
         extracted = []
         search = self._search(page, located)
         found = search.found
@@ -358,7 +356,7 @@ class SignatureFinder:
         """Whether all ink belongs to one signature; None if that remains in doubt."""
         if located is None:
             return None
-        if _has_dark_edge(located):
+        if has_dark_edge(located):
             return False
         for look_rule in self._rules.looks:
             measures = measure_crop(self.networks.segmenter, located, look_rule.side)
@@ -424,24 +422,6 @@ class SignatureFinder:
         return Extracted(crop, best, box, found)
 
 
-def _without_signature_line(grey: Grey) -> tuple[Grey, Located | None]:
-    """Paint over a line to sign on, and locate the rest of the ink.
-
-    On its own, such a line is too little for the network to tell the image from a crop of a signature.
-    """
-    located = _locate(grey)
-    line = None if located is None or located.inverted else find_signature_line(located.mask)
-    if located is None or line is None:
-        return grey, located
-    size = grey.shape[::-1]
-    covered = cv2.resize(cv2.dilate(line, np.ones((3, 1), np.uint8)), size, interpolation=cv2.INTER_NEAREST)
-    ground = cv2.resize(located.ground, size, interpolation=cv2.INTER_LINEAR)
-    painted = np.where(covered > 0, ground, grey)
-    rest = _locate(painted)
-    # Nothing but a line: the error is about the image as it is.
-    return (grey, located) if rest is None else (painted, replace(rest, ruled=True))
-
-
 def _share_shown(strokes: Grey, keep: Grey) -> float:
     """Return the share of strokes that a mask of another resolution keeps, or a pixel beside it."""
     kept = cv2.resize(keep, strokes.shape[::-1], interpolation=cv2.INTER_AREA)
@@ -466,37 +446,6 @@ def _frames_near(seen: Candidates, found: list[Found]) -> list[Frame]:
 def _with_rim(box: Box) -> Box:
     """Grow the box of a signature by a rim, in which strokes may end that were not found."""
     return box.grown(0.12 * max(box.width, box.height) + 4)
-
-
-def _locate(grey: Grey) -> Located | None:
-    """Locate the ink of an image; None if there is none or it cannot be told from paper."""
-    try:
-        return locate_ink(grey)
-    except UnusableSignature:
-        return None
-
-
-def _has_dark_edge(located: Located) -> bool:
-    """Whether the image shows the edge of a desk beside the sheet, or of a shadow.
-
-    Its darkness extends along a whole side of the image, and is much thicker than the strokes.
-    """
-    mask = located.mask
-    parts = Parts.of(mask)
-    height, width = mask.shape
-    along = (parts.stats[:, cv2.CC_STAT_HEIGHT] >= EDGE_LENGTH * height) | (
-        parts.stats[:, cv2.CC_STAT_WIDTH] >= EDGE_LENGTH * width
-    )
-    along[0] = False
-    if not along.any():
-        return False
-    areas = parts.stats[:, cv2.CC_STAT_AREA].astype(np.int64)
-    areas[0] = 0
-    rim = mask - cv2.erode(mask, np.ones((3, 3), np.uint8), borderValue=1)
-    rims = np.bincount(parts.labels[rim > 0], minlength=len(areas))
-    others_area, others_rim = areas.sum() - areas, rims.sum() - rims
-    is_thick = areas * np.maximum(others_rim, 1) >= EDGE_THICKNESS * others_area * np.maximum(rims, 1)
-    return bool(np.any(along & is_thick & (others_area > 0)))
 
 
 def _joined(parts: tuple[Found, ...]) -> Found:

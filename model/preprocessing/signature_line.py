@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from model.errors import UnusableSignature
+from model.preprocessing.ink import Located, locate_ink
 from model.preprocessing.segmentation import Grey
 
 LENGTH = 0.9
@@ -30,6 +32,24 @@ GAP = 40
 
 RUN = 12
 """A line consists of horizontal runs of at least this part of the width of all ink."""
+
+
+def without_signature_line(grey: Grey) -> tuple[Grey, Located | None]:
+    """Paint over a line to sign on, and locate the rest of the ink.
+
+    On its own, such a line is too little for the network to tell the image from a crop of a signature.
+    """
+    located = _locate(grey)
+    line = None if located is None or located.inverted else find_signature_line(located.mask)
+    if located is None or line is None:
+        return grey, located
+    size = grey.shape[::-1]
+    covered = cv2.resize(cv2.dilate(line, np.ones((3, 1), np.uint8)), size, interpolation=cv2.INTER_NEAREST)
+    ground = cv2.resize(located.ground, size, interpolation=cv2.INTER_LINEAR)
+    painted = np.where(covered > 0, ground, grey)
+    rest = _locate(painted)
+    # Nothing but a line: the error is about the image as it is.
+    return (grey, located) if rest is None else (painted, replace(rest, ruled=True))
 
 
 def find_signature_line(mask: Grey) -> Grey | None:
@@ -119,3 +139,11 @@ def _without_crossings(mask: Grey, line: _Line) -> Grey:
     crossing = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((reach + 2, 1), np.uint8))
     beside = cv2.dilate(crossing, np.ones((1, 3), np.uint8)) == 0
     return np.where(beside, band & mask, 0).astype(np.uint8)
+
+
+def _locate(grey: Grey) -> Located | None:
+    """Locate the ink of an image; None if there is none or it cannot be told from paper."""
+    try:
+        return locate_ink(grey)
+    except UnusableSignature:
+        return None

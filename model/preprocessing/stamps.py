@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import combinations, product
 
 import cv2
 import numpy as np
@@ -90,10 +90,8 @@ class Frame:
 
     def outline(self) -> tuple[Points, Points]:
         """Return points on the outline about a pixel apart, and the unit normals there: (m, 2) each."""
-        points, normals = [], []
-        for along, normal in _sides(self.corners):
-            points.append(along)
-            normals.append(np.broadcast_to(normal, along.shape))
+        sides = [(along, np.broadcast_to(normal, along.shape)) for along, normal in _sides(self.corners)]
+        points, normals = zip(*sides, strict=True)
         return np.concatenate(points), np.concatenate(normals)
 
 
@@ -136,8 +134,8 @@ def stamp_mask(darkness: Grey, frames: Sequence[Frame]) -> Grey:
         _mark(mask, frame, marked)
     with_text = [frame for frame in frames if frame.has_text]
     if with_text:
-        parts = Parts.of(mask & (1 - marked))
-        marked[_words(parts, with_text)[parts.labels]] = 1
+        parts = _words(mask & (1 - marked), with_text)
+        marked[parts.mask > 0] = 1
     return marked
 
 
@@ -151,20 +149,21 @@ def _filled(mask: Grey, frames: Sequence[Frame]) -> Grey:
     return inside
 
 
-def _words(parts: Parts, frames: Sequence[Frame]) -> NDArray[np.bool_]:
-    """Which parts lie inside of frames, and are smaller than these: (parts,)."""
-    counts = np.bincount(parts.labels[_filled(parts.mask, frames) > 0], minlength=len(parts.left))
+def _words(rest: Grey, frames: Sequence[Frame]) -> Parts:
+    """Return the parts of the ink without the frames that lie inside of these, and are smaller."""
+    parts = Parts.of(rest)
+    counts = np.bincount(parts.labels[_filled(rest, frames) > 0], minlength=len(parts.left))
     largest = LETTER * max(float(np.ptp(frame.corners, axis=0).max()) for frame in frames)
     wide, high, areas = parts.stats[:, 2], parts.stats[:, 3], parts.stats[:, 4]
-    return parts.left & (counts >= INSIDE * areas) & (np.maximum(wide, high) <= largest)
+    return parts.only((counts >= INSIDE * areas) & (np.maximum(wide, high) <= largest))
 
 
 def _encloses_text(mask: Grey, frame: Frame) -> bool:
     """Whether something is printed inside."""
     marked = np.zeros_like(mask)
     _mark(mask, frame, marked)
-    parts = Parts.of(mask & (1 - marked))
-    return int((_words(parts, [frame]) & (parts.stats[:, 4] >= MIN_LETTER)).sum()) >= MIN_LETTERS
+    words = _words(mask & (1 - marked), [frame])
+    return int((words.left & (words.stats[:, 4] >= MIN_LETTER)).sum()) >= MIN_LETTERS
 
 
 def _rings(darkness: Grey, mask: Grey) -> Iterator[list[Frame]]:
@@ -236,14 +235,13 @@ def _is_thin_ring(mask: Grey, centre: Points, radius: float) -> bool:
 
 def _rectangles(darkness: Grey, mask: Grey) -> list[Frame]:
     found: list[tuple[float, Frame]] = []
-    for turn, rows, columns in _parallels(darkness):
-        for top, bottom in combinations(rows, 2):
-            for left, right in combinations(columns, 2):
-                if MIN_SIZE <= bottom - top <= 2 * MAX_SIZE and MIN_SIZE <= right - left <= 3 * MAX_SIZE:
-                    corners = np.array([[left, top], [right, top], [right, bottom], [left, bottom]]) @ turn
-                    share = _rectangle_share(mask, corners)
-                    if share >= COVERED:
-                        found.append((share, Frame(corners)))
+    turn, rows, columns = _parallels(darkness)
+    for (top, bottom), (left, right) in product(combinations(rows, 2), combinations(columns, 2)):
+        if MIN_SIZE <= bottom - top <= 2 * MAX_SIZE and MIN_SIZE <= right - left <= 3 * MAX_SIZE:
+            corners = np.array([[left, top], [right, top], [right, bottom], [left, bottom]]) @ turn
+            share = _rectangle_share(mask, corners)
+            if share >= COVERED:
+                found.append((share, Frame(corners)))
     kept: list[Frame] = []
     for _, frame in sorted(found, key=lambda one: -one[0]):
         if not any(_overlap(frame, other) for other in kept):
@@ -256,36 +254,37 @@ def _overlap(one: Frame, other: Frame) -> bool:
     return area > 0.0
 
 
-def _parallels(darkness: Grey) -> Iterator[tuple[Points, list[float], list[float]]]:
+def _parallels(darkness: Grey) -> tuple[Points, list[float], list[float]]:
     """Find straight lines at right angles to one another.
 
-    Yields
-    ------
+    Returns
+    -------
     turn : float64 (2, 2)
         From the page to axes along the lines; transposed, back to it.
     rows, columns : list of float
-        Where the lines cross the other axis.
+        Where the lines cross the other axis; empty if there are too few.
     """
+    none: tuple[Points, list[float], list[float]] = np.eye(2), [], []
     segments = cv2.createLineSegmentDetector(cv2.LSD_REFINE_STD).detect(255 - darkness)[0]
     if segments is None:
-        return
+        return none
     start, end = np.split(np.asarray(segments, np.float64).reshape(-1, 4), 2, axis=1)
     length = np.hypot(*(end - start).T)
     angle = np.degrees(np.arctan2(*(end - start).T[::-1]))
     tilt = (angle + 45.0) % 90.0 - 45.0
     usable = (length >= MIN_SEGMENT) & (np.abs(tilt) >= UPRIGHT)
     if float(length[usable].sum()) < MIN_STRAIGHT:
-        return
+        return none
     counts = np.bincount((tilt[usable] + 45.0).astype(int), length[usable], minlength=91)
     peak = int(np.convolve(counts, [1.0, 1.0, 1.0], "same").argmax())
     near = usable & (np.abs(tilt - (peak - 44.5)) <= UPRIGHT)
     if float(length[near].sum()) < MIN_STRAIGHT:
-        return
+        return none
     radians = np.radians(np.average(tilt[near], weights=length[near]))
     turn = np.array([[np.cos(radians), np.sin(radians)], [-np.sin(radians), np.cos(radians)]])
     middle, length = ((start + end) / 2 @ turn.T)[near], length[near]
     is_row = np.abs((angle[near] - np.degrees(radians) + 90.0) % 180.0 - 90.0) < 45.0
-    yield turn, _lines(middle[is_row, 1], length[is_row]), _lines(middle[~is_row, 0], length[~is_row])
+    return turn, _lines(middle[is_row, 1], length[is_row]), _lines(middle[~is_row, 0], length[~is_row])
 
 
 def _lines(at: Points, length: Points) -> list[float]:
