@@ -16,9 +16,10 @@ red print is left out: :mod:`model.preprocessing.extraction` does all of that.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -35,12 +36,18 @@ from model.preprocessing.rules import Rules
 from model.preprocessing.segmentation import Grey
 from model.preprocessing.signature_line import without_signature_line
 from model.preprocessing.stamps import Frame
-from model.preprocessing.stroke_mask import signature_mask
+from model.preprocessing.stroke_mask import StrokeRule
 from model.preprocessing.views import INK, ink_box, look
 
 CROP_LOOKS = ((440, False), (260, False), (440, True), (600, False))
 """Long sides of the crop on which strokes are told from what lies across them, and whether faint ink is made black
 before; each if the one before shows too few strokes."""
+
+RIM = 0.12
+"""Rim around the box of a signature, as a share of its longer side."""
+
+GROWTH, MAX_GROWN = 0.4, 2
+"""How far a crop grows at an edge that strokes reach, as a share of the signature's longer side, and how often."""
 
 MOST_SHOWN, LEAST_SHOWN = 0.85, 0.35
 """Share of the strokes found on the page from which a look at the crop shows them all, and below which it does not
@@ -153,6 +160,27 @@ class Extracted:
 
 
 @dataclass(frozen=True)
+class Cut:
+    """Where a signature is cut out of a page.
+
+    Attributes
+    ----------
+    signature : Found
+    box : Box
+        Of the crop, in pixels of the page.
+    strokes : uint8 (h, w)
+        1 where strokes of the signature were found, in the crop and at a resolution of its own.
+    frames : list of Frame
+        Of stamps, in pixels of the crop.
+    """
+
+    signature: Found
+    box: Box
+    strokes: Grey
+    frames: list[Frame]
+
+
+@dataclass(frozen=True)
 class _Search:
     """What was found on a page.
 
@@ -169,14 +197,15 @@ class _Search:
     seen: Candidates
     frames: list[Frame]
 
-    def strokes(self, signature: Found, crop: Box) -> Grey:
-        """Mark the probable strokes of a signature in a crop around it, at the resolution of the view."""
+    def cut(self, signature: Found, box: Box) -> Cut:
+        """Cut a box around a signature out of the page."""
         view = self.seen.view
         strokes = np.zeros_like(view.darkness)
         inside = view.from_image(signature.box).clipped(strokes.shape)
         probable = (self.seen.probability > LIKELY) & (view.darkness > INK)
         inside.of(strokes)[:] = inside.of(probable)
-        return view.from_image(crop).clipped(strokes.shape).of(strokes)
+        frames = [frame.mapped(1.0, -box.left, -box.top) for frame in self.frames]
+        return Cut(signature, box, view.from_image(box).clipped(strokes.shape).of(strokes), frames)
 
 
 class SignatureFinder:
@@ -185,13 +214,19 @@ class SignatureFinder:
     Parameters
     ----------
     model : Path
-        The network as ONNX: darkness (1, 1, h, w) to probability (1, 1, h, w); ``rules.json`` is beside it,
-        and ``candidates.onnx`` if candidates are recognised.
+        The network as ONNX: darkness (1, 1, h, w) to probability (1, 1, h, w). ``rules.json`` and ``strokes.json``
+        are beside it, and ``candidates.onnx`` if candidates are recognised.
     """
 
     def __init__(self, model: Path) -> None:
         self.networks = PageNetworks(model)
         self._rules = Rules.load(model.with_name("rules.json"))
+        self._model = model
+
+    @cached_property
+    def _strokes(self) -> StrokeRule:
+        """Read when the first crop is looked at: the rule is fitted to what is found without it."""
+        return StrokeRule.load(self._model.with_name("strokes.json"))
 
     def find(self, grey: Grey, *, again: bool = True) -> tuple[Found, ...]:
         """Find the signatures of a page, the most prominent one first.
@@ -204,6 +239,13 @@ class SignatureFinder:
             Whether a page on which none is found is searched with more contrast and in more detail.
         """
         return self._search(*without_signature_line(grey), again=again).found
+
+    def cuts(self, grey: Grey, rim: float) -> Iterator[Cut]:
+        """Find signatures as :meth:`find`; yield where they are cut out, with a rim of this share of their size."""
+        page, located = without_signature_line(grey)
+        search = self._search(page, located)
+        for signature in search.found:
+            yield search.cut(signature, _with_rim(signature.box, rim).clipped(page.shape))
 
     def _search(self, grey: Grey, located: Located | None, *, again: bool = True) -> _Search:
         """Find signatures in the box of the ink."""
@@ -339,17 +381,26 @@ class SignatureFinder:
         return extracted
 
     def _cut(self, grey: Grey, signature: Found, search: _Search) -> Extracted:
+        """Cut a signature out; the crop grows where strokes reach its edge."""
         box = _with_rim(signature.box).clipped(grey.shape)
+        extracted = self._cut_box(grey, box, signature, search)
+        for _ in range(MAX_GROWN):
+            larger = _grown(box, extracted.keep, signature.box).clipped(grey.shape)
+            if larger == box:
+                break
+            box, extracted = larger, self._cut_box(grey, larger, signature, search)
+        return extracted
+
+    def _cut_box(self, grey: Grey, box: Box, signature: Found, search: _Search) -> Extracted:
         others = [other.box.moved(-box.left, -box.top) for other in search.found if other is not signature]
-        frames = [frame.mapped(1.0, -box.left, -box.top) for frame in search.frames]
-        strokes = search.strokes(signature, box)
+        cut = search.cut(signature, box)
         try:
-            return self._cleaned(box.of(grey), box, search.found, others, frames, strokes)
+            return self._cleaned(box.of(grey), box, search.found, others, cut.frames, cut.strokes)
         except NoSignature:
             if signature.log_odds < CERTAIN:
                 raise
         # No look at the crop shows what was certainly found on the page.
-        keep = np.asarray(cv2.dilate(strokes, np.ones((3, 3), np.uint8)) * 255, np.uint8)
+        keep = np.asarray(cv2.dilate(cut.strokes, np.ones((3, 3), np.uint8)) * 255, np.uint8)
         return Extracted(box.of(grey), keep, box, search.found)
 
     def _is_crop(self, located: Located | None) -> bool | None:
@@ -406,7 +457,12 @@ class SignatureFinder:
                 inside = view.from_image(other).clipped(probability.shape)
                 if inside.width > 0 and inside.height > 0:
                     inside.of(probability)[:] = 0
-            keep = view.without_margin(signature_mask(view.darkness, probability))
+            darkness, probability = view.without_margin(view.darkness), view.without_margin(probability)
+            if strokes is None:
+                known = ((probability > LIKELY) & (darkness > INK)).view(np.uint8)
+            else:
+                known = resized(strokes, darkness.shape)
+            keep = self._strokes.mask(darkness, probability, known)
             shown = float(keep.any()) if strokes is None else _share_shown(strokes, keep)
             if shown > most:
                 best, most = keep, shown
@@ -420,6 +476,21 @@ class SignatureFinder:
                 "Set `region` to where the signature is (`whole` for all ink of the image).",
             )
         return Extracted(crop, best, box, found)
+
+
+def _grown(box: Box, keep: Grey | None, signature: Box) -> Box:
+    """Grow a crop at the edges that strokes reach."""
+    if keep is None:
+        return box
+    step = round(GROWTH * max(signature.width, signature.height))
+    edges = (keep[:, 0], keep[0], keep[:, -1], keep[-1])
+    left, top, right, bottom = (step * bool(edge.any()) for edge in edges)
+    return Box(box.left - left, box.top - top, box.right + right, box.bottom + bottom)
+
+
+def resized(strokes: Grey, shape: tuple[int, ...]) -> Grey:
+    """Bring marked strokes to the resolution of a look at the crop."""
+    return np.asarray(cv2.resize(strokes, shape[::-1], interpolation=cv2.INTER_NEAREST), np.uint8)
 
 
 def _share_shown(strokes: Grey, keep: Grey) -> float:
@@ -443,9 +514,9 @@ def _frames_near(seen: Candidates, found: list[Found]) -> list[Frame]:
     return seen.view.frames(near * np.asarray(stamped, np.uint8), boxes)
 
 
-def _with_rim(box: Box) -> Box:
+def _with_rim(box: Box, rim: float = RIM) -> Box:
     """Grow the box of a signature by a rim, in which strokes may end that were not found."""
-    return box.grown(0.12 * max(box.width, box.height) + 4)
+    return box.grown(rim * max(box.width, box.height) + 4)
 
 
 def _joined(parts: tuple[Found, ...]) -> Found:
