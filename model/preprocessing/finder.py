@@ -37,6 +37,7 @@ from model.preprocessing.signature_line import without_signature_line
 from model.preprocessing.stamps import Frame
 from model.preprocessing.stroke_mask import signature_mask
 from model.preprocessing.views import INK, ink_box, look
+from model.preprocessing.words import Rated, join_words
 
 CROP_LOOKS = ((440, False), (260, False), (440, True), (600, False))
 """Long sides of the crop on which strokes are told from what lies across them, and whether faint ink is made black
@@ -229,24 +230,32 @@ class SignatureFinder:
         return _Search(ordered, used if found else seen, frames)
 
     def _signatures(self, seen: Candidates, grey: Grey) -> list[Found]:
-        """Return the candidates that are probably signatures."""
+        """Return the candidates that are probably signatures, with their words joined."""
+
+        def together(first: Rated, second: Rated) -> Rated:
+            return self._rated(self.networks.together(seen, first.candidate, second.candidate))[0]
+
+        rated = [one for candidate in seen.candidates for one in self._apart(candidate)]
         return [
             Found(
                 seen.view.on_image(one.box.grown(1)).clipped(grey.shape),
-                odds,
-                float(one.ink),
+                one.log_odds,
+                float(one.candidate.ink),
             )
-            for candidate in seen.candidates
-            for one, odds in self._apart(candidate)
-            if odds >= self._rules.least
+            for one in join_words(rated, seen, self._rules.least, together)
+            if one.log_odds >= self._rules.least
         ]
 
-    def _apart(self, candidate: Candidate) -> list[tuple[Candidate, float]]:
-        """Return a candidate with its log-odds; its parts instead, if one is more probably a signature than all."""
-        every = (candidate, *candidate.parts)
-        log_odds = self._rules.page.log_odds(np.stack([one.measures for one in every])).tolist()
-        scored = list(zip(every, log_odds, strict=True))
-        return scored[1:] if max(log_odds[1:], default=-math.inf) > log_odds[0] + APART else scored[:1]
+    def _apart(self, candidate: Candidate) -> list[Rated]:
+        """Rate a candidate; return its parts instead, if one is more probably a signature than all."""
+        whole, *parts = self._rated(candidate, *candidate.parts)
+        best = max((one.log_odds for one in parts), default=-math.inf)
+        return parts if best > whole.log_odds + APART else [whole]
+
+    def _rated(self, *candidates: Candidate) -> list[Rated]:
+        """Compute the log-odds of candidates by the rule for parts of pages."""
+        log_odds = self._rules.page.log_odds(np.stack([one.measures for one in candidates])).tolist()
+        return [Rated(one, odds) for one, odds in zip(candidates, log_odds, strict=True)]
 
     def extract(self, grey: Grey, region: Region | Box = "auto") -> Extracted:
         """Cut the signature out of a page.
