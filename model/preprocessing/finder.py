@@ -3,7 +3,8 @@
 A page is looked at by the segmentation network (:mod:`model.networks.page`) at a size that fits the question:
 
 1. its ink on a very small copy: if all of that belongs to a signature, the image is used as it is;
-2. the page on a small copy, to find the signatures (:mod:`model.preprocessing.candidates`);
+2. the page on a small copy, to find the signatures (:mod:`model.preprocessing.candidates`), whose words are joined
+   (:mod:`model.preprocessing.words`);
 3. the crop around the signature, to tell its strokes from what lies across them
    (:mod:`model.preprocessing.stroke_mask`).
 
@@ -59,7 +60,7 @@ same form would be accepted for what is printed on it.
 
 CROP_SHARE, CROP_UNLIKELY, CROP_ODDS = 0.9, 0.35, 2.0
 """An image that may be a crop is used as it is if so much of its ink lies in probable signatures, and at most so much
-is unlikely to belong to one: first and last name are found apart, and the weakest strokes would be left out. By
+is unlikely to belong to one: words may be found far apart, and the weakest strokes would be left out. By
 itself, a part of a signature is less probable than the whole: its log-odds may be so much lower than the least.
 """
 
