@@ -3,7 +3,8 @@
 A page is looked at by the segmentation network (:mod:`model.networks.page`) at a size that fits the question:
 
 1. its ink on a very small copy: if all of that belongs to a signature, the image is used as it is;
-2. the page on a small copy, to find the signatures (:mod:`model.preprocessing.candidates`);
+2. the page on a small copy, to find the signatures (:mod:`model.preprocessing.candidates`), whose words are joined
+   (:mod:`model.preprocessing.words`);
 3. the crop around the signature, to tell its strokes from what lies across them
    (:mod:`model.preprocessing.stroke_mask`).
 
@@ -38,6 +39,7 @@ from model.preprocessing.signature_line import without_signature_line
 from model.preprocessing.stamps import Frame
 from model.preprocessing.stroke_mask import StrokeRule
 from model.preprocessing.views import INK, ink_box, look
+from model.preprocessing.words import Rated, join_words
 
 CROP_LOOKS = ((440, False), (260, False), (440, True), (600, False))
 """Long sides of the crop on which strokes are told from what lies across them, and whether faint ink is made black
@@ -65,7 +67,7 @@ same form would be accepted for what is printed on it.
 
 CROP_SHARE, CROP_UNLIKELY, CROP_ODDS = 0.9, 0.35, 2.0
 """An image that may be a crop is used as it is if so much of its ink lies in probable signatures, and at most so much
-is unlikely to belong to one: first and last name are found apart, and the weakest strokes would be left out. By
+is unlikely to belong to one: words may be found far apart, and the weakest strokes would be left out. By
 itself, a part of a signature is less probable than the whole: its log-odds may be so much lower than the least.
 """
 
@@ -271,24 +273,32 @@ class SignatureFinder:
         return _Search(ordered, used if found else seen, frames)
 
     def _signatures(self, seen: Candidates, grey: Grey) -> list[Found]:
-        """Return the candidates that are probably signatures."""
+        """Return the candidates that are probably signatures, with their words joined."""
+
+        def together(first: Rated, second: Rated) -> Rated:
+            return self._rated(self.networks.together(seen, first.candidate, second.candidate))[0]
+
+        rated = [one for candidate in seen.candidates for one in self._apart(candidate)]
         return [
             Found(
                 seen.view.on_image(one.box.grown(1)).clipped(grey.shape),
-                odds,
-                float(one.ink),
+                one.log_odds,
+                float(one.candidate.ink),
             )
-            for candidate in seen.candidates
-            for one, odds in self._apart(candidate)
-            if odds >= self._rules.least
+            for one in join_words(rated, seen, self._rules.least, together)
+            if one.log_odds >= self._rules.least
         ]
 
-    def _apart(self, candidate: Candidate) -> list[tuple[Candidate, float]]:
-        """Return a candidate with its log-odds; its parts instead, if one is more probably a signature than all."""
-        every = (candidate, *candidate.parts)
-        log_odds = self._rules.page.log_odds(np.stack([one.measures for one in every])).tolist()
-        scored = list(zip(every, log_odds, strict=True))
-        return scored[1:] if max(log_odds[1:], default=-math.inf) > log_odds[0] + APART else scored[:1]
+    def _apart(self, candidate: Candidate) -> list[Rated]:
+        """Rate a candidate; return its parts instead, if one is more probably a signature than all."""
+        whole, *parts = self._rated(candidate, *candidate.parts)
+        best = max((one.log_odds for one in parts), default=-math.inf)
+        return parts if best > whole.log_odds + APART else [whole]
+
+    def _rated(self, *candidates: Candidate) -> list[Rated]:
+        """Compute the log-odds of candidates by the rule for parts of pages."""
+        log_odds = self._rules.page.log_odds(np.stack([one.measures for one in candidates])).tolist()
+        return [Rated(one, odds) for one, odds in zip(candidates, log_odds, strict=True)]
 
     def extract(self, grey: Grey, region: Region | Box = "auto") -> Extracted:
         """Cut the signature out of a page.
