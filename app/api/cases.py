@@ -16,8 +16,9 @@ from app.api.case_schemas import (
     RulingIn,
     clerk_of,
 )
+from app.api.cursors import Listing
 from app.api.dependencies import COMMON_PROBLEMS, Cursor, Limit, RunningContext
-from app.api.schemas import RecordId, decode_cursor, encode_cursor
+from app.api.schemas import RecordId
 from app.domain.cases import Order, State
 from app.http.authorization import Reading, Verifying
 from app.http.json_bodies import JsonRoute
@@ -59,10 +60,13 @@ async def list_cases(
     curl http://127.0.0.1:8000/cases
     ```
     """
-    page = await cases.list_cases(context.store, caller.tenant_id, state, limit, decode_cursor(cursor), order)
+    listing = Listing("cases", state, order)
+    page = await cases.list_cases(
+        context.store, caller.tenant_id, state, limit, listing.decode(cursor), order
+    )
     return CasesPage(
         cases=[CaseOut.of(context, case) for case in page.items],
-        next_cursor=encode_cursor(page.next_after),
+        next_cursor=listing.encode(page.next_after),
     )
 
 

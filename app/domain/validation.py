@@ -5,6 +5,7 @@ pydantic's own messages quote regular expressions and the class of an exception;
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from types import UnionType
@@ -21,17 +22,14 @@ HTTP_ADDRESS_PATTERN = r"^https?://"
 IDEMPOTENCY_KEY_PATTERN = r"^[\x21-\x7e]+$"
 INFERENCE_PATTERN = r"^(local|ray://[^\s,/@]+:\d+(,[^\s,/@]+:\d+)*)$"
 NAME_PATTERN = r"^[A-Za-z0-9_.-]{1,64}$"
-NUMBER_CURSOR_PATTERN = r"^[0-9]{1,18}$"
 PANEL_PATTERN = r"^[A-Za-z0-9_-]{1,32}$"
 PRINTABLE_PATTERN = r"^[^\x00-\x1f\x7f]*$"
 """Text without control characters, which PostgreSQL does not store."""
 REGION_PATTERN = r"^(auto|whole|[0-9]{1,9},[0-9]{1,9},[0-9]{1,9},[0-9]{1,9})$"
-VERSION_CURSOR_PATTERN = r"^[1-9][0-9]{0,8}$"
 
 AMOUNT_EXPECTED = (
     "send an amount such as 2500 or 2500.50, with at most 15 digits before the point and 4 after it"
 )
-_CURSOR_EXPECTED = "send the `next_cursor` of the previous page, or leave it out for the first page"
 EXPECTED: dict[str, str] = {
     AMOUNT_PATTERN: AMOUNT_EXPECTED,
     CLERK_PATTERN: "send a name of 1 to 64 characters, without control characters",
@@ -41,16 +39,15 @@ EXPECTED: dict[str, str] = {
     IDEMPOTENCY_KEY_PATTERN: "send visible ASCII characters, without spaces, such as a UUID",
     INFERENCE_PATTERN: "set local, or ray://HOST:PORT with the addresses of the proxies, comma-separated",
     NAME_PATTERN: "send 1 to 64 letters, digits, dots, hyphens or underscores",
-    NUMBER_CURSOR_PATTERN: _CURSOR_EXPECTED,
     PANEL_PATTERN: "send 1 to 32 letters, digits, hyphens or underscores, such as A",
     PRINTABLE_PATTERN: "send text without control characters",
     REGION_PATTERN: "send auto, whole, or left,top,right,bottom in pixels, whole numbers of up to 9 digits "
     "such as 1040,520,1410,655",
-    VERSION_CURSOR_PATTERN: _CURSOR_EXPECTED,
 }
 """What to send, by the regular expression that the text has to match."""
 
 
+_INTEGER = re.compile(r"-?(0|[1-9][0-9]*)", re.ASCII)
 _KINDS_OF_PYDANTIC = frozenset(get_args(ErrorType))
 _OBJECT_TYPES = {"dict_type", "model_attributes_type", "model_type"}
 _MESSAGES = {
@@ -84,6 +81,13 @@ _LIMITS = {
     "less_than_equal": ("le", "of at most"),
 }
 """By the type of the fault: the item of its `ctx` with the limit of a number, and how the limit is put in words."""
+
+
+def check_digits(value: object) -> object:
+    """Return a value. Raises ValueError for a text that is no integer of JSON: other signs, spaces, leading zeros."""
+    if isinstance(value, str) and not _INTEGER.fullmatch(value):
+        raise ValueError("has to be a whole number, in digits only")
+    return value
 
 
 def describe_fault(fault: Mapping[str, Any], form: Any = None) -> str:

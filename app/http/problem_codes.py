@@ -44,7 +44,8 @@ PROBLEMS: dict[str, ProblemKind] = {
     "invalid-cursor": ProblemKind(
         400,
         "The cursor was not issued by this listing",
-        "Send the `next_cursor` of the page before as it is, or start again without a cursor.",
+        "It belongs to another listing or to other parameters, or was changed. Send the `next_cursor` of the page "
+        "before as it is, with the same parameters, or start again without a cursor.",
     ),
     "empty-upload": ProblemKind(400, "A file is empty", "The file has no bytes. Send its content."),
     "damaged-image": ProblemKind(

@@ -163,6 +163,26 @@ def patterns(schema: Any) -> Iterator[str]:
             yield from patterns(member)
 
 
+def test_an_integer_of_the_query_has_digits_only(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    integers = [
+        (path, parameter["name"])
+        for path, methods in document["paths"].items()
+        for parameter in methods.get("get", {}).get("parameters", ())
+        if parameter["in"] == "query" and parameter["schema"].get("type") == "integer"
+    ]
+    assert {name for _, name in integers} == {"limit", "days"}
+    assert len(integers) == 12
+    for path, name in integers:
+        address = re.sub(r"\{[^}]+\}", "1", path)
+        for text in ("+5", " 5", "5 ", "5.0", "5e0", "05", "1_0", "\u0665", "", "--5", "x"):
+            refused = client.get(address, params={name: text})
+            assert (refused.status_code, refused.json()["code"]) == (400, "malformed-request"), (path, text)
+            assert refused.json()["detail"] == f"{name}: has to be a whole number, in digits only."
+        too_small = client.get(address, params={name: "-5"})
+        assert too_small.json()["detail"] == f"{name}: has to be a whole number of at least 1."
+
+
 def test_every_regular_expression_of_the_api_has_a_message(client: TestClient) -> None:
     found = set(patterns(client.get("/openapi.json").json()))
     assert found
