@@ -47,7 +47,7 @@ from app.domain.request_context import prefix
 from app.http import problems
 from app.http.admission import AdmissionMiddleware, InflightLimit
 from app.http.authentication import HEADER_NAME, AuthenticationMiddleware, Authenticator
-from app.http.cors import CrossOriginMiddleware
+from app.http.cors import CrossOriginMiddleware, OwnOriginMiddleware
 from app.http.middleware import HeadAsGet, RequestMiddleware
 from app.http.openapi import document_of
 from app.http.paths import PathMiddleware
@@ -342,6 +342,8 @@ def _add_middleware(
             ],
             expose_headers=["Content-Disposition", "ETag", "Retry-After", "WWW-Authenticate", "X-Request-ID"],
         )
+    else:
+        app.add_middleware(OwnOriginMiddleware)
     app.add_middleware(RequestMiddleware, metrics=metrics, max_bytes=settings.max_request_bytes)
     # Outside of all layers that answer with problems.
     app.add_middleware(ErrorPages)

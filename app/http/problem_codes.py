@@ -86,8 +86,8 @@ PROBLEMS: dict[str, ProblemKind] = {
     "cors-refused": ProblemKind(
         403,
         "Browsers may not send this request from a page of another origin",
-        "The origin of the page, the method or a header is not allowed. The operator lists origins in the setting "
-        "`COUNTERSIGN_CORS_ORIGINS`.",
+        "CORS is off, or the origin of the page, the method or a header is not allowed. The operator lists origins "
+        "in the setting `COUNTERSIGN_CORS_ORIGINS`; without any, CORS is off.",
     ),
     "not-found": ProblemKind(
         404,
