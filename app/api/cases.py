@@ -30,7 +30,8 @@ router = APIRouter(prefix="/cases", tags=["cases"], route_class=JsonRoute)
 CasePath = Annotated[
     RecordId, Path(max_length=64, description="Id of the case: the `verification_id` of its verification.")
 ]
-ClerkBody = Annotated[ClerkIn, Body()]
+ClerkBody = Annotated[ClerkIn, Body(default_factory=ClerkIn)]
+NextCaseBody = Annotated[NextCaseIn, Body(default_factory=NextCaseIn)]
 _CLAIM_PROBLEMS = (*COMMON_PROBLEMS, "case-not-found", "case-claimed", "case-decided")
 
 
@@ -73,7 +74,7 @@ async def list_cases(
 @router.post(
     "/next", summary="Claim the next case", response_model=NextCaseOut, responses=documented(*COMMON_PROBLEMS)
 )
-async def post_next_case(context: RunningContext, caller: Verifying, body: NextCaseIn) -> NextCaseOut:
+async def post_next_case(context: RunningContext, caller: Verifying, body: NextCaseBody) -> NextCaseOut:
     r"""Claim the first open case that no other clerk has claimed, one's own claims first.
 
     Requires the scope `verify`.

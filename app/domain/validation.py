@@ -51,6 +51,7 @@ _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)", re.ASCII)
 _KINDS_OF_PYDANTIC = frozenset(get_args(ErrorType))
 _OBJECT_TYPES = {"dict_type", "model_attributes_type", "model_type"}
 _MESSAGES = {
+    **dict.fromkeys(_OBJECT_TYPES, "send a JSON object"),
     "bool_parsing": "has to be true or false",
     "bool_type": "has to be true or false",
     "finite_number": "has to be a finite number",
@@ -108,14 +109,20 @@ def describe_fault(fault: Mapping[str, Any], form: Any = None) -> str:
     if kind == "extra_forbidden":
         members = _members(form, loc[1:-1] if loc[0] == "body" else loc[:-1])
         return f"is not known; the members are {', '.join(sorted(members))}" if members else "is not known"
-    if kind in _OBJECT_TYPES:
-        is_body = loc == ("body",)
-        return "send a JSON object" + (" with the content type application/json" if is_body else "")
+    if loc == ("body",) and kind in {"missing", *_OBJECT_TYPES}:
+        return _describe_body(kind, form)
     if kind == "union_tag_not_found":
         discriminator = str(context["discriminator"])
         tags = _tags(form, discriminator.strip("'"))
         return f"send one of {', '.join(tags)} as {discriminator}"
     return _describe_value(fault)
+
+
+def _describe_body(kind: str, form: Any) -> str:
+    if kind in _OBJECT_TYPES:
+        return "send a JSON object with the content type application/json"
+    names = _required(form) or [f"one of {', '.join(_members(form, ()))}"]
+    return f"is missing; send a JSON object with {', '.join(names)}"
 
 
 def _describe_value(fault: Mapping[str, Any]) -> str:
@@ -168,6 +175,18 @@ def _members(form: Any, path: tuple[str | int, ...]) -> list[str]:
     if arguments and path:
         return _members(arguments[0] if isinstance(path[0], int) else arguments[-1], path[1:])
     return []
+
+
+def _required(form: Any) -> list[str]:
+    """The names of the members that an object has to have; empty where the form does not tell."""
+    if get_origin(form) is Annotated:
+        return _required(get_args(form)[0])
+    if get_origin(form) in {Union, UnionType}:
+        first, *others = (_required(one) for one in get_args(form))
+        return [name for name in first if all(name in names for names in others)]
+    if not (isinstance(form, type) and issubclass(form, BaseModel)):
+        return []
+    return [field.alias or name for name, field in form.model_fields.items() if field.is_required()]
 
 
 def _tags(form: Any, discriminator: str) -> list[str]:
