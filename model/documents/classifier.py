@@ -9,16 +9,9 @@ beside the segmentation network; :mod:`model.documents.rules` then fits its rule
 from __future__ import annotations
 
 import argparse
-import io
-import tomllib
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from functools import cache
-from itertools import repeat
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -26,11 +19,8 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 from tqdm import tqdm
 
-from model.documents.digits import training_digits
-from model.documents.elements import Drawer
+from model.documents.collection import Collection, joined
 from model.documents.labelling import label_candidates
-from model.documents.layouts import compose_page
-from model.documents.material import Typefaces, training_signatures
 from model.documents.release import release_candidate_network
 from model.errors import UnusableSignature
 from model.networks.candidate import CandidateNetwork
@@ -38,59 +28,12 @@ from model.preprocessing.candidates import PageNetworks
 from model.preprocessing.ink import locate_ink
 from model.preprocessing.recognition import CHANNELS, HEIGHT, WIDTH, candidate_images
 from model.preprocessing.views import ink_box
-from model.training.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint, write_atomically
-
-SHARES = {
-    "crop": 0.03,
-    "signature-field": 0.2,
-    "cheque": 0.22,
-    "letter": 0.08,
-    "form": 0.2,
-    "card": 0.1,
-    "table": 0.02,
-    "filled-part": 0.08,
-    "printed-name": 0.03,
-    "text": 0.01,
-    "graphics": 0.03,
-}
-"""Shares of the layouts: more of those with dates, amounts and names written by hand."""
-
-SHARD = 250
-"""Pages to a file."""
+from model.training.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
 
 SEED = 20_271
 
-WRITERS = 4000
-"""Synthetic writers."""
-
 BATCH, PEAK_RATE, WEIGHT_DECAY, WARMUP = 64, 2.5e-3, 0.03, 0.1
 """Candidates to a step, the highest learning rate, weight decay, and the share of steps in which the rate rises."""
-
-
-@dataclass(frozen=True)
-class Collection:
-    """What the candidates of a run depend on.
-
-    Attributes
-    ----------
-    weights : Path
-        Folder of the segmentation network.
-    datasets : tuple of (str, float)
-        Sources of signatures with their weights.
-    data : Path or None
-        Folder of the data sets; None for the default one.
-    folder : Path
-        Where candidates are kept.
-    """
-
-    weights: Path
-    datasets: tuple[tuple[str, float], ...]
-    data: Path | None
-    folder: Path
-
-    def shard(self, number: int) -> Path:
-        """Return the file with the candidates of the pages from ``number * SHARD`` on."""
-        return self.folder / f"candidates-{number:05d}.npz"
 
 
 def main() -> None:
@@ -105,29 +48,18 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=None, help="folder of the data sets (SIGNATURE_DATA)")
     parser.add_argument("--processes", type=int, default=2, help="processes that compose pages")
     args = parser.parse_args()
-    recipe = tomllib.loads((args.weights / "recipe.toml").read_text(encoding="utf-8"))
-    collection = Collection(args.weights, tuple(recipe["datasets"].items()), args.data, args.out)
-    numbers = range(-(-args.pages // SHARD))
-    missing = [number for number in numbers if not collection.shard(number).is_file()]
-    with ProcessPoolExecutor(args.processes) as processes:
-        found = processes.map(collect, repeat(collection), missing)
-        for _ in tqdm(found, total=len(missing), desc=f"{SHARD} pages each"):
-            pass
-    shards = [np.load(collection.shard(number)) for number in numbers]
-    images, labels = (
-        torch.from_numpy(np.concatenate([shard[name] for shard in shards])) for name in ("images", "labels")
-    )
+    collection = Collection.beside(args.weights, args.data, args.out, "candidates", SEED)
+    shards = collection.complete(args.pages, collect, args.processes)
+    images, labels = joined(shards, "images"), joined(shards, "labels")
     release_candidate_network(train(images, labels, args.epochs, args.out), args.weights)
 
 
 def collect(collection: Collection, number: int) -> None:
-    """Compose the pages of a shard, search them, and write their candidates."""
-    collection.folder.mkdir(parents=True, exist_ok=True)
-    networks, draw = _opened(collection)
+    """Compose the pages of a file, search them, and write their candidates."""
+    networks = _networks(collection.weights)
     images: list[NDArray[np.uint8]] = []
     labels: list[bool] = []
-    for page_number in range(number * SHARD, (number + 1) * SHARD):
-        _, page = compose_page(draw(page_number), SHARES)
+    for page, _ in collection.pages(number):
         try:
             located = locate_ink(page.grey)
         except UnusableSignature:
@@ -136,27 +68,17 @@ def collect(collection: Collection, number: int) -> None:
         for one, label in label_candidates(seen, page):
             images.append(candidate_images(seen.view.darkness, seen.probability, one.box))
             labels.append(label)
-    content = io.BytesIO()
-    np.savez_compressed(
-        content,
+    collection.write(
+        number,
         images=np.array(images, np.uint8).reshape(-1, CHANNELS, HEIGHT, WIDTH),
         labels=np.array(labels, bool),
     )
-    write_atomically(collection.shard(number), content.getvalue())
 
 
 @cache
-def _opened(collection: Collection) -> tuple[PageNetworks, Callable[[int], Drawer]]:
-    """Open the segmentation network, and what pages are drawn of, once in a process."""
-    cv2.setNumThreads(1)
-    faces = Typefaces("train", collection.data)
-    source = training_signatures(faces, dict(collection.datasets), collection.data, WRITERS)
-    digits = training_digits(dict(collection.datasets), collection.data)
-    # Its own candidate network, if there is one, would only take time.
-    networks = PageNetworks(collection.weights / "model.onnx", with_classifier=False)
-    return networks, lambda number: Drawer(
-        faces, source, np.random.default_rng([SEED, number]), digits=digits
-    )
+def _networks(weights: Path) -> PageNetworks:
+    """Open the network for pages, once in a process; its own candidate network, if there is one, takes time."""
+    return PageNetworks(weights / "model.onnx", with_classifier=False)
 
 
 def train(

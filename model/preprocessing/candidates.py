@@ -64,16 +64,22 @@ class Candidates:
     Attributes
     ----------
     view : View
-    probability : uint8 (h, w)
+    scene : Scene
+        The ink of the view, and the answer of the segmentation network.
     candidates : tuple of Candidate
     unlikely : float
         Share of the ink that is unlikely to be a signature's.
     """
 
     view: View
-    probability: Grey
+    scene: Scene
     candidates: tuple[Candidate, ...]
     unlikely: float
+
+    @property
+    def probability(self) -> Grey:
+        """That a pixel belongs to a signature, 255 = 1: uint8 (h, w)."""
+        return self.scene.probability
 
 
 def measure_crop(segmenter: Segmenter, located: Located, side: int) -> NDArray[np.float64]:
@@ -152,7 +158,17 @@ class PageNetworks:
         if self._classifier is not None:
             candidates = _recognised(self._classifier, view.darkness, probability, candidates)
         unlikely = float((probability[inked] <= UNLIKELY).mean()) if inked.any() else 1.0
-        return Candidates(view, probability, tuple(candidates), unlikely)
+        return Candidates(view, scene, tuple(candidates), unlikely)
+
+    def together(self, seen: Candidates, first: Candidate, second: Candidate) -> Candidate:
+        """Describe two candidates of a view as one."""
+        box = Box.enclosing((first.box, second.box))
+        others = [other.box.height for other in seen.candidates if not box.contains(other.box)]
+        measures = compared(measure(seen.scene, box), box.height, others)
+        if self._classifier is not None:
+            image = candidate_images(seen.view.darkness, seen.probability, box)
+            measures = recognised(measures, self._classifier.log_odds([image])[0])
+        return Candidate(box, first.ink + second.ink, measures)
 
 
 def _long_side(part: Box) -> float:

@@ -3,7 +3,8 @@
 A page is looked at by the segmentation network (:mod:`model.networks.page`) at a size that fits the question:
 
 1. its ink on a very small copy: if all of that belongs to a signature, the image is used as it is;
-2. the page on a small copy, to find the signatures (:mod:`model.preprocessing.candidates`);
+2. the page on a small copy, to find the signatures (:mod:`model.preprocessing.candidates`), whose words are joined
+   (:mod:`model.preprocessing.words`);
 3. the crop around the signature, to tell its strokes from what lies across them
    (:mod:`model.preprocessing.stroke_mask`).
 
@@ -16,9 +17,10 @@ red print is left out: :mod:`model.preprocessing.extraction` does all of that.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -35,12 +37,19 @@ from model.preprocessing.rules import Rules
 from model.preprocessing.segmentation import Grey
 from model.preprocessing.signature_line import without_signature_line
 from model.preprocessing.stamps import Frame
-from model.preprocessing.stroke_mask import signature_mask
+from model.preprocessing.stroke_mask import StrokeRule
 from model.preprocessing.views import INK, ink_box, look
+from model.preprocessing.words import Rated, join_words
 
 CROP_LOOKS = ((440, False), (260, False), (440, True), (600, False))
 """Long sides of the crop on which strokes are told from what lies across them, and whether faint ink is made black
 before; each if the one before shows too few strokes."""
+
+RIM = 0.12
+"""Rim around the box of a signature, as a share of its longer side."""
+
+GROWTH, MAX_GROWN = 0.4, 2
+"""How far a crop grows at an edge that strokes reach, as a share of the signature's longer side, and how often."""
 
 MOST_SHOWN, LEAST_SHOWN = 0.85, 0.35
 """Share of the strokes found on the page from which a look at the crop shows them all, and below which it does not
@@ -58,7 +67,7 @@ same form would be accepted for what is printed on it.
 
 CROP_SHARE, CROP_UNLIKELY, CROP_ODDS = 0.9, 0.35, 2.0
 """An image that may be a crop is used as it is if so much of its ink lies in probable signatures, and at most so much
-is unlikely to belong to one: first and last name are found apart, and the weakest strokes would be left out. By
+is unlikely to belong to one: words may be found far apart, and the weakest strokes would be left out. By
 itself, a part of a signature is less probable than the whole: its log-odds may be so much lower than the least.
 """
 
@@ -153,6 +162,27 @@ class Extracted:
 
 
 @dataclass(frozen=True)
+class Cut:
+    """Where a signature is cut out of a page.
+
+    Attributes
+    ----------
+    signature : Found
+    box : Box
+        Of the crop, in pixels of the page.
+    strokes : uint8 (h, w)
+        1 where strokes of the signature were found, in the crop and at a resolution of its own.
+    frames : list of Frame
+        Of stamps, in pixels of the crop.
+    """
+
+    signature: Found
+    box: Box
+    strokes: Grey
+    frames: list[Frame]
+
+
+@dataclass(frozen=True)
 class Search:
     """A page that was searched, and what was found on it.
 
@@ -175,14 +205,15 @@ class Search:
     seen: Candidates
     frames: list[Frame]
 
-    def strokes(self, signature: Found, crop: Box) -> Grey:
-        """Mark the probable strokes of a signature in a crop around it, at the resolution of the view."""
+    def cut(self, signature: Found, box: Box) -> Cut:
+        """Cut a box around a signature out of the page."""
         view = self.seen.view
         strokes = np.zeros_like(view.darkness)
         inside = view.from_image(signature.box).clipped(strokes.shape)
         probable = (self.seen.probability > LIKELY) & (view.darkness > INK)
         inside.of(strokes)[:] = inside.of(probable)
-        return view.from_image(crop).clipped(strokes.shape).of(strokes)
+        frames = [frame.mapped(1.0, -box.left, -box.top) for frame in self.frames]
+        return Cut(signature, box, view.from_image(box).clipped(strokes.shape).of(strokes), frames)
 
 
 class SignatureFinder:
@@ -191,13 +222,19 @@ class SignatureFinder:
     Parameters
     ----------
     model : Path
-        The network as ONNX: darkness (1, 1, h, w) to probability (1, 1, h, w); ``rules.json`` is beside it,
-        and ``candidates.onnx`` if candidates are recognised.
+        The network as ONNX: darkness (1, 1, h, w) to probability (1, 1, h, w). ``rules.json`` and ``strokes.json``
+        are beside it, and ``candidates.onnx`` if candidates are recognised.
     """
 
     def __init__(self, model: Path) -> None:
         self.networks = PageNetworks(model)
         self._rules = Rules.load(model.with_name("rules.json"))
+        self._model = model
+
+    @cached_property
+    def _strokes(self) -> StrokeRule:
+        """Read when the first crop is looked at: the rule is fitted to what is found without it."""
+        return StrokeRule.load(self._model.with_name("strokes.json"))
 
     def find(self, grey: Grey, *, again: bool = True) -> tuple[Found, ...]:
         """Find the signatures of a page, the most prominent one first.
@@ -214,6 +251,12 @@ class SignatureFinder:
     def search(self, grey: Grey, *, again: bool = True) -> Search:
         """Search a page as :meth:`find` does; :meth:`extract` and :meth:`extract_all` take the result."""
         return self._search(*without_signature_line(grey), again=again)
+
+    def cuts(self, grey: Grey, rim: float) -> Iterator[Cut]:
+        """Find signatures as :meth:`find`; yield where they are cut out, with a rim of this share of their size."""
+        search = self.search(grey)
+        for signature in search.found:
+            yield search.cut(signature, _with_rim(signature.box, rim).clipped(search.grey.shape))
 
     def _search(self, grey: Grey, located: Located | None, *, again: bool = True) -> Search:
         """Find signatures in the box of the ink."""
@@ -239,24 +282,32 @@ class SignatureFinder:
         return Search(grey, located, ordered, used if found else seen, frames)
 
     def _signatures(self, seen: Candidates, grey: Grey) -> list[Found]:
-        """Return the candidates that are probably signatures."""
+        """Return the candidates that are probably signatures, with their words joined."""
+
+        def together(first: Rated, second: Rated) -> Rated:
+            return self._rated(self.networks.together(seen, first.candidate, second.candidate))[0]
+
+        rated = [one for candidate in seen.candidates for one in self._apart(candidate)]
         return [
             Found(
                 seen.view.on_image(one.box.grown(1)).clipped(grey.shape),
-                odds,
-                float(one.ink),
+                one.log_odds,
+                float(one.candidate.ink),
             )
-            for candidate in seen.candidates
-            for one, odds in self._apart(candidate)
-            if odds >= self._rules.least
+            for one in join_words(rated, seen, self._rules.least, together)
+            if one.log_odds >= self._rules.least
         ]
 
-    def _apart(self, candidate: Candidate) -> list[tuple[Candidate, float]]:
-        """Return a candidate with its log-odds; its parts instead, if one is more probably a signature than all."""
-        every = (candidate, *candidate.parts)
-        log_odds = self._rules.page.log_odds(np.stack([one.measures for one in every])).tolist()
-        scored = list(zip(every, log_odds, strict=True))
-        return scored[1:] if max(log_odds[1:], default=-math.inf) > log_odds[0] + APART else scored[:1]
+    def _apart(self, candidate: Candidate) -> list[Rated]:
+        """Rate a candidate; return its parts instead, if one is more probably a signature than all."""
+        whole, *parts = self._rated(candidate, *candidate.parts)
+        best = max((one.log_odds for one in parts), default=-math.inf)
+        return parts if best > whole.log_odds + APART else [whole]
+
+    def _rated(self, *candidates: Candidate) -> list[Rated]:
+        """Compute the log-odds of candidates by the rule for parts of pages."""
+        log_odds = self._rules.page.log_odds(np.stack([one.measures for one in candidates])).tolist()
+        return [Rated(one, odds) for one, odds in zip(candidates, log_odds, strict=True)]
 
     def extract(self, grey: Grey, region: Region | Box = "auto", search: Search | None = None) -> Extracted:
         """Cut the signature out of a page.
@@ -351,17 +402,26 @@ class SignatureFinder:
         return extracted
 
     def _cut(self, grey: Grey, signature: Found, search: Search) -> Extracted:
+        """Cut a signature out; the crop grows where strokes reach its edge."""
         box = _with_rim(signature.box).clipped(grey.shape)
+        extracted = self._cut_box(grey, box, signature, search)
+        for _ in range(MAX_GROWN):
+            larger = _grown(box, extracted.keep, signature.box).clipped(grey.shape)
+            if larger == box:
+                break
+            box, extracted = larger, self._cut_box(grey, larger, signature, search)
+        return extracted
+
+    def _cut_box(self, grey: Grey, box: Box, signature: Found, search: Search) -> Extracted:
         others = [other.box.moved(-box.left, -box.top) for other in search.found if other is not signature]
-        frames = [frame.mapped(1.0, -box.left, -box.top) for frame in search.frames]
-        strokes = search.strokes(signature, box)
+        cut = search.cut(signature, box)
         try:
-            return self._cleaned(box.of(grey), box, search.found, others, frames, strokes)
+            return self._cleaned(box.of(grey), box, search.found, others, cut.frames, cut.strokes)
         except NoSignature:
             if signature.log_odds < CERTAIN:
                 raise
         # No look at the crop shows what was certainly found on the page.
-        keep = np.asarray(cv2.dilate(strokes, np.ones((3, 3), np.uint8)) * 255, np.uint8)
+        keep = np.asarray(cv2.dilate(cut.strokes, np.ones((3, 3), np.uint8)) * 255, np.uint8)
         return Extracted(box.of(grey), keep, box, search.found)
 
     def _is_crop(self, located: Located | None) -> bool | None:
@@ -418,7 +478,12 @@ class SignatureFinder:
                 inside = view.from_image(other).clipped(probability.shape)
                 if inside.width > 0 and inside.height > 0:
                     inside.of(probability)[:] = 0
-            keep = view.without_margin(signature_mask(view.darkness, probability))
+            darkness, probability = view.without_margin(view.darkness), view.without_margin(probability)
+            if strokes is None:
+                known = ((probability > LIKELY) & (darkness > INK)).view(np.uint8)
+            else:
+                known = resized(strokes, darkness.shape)
+            keep = self._strokes.mask(darkness, probability, known)
             shown = float(keep.any()) if strokes is None else _share_shown(strokes, keep)
             if shown > most:
                 best, most = keep, shown
@@ -432,6 +497,21 @@ class SignatureFinder:
                 "Set `region` to where the signature is (`whole` for all ink of the image).",
             )
         return Extracted(crop, best, box, found)
+
+
+def _grown(box: Box, keep: Grey | None, signature: Box) -> Box:
+    """Grow a crop at the edges that strokes reach."""
+    if keep is None:
+        return box
+    step = round(GROWTH * max(signature.width, signature.height))
+    edges = (keep[:, 0], keep[0], keep[:, -1], keep[-1])
+    left, top, right, bottom = (step * bool(edge.any()) for edge in edges)
+    return Box(box.left - left, box.top - top, box.right + right, box.bottom + bottom)
+
+
+def resized(strokes: Grey, shape: tuple[int, ...]) -> Grey:
+    """Bring marked strokes to the resolution of a look at the crop."""
+    return np.asarray(cv2.resize(strokes, shape[::-1], interpolation=cv2.INTER_NEAREST), np.uint8)
 
 
 def _share_shown(strokes: Grey, keep: Grey) -> float:
@@ -455,9 +535,9 @@ def _frames_near(seen: Candidates, found: list[Found]) -> list[Frame]:
     return seen.view.frames(near * np.asarray(stamped, np.uint8), boxes)
 
 
-def _with_rim(box: Box) -> Box:
+def _with_rim(box: Box, rim: float = RIM) -> Box:
     """Grow the box of a signature by a rim, in which strokes may end that were not found."""
-    return box.grown(0.12 * max(box.width, box.height) + 4)
+    return box.grown(rim * max(box.width, box.height) + 4)
 
 
 def _joined(parts: tuple[Found, ...]) -> Found:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from model.preprocessing.box import Box
 from model.preprocessing.segmentation import Grey, Parts
+from model.preprocessing.straight_lines import look_up, segments, thin_runs
 
 Points = NDArray[np.float64]
 
@@ -52,9 +53,6 @@ SAME_LINE = 3.5
 
 REACH = 0.09
 """How far off the ink of a frame may be at another scale, as a share of the frame's half extent."""
-
-CROSSED = 1.6
-"""Where the ink across a frame is so many times as thick as usual, a stroke crosses it."""
 
 SIGNED_INSIDE = 0.7
 """Share of the box of a signature inside a frame from which the frame is around it."""
@@ -119,9 +117,6 @@ def find_frames(darkness: Grey, signatures: Sequence[Box]) -> list[Frame]:
 
 def stamp_mask(darkness: Grey, frames: Sequence[Frame]) -> Grey:
     """Mark the ink of frames and of what is printed inside, except for strokes that cross them.
-
-    Frames are removed as staff lines are from scores: where the ink across an outline is thicker than the frame, a
-    stroke crosses it.
 
     Returns
     -------
@@ -221,7 +216,7 @@ def _concentric(mask: Grey, centre: Points, radius: float) -> Iterator[Frame]:
 
 def _ring_shares(mask: Grey, centres: Points, radii: Points) -> Points:
     """Return the share of circles that has ink: (c, 1, 2) and (r,) to (c, r); 0 if half of it is outside."""
-    inked, inside = _look_up(mask, centres[..., None, :] + radii[:, None, None] * _CIRCLE)
+    inked, inside = look_up(mask, centres[..., None, :] + radii[:, None, None] * _CIRCLE)
     seen = inside.sum(axis=-1)
     return np.where(2 * seen > inside.shape[-1], inked.sum(axis=-1) / np.maximum(seen, 1), 0.0)
 
@@ -265,10 +260,7 @@ def _parallels(darkness: Grey) -> tuple[Points, list[float], list[float]]:
         Where the lines cross the other axis; empty if there are too few.
     """
     none: tuple[Points, list[float], list[float]] = np.eye(2), [], []
-    segments = cv2.createLineSegmentDetector(cv2.LSD_REFINE_STD).detect(255 - darkness)[0]
-    if segments is None:
-        return none
-    start, end = np.split(np.asarray(segments, np.float64).reshape(-1, 4), 2, axis=1)
+    start, end = np.split(segments(darkness), 2, axis=1)
     length = np.hypot(*(end - start).T)
     angle = np.degrees(np.arctan2(*(end - start).T[::-1]))
     tilt = (angle + 45.0) % 90.0 - 45.0
@@ -302,11 +294,11 @@ def _rectangle_share(mask: Grey, corners: Points) -> float:
     gap = _gap(float(np.ptp(corners, axis=0).min()) / 2)
     covered, seen, sides = 0, 0, 0
     for along, normal in _sides(corners):
-        inked, inside = _look_up(mask, along + np.array([-1.0, 0.0, 1.0])[:, None, None] * normal)
+        inked, inside = look_up(mask, along + np.array([-1.0, 0.0, 1.0])[:, None, None] * normal)
         count = int(inside[1].sum())
         if count < 0.3 * len(along):
             continue
-        beside, _ = _look_up(mask, along + np.array([-gap, gap])[:, None, None] * normal)
+        beside, _ = look_up(mask, along + np.array([-gap, gap])[:, None, None] * normal)
         on_it = int((inked.any(axis=0) & inside[1]).sum())
         if on_it < SIDE_COVERED * count or int(beside.sum(axis=1).min()) > SIDE_BESIDE * count:
             return 0.0
@@ -322,34 +314,7 @@ def _sides(corners: Points) -> Iterator[tuple[Points, Points]]:
         yield along, np.array([end[1] - start[1], start[0] - end[0]]) / length
 
 
-def _look_up(mask: Grey, points: Points) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return of points (..., 2) whether there is ink, and whether they lie in the image."""
-    height, width = mask.shape
-    column, row = np.rint(points[..., 0]).astype(np.int32), np.rint(points[..., 1]).astype(np.int32)
-    inside = (column >= 0) & (row >= 0) & (column < width) & (row < height)
-    inked = mask[np.clip(row, 0, height - 1), np.clip(column, 0, width - 1)] > 0
-    return inked & inside, inside
-
-
 def _mark(mask: Grey, frame: Frame, marked: Grey) -> None:
     """Mark the runs of ink across an outline that are no thicker than usual."""
     reach = max(3, round(REACH * float(np.ptp(frame.corners, axis=0).min()) / 2))
-    offsets = np.arange(-2 * reach, 2 * reach + 1)
-    points, normals = frame.outline()
-    across = points[:, None] + offsets[:, None] * normals[:, None]
-    inked, inside = _look_up(mask, across)
-    nearest = np.where(inked, np.abs(offsets), 10 * reach).argmin(axis=1)
-    at = np.arange(len(points))
-    has_ink = inked[at, nearest] & (np.abs(offsets[nearest]) <= reach)
-    if not has_ink.any():
-        return
-    # A run ends before the first pixel without ink on either side of the nearest one.
-    places = np.arange(len(offsets))
-    first = np.where(~inked & (places < nearest[:, None]), places, -1).max(axis=1) + 1
-    last = np.where(~inked & (places > nearest[:, None]), places, len(places)).min(axis=1) - 1
-    thickness = last - first + 1
-    usual = float(np.median(thickness[has_ink]))
-    thin = has_ink & (thickness <= max(usual + 1.0, CROSSED * usual))
-    run = thin[:, None] & (places >= first[:, None] - 1) & (places <= last[:, None] + 1) & inside
-    column, row = np.rint(across[run]).astype(np.int32).T
-    marked[row, column] = 1
+    marked[thin_runs(mask, *frame.outline(), reach)] = 1

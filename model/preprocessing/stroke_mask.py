@@ -1,46 +1,92 @@
-"""Which strokes of a crop belong to the signature, and which lie across it."""
+"""Which strokes of a crop belong to the signature, and which lie beside and across them."""
 
 from __future__ import annotations
 
-import cv2
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
-from model.preprocessing.segmentation import Grey, Parts
-from model.preprocessing.views import INK
+from model.preprocessing.regions import MEASURES, find_regions
+from model.preprocessing.segmentation import Grey
+
+Matrix = NDArray[np.float64]
+
+REACH = 4.0
+"""Standard deviations from the mean at which measures are cut off."""
 
 
-def signature_mask(darkness: Grey, probability: Grey) -> Grey:
-    """Decide for each connected part of ink whether it is kept, left out, or kept where the network is sure.
+@dataclass(frozen=True)
+class StrokeRule:
+    """Rates regions of ink by their measures: a network with two hidden layers of rectified units.
 
-    Most parts are either all signature or none. Where a stroke and a printed line touch, they are one part, and the
-    pixels decide; security printing touches all strokes, and these are a small share of its part.
+    It is fitted for a segmentation network by :mod:`model.documents.strokes`, and lies beside it in ``strokes.json``.
 
-    Parameters
+    Attributes
     ----------
-    darkness, probability : uint8 (h, w)
-        Of the paper to black ink, and that a pixel belongs to a signature; 255 = black, and 1.
-
-    Returns
-    -------
-    uint8 (h, w)
-        255 where the signature is, with a rim of one pixel; 0 elsewhere.
+    mean, deviation : float64 (m,)
+        Of each measure, where the rule was fitted.
+    layers : sequence of (float64 (outputs, inputs), float64 (outputs,))
+        Weights and biases.
+    least : float
+        Log-odds from which a region belongs to the signature.
     """
-    parts = Parts.of((darkness > INK // 2).view(np.uint8))
-    areas, shares = _shares(parts, probability > 127)
-    probable = areas * shares
-    is_mixed = (shares <= 0.8) & ((shares > 0.05) | (probable > 0.1 * probable.sum()))
-    sure = cv2.dilate((probability > 100).astype(np.uint8), np.ones((3, 3), np.uint8))
-    whole = (shares[parts.labels] > 0.8) & (probability > 12)
-    mixed = is_mixed[parts.labels] & (sure > 0)
-    kept = (whole | mixed).astype(np.uint8)
-    return np.asarray(cv2.dilate(kept, np.ones((3, 3), np.uint8)) * 255, np.uint8)
 
+    mean: Matrix
+    deviation: Matrix
+    layers: tuple[tuple[Matrix, Matrix], ...]
+    least: float
 
-def _shares(parts: Parts, flags: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Count the pixels of each connected part, and the share of them that has a flag; 0 for what is no ink."""
-    labels, count = parts.labels.ravel(), len(parts.left)
-    areas = np.bincount(labels, minlength=count).astype(np.float64)
-    shares = np.bincount(labels, flags.ravel(), minlength=count) / np.maximum(areas, 1)
-    areas[0] = shares[0] = 0.0
-    return areas, shares
+    def log_odds(self, measures: Matrix) -> Matrix:
+        """Compute the log-odds that regions belong to the signature: (n, m) to (n,)."""
+        values = np.clip((measures - self.mean) / self.deviation, -REACH, REACH)
+        *hidden, (weights, biases) = self.layers
+        for inner, inner_biases in hidden:
+            values = np.maximum(values @ inner.T + inner_biases, 0.0)
+        return np.asarray((values @ weights.T + biases)[:, 0])
+
+    def mask(self, darkness: Grey, probability: Grey, strokes: Grey) -> Grey:
+        """Mark the strokes of a signature in a crop.
+
+        Parameters
+        ----------
+        darkness, probability : uint8 (h, w)
+            Of the paper to black ink, and that a pixel belongs to a signature; 255 = black, and 1.
+        strokes : uint8 (h, w)
+            1 where strokes of the signature were found.
+
+        Returns
+        -------
+        uint8 (h, w)
+            255 where the signature is, with a rim of one pixel; 0 elsewhere.
+        """
+        regions = find_regions(darkness, probability, strokes)
+        return regions.mask(self.log_odds(regions.measures) >= self.least)
+
+    @classmethod
+    def load(cls, path: Path) -> StrokeRule:
+        """Read the file; raises OSError, ValueError or KeyError if it is missing or damaged."""
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if found["measures"] != list(MEASURES):
+            raise ValueError(
+                f"{path} was fitted on other measures; fit it with python -m model.documents.strokes"
+            )
+        layers = tuple((np.array(layer["weights"]), np.array(layer["biases"])) for layer in found["layers"])
+        return cls(np.array(found["mean"]), np.array(found["deviation"]), layers, found["least"])
+
+    def save(self, path: Path, rates: dict[str, float]) -> None:
+        """Write the file, with what was measured when the rule was fitted."""
+        content = {
+            "measures": MEASURES,
+            "rates": rates,
+            "least": self.least,
+            "mean": np.round(self.mean, 5).tolist(),
+            "deviation": np.round(self.deviation, 5).tolist(),
+            "layers": [
+                {"weights": np.round(weights, 4).tolist(), "biases": np.round(biases, 4).tolist()}
+                for weights, biases in self.layers
+            ],
+        }
+        path.write_text(json.dumps(content) + "\n", encoding="utf-8")

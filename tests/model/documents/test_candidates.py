@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from app.settings import PAGE_NETWORK
 from model.documents import classifier
+from model.documents import collection as collections
 from model.documents.capture import Captured
 from model.documents.classifier import augmented, collect, train
+from model.documents.collection import Collection
 from model.documents.digits import Digits
 from model.documents.elements import Drawer
 from model.documents.labelling import label_candidates
@@ -159,11 +161,11 @@ def test_augmented_pictures_keep_their_size_and_range() -> None:
 def test_candidates_of_composed_pages_are_collected(
     tmp_path: Path, mnist: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(classifier, "training_signatures", lambda *_: Drawn())
-    monkeypatch.setattr(classifier, "SHARD", 4)
-    collection = classifier.Collection(PAGE_NETWORK.parent, (("drawn", 1.0),), mnist, tmp_path)
-    collect(collection, 3)
-    with np.load(collection.shard(3)) as shard:
+    monkeypatch.setattr(collections, "training_signatures", lambda *_: Drawn())
+    monkeypatch.setattr(collections, "SHARD", 4)
+    collected = Collection(PAGE_NETWORK.parent, (("drawn", 1.0),), mnist, tmp_path, "candidates", 1)
+    collect(collected, 3)
+    with np.load(collected.shard(3)) as shard:
         images, labels = shard["images"], shard["labels"]
     assert len(images) == len(labels) > 0
     assert images.shape[1:] == (CHANNELS, HEIGHT, WIDTH)
