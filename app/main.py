@@ -7,14 +7,16 @@ import importlib.util
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import cache
 from importlib.metadata import version
 
 import cv2
 import torch
-from fastapi import Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 from starlette.formparsers import MultiPartParser
+from starlette.routing import BaseRoute
 
 from app.api import (
     account_verifications,
@@ -47,7 +49,7 @@ from app.domain.request_context import prefix
 from app.http import problems
 from app.http.admission import AdmissionMiddleware, InflightLimit
 from app.http.authentication import HEADER_NAME, AuthenticationMiddleware, Authenticator
-from app.http.cors import CrossOriginMiddleware
+from app.http.cors import CrossOriginMiddleware, OwnOriginMiddleware
 from app.http.middleware import HeadAsGet, RequestMiddleware
 from app.http.openapi import document_of
 from app.http.paths import PathMiddleware
@@ -146,6 +148,20 @@ def load_embedder(settings: Settings, *, embeds: bool = True) -> Embedder:
     return embedder
 
 
+@cache
+def _endpoints() -> list[BaseRoute]:
+    """Return the endpoints of the API and the desk, which all applications of a process share.
+
+    FastAPI builds an endpoint when it is first looked for, in a quarter of a second for all of them.
+    """
+    endpoints = APIRouter()
+    for router in ROUTERS:
+        endpoints.include_router(router, dependencies=[Depends(refuse_unknown_query)])
+    for page in (routes, enrol_pages, signer_pages, account_pages, dashboard_pages):
+        endpoints.include_router(page.router)
+    return endpoints.routes
+
+
 def create_app(settings: Settings) -> FastAPI:
     """Build the application. Nothing is loaded before its lifespan begins."""
     metrics = Metrics()
@@ -186,10 +202,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.metrics = metrics
     app.state.closing = False
     app.state.refusal = None  # of a start that failed, for the exit status
-    for router in ROUTERS:
-        app.include_router(router, dependencies=[Depends(refuse_unknown_query)])
-    for page in (routes, enrol_pages, signer_pages, account_pages, dashboard_pages):
-        app.include_router(page.router)
+    app.router.routes.extend(_endpoints())
     app.mount(f"{DESK}/static", CachedFiles(directory=STATIC), name="desk-static")
     problems.install(app)
     app.add_api_route("/", _redirect_to_docs, include_in_schema=False)
@@ -342,6 +355,8 @@ def _add_middleware(
             ],
             expose_headers=["Content-Disposition", "ETag", "Retry-After", "WWW-Authenticate", "X-Request-ID"],
         )
+    else:
+        app.add_middleware(OwnOriginMiddleware)
     app.add_middleware(RequestMiddleware, metrics=metrics, max_bytes=settings.max_request_bytes)
     # Outside of all layers that answer with problems.
     app.add_middleware(ErrorPages)

@@ -6,11 +6,14 @@ Starting a pool takes a third of a second of a core, and hundreds of tests enrol
 from __future__ import annotations
 
 import hashlib
+import os
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 from app.decoding.pool import DecoderPool
+from model.errors import UnusableSignature
 
 T = TypeVar("T")
 
@@ -18,25 +21,44 @@ T = TypeVar("T")
 class SharedPool(DecoderPool):
     """A pool that stays open when a service closes it; the service that used it last is notified of deaths.
 
-    The same request with the same upload is decoded once; failures are not kept. Tests of decoding itself switch this
-    off with :attr:`keeps_results`.
+    The same request with the same upload is decoded once, also by all processes of the test run, which keep results
+    in :attr:`folder`. Of failures, only those are kept that say what is on the image. Tests of decoding itself switch
+    this off with :attr:`keeps_results`.
     """
 
     keeps_results = True
+    folder: Path
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self._results: dict[tuple[str, bytes], Any] = {}
+        self._settings = repr(arguments[0:2] + arguments[3:])
+        self._results: dict[str, Any] = {}
 
     def _ask(
         self, request: dict[str, Any], data: bytes, max_data: int, parse: Callable[[dict[str, Any], bytes], T]
     ) -> T:
         if not self.keeps_results:
             return super()._ask(request, data, max_data, parse)
-        key = (repr(request), hashlib.blake2b(data).digest())
+        key = hashlib.blake2b(repr((self._settings, request)).encode() + data, digest_size=16).hexdigest()
         if key not in self._results:
-            self._results[key] = super()._ask(request, data, max_data, parse)
-        result: T = self._results[key]
+            self._results[key] = self._read_or_ask(self.folder / key, request, data, max_data, parse)
+        result = self._results[key]
+        if isinstance(result, UnusableSignature):
+            raise result.with_traceback(None)
+        kept: T = result
+        return kept
+
+    def _read_or_ask(self, file: Path, *asked: Any) -> Any:
+        """Return the result that another process has kept, or else the result of a worker process, and keep it."""
+        if file.exists():
+            return pickle.loads(file.read_bytes())
+        try:
+            result = super()._ask(*asked)
+        except UnusableSignature as error:
+            return error  # pickle would lose what it says
+        unfinished = file.with_name(f"{file.name}.{os.getpid()}.{id(result)}")
+        unfinished.write_bytes(pickle.dumps(result))
+        unfinished.rename(file)
         return result
 
     def notify(self, on_death: Callable[[], object]) -> None:

@@ -6,6 +6,7 @@ A plugin that `tests/conftest.py` loads where tests run.
 from __future__ import annotations
 
 import base64
+import fcntl
 import gc
 import io
 import os
@@ -31,7 +32,7 @@ from model.networks import build
 from model.networks.weights import save
 from model.synthetic.command import write_folder
 from model.synthetic.writer import Writer
-from tests.decoders import shared_pool, stop_shared_pools
+from tests.decoders import SharedPool, shared_pool, stop_shared_pools
 from tests.postgres import Postgres
 
 TEST_KEY = f"test:{base64.b64encode(bytes(range(32))).decode()}"
@@ -67,6 +68,21 @@ def make_model(folder: Path, name: str, seed: int, specimens: Path, *, local: bo
     return folder
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """Return a folder that one process of the test run makes, and the others use; nobody may change it."""
+    base = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    folder = base / name
+    with (base / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            unfinished = base / f"{name}.unfinished"
+            make(unfinished)
+            unfinished.rename(folder)
+    return folder
+
+
 def pytest_unconfigure() -> None:
     """Shorten the collections with which pytest ends: after five seconds, pytest-xdist interrupts the worker."""
     gc.collect()
@@ -76,21 +92,27 @@ def pytest_unconfigure() -> None:
 @pytest.fixture(scope="session")
 def specimens(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of synthetic signatures: 8 writers with 12 genuine signatures and 6 forgeries each."""
-    folder = tmp_path_factory.mktemp("specimens") / "people"
-    write_folder(folder, writers=8, genuine=12, forged=6, seed=11)
-    return folder
+    return made_once(
+        tmp_path_factory,
+        "people",
+        lambda folder: write_folder(folder, writers=8, genuine=12, forged=6, seed=11),
+    )
 
 
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory: pytest.TempPathFactory, specimens: Path) -> Path:
     """A weights folder with a small model."""
-    return make_model(tmp_path_factory.mktemp("weights") / "tiny", "tiny", 0, specimens, local=True)
+    return made_once(
+        tmp_path_factory, "tiny", lambda folder: make_model(folder, "tiny", 0, specimens, local=True)
+    )
 
 
 @pytest.fixture(scope="session")
 def other_model_folder(tmp_path_factory: pytest.TempPathFactory, specimens: Path) -> Path:
     """A weights folder of another architecture, whose templates are not comparable with those of `model_folder`."""
-    return make_model(tmp_path_factory.mktemp("weights") / "other", "other", 1, specimens, local=False)
+    return made_once(
+        tmp_path_factory, "other", lambda folder: make_model(folder, "other", 1, specimens, local=False)
+    )
 
 
 @pytest.fixture(scope="session")
@@ -167,8 +189,9 @@ def settings(tmp_path: Path, model_folder: Path, database: Database) -> Settings
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _shared_decoders() -> Iterator[None]:
-    """Let the services in this process share their decoder pools."""
+def _shared_decoders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let the services in this process share their decoder pools, and all processes what was decoded."""
+    SharedPool.folder = made_once(tmp_path_factory, "decoded", Path.mkdir)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("app.main.DecoderPool", shared_pool)
         yield

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from fastapi import Form, Header, Path, Query
+from fastapi import Form, Header, Path
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
 from app.api.schemas import RecordId
@@ -13,7 +13,7 @@ from app.domain.accounts import Precondition
 from app.domain.caller_ids import MAX_LENGTH, account_id
 from app.domain.ids import record_id
 from app.domain.mandate_form import AMOUNT_SCHEMA, IsoDate, amount
-from app.domain.validation import CURRENCY_PATTERN, ENTITY_TAG_PATTERN, VERSION_CURSOR_PATTERN
+from app.domain.validation import CURRENCY_PATTERN, ENTITY_TAG_PATTERN
 from app.http.paths import decoded_segment
 
 AccountPath = Annotated[
@@ -58,14 +58,8 @@ CurrencyField = Annotated[
         examples=["EUR"],
     ),
 ]
-VersionCursor = Annotated[
-    str | None,
-    Query(
-        pattern=VERSION_CURSOR_PATTERN,
-        description="`next_cursor` of the previous page; omit it for the first page.",
-    ),
-]
-VersionPath = Annotated[int, Path(ge=1, le=10**9, description="Number of the version.", examples=[1])]
+MAX_VERSION = 10**9
+VersionPath = Annotated[int, Path(ge=1, le=MAX_VERSION, description="Number of the version.", examples=[1])]
 AccountVerificationPath = Annotated[
     RecordId,
     Path(max_length=64, description="`account_verification_id` returned by `/accounts/{account_id}/verify`."),

@@ -15,6 +15,7 @@ from app.api.account_parameters import (
     DateField,
 )
 from app.api.account_schemas import AccountVerificationOut, AccountVerificationsPage
+from app.api.cursors import Listing
 from app.api.dependencies import (
     COMMON_PROBLEMS,
     UPLOAD_PROBLEMS,
@@ -26,7 +27,7 @@ from app.api.dependencies import (
     RunningContext,
     read_uploads,
 )
-from app.api.schemas import OutcomeIn, decode_cursor, encode_cursor
+from app.api.schemas import OutcomeIn
 from app.api.verification_parameters import Wanted
 from app.decoding.formats import FORMAT_NAMES
 from app.domain.accounts import Document
@@ -121,19 +122,20 @@ async def list_account_verifications(
 ) -> AccountVerificationsPage:
     """List the decisions on documents of an account, newest first; also those of a deleted account.
 
-    With `decision`, `outcome`, `created_from` or `created_before`, those that fit all of them. A cursor is a position
-    in the order of time, also for other parameters than before. Requires the scope `read`.
+    With `decision`, `outcome`, `created_from` or `created_before`, those that fit all of them. A cursor belongs to
+    the parameters of its page; only `limit` may change. Requires the scope `read`.
 
     ```sh
     curl 'http://127.0.0.1:8000/accounts/acme/verifications?decision=review'
     ```
     """
+    listing = Listing("account verifications", account_id, wanted)
     page = await accounts.list_verifications(
-        context.store, caller.tenant_id, account_id, limit, decode_cursor(cursor), wanted
+        context.store, caller.tenant_id, account_id, limit, listing.decode(cursor), wanted
     )
     return AccountVerificationsPage(
         verifications=[AccountVerificationOut.of(item) for item in page.items],
-        next_cursor=encode_cursor(page.next_after),
+        next_cursor=listing.encode(page.next_after),
     )
 
 

@@ -8,17 +8,17 @@ from fastapi import APIRouter, Response
 
 from app.api.account_parameters import (
     ETAG_RESPONSE,
+    MAX_VERSION,
     AccountPath,
     IfMatch,
     IfNoneMatch,
-    VersionCursor,
     VersionPath,
     etag,
     make_precondition,
 )
 from app.api.account_schemas import AccountOut, AccountsPage, AccountSummaryOut, VersionsPage
+from app.api.cursors import Listing
 from app.api.dependencies import COMMON_PROBLEMS, Cursor, IdempotencyKey, Limit, RunningContext
-from app.api.schemas import decode_cursor, encode_cursor
 from app.domain.accounts import mandate_sha256
 from app.domain.mandate_form import Mandate
 from app.http.authorization import Enrolling, Reading
@@ -45,10 +45,11 @@ async def list_accounts(
     curl 'http://127.0.0.1:8000/accounts?limit=20'
     ```
     """
-    page = await accounts.list_accounts(context.store, caller.tenant_id, limit, decode_cursor(cursor))
+    listing = Listing("accounts")
+    page = await accounts.list_accounts(context.store, caller.tenant_id, limit, listing.decode(cursor))
     return AccountsPage(
         accounts=[AccountSummaryOut.of(item) for item in page.items],
-        next_cursor=encode_cursor(page.next_after),
+        next_cursor=listing.encode(page.next_after),
     )
 
 
@@ -167,14 +168,14 @@ async def delete_account(
     "/{account_id}/versions",
     summary="List the versions of an account",
     response_model=VersionsPage,
-    responses=documented(*COMMON_PROBLEMS, "account-not-found"),
+    responses=documented(*COMMON_PROBLEMS, "account-not-found", "invalid-cursor"),
 )
 async def list_versions(
     context: RunningContext,
     caller: Reading,
     account_id: AccountPath,
     limit: Limit = 50,
-    cursor: VersionCursor = None,
+    cursor: Cursor = None,
 ) -> VersionsPage:
     """List all versions of an account, latest first. Requires the scope `read`.
 
@@ -182,9 +183,12 @@ async def list_versions(
     curl http://127.0.0.1:8000/accounts/acme/versions
     ```
     """
-    before = None if cursor is None else int(cursor)
+    listing = Listing("versions", account_id)
+    before = listing.decode_number(cursor, MAX_VERSION)
     page = await accounts.list_versions(context.store, caller.tenant_id, account_id, limit, before)
-    return VersionsPage(versions=[AccountOut.of(item) for item in page.items], next_cursor=page.next_after)
+    return VersionsPage(
+        versions=[AccountOut.of(item) for item in page.items], next_cursor=listing.encode(page.next_after)
+    )
 
 
 @router.get(

@@ -9,16 +9,18 @@ from typing import Annotated, Any, get_args
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.dependencies import COMMON_PROBLEMS, Limit, RunningContext
+from app.api.cursors import Listing
+from app.api.dependencies import COMMON_PROBLEMS, Cursor, Limit, RunningContext
 from app.api.schemas import RecordId, SignerId
 from app.domain.audit_chain import Entry
-from app.domain.validation import NUMBER_CURSOR_PATTERN, PRINTABLE_PATTERN
+from app.domain.validation import PRINTABLE_PATTERN
 from app.http.authorization import Administering
 from app.http.problems import documented
 from app.services import records
 from app.services.audit.trail import Action
 
 router = APIRouter(tags=["record"])
+MAX_SEQUENCE = 10**18
 
 
 class EntryOut(BaseModel):
@@ -90,7 +92,7 @@ class AuditPage(BaseModel):
     "/audit",
     summary="Read the audit",
     response_model=AuditPage,
-    responses=documented(*COMMON_PROBLEMS),
+    responses=documented(*COMMON_PROBLEMS, "invalid-cursor"),
 )
 async def get_audit(
     context: RunningContext,
@@ -110,13 +112,7 @@ async def get_audit(
         ),
     ] = None,
     limit: Limit = 50,
-    cursor: Annotated[
-        str | None,
-        Query(
-            pattern=NUMBER_CURSOR_PATTERN,
-            description="`next_cursor` of the previous page; omit it for the first page.",
-        ),
-    ] = None,
+    cursor: Cursor = None,
 ) -> AuditPage:
     """List the audit entries of your tenant, newest first. Requires the scope `admin`.
 
@@ -127,11 +123,12 @@ async def get_audit(
     curl 'http://127.0.0.1:8000/audit?action=erase-signer'
     ```
     """
-    before = None if cursor is None else int(cursor)
+    listing = Listing("audit", action, signer_id, record_id)
+    before = listing.decode_number(cursor, MAX_SEQUENCE)
     page = await records.list_audit_entries(
         context.store, caller.tenant_id, limit, before, action, signer_id, record_id
     )
     return AuditPage(
         entries=[EntryOut.of(entry, signer) for entry, signer in page.items],
-        next_cursor=page.next_after,
+        next_cursor=listing.encode(page.next_after),
     )

@@ -16,8 +16,9 @@ from app.api.case_schemas import (
     RulingIn,
     clerk_of,
 )
+from app.api.cursors import Listing
 from app.api.dependencies import COMMON_PROBLEMS, Cursor, Limit, RunningContext
-from app.api.schemas import RecordId, decode_cursor, encode_cursor
+from app.api.schemas import RecordId
 from app.domain.cases import Order, State
 from app.http.authorization import Reading, Verifying
 from app.http.json_bodies import JsonRoute
@@ -29,7 +30,8 @@ router = APIRouter(prefix="/cases", tags=["cases"], route_class=JsonRoute)
 CasePath = Annotated[
     RecordId, Path(max_length=64, description="Id of the case: the `verification_id` of its verification.")
 ]
-ClerkBody = Annotated[ClerkIn, Body()]
+ClerkBody = Annotated[ClerkIn, Body(default_factory=ClerkIn)]
+NextCaseBody = Annotated[NextCaseIn, Body(default_factory=NextCaseIn)]
 _CLAIM_PROBLEMS = (*COMMON_PROBLEMS, "case-not-found", "case-claimed", "case-decided")
 
 
@@ -59,17 +61,20 @@ async def list_cases(
     curl http://127.0.0.1:8000/cases
     ```
     """
-    page = await cases.list_cases(context.store, caller.tenant_id, state, limit, decode_cursor(cursor), order)
+    listing = Listing("cases", state, order)
+    page = await cases.list_cases(
+        context.store, caller.tenant_id, state, limit, listing.decode(cursor), order
+    )
     return CasesPage(
         cases=[CaseOut.of(context, case) for case in page.items],
-        next_cursor=encode_cursor(page.next_after),
+        next_cursor=listing.encode(page.next_after),
     )
 
 
 @router.post(
     "/next", summary="Claim the next case", response_model=NextCaseOut, responses=documented(*COMMON_PROBLEMS)
 )
-async def post_next_case(context: RunningContext, caller: Verifying, body: NextCaseIn) -> NextCaseOut:
+async def post_next_case(context: RunningContext, caller: Verifying, body: NextCaseBody) -> NextCaseOut:
     r"""Claim the first open case that no other clerk has claimed, one's own claims first.
 
     Requires the scope `verify`.

@@ -6,12 +6,12 @@ from dataclasses import replace
 from typing import Annotated, Any, cast
 
 from fastapi import Depends, File, Form, Header, Query, Request, Response, UploadFile
-from pydantic import StringConstraints
+from pydantic import BeforeValidator, StringConstraints
 
 from app.decoding.formats import FORMAT_NAMES, Format
 from app.domain.errors import MalformedRequest, NotReady
 from app.domain.records import ReferenceImage, Upload, UploadRegion, parse_region
-from app.domain.validation import IDEMPOTENCY_KEY_PATTERN, REGION_PATTERN
+from app.domain.validation import IDEMPOTENCY_KEY_PATTERN, REGION_PATTERN, check_digits
 from app.http.bodies import AsArray
 from app.services.context import AppContext
 from model.errors import BadRegion
@@ -106,7 +106,9 @@ IdempotencyKey = Annotated[
         "answered 409 `idempotency-conflict`.",
     ),
 ]
-Limit = Annotated[int, Query(ge=1, le=500, description="Maximum number of items per page.")]
+Integer = Annotated[int, BeforeValidator(check_digits)]
+"""A whole number as a parameter of the query; pydantic alone also takes `+5`, ` 5 `, `5.0` and `5_0`."""
+Limit = Annotated[Integer, Query(ge=1, le=500, description="Maximum number of items per page.")]
 Cursor = Annotated[
     str | None,
     Query(

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import Field
 
-from app.api.dependencies import COMMON_PROBLEMS, RunningContext
+from app.api.dependencies import COMMON_PROBLEMS, Integer, RunningContext
 from app.api.schemas import EXAMPLE_ID, Out, SignerPath
 from app.http.authorization import Reading
 from app.http.problems import documented
@@ -80,7 +80,7 @@ async def get_duplicates(
     context: RunningContext,
     caller: Reading,
     signer_id: SignerPath,
-    limit: Annotated[int, Query(ge=1, le=50, description="Maximum number of other signers.")] = 10,
+    limit: Annotated[Integer, Query(ge=1, le=50, description="Maximum number of other signers.")] = 10,
 ) -> DuplicateSignersOut:
     """Find other signers with the same scans as this signer, or with references that accept this signer's.
 

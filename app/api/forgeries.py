@@ -8,6 +8,7 @@ from typing import Literal
 from fastapi import APIRouter, Response
 from pydantic import Field
 
+from app.api.cursors import Listing
 from app.api.dependencies import COMMON_PROBLEMS, Cursor, Limit, RunningContext
 from app.api.schemas import (
     EXAMPLE_ID,
@@ -15,8 +16,6 @@ from app.api.schemas import (
     Out,
     Outcome,
     SignerPath,
-    decode_cursor,
-    encode_cursor,
 )
 from app.api.verifications import VerificationPath
 from app.domain.records import KnownForgery
@@ -87,12 +86,13 @@ async def list_forgeries(
     curl http://127.0.0.1:8000/signers/writer-001/forgeries
     ```
     """
+    listing = Listing("forgeries", signer_id)
     page = await outcomes.list_forgeries(
-        context.store, context.model_version, caller.tenant_id, signer_id, limit, decode_cursor(cursor)
+        context.store, context.model_version, caller.tenant_id, signer_id, limit, listing.decode(cursor)
     )
     return KnownForgeriesPage(
         forgeries=[KnownForgeryOut.of(item) for item in page.items],
-        next_cursor=encode_cursor(page.next_after),
+        next_cursor=listing.encode(page.next_after),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from fastapi import APIRouter, Response
 from pydantic import Field
 
+from app.api.cursors import Listing
 from app.api.dependencies import COMMON_PROBLEMS, UPLOAD_PROBLEMS, Cursor, Limit, RunningContext
 from app.api.schemas import (
     EXAMPLE_ID,
@@ -17,8 +18,6 @@ from app.api.schemas import (
     ReferenceOut,
     SignerPath,
     WarningOut,
-    decode_cursor,
-    encode_cursor,
 )
 from app.api.verifications import VerificationPath
 from app.domain.records import Reference, Verification
@@ -82,11 +81,12 @@ async def list_proposals(
     curl http://127.0.0.1:8000/signers/writer-001/proposals
     ```
     """
+    listing = Listing("proposals", signer_id)
     page = await proposals.list_proposals(
-        context.store, caller.tenant_id, signer_id, limit, decode_cursor(cursor)
+        context.store, caller.tenant_id, signer_id, limit, listing.decode(cursor)
     )
     return ProposalsPage(
-        proposals=[ProposalOut.of(item) for item in page.items], next_cursor=encode_cursor(page.next_after)
+        proposals=[ProposalOut.of(item) for item in page.items], next_cursor=listing.encode(page.next_after)
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -11,8 +10,7 @@ from fastapi import Path
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from app.decoding.pool import PageReading
-from app.domain.caller_ids import MAX_LENGTH, is_printable, signer_id
-from app.domain.errors import InvalidCursor
+from app.domain.caller_ids import MAX_LENGTH, signer_id
 from app.domain.ids import record_id
 from app.domain.records import Finding, Reference, ResultWarning, Signer, Verification
 from app.http.paths import decoded_segment
@@ -470,24 +468,6 @@ class HealthOut(Out):
 def verdict_out(finding: Finding) -> VerdictOut:
     """Convert a finding that is not stored."""
     return VerdictOut(**_verdict(finding))
-
-
-def encode_cursor(after: str | None) -> str | None:
-    """Encode the position `after` as an opaque cursor."""
-    return None if after is None else base64.urlsafe_b64encode(after.encode()).decode().rstrip("=")
-
-
-def decode_cursor(cursor: str | None) -> str | None:
-    """Decode a cursor to its position. Raises InvalidCursor."""
-    if cursor is None:
-        return None
-    try:
-        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
-    except (binascii.Error, ValueError):
-        text = ""
-    if not text or not is_printable(text) or encode_cursor(text) != cursor:
-        raise InvalidCursor("The cursor was not issued by this listing; start again without one.")
-    return text
 
 
 def _document(verification: Verification) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, File, Path, Query, Response, UploadFile
 
+from app.api.cursors import Listing
 from app.api.dependencies import (
     COMMON_PROBLEMS,
     IMAGE_RESPONSE,
@@ -28,8 +29,6 @@ from app.api.schemas import (
     SignerPath,
     SignerPolicyIn,
     SignersPage,
-    decode_cursor,
-    encode_cursor,
 )
 from app.decoding.formats import FORMAT_NAMES
 from app.domain.records import Reference
@@ -122,9 +121,10 @@ async def list_signers(
     curl 'http://127.0.0.1:8000/signers?limit=20'
     ```
     """
-    page = await records.list_signers(context.store, caller.tenant_id, limit, decode_cursor(cursor), search)
+    listing = Listing("signers", search or None)
+    page = await records.list_signers(context.store, caller.tenant_id, limit, listing.decode(cursor), search)
     return SignersPage(
-        signers=[SignerOut.of(s) for s in page.items], next_cursor=encode_cursor(page.next_after)
+        signers=[SignerOut.of(s) for s in page.items], next_cursor=listing.encode(page.next_after)
     )
 
 
@@ -195,11 +195,12 @@ async def list_references(
     curl http://127.0.0.1:8000/signers/writer-001/references
     ```
     """
+    listing = Listing("references", signer_id)
     page = await records.list_references(
-        context.store, caller.tenant_id, signer_id, limit, decode_cursor(cursor)
+        context.store, caller.tenant_id, signer_id, limit, listing.decode(cursor)
     )
     return ReferencesPage(
-        references=[ReferenceOut.of(r) for r in page.items], next_cursor=encode_cursor(page.next_after)
+        references=[ReferenceOut.of(r) for r in page.items], next_cursor=listing.encode(page.next_after)
     )
 
 

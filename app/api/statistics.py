@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import Field
 
-from app.api.dependencies import COMMON_PROBLEMS, RunningContext
+from app.api.dependencies import COMMON_PROBLEMS, Integer, RunningContext
 from app.api.schemas import Out
 from app.http.authorization import Reading
 from app.http.problems import documented
@@ -118,7 +118,7 @@ class StatisticsOut(Out):
 async def get_statistics(
     context: RunningContext,
     caller: Reading,
-    days: Annotated[int, Query(ge=1, le=92, description="Number of days, today included.")] = 14,
+    days: Annotated[Integer, Query(ge=1, le=92, description="Number of days, today included.")] = 14,
 ) -> StatisticsOut:
     """Return decisions by day, live error rates, drift, and the work of the clerks. Requires the scope `read`.
 

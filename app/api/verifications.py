@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
 
+from app.api.cursors import Listing
 from app.api.dependencies import (
     COMMON_PROBLEMS,
     IMAGE_RESPONSE,
@@ -20,8 +21,6 @@ from app.api.schemas import (
     SignerId,
     VerificationRecord,
     VerificationsPage,
-    decode_cursor,
-    encode_cursor,
 )
 from app.api.verification_parameters import Wanted
 from app.http.authorization import Reading, Verifying
@@ -51,19 +50,19 @@ async def list_verifications(
 ) -> VerificationsPage:
     """List stored verifications, newest first: all, or those that fit all of the parameters.
 
-    A cursor is a position in the order of time. With other parameters than before, the next page has what fits those
-    and is older than the page before. Requires the scope `read`.
+    A cursor belongs to the parameters of its page; only `limit` may change. Requires the scope `read`.
 
     ```sh
     curl 'http://127.0.0.1:8000/verifications?decision=reject&created_from=2026-01-15T00:00:00Z'
     ```
     """
+    listing = Listing("verifications", signer_id, wanted)
     page = await records.list_verifications(
-        context.store, caller.tenant_id, signer_id, limit, decode_cursor(cursor), wanted
+        context.store, caller.tenant_id, signer_id, limit, listing.decode(cursor), wanted
     )
     return VerificationsPage(
         verifications=[VerificationRecord.of(v) for v in page.items],
-        next_cursor=encode_cursor(page.next_after),
+        next_cursor=listing.encode(page.next_after),
     )
 
 

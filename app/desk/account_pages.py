@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from starlette.datastructures import FormData
 
 from app.api.account_parameters import AccountPath
+from app.api.cursors import Listing
 from app.api.dependencies import RunningContext
-from app.api.schemas import decode_cursor, encode_cursor
 from app.desk.forms import PAGE, CursorText, FormSession, segment
 from app.desk.pages import redirect, render
 from app.domain.accounts import Precondition
@@ -55,8 +55,9 @@ async def get_accounts(
     request: Request, context: RunningContext, caller: Reading, cursor: CursorText = None
 ) -> Response:
     """List the accounts."""
-    page = await accounts.list_accounts(context.store, caller.tenant_id, PAGE, decode_cursor(cursor))
-    return render(request, "accounts.html", listed=page.items, next_cursor=encode_cursor(page.next_after))
+    listing = Listing("accounts")
+    page = await accounts.list_accounts(context.store, caller.tenant_id, PAGE, listing.decode(cursor))
+    return render(request, "accounts.html", listed=page.items, next_cursor=listing.encode(page.next_after))
 
 
 @router.get("/new-account")

@@ -11,9 +11,10 @@ from urllib.parse import quote
 from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import JSONResponse
 
+from app.api.cursors import Listing
 from app.api.dependencies import RunningContext
 from app.api.reports import Format, build_response
-from app.api.schemas import RecordId, decode_cursor, encode_cursor
+from app.api.schemas import RecordId
 from app.desk.forms import PAGE, FormSession, Session, authenticator_of, clerk_of
 from app.desk.pages import order_of, redirect, render
 from app.desk.texts import texts_of
@@ -105,7 +106,8 @@ async def get_queue(
     """Show the open cases in the chosen order, or the decided ones, oldest first."""
     state: State = "decided" if decided else "open"
     order = "oldest" if decided else order_of(request)
-    page = await cases.list_cases(context.store, caller.tenant_id, state, PAGE, decode_cursor(cursor), order)
+    listing = Listing("queue", state)  # the order may change between two pages
+    page = await cases.list_cases(context.store, caller.tenant_id, state, PAGE, listing.decode(cursor), order)
     return render(
         request,
         "queue.html",
@@ -113,7 +115,7 @@ async def get_queue(
         state=state,
         order=order,
         count=await cases.count_open_cases(context.store, caller.tenant_id),
-        next_cursor=encode_cursor(page.next_after),
+        next_cursor=listing.encode(page.next_after),
         none_free=none_free,
         now=now(),
         me=clerk_of(caller, session),

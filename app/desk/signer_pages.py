@@ -6,8 +6,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Form, Query, Request, Response
 
-from app.api.dependencies import RunningContext
-from app.api.schemas import RecordId, SignerPath, decode_cursor, encode_cursor
+from app.api.cursors import Listing
+from app.api.dependencies import Integer, RunningContext
+from app.api.schemas import RecordId, SignerPath
 from app.desk.forms import PAGE, CursorText, FormSession, segment
 from app.desk.pages import redirect, render
 from app.domain.caller_ids import MAX_LENGTH
@@ -36,10 +37,11 @@ async def get_signers(
 ) -> Response:
     """List the signers, or those whose id contains a text."""
     wanted = search.strip()
+    listing = Listing("signers", wanted or None)
     page = await records.list_signers(
-        context.store, caller.tenant_id, PAGE, decode_cursor(cursor), wanted or None
+        context.store, caller.tenant_id, PAGE, listing.decode(cursor), wanted or None
     )
-    next_cursor = encode_cursor(page.next_after)
+    next_cursor = listing.encode(page.next_after)
     return render(request, "signers.html", listed=page.items, search=wanted, next_cursor=next_cursor)
 
 
@@ -49,7 +51,7 @@ async def get_signer(
     context: RunningContext,
     caller: Reading,
     signer_id: SignerPath,
-    enrolled: Annotated[int, Query(ge=0, le=1000)] = 0,
+    enrolled: Annotated[Integer, Query(ge=0, le=1000)] = 0,
 ) -> Response:
     """Show a signer with what is known of the references."""
     tenant_id = caller.tenant_id

@@ -29,6 +29,9 @@ MOVED = frozenset({"sheet-rectified", "page-turned"})
 INFORMATION = MOVED | {"other-marks-removed", "other-signatures", "red-print-removed"}
 """Codes of warnings of an image that do not make its comparison less reliable."""
 
+NOT_OF_QUALITY = INFORMATION | {"copy-of-reference"}
+"""Codes of warnings of a reference that do not make it one of low quality; a copy does not count, but may be good."""
+
 
 @dataclass(frozen=True)
 class ResultWarning:
@@ -228,7 +231,7 @@ class Specimens:
     sha256 : tuple of str
         SHA-256 of the uploaded images, in the same order.
     warned : tuple of bool
-        Whether each reference has quality warnings, in the same order.
+        Whether each reference has warnings that make it one of low quality, in the same order.
     templates : ndarray
         (k, dimension) float32, in the same order.
     forgeries : KnownForgeries

@@ -5,6 +5,7 @@ pydantic's own messages quote regular expressions and the class of an exception;
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from types import UnionType
@@ -21,17 +22,14 @@ HTTP_ADDRESS_PATTERN = r"^https?://"
 IDEMPOTENCY_KEY_PATTERN = r"^[\x21-\x7e]+$"
 INFERENCE_PATTERN = r"^(local|ray://[^\s,/@]+:\d+(,[^\s,/@]+:\d+)*)$"
 NAME_PATTERN = r"^[A-Za-z0-9_.-]{1,64}$"
-NUMBER_CURSOR_PATTERN = r"^[0-9]{1,18}$"
 PANEL_PATTERN = r"^[A-Za-z0-9_-]{1,32}$"
 PRINTABLE_PATTERN = r"^[^\x00-\x1f\x7f]*$"
 """Text without control characters, which PostgreSQL does not store."""
 REGION_PATTERN = r"^(auto|whole|[0-9]{1,9},[0-9]{1,9},[0-9]{1,9},[0-9]{1,9})$"
-VERSION_CURSOR_PATTERN = r"^[1-9][0-9]{0,8}$"
 
 AMOUNT_EXPECTED = (
     "send an amount such as 2500 or 2500.50, with at most 15 digits before the point and 4 after it"
 )
-_CURSOR_EXPECTED = "send the `next_cursor` of the previous page, or leave it out for the first page"
 EXPECTED: dict[str, str] = {
     AMOUNT_PATTERN: AMOUNT_EXPECTED,
     CLERK_PATTERN: "send a name of 1 to 64 characters, without control characters",
@@ -41,19 +39,19 @@ EXPECTED: dict[str, str] = {
     IDEMPOTENCY_KEY_PATTERN: "send visible ASCII characters, without spaces, such as a UUID",
     INFERENCE_PATTERN: "set local, or ray://HOST:PORT with the addresses of the proxies, comma-separated",
     NAME_PATTERN: "send 1 to 64 letters, digits, dots, hyphens or underscores",
-    NUMBER_CURSOR_PATTERN: _CURSOR_EXPECTED,
     PANEL_PATTERN: "send 1 to 32 letters, digits, hyphens or underscores, such as A",
     PRINTABLE_PATTERN: "send text without control characters",
     REGION_PATTERN: "send auto, whole, or left,top,right,bottom in pixels, whole numbers of up to 9 digits "
     "such as 1040,520,1410,655",
-    VERSION_CURSOR_PATTERN: _CURSOR_EXPECTED,
 }
 """What to send, by the regular expression that the text has to match."""
 
 
+_INTEGER = re.compile(r"-?(0|[1-9][0-9]*)", re.ASCII)
 _KINDS_OF_PYDANTIC = frozenset(get_args(ErrorType))
 _OBJECT_TYPES = {"dict_type", "model_attributes_type", "model_type"}
 _MESSAGES = {
+    **dict.fromkeys(_OBJECT_TYPES, "send a JSON object"),
     "bool_parsing": "has to be true or false",
     "bool_type": "has to be true or false",
     "finite_number": "has to be a finite number",
@@ -86,6 +84,13 @@ _LIMITS = {
 """By the type of the fault: the item of its `ctx` with the limit of a number, and how the limit is put in words."""
 
 
+def check_digits(value: object) -> object:
+    """Return a value. Raises ValueError for a text that is no integer of JSON: other signs, spaces, leading zeros."""
+    if isinstance(value, str) and not _INTEGER.fullmatch(value):
+        raise ValueError("has to be a whole number, in digits only")
+    return value
+
+
 def describe_fault(fault: Mapping[str, Any], form: Any = None) -> str:
     """Describe one fault of pydantic, in lower case and without a full stop where the message is ours.
 
@@ -104,14 +109,20 @@ def describe_fault(fault: Mapping[str, Any], form: Any = None) -> str:
     if kind == "extra_forbidden":
         members = _members(form, loc[1:-1] if loc[0] == "body" else loc[:-1])
         return f"is not known; the members are {', '.join(sorted(members))}" if members else "is not known"
-    if kind in _OBJECT_TYPES:
-        is_body = loc == ("body",)
-        return "send a JSON object" + (" with the content type application/json" if is_body else "")
+    if loc == ("body",) and kind in {"missing", *_OBJECT_TYPES}:
+        return _describe_body(kind, form)
     if kind == "union_tag_not_found":
         discriminator = str(context["discriminator"])
         tags = _tags(form, discriminator.strip("'"))
         return f"send one of {', '.join(tags)} as {discriminator}"
     return _describe_value(fault)
+
+
+def _describe_body(kind: str, form: Any) -> str:
+    if kind in _OBJECT_TYPES:
+        return "send a JSON object with the content type application/json"
+    names = _required(form) or [f"one of {', '.join(_members(form, ()))}"]
+    return f"is missing; send a JSON object with {', '.join(names)}"
 
 
 def _describe_value(fault: Mapping[str, Any]) -> str:
@@ -164,6 +175,18 @@ def _members(form: Any, path: tuple[str | int, ...]) -> list[str]:
     if arguments and path:
         return _members(arguments[0] if isinstance(path[0], int) else arguments[-1], path[1:])
     return []
+
+
+def _required(form: Any) -> list[str]:
+    """The names of the members that an object has to have; empty where the form does not tell."""
+    if get_origin(form) is Annotated:
+        return _required(get_args(form)[0])
+    if get_origin(form) in {Union, UnionType}:
+        first, *others = (_required(one) for one in get_args(form))
+        return [name for name in first if all(name in names for names in others)]
+    if not (isinstance(form, type) and issubclass(form, BaseModel)):
+        return []
+    return [field.alias or name for name, field in form.model_fields.items() if field.is_required()]
 
 
 def _tags(form: Any, discriminator: str) -> list[str]:

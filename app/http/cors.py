@@ -5,8 +5,35 @@ from __future__ import annotations
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.http.problems import problem
+
+
+class OwnOriginMiddleware:
+    """Refuses preflight requests where CORS is off, and says so; browsers send them for other origins only."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one ASGI connection."""
+        if not _is_preflight(scope):
+            await self._app(scope, receive, send)
+            return
+        refusal = problem(
+            "cors-refused",
+            "CORS is off for this service: pages of other origins may not call it. Its operator lists their origins "
+            "in COUNTERSIGN_CORS_ORIGINS.",
+        )
+        await refusal(scope, receive, send)
+
+
+def _is_preflight(scope: Scope) -> bool:
+    if scope["type"] != "http" or scope["method"] != "OPTIONS":
+        return False
+    headers = Headers(scope=scope)
+    return "origin" in headers and "access-control-request-method" in headers
 
 
 class CrossOriginMiddleware(CORSMiddleware):

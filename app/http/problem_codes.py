@@ -44,7 +44,8 @@ PROBLEMS: dict[str, ProblemKind] = {
     "invalid-cursor": ProblemKind(
         400,
         "The cursor was not issued by this listing",
-        "Send the `next_cursor` of the page before as it is, or start again without a cursor.",
+        "It belongs to another listing or to other parameters, or was changed. Send the `next_cursor` of the page "
+        "before as it is, with the same parameters, or start again without a cursor.",
     ),
     "empty-upload": ProblemKind(400, "A file is empty", "The file has no bytes. Send its content."),
     "damaged-image": ProblemKind(
@@ -85,8 +86,8 @@ PROBLEMS: dict[str, ProblemKind] = {
     "cors-refused": ProblemKind(
         403,
         "Browsers may not send this request from a page of another origin",
-        "The origin of the page, the method or a header is not allowed. The operator lists origins in the setting "
-        "`COUNTERSIGN_CORS_ORIGINS`.",
+        "CORS is off, or the origin of the page, the method or a header is not allowed. The operator lists origins "
+        "in the setting `COUNTERSIGN_CORS_ORIGINS`; without any, CORS is off.",
     ),
     "not-found": ProblemKind(
         404,

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from app.decoding.pool import PagePicture, Picture
 from app.domain.cases import Case
 from app.domain.errors import FileRefused
-from app.domain.records import MOVED, ReferenceDistance, Upload, UploadRegion, Verification
+from app.domain.records import ReferenceDistance, Upload, Verification
 from app.services.context import AppContext
 from app.services.signature_pictures import draw, draw_page
 from app.store import cases, questioned_images, references
@@ -89,18 +89,7 @@ def _read(session: Session, tenant_id: str, case_id: str) -> tuple[Case, Upload 
 
 
 def _questioned_upload(session: Session, tenant_id: str, verification: Verification) -> Upload:
-    image = questioned_images.image(session, tenant_id, verification.verification_id)
-    page = verification.basis.get("page", 0)
-    return Upload(image.data, None, page=page, region=_region_of(verification), takes_region=False)
-
-
-def _region_of(verification: Verification) -> UploadRegion:
-    """Return the region in which the signature that was compared is found again."""
-    quality = verification.basis.get("quality", {})
-    if not MOVED.isdisjoint(quality.get("warnings", ())):
-        return "auto"  # as at enrolment
-    region = quality.get("region")
-    return "whole" if region is None else (region[0], region[1], region[2], region[3])
+    return questioned_images.get(session, tenant_id, verification.verification_id).upload
 
 
 def _closest(verification: Verification) -> list[ReferenceDistance]:

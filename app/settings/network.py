@@ -12,6 +12,9 @@ from pydantic_settings import NoDecode
 from app.domain.errors import InvalidSettings
 from app.settings.base import Options
 
+_SEGMENT = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.~-]+", re.ASCII)
+"""A part of a path that needs no percent-encoding, and that no client removes."""
+
 
 class NetworkOptions(Options):
     """Where the service listens, and how much it accepts at once."""
@@ -90,6 +93,18 @@ class NetworkOptions(Options):
     max_request_bytes: int = Field(
         default=64 * 2**20, ge=1024, description="Maximum size of one request in bytes."
     )
+
+    @field_validator("root_path")
+    @classmethod
+    def _check_root_path(cls, value: str) -> str:
+        path = value.strip().rstrip("/")
+        segments = path.split("/")
+        if segments[0] or any(not _SEGMENT.fullmatch(one) for one in segments[1:]):
+            raise ValueError(
+                f"{value!r} is not a path such as /countersign: it begins with a slash, and each part has letters, "
+                "digits, hyphens, underscores, dots or tildes"
+            )
+        return path
 
     @field_validator("cors_origins", mode="before")
     @classmethod

@@ -25,7 +25,7 @@ from app.domain.errors import (
     TooManyReferences,
 )
 from app.domain.records import (
-    INFORMATION,
+    NOT_OF_QUALITY,
     NewReference,
     Page,
     Reference,
@@ -334,7 +334,7 @@ def specimens(session: Session, tenant_id: str, signer_id: str, model_version: s
         signer=signer,
         reference_ids=tuple(row.reference_id for row in rows),
         sha256=tuple(row.sha256 for row in rows),
-        warned=tuple(any(note["code"] not in INFORMATION for note in row.warnings) for row in rows),
+        warned=tuple(any(note["code"] not in NOT_OF_QUALITY for note in row.warnings) for row in rows),
         templates=sealing.open_templates(
             session,
             tenant_id,

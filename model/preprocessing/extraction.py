@@ -9,12 +9,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from model.errors import NoSignature, SeveralSignatures
 from model.preprocessing.box import Box
-from model.preprocessing.finder import CERTAIN, VERY_CERTAIN, Extracted, Found, Region, SignatureFinder
+from model.preprocessing.finder import (
+    CERTAIN,
+    VERY_CERTAIN,
+    Extracted,
+    Found,
+    Region,
+    Search,
+    SignatureFinder,
+)
 from model.preprocessing.ink import MIN_SIDE, Canvas, Ink, Prepared, fit, isolate
 from model.preprocessing.scan import Scan
 from model.preprocessing.segmentation import Grey
@@ -33,6 +42,7 @@ class _Page:
 
     Attributes
     ----------
+    finder : SignatureFinder
     grey : uint8 (h, w)
     shape : tuple of int
         (height, width) of the upload; other than that of ``grey`` if a sheet was put right.
@@ -41,21 +51,25 @@ class _Page:
         Whether red print was left out.
     turns : int
         Quarter turns, counter-clockwise, by which the page was turned.
+    search : Search or None
+        Of ``grey``, if it was searched before.
     """
 
+    finder: SignatureFinder
     grey: Grey
     shape: tuple[int, ...]
     sheet: Sheet | None = None
     without_red: bool = False
     turns: int = 0
+    search: Search | None = None
 
     @classmethod
     def of(cls, scan: Scan, finder: SignatureFinder) -> _Page:
         """Put the sheet of a photograph right, and leave red print out."""
         sheet = find_sheet(scan.grey) if min(scan.grey.shape) >= MIN_SIDE else None
         upright = scan if sheet is None else scan.through(sheet.flatten)
-        grey, without_red = suppress_red_print(upright, finder)
-        return cls(grey, scan.grey.shape, sheet, without_red)
+        grey, search = suppress_red_print(upright, finder)
+        return cls(finder, grey, scan.grey.shape, sheet, without_red=search is not None, search=search)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -84,7 +98,22 @@ class _Page:
             shape = shape[::-1]
         return box if self.sheet is None else self.sheet.box_on_image(box).clipped(self.shape)
 
-    def turned(self, finder: SignatureFinder, found: Sequence[Found] = ()) -> _Page | None:
+    def searched(self) -> _Page:
+        """Return the page with its search; too small an image is not searched."""
+        if self.search is not None or min(self.grey.shape) < MIN_SIDE:
+            return self
+        return replace(self, search=self.finder.search(self.grey))
+
+    @property
+    def found(self) -> tuple[Found, ...]:
+        """The signatures on the page, the most prominent one first."""
+        return (self.search or self.finder.search(self.grey)).found
+
+    def extract_all(self) -> list[tuple[Found, Ink]]:
+        """Cut all signatures out, as :meth:`SignatureFinder.extract_all`."""
+        return self.finder.extract_all(self.grey, self.search)
+
+    def turned(self, found: Sequence[Found] = ()) -> _Page | None:
         """Return the page turned to where a signature is found on it with certainty.
 
         None if there is none, or one of ``found``, on the page as it is, is nearly as probable.
@@ -92,24 +121,30 @@ class _Page:
         as_it_is = _most_probable(found)
         if self.turns or as_it_is >= CERTAIN or min(self.grey.shape) < MIN_SIDE:
             return None
-        best, highest = None, max(VERY_CERTAIN, as_it_is + TURNED)
-        for turns in (2, 1, 3):
-            grey = np.ascontiguousarray(np.rot90(self.grey, turns))
-            log_odds = _most_probable(finder.find(grey, again=False))
-            if log_odds > highest:
-                best, highest = replace(self, grey=grey, turns=turns), log_odds
-        return best
+        is_certain = _most_probable(self._best_turned.found) > max(VERY_CERTAIN, as_it_is + TURNED)
+        return self._best_turned if is_certain else None
+
+    @cached_property
+    def _best_turned(self) -> _Page:
+        """The page turned by the quarter turns that show the most probable signature."""
+        return max(map(self._turned_by, (2, 1, 3)), key=lambda page: _most_probable(page.found))
+
+    def _turned_by(self, turns: int) -> _Page:
+        grey = np.ascontiguousarray(np.rot90(self.grey, turns))
+        # What is found only in more detail would not be certain enough to turn the page.
+        return replace(self, grey=grey, turns=turns, search=self.finder.search(grey, again=False))
 
 
-def suppress_red_print(scan: Scan, finder: SignatureFinder) -> tuple[Grey, bool]:
-    """Return a page without its red print, unless the signature is in red; and whether that was left out.
+def suppress_red_print(scan: Scan, finder: SignatureFinder) -> tuple[Grey, Search | None]:
+    """Return a page without its red print, and its search; the page as it is, and None, if the signature is in red.
 
     The signature is in the part of the ink in which the more probable one is found.
     """
     if scan.without_red is None or scan.only_red is None:
-        return scan.grey, False
-    without, only = (_most_probable(finder.find(part)) for part in (scan.without_red, scan.only_red))
-    return (scan.without_red, True) if without >= only else (scan.grey, False)
+        return scan.grey, None
+    without, only = (finder.search(part) for part in (scan.without_red, scan.only_red))
+    is_in_red = _most_probable(only.found) > _most_probable(without.found)
+    return (scan.grey, None) if is_in_red else (scan.without_red, without)
 
 
 def _most_probable(signatures: Sequence[Found]) -> float:
@@ -120,7 +155,7 @@ def _most_probable(signatures: Sequence[Found]) -> float:
 def find_signatures(scan: Scan, finder: SignatureFinder) -> tuple[Found, ...]:
     """Find the signatures of an upload, the most prominent one first; boxes are in pixels of the upload."""
     page = _Page.of(scan, finder)
-    return tuple(replace(found, box=page.box_on_upload(found.box)) for found in finder.find(page.grey))
+    return tuple(replace(found, box=page.box_on_upload(found.box)) for found in page.found)
 
 
 def prepare_signature(
@@ -141,14 +176,15 @@ def isolate_signature(scan: Scan, finder: SignatureFinder, region: Region | Box 
     UnusableSignature
         As :meth:`SignatureFinder.extract` and :func:`model.preprocessing.ink.isolate`.
     """
-    page = _Page(scan.grey, scan.grey.shape) if region == "whole" else _Page.of(scan, finder)
-    return _isolate(page, finder, region)
+    page = _Page(finder, scan.grey, scan.grey.shape) if region == "whole" else _Page.of(scan, finder)
+    return _isolate(page, region)
 
 
 def isolate_signatures(scan: Scan, finder: SignatureFinder, region: Region | Box = "auto") -> list[Ink]:
     """Cut all signatures out of an upload, and isolate the ink of each, the most prominent one first.
 
-    An upload that does not have several is isolated by :func:`isolate_signature`, and so is a given region.
+    They are found as by :func:`extract_signatures`. An upload that does not have several is isolated by
+    :func:`isolate_signature`, and so is a given region.
 
     Raises
     ------
@@ -156,11 +192,11 @@ def isolate_signatures(scan: Scan, finder: SignatureFinder, region: Region | Box
     """
     if region != "auto":
         return [isolate_signature(scan, finder, region)]
-    page = _Page.of(scan, finder)
-    found = finder.extract_all(page.grey)
-    if len(found) < 2:
-        return [_isolate(page, finder, region)]
-    return [_of_several(page, signature, ink) for signature, ink in found]
+    page = _Page.of(scan, finder).searched()
+    upright, extracted = _extract_all(page)
+    if len(extracted) < 2:
+        return [_isolate(page, region)]
+    return [_of_several(upright, signature, ink) for signature, ink in extracted]
 
 
 @dataclass(frozen=True)
@@ -181,37 +217,40 @@ class Signatures:
 
 def extract_signatures(scan: Scan, finder: SignatureFinder) -> Signatures:
     """Find all signatures of an upload, and isolate the ink of each, as :meth:`SignatureFinder.extract_all`."""
-    page = _Page.of(scan, finder)
-    extracted = finder.extract_all(page.grey)
-    turned = page.turned(finder, [found for found, _ in extracted])
-    if turned is not None:
-        page, extracted = turned, finder.extract_all(turned.grey)
+    page, extracted = _extract_all(_Page.of(scan, finder))
     placed = [(replace(found, box=page.box_on_upload(found.box)), ink) for found, ink in extracted]
     return Signatures(placed, 90 * page.turns)
 
 
-def _extract(page: _Page, finder: SignatureFinder, region: Region | Box) -> tuple[_Page, Extracted]:
+def _extract_all(page: _Page) -> tuple[_Page, list[tuple[Found, Ink]]]:
+    """Cut all signatures out of a page; return the page, turned if they are found only then, and what was cut out."""
+    extracted = page.extract_all()
+    turned = page.turned([found for found, _ in extracted])
+    return (page, extracted) if turned is None else (turned, turned.extract_all())
+
+
+def _extract(page: _Page, region: Region | Box) -> tuple[_Page, Extracted]:
     """Cut the signature out of a page; return the page, turned if it is found only then, and what was cut out."""
     if isinstance(region, Box):
         # Turned as without a region: boxes that are stated for a turned page may be sent.
-        page = page.turned(finder, finder.find(page.grey)) or page
-        return page, finder.extract(page.grey, page.box_on_page(region))
+        page = page.turned(page.found) or page
+        return page, page.finder.extract(page.grey, page.box_on_page(region))
     try:
-        extracted = finder.extract(page.grey, region)
+        extracted = page.finder.extract(page.grey, region, page.search)
     except NoSignature:
-        turned = page.turned(finder)
+        turned = page.turned()
         if turned is None:
             raise
-        return _extract(turned, finder, region)
+        return _extract(turned, region)
     except SeveralSignatures as error:
         boxes = [page.box_on_upload(Box(*found)) for found in error.regions]
         raise SeveralSignatures.at([box.as_tuple() for box in boxes]) from error
-    turned = page.turned(finder, extracted.found) if extracted.found else None
-    return (page, extracted) if turned is None else _extract(turned, finder, region)
+    turned = page.turned(extracted.found) if extracted.found else None
+    return (page, extracted) if turned is None else _extract(turned, region)
 
 
-def _isolate(page: _Page, finder: SignatureFinder, region: Region | Box) -> Ink:
-    page, extracted = _extract(page, finder, region)
+def _isolate(page: _Page, region: Region | Box) -> Ink:
+    page, extracted = _extract(page, region)
     ink = isolate(extracted.grey, extracted.keep, extracted.located)
     warnings, box = list(ink.quality.warnings), extracted.box
     if not extracted.is_located:

@@ -183,11 +183,15 @@ class Cut:
 
 
 @dataclass(frozen=True)
-class _Search:
-    """What was found on a page.
+class Search:
+    """A page that was searched, and what was found on it.
 
     Attributes
     ----------
+    grey : uint8 (h, w)
+        The page without the line to sign on.
+    located : Located or None
+        Where its ink is, if that is known.
     found : tuple of Found
         Signatures, the most prominent one first.
     seen : Candidates
@@ -195,6 +199,8 @@ class _Search:
         Of stamps near the signatures, which were left out.
     """
 
+    grey: Grey
+    located: Located | None
     found: tuple[Found, ...]
     seen: Candidates
     frames: list[Frame]
@@ -240,16 +246,19 @@ class SignatureFinder:
         again : bool
             Whether a page on which none is found is searched with more contrast and in more detail.
         """
-        return self._search(*without_signature_line(grey), again=again).found
+        return self.search(grey, again=again).found
+
+    def search(self, grey: Grey, *, again: bool = True) -> Search:
+        """Search a page as :meth:`find` does; :meth:`extract` and :meth:`extract_all` take the result."""
+        return self._search(*without_signature_line(grey), again=again)
 
     def cuts(self, grey: Grey, rim: float) -> Iterator[Cut]:
         """Find signatures as :meth:`find`; yield where they are cut out, with a rim of this share of their size."""
-        page, located = without_signature_line(grey)
-        search = self._search(page, located)
+        search = self.search(grey)
         for signature in search.found:
-            yield search.cut(signature, _with_rim(signature.box, rim).clipped(page.shape))
+            yield search.cut(signature, _with_rim(signature.box, rim).clipped(search.grey.shape))
 
-    def _search(self, grey: Grey, located: Located | None, *, again: bool = True) -> _Search:
+    def _search(self, grey: Grey, located: Located | None, *, again: bool = True) -> Search:
         """Find signatures in the box of the ink."""
         around = Box.around(grey) if located is None else ink_box(located, grey.shape)
         seen = self.networks.candidates(grey, around)
@@ -270,7 +279,7 @@ class SignatureFinder:
                 )
                 found = [one for one in self._signatures(used, grey) if one.log_odds >= least]
         ordered = tuple(sorted(found, key=lambda signature: -signature.prominence))
-        return _Search(ordered, used if found else seen, frames)
+        return Search(grey, located, ordered, used if found else seen, frames)
 
     def _signatures(self, seen: Candidates, grey: Grey) -> list[Found]:
         """Return the candidates that are probably signatures, with their words joined."""
@@ -300,14 +309,17 @@ class SignatureFinder:
         log_odds = self._rules.page.log_odds(np.stack([one.measures for one in candidates])).tolist()
         return [Rated(one, odds) for one, odds in zip(candidates, log_odds, strict=True)]
 
-    def extract(self, grey: Grey, region: Region | Box = "auto") -> Extracted:
+    def extract(self, grey: Grey, region: Region | Box = "auto", search: Search | None = None) -> Extracted:
         """Cut the signature out of a page.
 
         Parameters
         ----------
+        grey : uint8 (h, w)
         region : "auto", "whole" or Box
             ``auto`` finds the signature, ``whole`` compares all ink of the image, a box is where the signature is;
             print and lines within it are left out.
+        search : Search, optional
+            The search of the page, if it was searched before.
 
         Raises
         ------
@@ -339,11 +351,11 @@ class SignatureFinder:
                 np.ones_like(view.darkness), [Box.bounding((view.darkness > INK).view(np.uint8))]
             )
             return self._cleaned(crop, inside, (), frames=frames)
-        grey, located = without_signature_line(grey)
+        grey, located = without_signature_line(grey) if search is None else (search.grey, search.located)
         is_crop = self._is_crop(located)
         if is_crop:
             return Extracted(grey, None, None, located=located)
-        search = self._search(grey, located)
+        search = search or self._search(grey, located)
         found, seen = search.found, search.seen
         if not found:
             if seen.unlikely < UNSIGNED_SHARE and is_crop is None:
@@ -365,17 +377,16 @@ class SignatureFinder:
             raise SeveralSignatures.at([box.as_tuple() for box in boxes])
         return self._cut(grey, found[0], search)
 
-    def extract_all(self, grey: Grey) -> list[tuple[Found, Ink]]:
+    def extract_all(self, grey: Grey, search: Search | None = None) -> list[tuple[Found, Ink]]:
         """Find all signatures of a page, and isolate the ink of each; those that are not usable are left out.
 
-        An image whose ink all belongs to a signature has one, as for :meth:`extract`.
+        An image whose ink all belongs to a signature has one, as for :meth:`extract`. Parameters as there.
         """
         if min(grey.shape) < MIN_SIDE:
             return []
-        page, located = without_signature_line(grey)
+        search = search or self.search(grey)
+        page, located, found = search.grey, search.located, search.found
         extracted = []
-        search = self._search(page, located)
-        found = search.found
         if len(found) > 1 and self._is_crop(located):
             found = (_joined(found),)
         for signature in found[:MAX_SIGNATURES]:
@@ -390,7 +401,7 @@ class SignatureFinder:
                 extracted.append((Found(Box.around(page), log_odds, 0.0), isolate(page, located=located)))
         return extracted
 
-    def _cut(self, grey: Grey, signature: Found, search: _Search) -> Extracted:
+    def _cut(self, grey: Grey, signature: Found, search: Search) -> Extracted:
         """Cut a signature out; the crop grows where strokes reach its edge."""
         box = _with_rim(signature.box).clipped(grey.shape)
         extracted = self._cut_box(grey, box, signature, search)
@@ -401,7 +412,7 @@ class SignatureFinder:
             box, extracted = larger, self._cut_box(grey, larger, signature, search)
         return extracted
 
-    def _cut_box(self, grey: Grey, box: Box, signature: Found, search: _Search) -> Extracted:
+    def _cut_box(self, grey: Grey, box: Box, signature: Found, search: Search) -> Extracted:
         others = [other.box.moved(-box.left, -box.top) for other in search.found if other is not signature]
         cut = search.cut(signature, box)
         try:

@@ -6,12 +6,15 @@ import io
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from tests.app.test_accounts import bank, codes, decide, enrol_people, put
+from tests.app.test_accounts import GENUINE, bank, codes, decide, enrol_people, put
 from tests.app.test_api import verify
+from tests.fixtures import png
+from tests.model.preprocessing.test_extraction import PARAGRAPH, place, sheet, typed
 
 __all__ = ["bank", "codes"]
 Draw = Callable[..., bytes]
@@ -65,6 +68,34 @@ def test_a_rejected_signature_is_compared_turned_as_by_verify(
     assert (signature["signer_id"], signature["status"]) == ("anna", "accepted")
     for field in ("distance", "threshold", "warnings"):
         assert signature["verification"][field] == alone[field]
+
+
+def test_the_signatures_of_a_turned_page_are_found_as_by_extract(serve: Serve, draw: Draw) -> None:
+    client = serve(keep_questioned_days=1, quality_control_share=1.0)
+    enrol_people(client, draw)
+    put(client)
+    page = sheet(1700, 700)
+    for row, line in enumerate(PARAGRAPH):
+        typed(page, 80, 30 + 40 * row, line)
+    for name, left in (("anna", 60), ("bert", 900)):
+        typed(page, left, 440, f"{name}, for the company")
+        writer, number = GENUINE[name]
+        place(page, np.asarray(Image.open(io.BytesIO(draw(writer, number))).convert("L")), left, 200)
+    turned = png(Image.fromarray(np.rot90(page)))
+    listed = client.post("/extract", files={"document": ("page.png", turned)}).json()
+    assert listed["turned"] == 270
+    answer = client.post(
+        "/accounts/acme/verify", data={"amount": "20000"}, files=[("signatures", ("page.png", turned))]
+    )
+    assert answer.status_code == 200, answer.text
+    signatures = answer.json()["signatures"]
+    assert len(signatures) == 2
+    regions = [one["verification"]["region"] for one in signatures]
+    assert regions == [one["region"] for one in listed["signatures"]]
+    for one in signatures:
+        assert "page-turned" in {warning["code"] for warning in one["verification"]["warnings"]}
+        case = client.get(f"/cases/{one['verification']['verification_id']}/pictures").json()
+        assert case["questioned"] is not None
 
 
 @pytest.mark.both_databases

@@ -75,6 +75,25 @@ def test_config_explain_prints_descriptions() -> None:
             ("COUNTERSIGN_TARGET_FAR_BANDS: 'x' is neither an amount",),
         ),
         ({"COUNTERSIGN_OTLP_ENDPOINT": "collector"}, ("COUNTERSIGN_OTLP_ENDPOINT",)),
+        *(
+            (
+                {"COUNTERSIGN_ROOT_PATH": path},
+                (
+                    f"COUNTERSIGN_ROOT_PATH: {path!r} is not a path such as /countersign: it begins with a slash",
+                ),
+            )
+            for path in (
+                "sig",
+                "sig/",
+                "https://bank.example/sig",
+                "//sig",
+                "/a//b",
+                "/a b",
+                "/a?b",
+                "/%61",
+                "/../a",
+            )
+        ),
     ],
 )
 def test_unknown_and_contradictory_settings_are_refused(
@@ -166,6 +185,17 @@ def test_byte_order_marks_and_carriage_returns_are_stripped(
         for path in (windows_file, unix_file)
     )
     assert windows_keys.current == unix_keys.current is not None
+
+
+@pytest.mark.parametrize(
+    ("path", "used"),
+    [("", ""), ("/", ""), ("/sig", "/sig"), ("/sig/", "/sig"), ("/a-b/c_d.e~1", "/a-b/c_d.e~1")],
+)
+def test_a_slash_at_the_end_of_the_root_path_does_not_count(
+    monkeypatch: pytest.MonkeyPatch, path: str, used: str
+) -> None:
+    monkeypatch.setenv("COUNTERSIGN_ROOT_PATH", path)
+    assert load_settings().root_path == used
 
 
 def test_permissive_terms_select_the_permissive_weights_unless_weights_are_set(tmp_path: Path) -> None:

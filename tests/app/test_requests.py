@@ -163,6 +163,26 @@ def patterns(schema: Any) -> Iterator[str]:
             yield from patterns(member)
 
 
+def test_an_integer_of_the_query_has_digits_only(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    integers = [
+        (path, parameter["name"])
+        for path, methods in document["paths"].items()
+        for parameter in methods.get("get", {}).get("parameters", ())
+        if parameter["in"] == "query" and parameter["schema"].get("type") == "integer"
+    ]
+    assert {name for _, name in integers} == {"limit", "days"}
+    assert len(integers) == 12
+    for path, name in integers:
+        address = re.sub(r"\{[^}]+\}", "1", path)
+        for text in ("+5", " 5", "5 ", "5.0", "5e0", "05", "1_0", "\u0665", "", "--5", "x"):
+            refused = client.get(address, params={name: text})
+            assert (refused.status_code, refused.json()["code"]) == (400, "malformed-request"), (path, text)
+            assert refused.json()["detail"] == f"{name}: has to be a whole number, in digits only."
+        too_small = client.get(address, params={name: "-5"})
+        assert too_small.json()["detail"] == f"{name}: has to be a whole number of at least 1."
+
+
 def test_every_regular_expression_of_the_api_has_a_message(client: TestClient) -> None:
     found = set(patterns(client.get("/openapi.json").json()))
     assert found
@@ -335,3 +355,45 @@ def test_a_form_that_is_cut_off_is_refused_as_a_whole(client: TestClient, draw: 
         headers={"Content-Type": whole.headers["Content-Type"]},
     )
     assert accepted.status_code == 201, "a line end after the closing boundary is not needed"
+
+
+def test_a_body_that_is_missing_is_said_to_have_these_members(client: TestClient) -> None:
+    for method, path, members in (
+        ("POST", "/cases/1/decision", "decision, reason"),
+        ("PUT", "/verifications/1/outcome", "outcome"),
+        ("PUT", "/accounts/acme/verifications/1/outcome", "outcome"),
+        ("PUT", "/accounts/acme", "signatories, bands"),
+        ("PATCH", "/signers/a", "one of target_far, fixed_threshold"),
+    ):
+        for body in ({}, {"content": b"", "headers": {"Content-Type": "application/json"}}):
+            refused = client.request(method, path, **body)
+            assert (refused.status_code, refused.json()["code"]) == (400, "malformed-request"), path
+            assert refused.json()["detail"] == f"body: is missing; send a JSON object with {members}."
+
+
+def test_no_body_is_the_same_as_an_empty_one_where_every_member_is_optional(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    schemas = document["components"]["schemas"]
+    calls = [
+        (path, call["requestBody"])
+        for path, methods in document["paths"].items()
+        for method, call in methods.items()
+        if method == "post" and "requestBody" in call
+    ]
+    optional = [path for path, body in calls if not body.get("required")]
+    assert optional == [
+        "/cases/next",
+        "/cases/{case_id}/claim",
+        "/cases/{case_id}/release",
+        "/cases/{case_id}/undo",
+    ]
+    for path, body in calls:
+        ((media_type, content),) = [*body["content"].items()][:1]
+        if path not in optional:
+            schema = schemas[content["schema"].get("$ref", "").rpartition("/")[2] or "AcceptIn"]
+            assert schema.get("required"), (path, media_type)
+            continue
+        address = path.replace("{case_id}", "1")
+        empty, none = client.post(address, json={}), client.post(address)
+        assert (none.status_code, none.json().get("code")) == (empty.status_code, empty.json().get("code"))
+        assert none.json().get("code") in {None, "case-not-found"}

@@ -95,6 +95,17 @@ def test_a_case_is_claimed_decided_and_taken_back(serve: Serve, draw: Draw) -> N
     assert actions(client) == [claim, claim, decision, undo, decision, release]
 
 
+def test_without_a_body_the_clerk_is_the_one_of_the_key(serve: Serve, draw: Draw) -> None:
+    client = serve(**REVIEW)
+    (case,) = fill(client, draw, 1)
+    assert client.post("/cases/next").json()["case"]["claimed_by"] == "loopback"
+    assert client.post(f"/cases/{case}/release").json()["claimed_by"] is None
+    assert client.post(f"/cases/{case}/claim").json()["claimed_by"] == "loopback"
+    decided = client.post(f"/cases/{case}/decision", json=ACCEPT).json()
+    assert (decided["state"], decided["decided_by"]) == ("decided", "loopback")
+    assert client.post(f"/cases/{case}/undo").json()["state"] == "open"
+
+
 @pytest.mark.both_databases
 def test_a_claim_expires_and_an_undo_does(serve: Serve, draw: Draw, monkeypatch: pytest.MonkeyPatch) -> None:
     client = serve(**REVIEW, case_claim_s=600, case_undo_s=600)

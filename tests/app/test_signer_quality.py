@@ -11,7 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from tests.app.test_api import enrol
+from tests.app.test_api import enrol, verify
 
 Draw = Callable[..., bytes]
 pytestmark = pytest.mark.both_databases
@@ -63,6 +63,32 @@ def test_a_copy_is_named_with_the_reference_that_it_repeats(client: TestClient, 
         "distance_to_others": None,
     }
     assert finding(quality, "duplicate-reference")["reference_ids"] == [copy]
+
+
+def test_a_copy_is_not_of_low_quality(client: TestClient, draw: Draw) -> None:
+    out = io.BytesIO()
+    Image.open(io.BytesIO(draw(1, 0))).save(out, "BMP")
+    enrol(client, "anna", *(draw(1, n) for n in range(2)), out.getvalue())
+    listed = client.get("/signers/anna/references").json()["references"]
+    warnings = [[warning["code"] for warning in one["warnings"]] for one in listed]
+    assert warnings == [[], [], ["copy-of-reference"]]
+    assert "low-quality-reference" not in codes(quality_of(client, "anna"))
+    warned = {warning["code"] for warning in verify(client, "anna", draw(1, 9)).json()["warnings"]}
+    assert "duplicate-reference" in warned
+    assert "low-quality-reference" not in warned
+
+
+def test_a_reference_whose_image_has_warnings_is_of_low_quality(client: TestClient, draw: Draw) -> None:
+    out = io.BytesIO()
+    image = Image.open(io.BytesIO(draw(1, 1))).convert("L")
+    image.resize((image.width // 4, image.height // 4), Image.Resampling.LANCZOS).save(out, "PNG")
+    enrol(client, "anna", draw(1, 0))
+    (reference,) = enrol(client, "anna", out.getvalue()).json()["references"]
+    assert "low-resolution" in {warning["code"] for warning in reference["warnings"]}
+    low = finding(quality_of(client, "anna"), "low-quality-reference")
+    assert low["reference_ids"] == [reference["reference_id"]]
+    warned = {warning["code"] for warning in verify(client, "anna", draw(1, 9)).json()["warnings"]}
+    assert "low-quality-reference" in warned
 
 
 def test_signatures_of_two_writers_are_two_variants(client: TestClient, draw: Draw) -> None:

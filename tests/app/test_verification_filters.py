@@ -106,13 +106,16 @@ def test_a_time_may_have_any_time_zone(decided: TestClient) -> None:
         assert listed(decided, created_before=far) == everything
 
 
-def test_a_cursor_is_a_position_for_other_parameters_too(decided: TestClient) -> None:
-    newest_first = ids(listed(decided))
-    cursor = decided.get("/verifications", params={"limit": 2}).json()["next_cursor"]
-    assert ids(listed(decided, cursor=cursor, decision="accept")) == [newest_first[2], newest_first[4]]
-    assert ids(listed(decided, cursor=cursor, signer_id="bert")) == [newest_first[3]]
-    rejected = decided.get("/verifications", params={"limit": 1, "decision": "reject"}).json()["next_cursor"]
-    assert ids(listed(decided, cursor=rejected)) == newest_first[2:]
+def test_a_cursor_belongs_to_the_parameters_of_its_page(decided: TestClient) -> None:
+    first = {"decision": "accept", "created_from": "2020-01-01T00:00:00Z", "limit": 1}
+    cursor = decided.get("/verifications", params=first).json()["next_cursor"]
+    newest_first = ids(listed(decided, **first))
+    same = {"created_from": "2020-01-01T01:00:00+01:00", "limit": 2}  # the same time
+    assert ids(listed(decided, **first | same, cursor=cursor)) == newest_first[1:]
+    for changed in ({"decision": "reject"}, {"signer_id": "anna"}, {"created_from": "2020-01-02T00:00:00Z"}):
+        refused = decided.get("/verifications", params=first | changed | {"cursor": cursor})
+        assert (refused.status_code, refused.json()["code"]) == (400, "invalid-cursor"), changed
+        assert "belongs to another listing, or to other parameters" in refused.json()["detail"]
 
 
 @pytest.mark.both_databases

@@ -53,7 +53,7 @@ def test_a_message_names_the_limit(values: dict[str, Any], message: str) -> None
     [
         ("limit=0", "limit: has to be a whole number of at least 1."),
         ("limit=501", "limit: has to be a whole number of at most 500."),
-        ("limit=x", "limit: has to be a whole number."),
+        ("limit=x", "limit: has to be a whole number, in digits only."),
     ],
 )
 def test_a_caller_gets_the_message(client: TestClient, query: str, detail: str) -> None:

@@ -368,10 +368,17 @@ PAGE = "https://review.bank.example"
 
 
 def test_pages_of_other_origins_are_kept_out_unless_they_are_named(serve: Serve, key: str) -> None:
-    closed = serve(bootstrap_key=SecretStr(key))
-    answer = closed.options("/verify", headers=PREFLIGHT | {"Origin": PAGE})
-    assert "access-control-allow-origin" not in answer.headers
-    assert answer.status_code in {401, 405}
+    for closed in (serve(bootstrap_key=SecretStr(key)), serve()):
+        for path in ("/verify", "/nowhere"):
+            answer = closed.options(path, headers=PREFLIGHT | {"Origin": PAGE})
+            assert "access-control-allow-origin" not in answer.headers
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert (answer.status_code, answer.json()["code"]) == (403, "cors-refused")
+            assert "CORS is off for this service" in answer.json()["detail"]
+            assert "COUNTERSIGN_CORS_ORIGINS" in answer.json()["detail"]
+        no_preflight = closed.options("/verify", headers={"Origin": PAGE})
+        assert no_preflight.status_code in {401, 403, 405}
+        assert no_preflight.json()["code"] != "cors-refused"
 
     client = serve(bootstrap_key=SecretStr(key), cors_origins=(PAGE,))
     preflight = client.options("/verify", headers=PREFLIGHT | {"Origin": PAGE})

@@ -149,7 +149,7 @@ def test_the_audit_is_paged(busy: TestClient) -> None:
         if cursor is None:
             break
     assert seen == list(range(10, 0, -1))
-    assert busy.get("/audit", params={"cursor": "x"}).json()["code"] == "malformed-request"
+    assert busy.get("/audit", params={"cursor": "x"}).json()["code"] == "invalid-cursor"
 
 
 def test_what_did_not_happen_is_not_on_the_audit(client: TestClient, draw: Draw) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,7 +15,13 @@ from PIL import Image, ImageDraw, ImageFont
 from app.settings import PAGE_NETWORK
 from model.errors import BadRegion, NoSignature, SeveralSignatures, UnusableSignature
 from model.preprocessing.box import Box
-from model.preprocessing.extraction import extract_signatures, prepare_signature, suppress_red_print
+from model.preprocessing.extraction import (
+    extract_signatures,
+    isolate_signature,
+    isolate_signatures,
+    prepare_signature,
+    suppress_red_print,
+)
 from model.preprocessing.finder import SignatureFinder
 from model.preprocessing.ink import Canvas, fit, locate_ink, prepare
 from model.preprocessing.scan import Scan, to_scan
@@ -408,6 +416,51 @@ def test_a_turned_page_is_put_upright(finder: SignatureFinder, turns: int) -> No
     again = prepare_signature(Scan(turned), CANVAS, finder, one.box)
     assert "page-turned" in again.quality.warnings
     assert likeness(again.canvas, upright.canvas) > 0.95
+
+
+def test_all_signatures_of_a_turned_page_are_isolated_as_they_are_extracted(finder: SignatureFinder) -> None:
+    page = letter(signed=True, writer=5)
+    place(page, signature(7), 600, 320)
+    turned = Scan(np.ascontiguousarray(np.rot90(page)))
+    isolated, extracted = isolate_signatures(turned, finder), extract_signatures(turned, finder)
+    assert extracted.turned == 270
+    assert len(isolated) == 2
+    for ink, (found, same) in zip(isolated, extracted.found, strict=True):
+        assert np.array_equal(ink.density, same.density)
+        assert ink.quality.region == found.box.as_tuple()
+        assert {"other-marks-removed", "page-turned"} <= set(ink.quality.warnings)
+        again = isolate_signature(turned, finder, found.box)
+        assert likeness(fit(again.density, CANVAS), fit(ink.density, CANVAS)) > 0.9
+
+
+def test_one_signature_of_a_turned_page_is_isolated_as_by_itself(finder: SignatureFinder) -> None:
+    turned = Scan(np.ascontiguousarray(np.rot90(letter(signed=True, writer=5))))
+    (ink,) = isolate_signatures(turned, finder)
+    expected = isolate_signature(turned, finder)
+    assert np.array_equal(ink.density, expected.density)
+    assert ink.quality == expected.quality
+
+
+def test_no_page_is_searched_twice(finder: SignatureFinder, monkeypatch: pytest.MonkeyPatch) -> None:
+    searched: list[bytes] = []
+    search = finder._search
+
+    def noted(grey: Grey, *rest: Any, **options: Any) -> Any:
+        searched.append(grey.tobytes())
+        return search(grey, *rest, **options)
+
+    monkeypatch.setattr(finder, "_search", noted)
+    stamps = sheet()
+    round_stamp(stamps, 300, 600, 60)
+    pages = (np.minimum(coloured(letter(signed=True, writer=5), BLUE), coloured(stamps, RED)),)
+    for page in (*pages, np.rot90(letter(signed=True, writer=5)), letter(signed=False)):
+        scan = to_scan(Image.fromarray(np.ascontiguousarray(page)))
+        for read in (isolate_signature, isolate_signatures, extract_signatures):
+            searched.clear()
+            with suppress(NoSignature):
+                read(scan, finder)
+            assert searched
+            assert len(set(searched)) == len(searched)
 
 
 def test_an_uncertain_signature_is_reported(finder: SignatureFinder) -> None:
