@@ -28,8 +28,8 @@ from app.domain.errors import Busy, StartRefused, TooExpensive, UploadRefused
 from app.domain.records import UploadRegion
 from app.settings import PAGE_NETWORK, ROOT
 from model.errors import SeveralSignatures, UnusableSignature
-from model.preprocessing.finder import MAX_SIGNATURES
 from model.preprocessing.ink import Canvas, Prepared, Quality
+from model.preprocessing.search import MAX_SIGNATURES
 
 T = TypeVar("T")
 MAX_IMAGES_BYTES = 16 << 20

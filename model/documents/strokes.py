@@ -23,8 +23,9 @@ from torch.nn import functional
 
 from model.documents.collection import Collection, joined
 from model.preprocessing.box import Box
-from model.preprocessing.finder import CROP_LOOKS, RIM, SignatureFinder, resized
+from model.preprocessing.finder import CROP_LOOKS, resized
 from model.preprocessing.regions import MEASURES, Regions, find_regions
+from model.preprocessing.search import RIM, PageSearcher
 from model.preprocessing.stroke_mask import REACH, StrokeRule
 from model.preprocessing.views import INK, look
 
@@ -88,18 +89,18 @@ def collect(collection: Collection, number: int) -> None:
     ``measures`` is float32 (n, len(MEASURES)). ``share``, of the ink that belongs to a signature, ``ink``, relative
     to that of the signature, and ``crop``, the number of the crop, are (n,).
     """
-    finder = _finder(collection.weights)
+    searcher = _searcher(collection.weights)
     columns: list[tuple[Matrix, Matrix, Matrix]] = []
     for page, rng in collection.pages(number):
         signed = page.signature > SIGNED
-        for cut in finder.cuts(page.grey, rim := float(rng.choice(RIMS))):
+        for cut in searcher.cuts(page.grey, rim := float(rng.choice(RIMS))):
             inside = int(cut.signature.box.clipped(signed.shape).of(signed).sum())
             if inside < max(MIN_INK, MIN_SHARE * int(signed.sum())):
                 continue
             crop, coverage = cut.box.of(page.grey), cut.box.of(page.signature)
             side = CROP_LOOKS[0][0] * rng.uniform(*SIZES) * (1 + rim) / (1 + RIM)
             view = look(crop, Box.around(crop), side).without(cut.frames)
-            probability = view.without_margin(finder.networks.segmenter.probability(view.darkness))
+            probability = view.without_margin(searcher.networks.segmenter.probability(view.darkness))
             darkness = view.without_margin(view.darkness)
             regions = find_regions(darkness, probability, resized(cut.strokes, darkness.shape))
             truth = cv2.resize(coverage, darkness.shape[::-1], interpolation=cv2.INTER_AREA) > SIGNED
@@ -125,9 +126,9 @@ def label(regions: Regions, darkness: NDArray[np.uint8], signed: NDArray[np.bool
 
 
 @cache
-def _finder(weights: Path) -> SignatureFinder:
+def _searcher(weights: Path) -> PageSearcher:
     """Open the networks, once in a process."""
-    return SignatureFinder(weights / "model.onnx")
+    return PageSearcher(weights / "model.onnx")
 
 
 def fit(

@@ -15,17 +15,10 @@ import numpy as np
 
 from model.errors import NoSignature, SeveralSignatures
 from model.preprocessing.box import Box
-from model.preprocessing.finder import (
-    CERTAIN,
-    VERY_CERTAIN,
-    Extracted,
-    Found,
-    Region,
-    Search,
-    SignatureFinder,
-)
+from model.preprocessing.finder import CERTAIN, Extracted, Region, SignatureFinder
 from model.preprocessing.ink import MIN_SIDE, Canvas, Ink, Prepared, fit, isolate
 from model.preprocessing.scan import Scan
+from model.preprocessing.search import VERY_CERTAIN, Found, Search
 from model.preprocessing.segmentation import Grey
 from model.preprocessing.sheet import Sheet, find_sheet
 

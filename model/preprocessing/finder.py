@@ -3,12 +3,9 @@
 A page is looked at by the segmentation network (:mod:`model.networks.page`) at a size that fits the question:
 
 1. its ink on a very small copy: if all of that belongs to a signature, the image is used as it is;
-2. the page on a small copy, to find the signatures (:mod:`model.preprocessing.candidates`), whose words are joined
-   (:mod:`model.preprocessing.words`);
-3. the crop around the signature, to tell its strokes from what lies across them
+2. the page on a small copy, to find the signatures (:mod:`model.preprocessing.search`);
+3. the crop around the signature, to tell its strokes from what lies beside and across them
    (:mod:`model.preprocessing.stroke_mask`).
-
-What is a signature is decided by rules that were fitted for the network (:mod:`model.preprocessing.evidence`).
 
 The result is a crop with a mask, for :func:`model.preprocessing.ink.isolate`. Photographs are put right before, and
 red print is left out: :mod:`model.preprocessing.extraction` does all of that.
@@ -16,11 +13,9 @@ red print is left out: :mod:`model.preprocessing.extraction` does all of that.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -29,24 +24,20 @@ import numpy as np
 
 from model.errors import BadRegion, NoSignature, SeveralSignatures, UnusableSignature
 from model.preprocessing.box import Box
-from model.preprocessing.candidates import Candidate, Candidates, PageNetworks, measure_crop
+from model.preprocessing.candidates import Candidates, measure_crop
 from model.preprocessing.dark_edge import has_dark_edge
 from model.preprocessing.evidence import LIKELY, MEASURES
 from model.preprocessing.ink import MIN_SIDE, Ink, Located, isolate
-from model.preprocessing.rules import Rules
+from model.preprocessing.search import MAX_SIGNATURES, Found, PageSearcher, Search, with_rim
 from model.preprocessing.segmentation import Grey
 from model.preprocessing.signature_line import without_signature_line
 from model.preprocessing.stamps import Frame
 from model.preprocessing.stroke_mask import StrokeRule
-from model.preprocessing.views import INK, ink_box, look
-from model.preprocessing.words import Rated, join_words
+from model.preprocessing.views import INK, look
 
 CROP_LOOKS = ((440, False), (260, False), (440, True), (600, False))
 """Long sides of the crop on which strokes are told from what lies across them, and whether faint ink is made black
 before; each if the one before shows too few strokes."""
-
-RIM = 0.12
-"""Rim around the box of a signature, as a share of its longer side."""
 
 GROWTH, MAX_GROWN = 0.4, 2
 """How far a crop grows at an edge that strokes reach, as a share of the signature's longer side, and how often."""
@@ -54,9 +45,6 @@ GROWTH, MAX_GROWN = 0.4, 2
 MOST_SHOWN, LEAST_SHOWN = 0.85, 0.35
 """Share of the strokes found on the page from which a look at the crop shows them all, and below which it does not
 show the signature."""
-
-FINE = 1.41
-"""How many times as long the sides of a copy are on which signatures are searched again."""
 
 UNSIGNED_SHARE = 0.6
 """Without a signature, an image is refused if so much of its ink is unlikely to belong to one.
@@ -71,30 +59,14 @@ is unlikely to belong to one: words may be found far apart, and the weakest stro
 itself, a part of a signature is less probable than the whole: its log-odds may be so much lower than the least.
 """
 
-MAX_SIGNATURES = 20
-"""Most signatures that are cut out of one page."""
-
 MIN_WEAKEST = 0.4
 """Least probability of the weakest connected part of a crop, relative to the mean: that of print is lower."""
 
-APART = 0.5
-"""Log-odds by which a part of a group of ink must exceed the group to be taken for a signature beside other marks."""
-
-HEIGHT_ODDS, RIVAL_ODDS = 3.0, 3.0
-"""Log-odds for a signature e times as high, and most log-odds by which a second signature may come after the first
-for the choice to be a guess."""
+RIVAL_ODDS = 3.0
+"""Most log-odds by which a second signature may come after the first for the choice to be a guess."""
 
 CERTAIN = 1.0
 """Log-odds from which a signature is certain; a second one makes the choice a guess then."""
-
-VERY_CERTAIN = 2.0
-"""Log-odds from which a signature is taken that is found only in more detail, or on a page that is turned."""
-
-STAMPED = 3
-"""Probability, of 255, from which ink may be a stamp that touches a signature: print apart from it has none."""
-
-MAX_HIDDEN = 2
-"""Most groups of ink on a page without a signature around which frames are searched."""
 
 REGION_SIDE = 240
 """Long side in pixels at which frames of stamps are searched in a given region."""
@@ -102,35 +74,6 @@ REGION_SIDE = 240
 WEAKEST = MEASURES.index("weakest")
 
 Region = Literal["auto", "whole"]
-
-
-@dataclass(frozen=True)
-class Found:
-    """A signature on a page.
-
-    Attributes
-    ----------
-    box : Box
-        In pixels of the page.
-    log_odds : float
-        That it is a signature, by the rule for parts of pages.
-    ink : float
-        Probable ink, in pixels of the copy that was searched; for comparisons within a page.
-    """
-
-    box: Box
-    log_odds: float
-    ink: float
-
-    @property
-    def prominence(self) -> float:
-        """By which signatures are ranked: what else is written by hand on a form is lower than a signature."""
-        return self.log_odds + HEIGHT_ODDS * math.log(max(1, self.box.height))
-
-    @property
-    def confidence(self) -> float:
-        """The probability that it is a signature, in [0, 1]."""
-        return round(1.0 / (1.0 + math.exp(-min(max(self.log_odds, -50.0), 50.0))), 3)
 
 
 @dataclass(frozen=True)
@@ -161,153 +104,18 @@ class Extracted:
     located: Located | None = None
 
 
-@dataclass(frozen=True)
-class Cut:
-    """Where a signature is cut out of a page.
-
-    Attributes
-    ----------
-    signature : Found
-    box : Box
-        Of the crop, in pixels of the page.
-    strokes : uint8 (h, w)
-        1 where strokes of the signature were found, in the crop and at a resolution of its own.
-    frames : list of Frame
-        Of stamps, in pixels of the crop.
-    """
-
-    signature: Found
-    box: Box
-    strokes: Grey
-    frames: list[Frame]
-
-
-@dataclass(frozen=True)
-class Search:
-    """A page that was searched, and what was found on it.
-
-    Attributes
-    ----------
-    grey : uint8 (h, w)
-        The page without the line to sign on.
-    located : Located or None
-        Where its ink is, if that is known.
-    found : tuple of Found
-        Signatures, the most prominent one first.
-    seen : Candidates
-    frames : list of Frame
-        Of stamps near the signatures, which were left out.
-    """
-
-    grey: Grey
-    located: Located | None
-    found: tuple[Found, ...]
-    seen: Candidates
-    frames: list[Frame]
-
-    def cut(self, signature: Found, box: Box) -> Cut:
-        """Cut a box around a signature out of the page."""
-        view = self.seen.view
-        strokes = np.zeros_like(view.darkness)
-        inside = view.from_image(signature.box).clipped(strokes.shape)
-        probable = (self.seen.probability > LIKELY) & (view.darkness > INK)
-        inside.of(strokes)[:] = inside.of(probable)
-        frames = [frame.mapped(1.0, -box.left, -box.top) for frame in self.frames]
-        return Cut(signature, box, view.from_image(box).clipped(strokes.shape).of(strokes), frames)
-
-
-class SignatureFinder:
-    """Finds signatures with the segmentation network. Not thread-safe.
+class SignatureFinder(PageSearcher):
+    """Finds signatures and cuts them out. Not thread-safe.
 
     Parameters
     ----------
     model : Path
-        The network as ONNX: darkness (1, 1, h, w) to probability (1, 1, h, w). ``rules.json`` and ``strokes.json``
-        are beside it, and ``candidates.onnx`` if candidates are recognised.
+        As for :class:`PageSearcher`; ``strokes.json`` is beside it, too.
     """
 
     def __init__(self, model: Path) -> None:
-        self.networks = PageNetworks(model)
-        self._rules = Rules.load(model.with_name("rules.json"))
-        self._model = model
-
-    @cached_property
-    def _strokes(self) -> StrokeRule:
-        """Read when the first crop is looked at: the rule is fitted to what is found without it."""
-        return StrokeRule.load(self._model.with_name("strokes.json"))
-
-    def find(self, grey: Grey, *, again: bool = True) -> tuple[Found, ...]:
-        """Find the signatures of a page, the most prominent one first.
-
-        Parameters
-        ----------
-        grey : uint8 (h, w)
-            255 = white.
-        again : bool
-            Whether a page on which none is found is searched with more contrast and in more detail.
-        """
-        return self.search(grey, again=again).found
-
-    def search(self, grey: Grey, *, again: bool = True) -> Search:
-        """Search a page as :meth:`find` does; :meth:`extract` and :meth:`extract_all` take the result."""
-        return self._search(*without_signature_line(grey), again=again)
-
-    def cuts(self, grey: Grey, rim: float) -> Iterator[Cut]:
-        """Find signatures as :meth:`find`; yield where they are cut out, with a rim of this share of their size."""
-        search = self.search(grey)
-        for signature in search.found:
-            yield search.cut(signature, _with_rim(signature.box, rim).clipped(search.grey.shape))
-
-    def _search(self, grey: Grey, located: Located | None, *, again: bool = True) -> Search:
-        """Find signatures in the box of the ink."""
-        around = Box.around(grey) if located is None else ink_box(located, grey.shape)
-        seen = self.networks.candidates(grey, around)
-        found = self._signatures(seen, grey)
-        frames = _frames_near(seen, found)
-        if frames:
-            seen = self.networks.candidates(grey, around, without=frames)
-            found = self._signatures(seen, grey)
-        used = seen
-        # Ink that is faint beside a shadow or a dark desk is not recognised as it is, nor is what is small on a page.
-        # In more detail, other marks are taken for signatures more often.
-        for with_contrast, detail, least in (
-            ((True, 1.0, -math.inf), (False, FINE, VERY_CERTAIN)) if again else ()
-        ):
-            if not found:
-                used = self.networks.candidates(
-                    grey, around, with_contrast=with_contrast, without=frames, detail=detail
-                )
-                found = [one for one in self._signatures(used, grey) if one.log_odds >= least]
-        ordered = tuple(sorted(found, key=lambda signature: -signature.prominence))
-        return Search(grey, located, ordered, used if found else seen, frames)
-
-    def _signatures(self, seen: Candidates, grey: Grey) -> list[Found]:
-        """Return the candidates that are probably signatures, with their words joined."""
-
-        def together(first: Rated, second: Rated) -> Rated:
-            return self._rated(self.networks.together(seen, first.candidate, second.candidate))[0]
-
-        rated = [one for candidate in seen.candidates for one in self._apart(candidate)]
-        return [
-            Found(
-                seen.view.on_image(one.box.grown(1)).clipped(grey.shape),
-                one.log_odds,
-                float(one.candidate.ink),
-            )
-            for one in join_words(rated, seen, self._rules.least, together)
-            if one.log_odds >= self._rules.least
-        ]
-
-    def _apart(self, candidate: Candidate) -> list[Rated]:
-        """Rate a candidate; return its parts instead, if one is more probably a signature than all."""
-        whole, *parts = self._rated(candidate, *candidate.parts)
-        best = max((one.log_odds for one in parts), default=-math.inf)
-        return parts if best > whole.log_odds + APART else [whole]
-
-    def _rated(self, *candidates: Candidate) -> list[Rated]:
-        """Compute the log-odds of candidates by the rule for parts of pages."""
-        log_odds = self._rules.page.log_odds(np.stack([one.measures for one in candidates])).tolist()
-        return [Rated(one, odds) for one, odds in zip(candidates, log_odds, strict=True)]
+        super().__init__(model)
+        self._strokes = StrokeRule.load(model.with_name("strokes.json"))
 
     def extract(self, grey: Grey, region: Region | Box = "auto", search: Search | None = None) -> Extracted:
         """Cut the signature out of a page.
@@ -355,7 +163,7 @@ class SignatureFinder:
         is_crop = self._is_crop(located)
         if is_crop:
             return Extracted(grey, None, None, located=located)
-        search = search or self._search(grey, located)
+        search = search or self.search_ink(grey, located)
         found, seen = search.found, search.seen
         if not found:
             if seen.unlikely < UNSIGNED_SHARE and is_crop is None:
@@ -373,7 +181,7 @@ class SignatureFinder:
             return Extracted(grey, None, None, located=located)
         rivals = [one for one in found[1:] if self._is_rival(one, found[0])]
         if rivals:
-            boxes = [_with_rim(one.box).clipped(grey.shape) for one in (found[0], *rivals)]
+            boxes = [with_rim(one.box).clipped(grey.shape) for one in (found[0], *rivals)]
             raise SeveralSignatures.at([box.as_tuple() for box in boxes])
         return self._cut(grey, found[0], search)
 
@@ -393,17 +201,17 @@ class SignatureFinder:
             with suppress(UnusableSignature):
                 cut = self._cut(page, signature, replace(search, found=found))
                 ink = isolate(cut.grey, cut.keep)
-                box = _with_rim(signature.box).clipped(page.shape)
+                box = with_rim(signature.box).clipped(page.shape)
                 extracted.append((replace(signature, box=box), ink))
         if not extracted and self._is_crop(located):
-            log_odds = found[0].log_odds if found else self._rules.least
+            log_odds = found[0].log_odds if found else self.rules.least
             with suppress(UnusableSignature):
                 extracted.append((Found(Box.around(page), log_odds, 0.0), isolate(page, located=located)))
         return extracted
 
     def _cut(self, grey: Grey, signature: Found, search: Search) -> Extracted:
         """Cut a signature out; the crop grows where strokes reach its edge."""
-        box = _with_rim(signature.box).clipped(grey.shape)
+        box = with_rim(signature.box).clipped(grey.shape)
         extracted = self._cut_box(grey, box, signature, search)
         for _ in range(MAX_GROWN):
             larger = _grown(box, extracted.keep, signature.box).clipped(grey.shape)
@@ -430,7 +238,7 @@ class SignatureFinder:
             return None
         if has_dark_edge(located):
             return False
-        for look_rule in self._rules.looks:
+        for look_rule in self.rules.looks:
             measures = measure_crop(self.networks.segmenter, located, look_rule.side)
             log_odds = float(look_rule.rule.log_odds(measures[None])[0])
             if log_odds < look_rule.reject:
@@ -445,7 +253,7 @@ class SignatureFinder:
             return False
         outside = located.mask.copy()
         for candidate in seen.candidates:
-            if self._rules.page.log_odds(candidate.measures[None])[0] >= self._rules.least - CROP_ODDS:
+            if self.rules.page.log_odds(candidate.measures[None])[0] >= self.rules.least - CROP_ODDS:
                 box = seen.view.on_image(candidate.box.grown(1))
                 box.scaled(located.scale).clipped(outside.shape).of(outside)[:] = 0
         return 1.0 - float(outside.mean()) / float(located.mask.mean()) >= CROP_SHARE
@@ -453,7 +261,7 @@ class SignatureFinder:
     def _is_rival(self, one: Found, first: Found) -> bool:
         """Whether one signature may be meant as well as the first."""
         is_close = one.prominence >= first.prominence - RIVAL_ODDS
-        return one.log_odds >= self._rules.rival and (is_close or one.log_odds >= CERTAIN)
+        return one.log_odds >= self.rules.rival and (is_close or one.log_odds >= CERTAIN)
 
     def _cleaned(
         self,
@@ -519,25 +327,6 @@ def _share_shown(strokes: Grey, keep: Grey) -> float:
     kept = cv2.resize(keep, strokes.shape[::-1], interpolation=cv2.INTER_AREA)
     near = np.asarray(cv2.dilate((kept > 0).view(np.uint8), np.ones((3, 3), np.uint8)), np.uint8)
     return int((strokes & near).sum()) / max(1, int(strokes.sum()))
-
-
-def _frames_near(seen: Candidates, found: list[Found]) -> list[Frame]:
-    """Find the frames of stamps that may lie across the signatures found, or hide one if none is found."""
-    boxes = [seen.view.from_image(one.box) for one in found[:MAX_SIGNATURES]]
-    if not boxes:
-        boxes = [one.box for one in sorted(seen.candidates, key=lambda one: -one.ink)[:MAX_HIDDEN]]
-    if not boxes:
-        return []
-    near = np.zeros_like(seen.probability)
-    for box in boxes:
-        box.grown(max(box.width, box.height)).clipped(near.shape).of(near)[:] = 1
-    stamped = cv2.dilate((seen.probability > STAMPED).view(np.uint8), np.ones((5, 5), np.uint8))
-    return seen.view.frames(near * np.asarray(stamped, np.uint8), boxes)
-
-
-def _with_rim(box: Box, rim: float = RIM) -> Box:
-    """Grow the box of a signature by a rim, in which strokes may end that were not found."""
-    return box.grown(rim * max(box.width, box.height) + 4)
 
 
 def _joined(parts: tuple[Found, ...]) -> Found:
