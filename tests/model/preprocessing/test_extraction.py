@@ -443,13 +443,13 @@ def test_one_signature_of_a_turned_page_is_isolated_as_by_itself(finder: Signatu
 
 def test_no_page_is_searched_twice(finder: SignatureFinder, monkeypatch: pytest.MonkeyPatch) -> None:
     searched: list[bytes] = []
-    search = finder._search
+    search = finder.search_ink
 
     def noted(grey: Grey, *rest: Any, **options: Any) -> Any:
         searched.append(grey.tobytes())
         return search(grey, *rest, **options)
 
-    monkeypatch.setattr(finder, "_search", noted)
+    monkeypatch.setattr(finder, "search_ink", noted)
     stamps = sheet()
     round_stamp(stamps, 300, 600, 60)
     pages = (np.minimum(coloured(letter(signed=True, writer=5), BLUE), coloured(stamps, RED)),)
