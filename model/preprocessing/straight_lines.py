@@ -24,11 +24,11 @@ SEARCH_SCALE = 0.5
 COVERED = 0.45
 """Least share of a line along which there are segments."""
 
-PARALLEL, BESIDE = 0.03, 3.0
+PARALLEL, BESIDE = 0.03, 4.5
 """Largest angle in radians between the segments of a line, and their largest distance from it: segments are found on
 both edges of a line."""
 
-MAX_LINES = 16
+MAX_LINES = 40
 """Most lines, the longest segments first."""
 
 REACH = 3

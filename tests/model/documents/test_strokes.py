@@ -11,7 +11,7 @@ import torch
 from app.settings import PAGE_NETWORK
 from model.documents import collection as collections
 from model.documents.collection import Collection
-from model.documents.strokes import choose_threshold, collect, fit
+from model.documents.strokes import collect, errors, fit
 from model.preprocessing.regions import MEASURES
 from tests.model.documents.test_documents import Drawn
 
@@ -42,10 +42,10 @@ def test_a_rule_learns_which_regions_belong_to_a_signature() -> None:
     crop = np.arange(len(share), dtype=np.int32) // 50
     tensors = [torch.from_numpy(one) for one in (measures, share, ink)]
     rule = fit(*tensors, epochs=30)
-    least, rates = choose_threshold(rule, measures, share, ink, crop)
+    rates = errors(rule, measures, share, ink, crop)
     assert rates["strokes lost"] < 0.15
-    assert rates["other ink"] < 0.15
-    assert ((rule.log_odds(measures) >= least) == (share > 0.5)).mean() > 0.9
+    assert rates["other ink"] < 0.25, "three parts of four may be other ink"
+    assert ((rule.log_odds(measures) >= 0.0) == (share > 0.5)).mean() > 0.9
     again = fit(*tensors, epochs=30)
     assert np.array_equal(rule.log_odds(measures), again.log_odds(measures)), (
         "the same data give the same rule"

@@ -56,7 +56,7 @@ def test_strokes_are_kept_however_sure_the_network_is(rule: StrokeRule, share: f
     known = strokes.copy()
     known[:, 300:] = 0  # not all of it was found on the page
     kept = rule.mask(darkness, probability, known) > 0
-    assert kept[strokes > 0].mean() > 0.9
+    assert kept[strokes > 0].mean() > 0.8
 
 
 def test_a_line_across_the_strokes_is_left_out(rule: StrokeRule) -> None:
@@ -67,7 +67,7 @@ def test_a_line_across_the_strokes_is_left_out(rule: StrokeRule) -> None:
     probability = np.asarray(strokes * np.uint8(230), np.uint8)
     kept = rule.mask(np.maximum(darkness, line), probability, strokes) > 0
     near = cv2.dilate(strokes, np.ones((7, 7), np.uint8)) > 0
-    assert kept[strokes > 0].mean() > 0.9
+    assert kept[strokes > 0].mean() > 0.8
     assert kept[(line > 0) & ~near].mean() < 0.1
 
 
@@ -82,7 +82,7 @@ def test_security_printing_that_touches_all_strokes_is_left_out(rule: StrokeRule
     probability = np.asarray(strokes * np.uint8(230) + np.uint8(4), np.uint8)
     kept = rule.mask(np.maximum(darkness, wave), probability, strokes) > 0
     near = cv2.dilate(strokes, np.ones((9, 9), np.uint8)) > 0
-    assert kept[strokes > 0].mean() > 0.9
+    assert kept[strokes > 0].mean() > 0.8
     assert kept[(wave > 0) & ~near].mean() < 0.1
 
 
