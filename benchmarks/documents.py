@@ -6,6 +6,9 @@ crops; the other genuine signatures and all skilled forgeries are placed on page
 signers are unknown to the networks that find signatures. In the same run, the pages are compared as a whole, as
 releases before it did.
 
+``distance``: how many times as far genuine signatures are from the references after the extraction as their clean
+crops are, the geometric mean: what the extraction costs, measured on each signature instead of in errors.
+
 ``strangers``: references and questioned signatures of different people on pages of the same kind, drawn alike, at the
 default threshold.
 """
@@ -39,7 +42,7 @@ from model.networks.embedder import Embedder
 from model.preprocessing.box import Box
 from model.preprocessing.extraction import find_signatures, prepare_signature
 from model.preprocessing.finder import SignatureFinder
-from model.preprocessing.ink import isolate, prepare
+from model.preprocessing.ink import fit, isolate, prepare
 
 Pixels = NDArray[np.uint8]
 Vector = NDArray[np.float32]
@@ -51,7 +54,8 @@ class Counts:
     """What happened on the pages of one kind.
 
     ``llr`` holds, for genuine signatures and for forgeries, the log-likelihood ratios of the pages that were
-    compared, and ``whole`` those of the same pages compared as a whole.
+    compared, and ``whole`` those of the same pages compared as a whole; ``distances`` holds, for genuine signatures,
+    the ratio of the distance to that of the clean crop.
     """
 
     signed: int = 0
@@ -65,6 +69,7 @@ class Counts:
     strangers_accepted: int = 0
     llr: tuple[list[float], list[float]] = field(default_factory=lambda: ([], []))
     whole: tuple[list[float], list[float]] = field(default_factory=lambda: ([], []))
+    distances: list[float] = field(default_factory=list)
 
 
 class Benchmark:
@@ -200,6 +205,9 @@ def measure(run: Benchmark, name: str, kind: Kind, people: Sequence[Person]) -> 
             if canvas is not None:
                 verdict = run.judge(run.embed([canvas])[0], person.references)
                 counts.llr[0 if genuine else 1].append(verdict.log_likelihood_ratio)
+                if genuine:
+                    clean = run.judge(run.embed([fit(ink, run.embedder.canvas)])[0], person.references)
+                    counts.distances.append(verdict.distance / clean.distance)
             try:
                 whole = prepare(page.grey, run.embedder.canvas).canvas
             except UnusableSignature:
@@ -274,11 +282,11 @@ def table(results: dict[str, Counts], never: dict[str, tuple[int, int]]) -> str:
     """Format the figures as Markdown tables."""
     header = (
         "| page | signed | found | precision | refused | several found | unsigned refused | EER, extracted | ratio "
-        "| EER, whole page | strangers accepted |"
+        "| distance | EER, whole page | strangers accepted |"
     )
     lines = [
         header,
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     base = _eer(results["clean"].llr) if "clean" in results else None
     for name, counts in results.items():
@@ -288,7 +296,7 @@ def table(results: dict[str, Counts], never: dict[str, tuple[int, int]]) -> str:
             f"| {name} | {counts.signed} | {_percent(counts.matched, counts.signed)} "
             f"| {_percent(counts.matched, counts.found)} | {_percent(counts.refused, counts.signed)} "
             f"| {_percent(counts.several, counts.signed)} | {_percent(counts.unsigned_refused, counts.unsigned)} "
-            f"| {_rate(own)} | {ratio} | {_rate(_eer(counts.whole))} "
+            f"| {_rate(own)} | {ratio} | {_times(counts.distances)} | {_rate(_eer(counts.whole))} "
             f"| {_percent(counts.strangers_accepted, counts.strangers)} |"
         )
     lines += [f"\n{name}: {refused} of {pages} refused." for name, (refused, pages) in never.items()]
@@ -303,6 +311,10 @@ def _eer(llr: tuple[list[float], list[float]]) -> float | None:
 
 def _percent(part: int, whole: int) -> str:
     return f"{100 * part / whole:.1f} %" if whole else "-"
+
+
+def _times(ratios: list[float]) -> str:
+    return f"{np.exp(np.log(ratios).mean()):.2f}" if ratios else "-"
 
 
 def _rate(value: float | None) -> str:
