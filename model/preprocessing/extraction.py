@@ -249,7 +249,9 @@ def _isolate(page: _Page, region: Region | Box) -> Ink:
     if not extracted.is_located:
         warnings.append("signature-not-located")
     if box is not None:
-        warnings = [*_on_page(warnings), "other-marks-removed"]
+        warnings = _on_page(warnings)
+        if extracted.keep is not None:
+            warnings.append("other-marks-removed")
         if len(extracted.found) > 1:
             warnings.append("other-signatures")
         if extracted.found and extracted.found[0].confidence < CONFIDENT:

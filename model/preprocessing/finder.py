@@ -24,7 +24,7 @@ import numpy as np
 
 from model.errors import BadRegion, NoSignature, SeveralSignatures, UnusableSignature
 from model.preprocessing.box import Box
-from model.preprocessing.candidates import Candidates, measure_crop
+from model.preprocessing.candidates import measure_crop
 from model.preprocessing.dark_edge import has_dark_edge
 from model.preprocessing.evidence import LIKELY, MEASURES
 from model.preprocessing.ink import MIN_SIDE, Ink, Located, isolate
@@ -125,7 +125,7 @@ class SignatureFinder(PageSearcher):
         grey : uint8 (h, w)
         region : "auto", "whole" or Box
             ``auto`` finds the signature, ``whole`` compares all ink of the image, a box is where the signature is;
-            print and lines within it are left out.
+            print and lines within it are left out, unless it shows nothing but a signature.
         search : Search, optional
             The search of the page, if it was searched before.
 
@@ -142,23 +142,7 @@ class SignatureFinder(PageSearcher):
         if min(grey.shape) < MIN_SIDE or region == "whole":
             return Extracted(grey, None, None)
         if isinstance(region, Box):
-            inside = region.clipped(grey.shape)
-            if inside.width < MIN_SIDE or inside.height < MIN_SIDE:
-                problem = (
-                    "lies outside the image"
-                    if inside.width <= 0 or inside.height <= 0
-                    else f"covers less than {MIN_SIDE} x {MIN_SIDE} pixels of the image"
-                )
-                raise BadRegion(
-                    f"The region {region.left},{region.top},{region.right},{region.bottom} {problem}, which has "
-                    f"{grey.shape[1]} x {grey.shape[0]} pixels."
-                )
-            crop = inside.of(grey)
-            view = look(crop, Box.around(crop), REGION_SIDE)
-            frames = view.frames(
-                np.ones_like(view.darkness), [Box.bounding((view.darkness > INK).view(np.uint8))]
-            )
-            return self._cleaned(crop, inside, (), frames=frames)
+            return self._extract_box(grey, region)
         grey, located = without_signature_line(grey) if search is None else (search.grey, search.located)
         is_crop = self._is_crop(located)
         if is_crop:
@@ -176,14 +160,35 @@ class SignatureFinder(PageSearcher):
                 "crop that shows the signature.",
                 "Or set `region` to where it is (`whole` for all ink of the image).",
             )
-        may_be_crop = is_crop is None and seen.unlikely <= CROP_UNLIKELY and not search.frames
-        if may_be_crop and self._is_covered(located, seen):
+        if is_crop is None and self._is_covered(search):
             return Extracted(grey, None, None, located=located)
         rivals = [one for one in found[1:] if self._is_rival(one, found[0])]
         if rivals:
             boxes = [with_rim(one.box).clipped(grey.shape) for one in (found[0], *rivals)]
             raise SeveralSignatures.at([box.as_tuple() for box in boxes])
         return self._cut(grey, found[0], search)
+
+    def _extract_box(self, grey: Grey, region: Box) -> Extracted:
+        """Cut out a given region; one that shows nothing but a signature is used as it is."""
+        inside = region.clipped(grey.shape)
+        if inside.width < MIN_SIDE or inside.height < MIN_SIDE:
+            problem = (
+                "lies outside the image"
+                if inside.width <= 0 or inside.height <= 0
+                else f"covers less than {MIN_SIDE} x {MIN_SIDE} pixels of the image"
+            )
+            raise BadRegion(
+                f"The region {region.left},{region.top},{region.right},{region.bottom} {problem}, which has "
+                f"{grey.shape[1]} x {grey.shape[0]} pixels."
+            )
+        crop, located = without_signature_line(inside.of(grey))
+        if self._is_crop(located):
+            return Extracted(crop, None, inside, located=located)
+        view = look(crop, Box.around(crop), REGION_SIDE)
+        frames = view.frames(
+            np.ones_like(view.darkness), [Box.bounding((view.darkness > INK).view(np.uint8))]
+        )
+        return self._cleaned(crop, inside, (), frames=frames)
 
     def extract_all(self, grey: Grey, search: Search | None = None) -> list[tuple[Found, Ink]]:
         """Find all signatures of a page, and isolate the ink of each; those that are not usable are left out.
@@ -194,19 +199,19 @@ class SignatureFinder(PageSearcher):
             return []
         search = search or self.search(grey)
         page, located, found = search.grey, search.located, search.found
+        is_crop = self._is_crop(located)
+        if is_crop or (is_crop is None and self._is_covered(search)):
+            log_odds = max((one.log_odds for one in found), default=self.rules.least)
+            with suppress(UnusableSignature):
+                ink = isolate(page, located=located)
+                return [(Found(Box.around(page), log_odds, 0.0), ink)]
+            return []
         extracted = []
-        if len(found) > 1 and self._is_crop(located):
-            found = (_joined(found),)
         for signature in found[:MAX_SIGNATURES]:
             with suppress(UnusableSignature):
-                cut = self._cut(page, signature, replace(search, found=found))
+                cut = self._cut(page, signature, search)
                 ink = isolate(cut.grey, cut.keep)
-                box = with_rim(signature.box).clipped(page.shape)
-                extracted.append((replace(signature, box=box), ink))
-        if not extracted and self._is_crop(located):
-            log_odds = found[0].log_odds if found else self.rules.least
-            with suppress(UnusableSignature):
-                extracted.append((Found(Box.around(page), log_odds, 0.0), isolate(page, located=located)))
+                extracted.append((replace(signature, box=cut.box or signature.box), ink))
         return extracted
 
     def _cut(self, grey: Grey, signature: Found, search: Search) -> Extracted:
@@ -247,9 +252,10 @@ class SignatureFinder(PageSearcher):
                 return True
         return None
 
-    def _is_covered(self, located: Located | None, seen: Candidates) -> bool:
-        """Whether nearly all ink lies in parts of the image that may be signatures: one that is written in parts."""
-        if located is None:
+    def _is_covered(self, search: Search) -> bool:
+        """Whether nearly all ink of what may be a crop lies in probable signatures: one that is written in parts."""
+        located, seen = search.located, search.seen
+        if located is None or not search.found or search.frames or seen.unlikely > CROP_UNLIKELY:
             return False
         outside = located.mask.copy()
         for candidate in seen.candidates:
@@ -327,10 +333,3 @@ def _share_shown(strokes: Grey, keep: Grey) -> float:
     kept = cv2.resize(keep, strokes.shape[::-1], interpolation=cv2.INTER_AREA)
     near = np.asarray(cv2.dilate((kept > 0).view(np.uint8), np.ones((3, 3), np.uint8)), np.uint8)
     return int((strokes & near).sum()) / max(1, int(strokes.sum()))
-
-
-def _joined(parts: tuple[Found, ...]) -> Found:
-    """Join the parts of one signature."""
-    box = Box.enclosing(part.box for part in parts)
-    ink = sum(part.ink for part in parts)
-    return Found(box, max(part.log_odds for part in parts), ink)

@@ -23,7 +23,7 @@ from model.preprocessing.extraction import (
     suppress_red_print,
 )
 from model.preprocessing.finder import SignatureFinder
-from model.preprocessing.ink import Canvas, fit, locate_ink, prepare
+from model.preprocessing.ink import Canvas, fit, isolate, locate_ink, prepare
 from model.preprocessing.scan import Scan, to_scan
 from model.preprocessing.signature_line import find_signature_line
 from model.synthetic.writer import Writer
@@ -272,6 +272,40 @@ def test_all_signatures_of_a_page_are_extracted_alone(finder: SignatureFinder) -
         alone = prepare(signature(writer), CANVAS).canvas
         again = prepare(255 - ink.density, CANVAS).canvas
         assert likeness(alone, again) > 0.75
+
+
+@pytest.mark.parametrize("writer", range(6))
+def test_what_is_listed_for_a_crop_is_what_is_compared(finder: SignatureFinder, writer: int) -> None:
+    image = signature(writer)
+    crop = sheet(image.shape[1] + 120, image.shape[0] + 80)
+    place(crop, image, 60, 40)
+    line_through(crop, "black", 10, crop.shape[1] - 10, 40 + round(0.72 * image.shape[0]))
+    compared = isolate_signature(Scan(crop), finder)
+    ((found, ink),) = extract_signatures(Scan(crop), finder).found
+    assert np.array_equal(ink.density, compared.density)
+    if compared.quality.region is not None:
+        assert found.box.as_tuple() == compared.quality.region
+        return
+    again = isolate_signature(Scan(crop), finder, found.box)
+    assert np.array_equal(again.density, compared.density), "also if the region is sent"
+
+
+def test_the_region_that_is_listed_is_the_one_that_is_compared(finder: SignatureFinder) -> None:
+    for writer in range(6):
+        page = letter(signed=True, writer=writer)
+        found = extract_signatures(Scan(page), finder).found
+        assert [one.box.as_tuple() for one, _ in found] == [
+            isolate_signature(Scan(page), finder).quality.region
+        ]
+
+
+def test_a_region_that_shows_nothing_but_a_signature_is_used_as_it_is(finder: SignatureFinder) -> None:
+    page = sheet()
+    box = place(page, signature(5), 300, 200)
+    ink = isolate_signature(Scan(page), finder, box.grown(8))
+    assert np.array_equal(ink.density, isolate(box.grown(8).of(page)).density)
+    assert "other-marks-removed" not in ink.quality.warnings
+    assert ink.quality.region == box.grown(8).as_tuple()
 
 
 def test_a_large_page_is_searched_on_a_small_copy(finder: SignatureFinder) -> None:
