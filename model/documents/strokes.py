@@ -38,10 +38,6 @@ RIMS, SIZES = (RIM, RIM, 0.25, 0.4), (0.6, 1.4)
 """Rims around the box of a signature as a share of its longer side, and sizes of the crop relative to that of the
 first look at it."""
 
-TURNED, ANGLE, PAPER = 0.5, 6.0, 80
-"""Share of the crops that are turned, standard deviation of the angle in degrees, and the percentile of the
-brightness that fills the corners: lines and captions of pages that lie askew on the scanner are no strokes either."""
-
 MIN_SHARE, MIN_INK = 0.15, 50
 """Least share of the ink of all signatures of a page that lies in the box of one that was found, and least ink."""
 
@@ -102,19 +98,12 @@ def collect(collection: Collection, number: int) -> None:
             inside = int(cut.signature.box.clipped(signed.shape).of(signed).sum())
             if inside < max(MIN_INK, MIN_SHARE * int(signed.sum())):
                 continue
-            crop, coverage, strokes = cut.box.of(page.grey), cut.box.of(page.signature), cut.strokes
-            if not cut.frames and rng.random() < TURNED:
-                angle = rng.normal(0.0, ANGLE)
-                paper = int(np.percentile(crop, PAPER))
-                crop, coverage, strokes = (
-                    _turned(layer, angle, around)
-                    for layer, around in ((crop, paper), (coverage, 0), (strokes, 0))
-                )
+            crop, coverage = cut.box.of(page.grey), cut.box.of(page.signature)
             side = CROP_LOOKS[0][0] * rng.uniform(*SIZES) * (1 + rim) / (1 + RIM)
             view = look(crop, Box.around(crop), side).without(cut.frames)
             probability = view.without_margin(searcher.networks.segmenter.probability(view.darkness))
             darkness = view.without_margin(view.darkness)
-            regions = find_regions(darkness, probability, resized(strokes, darkness.shape))
+            regions = find_regions(darkness, probability, resized(cut.strokes, darkness.shape))
             truth = cv2.resize(coverage, darkness.shape[::-1], interpolation=cv2.INTER_AREA) > SIGNED
             columns.append((regions.measures, *label(regions, darkness, truth)))
     crops = [np.full(len(part[0]), 1000 * number + index) for index, part in enumerate(columns)]
@@ -125,15 +114,6 @@ def collect(collection: Collection, number: int) -> None:
         share=share.astype(np.float32),
         ink=ink.astype(np.float32),
         crop=np.concatenate(crops).astype(np.int32),
-    )
-
-
-def _turned(layer: NDArray[np.uint8], angle: float, around: int) -> NDArray[np.uint8]:
-    """Turn a layer by an angle in degrees about its middle; ``around`` fills the corners."""
-    height, width = layer.shape
-    turn = cv2.getRotationMatrix2D((width / 2, height / 2), angle, 1.0)
-    return np.asarray(
-        cv2.warpAffine(layer, turn, (width, height), flags=cv2.INTER_LINEAR, borderValue=around), np.uint8
     )
 
 
