@@ -8,7 +8,6 @@ beside the segmentation network; :mod:`model.documents.rules` then fits its rule
 
 from __future__ import annotations
 
-import argparse
 from functools import cache
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 from tqdm import tqdm
 
-from model.documents.collection import Collection, joined
+from model.documents.collection import Collection, arguments, joined
 from model.documents.labelling import label_candidates
 from model.documents.release import release_candidate_network
 from model.errors import UnusableSignature
@@ -38,15 +37,8 @@ BATCH, PEAK_RATE, WEIGHT_DECAY, WARMUP = 64, 2.5e-3, 0.03, 0.1
 
 def main() -> None:
     """Collect candidates, and train the network on them."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("weights", type=Path, help="folder with model.onnx and recipe.toml")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
-    parser.add_argument("--pages", type=int, default=24_000)
+    parser = arguments(__doc__, pages=24_000)
     parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--data", type=Path, default=None, help="folder of the data sets (SIGNATURE_DATA)")
-    parser.add_argument("--processes", type=int, default=2, help="processes that compose pages")
     args = parser.parse_args()
     collection = Collection.beside(args.weights, args.data, args.out, "candidates", SEED)
     shards = collection.complete(args.pages, collect, args.processes)

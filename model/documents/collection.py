@@ -5,6 +5,7 @@ What is found on them is kept in files of some pages each; a run that was stoppe
 
 from __future__ import annotations
 
+import argparse
 import io
 import tomllib
 from collections.abc import Callable, Iterator
@@ -112,6 +113,19 @@ class Collection:
             for _ in tqdm(found, total=len(missing), desc=f"{SHARD} pages each"):
                 pass
         return [np.load(self.shard(number)) for number in numbers]
+
+
+def arguments(description: str | None, pages: int) -> argparse.ArgumentParser:
+    """Return a parser of the arguments of a run; ``pages`` is the default of ``--pages``."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("weights", type=Path, help="folder with model.onnx and recipe.toml")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--pages", type=int, default=pages)
+    parser.add_argument("--data", type=Path, default=None, help="folder of the data sets (SIGNATURE_DATA)")
+    parser.add_argument("--processes", type=int, default=2, help="processes that compose pages")
+    return parser
 
 
 def joined(shards: list[np.lib.npyio.NpzFile], name: str) -> torch.Tensor:

@@ -9,7 +9,6 @@ pages that are missing. The rule (:mod:`model.preprocessing.stroke_mask`) is wri
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 from functools import cache
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from model.documents.collection import Collection, joined
+from model.documents.collection import Collection, arguments, joined
 from model.preprocessing.box import Box
 from model.preprocessing.finder import CROP_LOOKS, resized
 from model.preprocessing.regions import MEASURES, Regions, find_regions
@@ -65,15 +64,7 @@ SPOILED = 0.15
 
 def main() -> None:
     """Collect regions, and fit the rule to them."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("weights", type=Path, help="folder with model.onnx, rules.json and recipe.toml")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
-    parser.add_argument("--pages", type=int, default=5_000)
-    parser.add_argument("--data", type=Path, default=None, help="folder of the data sets (SIGNATURE_DATA)")
-    parser.add_argument("--processes", type=int, default=2, help="processes that compose pages")
-    args = parser.parse_args()
+    args = arguments(__doc__, pages=5_000).parse_args()
     collection = Collection.beside(args.weights, args.data, args.out, "strokes", SEED)
     shards = collection.complete(args.pages, collect, args.processes)
     measures, share, ink, crop = (joined(shards, name) for name in ("measures", "share", "ink", "crop"))
