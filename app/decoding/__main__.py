@@ -35,8 +35,8 @@ from app.decoding.uploads import count_pages, read_upload
 from app.domain.errors import UploadRefused
 from model.errors import SeveralSignatures, UnusableSignature
 from model.preprocessing.box import Box
-from model.preprocessing.extraction import extract_signatures, isolate_signature, isolate_signatures
-from model.preprocessing.finder import Region, SignatureFinder
+from model.preprocessing.extraction import Region, extract_signatures, isolate_signature, isolate_signatures
+from model.preprocessing.finder import SignatureFinder
 from model.preprocessing.ink import Canvas, fit
 from model.preprocessing.scan import Scan
 from model.preprocessing.turning import turn

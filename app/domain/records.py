@@ -23,7 +23,7 @@ Vector = NDArray[np.float32]
 """A template: (dimension,) float32, the network's embedding of one signature."""
 
 
-MOVED = frozenset({"sheet-rectified", "page-turned"})
+MOVED = frozenset({"sheet-rectified", "page-straightened", "page-turned"})
 """Codes of warnings of an image whose page was moved before: with a box in the image, it is not exactly the same."""
 
 INFORMATION = MOVED | {"other-marks-removed", "other-signatures", "red-print-removed"}

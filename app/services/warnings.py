@@ -24,6 +24,8 @@ _DETAILS = {
     "page-turned": "No signature, or only an uncertain one, was found on the page as it is, so it was turned by "
     "quarter turns; `region` is in "
     "pixels of the page that was sent.",
+    "page-straightened": "The print on the page is not level, so the page was turned by that angle; `region` is in "
+    "pixels of the page that was sent.",
     "sheet-rectified": "The image shows a sheet on a darker background; the sheet was cut out and rectified.",
     # Of a comparison, an enrolment or an identification.
     "single-reference": "There is only one reference, so the signer's own variation is unknown. "

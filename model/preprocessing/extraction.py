@@ -1,7 +1,7 @@
 """From an upload to the ink of its signature, without what was found beside it.
 
-A photographed sheet is put right, red print is left out, and :mod:`model.preprocessing.finder` cuts the signature out
-of the page.
+A photographed sheet is put right, red print is left out, a page whose print is turned is put straight, and
+:mod:`model.preprocessing.finder` cuts the signature out.
 """
 
 from __future__ import annotations
@@ -10,65 +10,77 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 
 from model.errors import NoSignature, SeveralSignatures
 from model.preprocessing.box import Box
-from model.preprocessing.finder import CERTAIN, Extracted, Region, SignatureFinder
+from model.preprocessing.finder import CERTAIN, Extracted, SignatureFinder, as_it_is, inside_of
 from model.preprocessing.ink import MIN_SIDE, Canvas, Ink, Prepared, fit, isolate
 from model.preprocessing.scan import Scan
-from model.preprocessing.search import VERY_CERTAIN, Found, Search
+from model.preprocessing.search import VERY_CERTAIN, Found, Page, Search
 from model.preprocessing.segmentation import Grey
 from model.preprocessing.sheet import Sheet, find_sheet
+from model.preprocessing.tilt import straighten
 
 TURNED = 1.5
 """Log-odds by which a signature must be more probable on a turned page than on the page as it is."""
 
+QUARTER_TURNS = {"level": (2,), "sideways": (1, 3), None: (2, 1, 3)}
+"""Quarter turns that may put a page upright, by how its print lies."""
+
 CONFIDENT = 0.7
 """Confidence of a signature from which its region is usually right."""
 
+Region = Literal["auto", "whole"]
+
 
 @dataclass(frozen=True)
-class _Page:
-    """The page of an upload, as signatures are searched on it.
+class _Upright:
+    """An upload as signatures are searched on it: upright, and without what is told apart by its colour.
 
     Attributes
     ----------
     finder : SignatureFinder
     grey : uint8 (h, w)
     shape : tuple of int
-        (height, width) of the upload; other than that of ``grey`` if a sheet was put right.
+        (height, width) of the upload; other than that of ``grey`` if it was put right.
     sheet : Sheet or None
+        How it was put right.
+    is_straightened : bool
+        Whether its print was put level, rather than a photographed sheet.
     without_red : bool
         Whether red print was left out.
     turns : int
         Quarter turns, counter-clockwise, by which the page was turned.
-    search : Search or None
-        Of ``grey``, if it was searched before.
+    searched : Search or None
+        The search of ``grey``, if that was done before.
     """
 
     finder: SignatureFinder
     grey: Grey
     shape: tuple[int, ...]
     sheet: Sheet | None = None
+    is_straightened: bool = False
     without_red: bool = False
     turns: int = 0
-    search: Search | None = None
+    searched: Search | None = None
 
     @classmethod
-    def of(cls, scan: Scan, finder: SignatureFinder) -> _Page:
+    def of(cls, scan: Scan, finder: SignatureFinder) -> _Upright:
         """Put the sheet of a photograph right, and leave red print out."""
         sheet = find_sheet(scan.grey) if min(scan.grey.shape) >= MIN_SIDE else None
         upright = scan if sheet is None else scan.through(sheet.flatten)
         grey, search = suppress_red_print(upright, finder)
-        return cls(finder, grey, scan.grey.shape, sheet, without_red=search is not None, search=search)
+        return cls(finder, grey, scan.grey.shape, sheet, without_red=search is not None, searched=search)
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """Codes of what was done to the upload."""
         done = {
-            "sheet-rectified": self.sheet is not None,
+            "sheet-rectified": self.sheet is not None and not self.is_straightened,
+            "page-straightened": self.is_straightened,
             "red-print-removed": self.without_red,
             "page-turned": self.turns != 0,
         }
@@ -91,41 +103,72 @@ class _Page:
             shape = shape[::-1]
         return box if self.sheet is None else self.sheet.box_on_image(box).clipped(self.shape)
 
-    def searched(self) -> _Page:
-        """Return the page with its search; too small an image is not searched."""
-        if self.search is not None or min(self.grey.shape) < MIN_SIDE:
-            return self
-        return replace(self, search=self.finder.search(self.grey))
-
-    @property
-    def found(self) -> tuple[Found, ...]:
-        """The signatures on the page, the most prominent one first."""
-        return (self.search or self.finder.search(self.grey)).found
-
-    def extract_all(self) -> list[tuple[Found, Ink]]:
-        """Cut all signatures out, as :meth:`SignatureFinder.extract_all`."""
-        return self.finder.extract_all(self.grey, self.search)
-
-    def turned(self, found: Sequence[Found] = ()) -> _Page | None:
-        """Return the page turned to where a signature is found on it with certainty.
-
-        None if there is none, or one of ``found``, on the page as it is, is nearly as probable.
-        """
-        as_it_is = _most_probable(found)
-        if self.turns or as_it_is >= CERTAIN or min(self.grey.shape) < MIN_SIDE:
-            return None
-        is_certain = _most_probable(self._best_turned.found) > max(VERY_CERTAIN, as_it_is + TURNED)
-        return self._best_turned if is_certain else None
+    @cached_property
+    def page(self) -> Page:
+        """The page before it is searched."""
+        return self.finder.look_at(self.grey) if self.searched is None else self.searched.page
 
     @cached_property
-    def _best_turned(self) -> _Page:
-        """The page turned by the quarter turns that show the most probable signature."""
-        return max(map(self._turned_by, (2, 1, 3)), key=lambda page: _most_probable(page.found))
+    def search(self) -> Search:
+        """The search of the page."""
+        return self.finder.search(self.page) if self.searched is None else self.searched
 
-    def _turned_by(self, turns: int) -> _Page:
+    @property
+    def is_small(self) -> bool:
+        """Whether the image is too small to be searched."""
+        return bool(min(self.grey.shape) < MIN_SIDE)
+
+    @cached_property
+    def straight(self) -> _Upright:
+        """The page with its print level."""
+        if self.sheet is not None or self.turns or self.is_small or self.page.tilt is None:
+            return self
+        sheet = straighten(self.grey, self.page.tilt)
+        return replace(self, grey=sheet.grey, sheet=sheet, is_straightened=True, searched=None)
+
+    def straight_part(self, region: Box) -> _Upright:
+        """Return a region of the upload with the print of the page level; around it, there is paper.
+
+        An upright box that encloses the region on the straightened page would show what lies above and below.
+        """
+        inside = inside_of(self.grey, region)
+        sheet = straighten(inside.of(self.grey), self.page.tilt or 0.0)
+        to_image = (
+            np.array([[1.0, 0.0, inside.left], [0.0, 1.0, inside.top], [0.0, 0.0, 1.0]]) @ sheet.to_image
+        )
+        sheet = replace(sheet, to_image=to_image)
+        return replace(self, grey=sheet.grey, sheet=sheet, is_straightened=True, searched=None)
+
+    def turned(self, found: Sequence[Found] = ()) -> _Upright | None:
+        """Return the page turned to where a signature is found on it with certainty.
+
+        None if there is none, or one of ``found``, on the page as it is, is nearly as probable. If the print is
+        sideways, a signature on the turned page need not be more probable.
+        """
+        before = _most_probable(found)
+        if self.turns or self.is_small:
+            return None
+        if self.page.lies == "sideways":
+            least = before - TURNED
+        elif before < CERTAIN:
+            least = max(VERY_CERTAIN, before + TURNED)
+        else:
+            return None
+        return self._best_turned if _most_probable(self._best_turned.search.found) > least else None
+
+    @cached_property
+    def _best_turned(self) -> _Upright:
+        """The page turned by the quarter turns that show the most probable signature."""
+        return max(
+            map(self._turned_by, QUARTER_TURNS[self.page.lies]),
+            key=lambda page: _most_probable(page.search.found),
+        )
+
+    def _turned_by(self, turns: int) -> _Upright:
         grey = np.ascontiguousarray(np.rot90(self.grey, turns))
         # What is found only in more detail would not be certain enough to turn the page.
-        return replace(self, grey=grey, turns=turns, search=self.finder.search(grey, again=False))
+        search = self.finder.search(self.finder.look_at(grey), again=False)
+        return replace(self, grey=grey, turns=turns, searched=search)
 
 
 def suppress_red_print(scan: Scan, finder: SignatureFinder) -> tuple[Grey, Search | None]:
@@ -135,7 +178,7 @@ def suppress_red_print(scan: Scan, finder: SignatureFinder) -> tuple[Grey, Searc
     """
     if scan.without_red is None or scan.only_red is None:
         return scan.grey, None
-    without, only = (finder.search(part) for part in (scan.without_red, scan.only_red))
+    without, only = (finder.search(finder.look_at(part)) for part in (scan.without_red, scan.only_red))
     is_in_red = _most_probable(only.found) > _most_probable(without.found)
     return (scan.grey, None) if is_in_red else (scan.without_red, without)
 
@@ -147,8 +190,8 @@ def _most_probable(signatures: Sequence[Found]) -> float:
 
 def find_signatures(scan: Scan, finder: SignatureFinder) -> tuple[Found, ...]:
     """Find the signatures of an upload, the most prominent one first; boxes are in pixels of the upload."""
-    page = _Page.of(scan, finder)
-    return tuple(replace(found, box=page.box_on_upload(found.box)) for found in page.found)
+    upright = _Upright.of(scan, finder).straight
+    return tuple(replace(found, box=upright.box_on_upload(found.box)) for found in upright.search.found)
 
 
 def prepare_signature(
@@ -169,8 +212,8 @@ def isolate_signature(scan: Scan, finder: SignatureFinder, region: Region | Box 
     UnusableSignature
         As :meth:`SignatureFinder.extract` and :func:`model.preprocessing.ink.isolate`.
     """
-    page = _Page(finder, scan.grey, scan.grey.shape) if region == "whole" else _Page.of(scan, finder)
-    return _isolate(page, region)
+    upright = _Upright(finder, scan.grey, scan.grey.shape) if region == "whole" else _Upright.of(scan, finder)
+    return _isolate(upright, region)
 
 
 def isolate_signatures(scan: Scan, finder: SignatureFinder, region: Region | Box = "auto") -> list[Ink]:
@@ -185,10 +228,10 @@ def isolate_signatures(scan: Scan, finder: SignatureFinder, region: Region | Box
     """
     if region != "auto":
         return [isolate_signature(scan, finder, region)]
-    page = _Page.of(scan, finder).searched()
-    upright, extracted = _extract_all(page)
+    upload = _Upright.of(scan, finder)
+    upright, extracted = _extract_all(upload)
     if len(extracted) < 2:
-        return [_isolate(page, region)]
+        return [_isolate(upload, region)]
     return [_of_several(upright, signature, ink) for signature, ink in extracted]
 
 
@@ -210,40 +253,53 @@ class Signatures:
 
 def extract_signatures(scan: Scan, finder: SignatureFinder) -> Signatures:
     """Find all signatures of an upload, and isolate the ink of each, as :meth:`SignatureFinder.extract_all`."""
-    page, extracted = _extract_all(_Page.of(scan, finder))
-    placed = [(replace(found, box=page.box_on_upload(found.box)), ink) for found, ink in extracted]
-    return Signatures(placed, 90 * page.turns)
+    upright, extracted = _extract_all(_Upright.of(scan, finder))
+    placed = [(replace(found, box=upright.box_on_upload(found.box)), ink) for found, ink in extracted]
+    return Signatures(placed, 90 * upright.turns)
 
 
-def _extract_all(page: _Page) -> tuple[_Page, list[tuple[Found, Ink]]]:
-    """Cut all signatures out of a page; return the page, turned if they are found only then, and what was cut out."""
-    extracted = page.extract_all()
-    turned = page.turned([found for found, _ in extracted])
-    return (page, extracted) if turned is None else (turned, turned.extract_all())
+def _extract_all(upright: _Upright) -> tuple[_Upright, list[tuple[Found, Ink]]]:
+    """Cut all signatures out; return the page, straightened or turned if that is needed, and what was cut out."""
+    if upright.is_small:
+        return upright, []
+    upright = upright.straight
+    extracted = upright.finder.extract_all(upright.search)
+    turned = upright.turned([found for found, _ in extracted])
+    return (upright, extracted) if turned is None else (turned, turned.finder.extract_all(turned.search))
 
 
-def _extract(page: _Page, region: Region | Box) -> tuple[_Page, Extracted]:
-    """Cut the signature out of a page; return the page, turned if it is found only then, and what was cut out."""
+def _extract(upright: _Upright, region: Region | Box) -> tuple[_Upright, Extracted]:
+    """Cut the signature out; return the page, straightened or turned if that is needed, and what was cut out."""
+    if upright.is_small or region == "whole":
+        return upright, Extracted(upright.grey, None, None)
     if isinstance(region, Box):
-        # Turned as without a region: boxes that are stated for a turned page may be sent.
-        page = page.turned(page.found) or page
-        return page, page.finder.extract(page.grey, page.box_on_page(region))
+        # Straightened and turned as without a region: boxes that are stated for such a page may be sent.
+        straight = upright.straight
+        turned = straight.turned(straight.search.found)
+        if turned is None and straight.is_straightened:
+            level = upright.straight_part(region)
+            return level, level.finder.extract_box(level.grey, Box.around(level.grey))
+        upright = turned or straight
+        return upright, upright.finder.extract_box(upright.grey, upright.box_on_page(region))
+    upright = upright.straight
+    if upright.page.is_crop:
+        return upright, as_it_is(upright.page)
     try:
-        extracted = page.finder.extract(page.grey, region, page.search)
+        extracted = upright.finder.extract(upright.search)
     except NoSignature:
-        turned = page.turned()
+        turned = upright.turned()
         if turned is None:
             raise
         return _extract(turned, region)
     except SeveralSignatures as error:
-        boxes = [page.box_on_upload(Box(*found)) for found in error.regions]
+        boxes = [upright.box_on_upload(Box(*found)) for found in error.regions]
         raise SeveralSignatures.at([box.as_tuple() for box in boxes]) from error
-    turned = page.turned(extracted.found) if extracted.found else None
-    return (page, extracted) if turned is None else _extract(turned, region)
+    turned = upright.turned(extracted.found) if extracted.found else None
+    return (upright, extracted) if turned is None else _extract(turned, region)
 
 
-def _isolate(page: _Page, region: Region | Box) -> Ink:
-    page, extracted = _extract(page, region)
+def _isolate(upload: _Upright, region: Region | Box) -> Ink:
+    upright, extracted = _extract(upload, region)
     ink = isolate(extracted.grey, extracted.keep, extracted.located)
     warnings, box = list(ink.quality.warnings), extracted.box
     if not extracted.is_located:
@@ -256,15 +312,15 @@ def _isolate(page: _Page, region: Region | Box) -> Ink:
             warnings.append("other-signatures")
         if extracted.found and extracted.found[0].confidence < CONFIDENT:
             warnings.append("uncertain-region")
-    if page.sheet is not None or page.turns:
-        box = box or Box.around(page.grey)
-    return _stated(ink, [*warnings, *page.warnings], None if box is None else page.box_on_upload(box))
+    if upright.sheet is not None or upright.turns:
+        box = box or Box.around(upright.grey)
+    return _stated(ink, [*warnings, *upright.warnings], None if box is None else upright.box_on_upload(box))
 
 
-def _of_several(page: _Page, signature: Found, ink: Ink) -> Ink:
+def _of_several(upright: _Upright, signature: Found, ink: Ink) -> Ink:
     """State where one of several signatures was found, as :func:`_isolate` does for one."""
-    warnings = [*_on_page(ink.quality.warnings), "other-marks-removed", *page.warnings]
-    return _stated(ink, warnings, page.box_on_upload(signature.box))
+    warnings = [*_on_page(ink.quality.warnings), "other-marks-removed", *upright.warnings]
+    return _stated(ink, warnings, upright.box_on_upload(signature.box))
 
 
 def _on_page(warnings: Iterable[str]) -> list[str]:

@@ -17,20 +17,16 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import cv2
 import numpy as np
 
 from model.errors import BadRegion, NoSignature, SeveralSignatures, UnusableSignature
 from model.preprocessing.box import Box
-from model.preprocessing.candidates import measure_crop
-from model.preprocessing.dark_edge import has_dark_edge
-from model.preprocessing.evidence import LIKELY, MEASURES
+from model.preprocessing.evidence import LIKELY
 from model.preprocessing.ink import MIN_SIDE, Ink, Located, isolate
-from model.preprocessing.search import MAX_SIGNATURES, Found, PageSearcher, Search, with_rim
+from model.preprocessing.search import MAX_SIGNATURES, Found, Page, PageSearcher, Search, with_rim
 from model.preprocessing.segmentation import Grey
-from model.preprocessing.signature_line import without_signature_line
 from model.preprocessing.stamps import Frame
 from model.preprocessing.stroke_mask import StrokeRule
 from model.preprocessing.views import INK, look
@@ -59,9 +55,6 @@ is unlikely to belong to one: words may be found far apart, and the weakest stro
 itself, a part of a signature is less probable than the whole: its log-odds may be so much lower than the least.
 """
 
-MIN_WEAKEST = 0.4
-"""Least probability of the weakest connected part of a crop, relative to the mean: that of print is lower."""
-
 RIVAL_ODDS = 3.0
 """Most log-odds by which a second signature may come after the first for the choice to be a guess."""
 
@@ -70,10 +63,6 @@ CERTAIN = 1.0
 
 REGION_SIDE = 240
 """Long side in pixels at which frames of stamps are searched in a given region."""
-
-WEAKEST = MEASURES.index("weakest")
-
-Region = Literal["auto", "whole"]
 
 
 @dataclass(frozen=True)
@@ -117,17 +106,8 @@ class SignatureFinder(PageSearcher):
         super().__init__(model)
         self._strokes = StrokeRule.load(model.with_name("strokes.json"))
 
-    def extract(self, grey: Grey, region: Region | Box = "auto", search: Search | None = None) -> Extracted:
-        """Cut the signature out of a page.
-
-        Parameters
-        ----------
-        grey : uint8 (h, w)
-        region : "auto", "whole" or Box
-            ``auto`` finds the signature, ``whole`` compares all ink of the image, a box is where the signature is;
-            print and lines within it are left out, unless it shows nothing but a signature.
-        search : Search, optional
-            The search of the page, if it was searched before.
+    def extract(self, search: Search) -> Extracted:
+        """Cut the signature out of a page that was searched.
 
         Raises
         ------
@@ -135,126 +115,102 @@ class SignatureFinder(PageSearcher):
             There is ink, but none that looks like a signature.
         SeveralSignatures
             More than one may be meant.
-        BadRegion
-            The box lies outside the image.
         UnusableSignature
         """
-        if min(grey.shape) < MIN_SIDE or region == "whole":
-            return Extracted(grey, None, None)
-        if isinstance(region, Box):
-            return self._extract_box(grey, region)
-        grey, located = without_signature_line(grey) if search is None else (search.grey, search.located)
-        is_crop = self._is_crop(located)
-        if is_crop:
-            return Extracted(grey, None, None, located=located)
-        search = search or self.search_ink(grey, located)
-        found, seen = search.found, search.seen
+        page, found = search.page, search.found
+        if page.is_crop:
+            return as_it_is(page)
         if not found:
-            if seen.unlikely < UNSIGNED_SHARE and is_crop is None:
-                return Extracted(grey, None, None, is_located=False, located=located)
+            if search.seen.unlikely < UNSIGNED_SHARE and page.is_crop is None:
+                return replace(as_it_is(page), is_located=False)
             isolate(
-                grey, located=located
+                page.grey, located=page.located
             )  # raises what is more to the point: nothing is written, only a line
             raise NoSignature(
                 "There is ink on the image, but no handwritten signature was found in it; upload the page or the "
                 "crop that shows the signature.",
                 "Or set `region` to where it is (`whole` for all ink of the image).",
             )
-        if is_crop is None and self._is_covered(search):
-            return Extracted(grey, None, None, located=located)
+        if page.is_crop is None and self._is_covered(search):
+            return as_it_is(page)
         rivals = [one for one in found[1:] if self._is_rival(one, found[0])]
         if rivals:
-            boxes = [with_rim(one.box).clipped(grey.shape) for one in (found[0], *rivals)]
+            boxes = [with_rim(one.box).clipped(page.grey.shape) for one in (found[0], *rivals)]
             raise SeveralSignatures.at([box.as_tuple() for box in boxes])
-        return self._cut(grey, found[0], search)
+        return self._cut(found[0], search)
 
-    def _extract_box(self, grey: Grey, region: Box) -> Extracted:
-        """Cut out a given region; one that shows nothing but a signature is used as it is."""
-        inside = region.clipped(grey.shape)
-        if inside.width < MIN_SIDE or inside.height < MIN_SIDE:
-            problem = (
-                "lies outside the image"
-                if inside.width <= 0 or inside.height <= 0
-                else f"covers less than {MIN_SIDE} x {MIN_SIDE} pixels of the image"
-            )
-            raise BadRegion(
-                f"The region {region.left},{region.top},{region.right},{region.bottom} {problem}, which has "
-                f"{grey.shape[1]} x {grey.shape[0]} pixels."
-            )
-        crop, located = without_signature_line(inside.of(grey))
-        if self._is_crop(located):
-            return Extracted(crop, None, inside, located=located)
-        view = look(crop, Box.around(crop), REGION_SIDE)
+    def extract_box(self, grey: Grey, region: Box) -> Extracted:
+        """Cut the signature out of a given region; one that shows nothing but a signature is used as it is.
+
+        Parameters
+        ----------
+        grey : uint8 (h, w)
+            255 = white.
+        region : Box
+
+        Raises
+        ------
+        BadRegion
+            The box lies outside the image.
+        NoSignature
+        """
+        inside = inside_of(grey, region)
+        page = self.look_at(inside.of(grey))
+        if page.is_crop:
+            return replace(as_it_is(page), box=inside)
+        view = look(page.grey, Box.around(page.grey), REGION_SIDE)
         frames = view.frames(
             np.ones_like(view.darkness), [Box.bounding((view.darkness > INK).view(np.uint8))]
         )
-        return self._cleaned(crop, inside, (), frames=frames)
+        return self._cleaned(page.grey, inside, (), frames=frames)
 
-    def extract_all(self, grey: Grey, search: Search | None = None) -> list[tuple[Found, Ink]]:
+    def extract_all(self, search: Search) -> list[tuple[Found, Ink]]:
         """Find all signatures of a page, and isolate the ink of each; those that are not usable are left out.
 
-        An image whose ink all belongs to a signature has one, as for :meth:`extract`. Parameters as there.
+        An image whose ink all belongs to a signature has one, as for :meth:`extract`.
         """
-        if min(grey.shape) < MIN_SIDE:
-            return []
-        search = search or self.search(grey)
-        page, located, found = search.grey, search.located, search.found
-        is_crop = self._is_crop(located)
-        if is_crop or (is_crop is None and self._is_covered(search)):
+        page, found = search.page, search.found
+        if page.is_crop or (page.is_crop is None and self._is_covered(search)):
             log_odds = max((one.log_odds for one in found), default=self.rules.least)
             with suppress(UnusableSignature):
-                ink = isolate(page, located=located)
-                return [(Found(Box.around(page), log_odds, 0.0), ink)]
+                ink = isolate(page.grey, located=page.located)
+                return [(Found(Box.around(page.grey), log_odds, 0.0), ink)]
             return []
         extracted = []
         for signature in found[:MAX_SIGNATURES]:
             with suppress(UnusableSignature):
-                cut = self._cut(page, signature, search)
+                cut = self._cut(signature, search)
                 ink = isolate(cut.grey, cut.keep)
                 extracted.append((replace(signature, box=cut.box or signature.box), ink))
         return extracted
 
-    def _cut(self, grey: Grey, signature: Found, search: Search) -> Extracted:
+    def _cut(self, signature: Found, search: Search) -> Extracted:
         """Cut a signature out; the crop grows where strokes reach its edge."""
-        box = with_rim(signature.box).clipped(grey.shape)
-        extracted = self._cut_box(grey, box, signature, search)
+        shape = search.page.grey.shape
+        box = with_rim(signature.box).clipped(shape)
+        extracted = self._cut_box(box, signature, search)
         for _ in range(MAX_GROWN):
-            larger = _grown(box, extracted.keep, signature.box).clipped(grey.shape)
+            larger = _grown(box, extracted.keep, signature.box).clipped(shape)
             if larger == box:
                 break
-            box, extracted = larger, self._cut_box(grey, larger, signature, search)
+            box, extracted = larger, self._cut_box(larger, signature, search)
         return extracted
 
-    def _cut_box(self, grey: Grey, box: Box, signature: Found, search: Search) -> Extracted:
+    def _cut_box(self, box: Box, signature: Found, search: Search) -> Extracted:
         others = [other.box.moved(-box.left, -box.top) for other in search.found if other is not signature]
-        cut = search.cut(signature, box)
+        cut, crop = search.cut(signature, box), box.of(search.page.grey)
         try:
-            return self._cleaned(box.of(grey), box, search.found, others, cut.frames, cut.strokes)
+            return self._cleaned(crop, box, search.found, others, cut.frames, cut.strokes)
         except NoSignature:
             if signature.log_odds < CERTAIN:
                 raise
         # No look at the crop shows what was certainly found on the page.
         keep = np.asarray(cv2.dilate(cut.strokes, np.ones((3, 3), np.uint8)) * 255, np.uint8)
-        return Extracted(box.of(grey), keep, box, search.found)
-
-    def _is_crop(self, located: Located | None) -> bool | None:
-        """Whether all ink belongs to one signature; None if that remains in doubt."""
-        if located is None:
-            return None
-        if has_dark_edge(located):
-            return False
-        for look_rule in self.rules.looks:
-            measures = measure_crop(self.networks.segmenter, located, look_rule.side)
-            log_odds = float(look_rule.rule.log_odds(measures[None])[0])
-            if log_odds < look_rule.reject:
-                return False
-            if log_odds >= look_rule.accept and measures[WEAKEST] >= MIN_WEAKEST:
-                return True
-        return None
+        return Extracted(crop, keep, box, search.found)
 
     def _is_covered(self, search: Search) -> bool:
         """Whether nearly all ink of what may be a crop lies in probable signatures: one that is written in parts."""
-        located, seen = search.located, search.seen
+        located, seen = search.page.located, search.seen
         if located is None or not search.found or search.frames or seen.unlikely > CROP_UNLIKELY:
             return False
         outside = located.mask.copy()
@@ -311,6 +267,27 @@ class SignatureFinder(PageSearcher):
                 "Set `region` to where the signature is (`whole` for all ink of the image).",
             )
         return Extracted(crop, best, box, found)
+
+
+def as_it_is(page: Page) -> Extracted:
+    """Use all ink of a page."""
+    return Extracted(page.grey, None, None, located=page.located)
+
+
+def inside_of(grey: Grey, region: Box) -> Box:
+    """Return the part of a region that lies in an image (h, w); raises BadRegion if it is too small."""
+    inside = region.clipped(grey.shape)
+    if inside.width < MIN_SIDE or inside.height < MIN_SIDE:
+        problem = (
+            "lies outside the image"
+            if inside.width <= 0 or inside.height <= 0
+            else f"covers less than {MIN_SIDE} x {MIN_SIDE} pixels of the image"
+        )
+        raise BadRegion(
+            f"The region {region.left},{region.top},{region.right},{region.bottom} {problem}, which has "
+            f"{grey.shape[1]} x {grey.shape[0]} pixels."
+        )
+    return inside
 
 
 def _grown(box: Box, keep: Grey | None, signature: Box) -> Box:

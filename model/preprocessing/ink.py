@@ -64,7 +64,8 @@ class Quality:
     warnings : tuple of str
         Codes of what may make the comparison less reliable: ``low-resolution``, ``low-contrast``,
         ``touches-edge``, ``ruled-line-removed``, ``inverted``, ``other-marks-removed``, ``other-signatures``,
-        ``sheet-rectified``, ``page-turned``, ``red-print-removed``, ``signature-not-located``, ``uncertain-region``.
+        ``sheet-rectified``, ``page-straightened``, ``page-turned``, ``red-print-removed``,
+        ``signature-not-located``, ``uncertain-region``.
     region : tuple of four ints or None
         Left, top, right and bottom of the part of the page that the signature was cut out of, in pixels; None if the
         image was used as a whole.

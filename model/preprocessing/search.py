@@ -10,19 +10,23 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
 
 from model.preprocessing.box import Box
-from model.preprocessing.candidates import Candidate, Candidates, PageNetworks
-from model.preprocessing.evidence import LIKELY
+from model.preprocessing.candidates import Candidate, Candidates, PageNetworks, measure_crop
+from model.preprocessing.dark_edge import has_dark_edge
+from model.preprocessing.evidence import LIKELY, MEASURES
 from model.preprocessing.ink import Located
 from model.preprocessing.rules import Rules
-from model.preprocessing.segmentation import Grey
+from model.preprocessing.segmentation import Grey, shrink
 from model.preprocessing.signature_line import without_signature_line
 from model.preprocessing.stamps import Frame
+from model.preprocessing.tilt import find_tilt, rows_to_columns
 from model.preprocessing.views import INK, ink_box
 from model.preprocessing.words import Rated, join_words
 
@@ -49,6 +53,17 @@ STAMPED = 3
 
 MAX_HIDDEN = 2
 """Most groups of ink on a page without a signature around which frames are searched."""
+
+TILT_SIDE = 320
+"""Long side in pixels of the copy on which it is measured whether a page lies straight."""
+
+MORE_ROWS = 4.0
+"""How many times as sharp as its columns the rows of a page are that lies level, and the other way round."""
+
+MIN_WEAKEST = 0.4
+"""Least probability of the weakest connected part of a crop, relative to the mean: that of print is lower."""
+
+WEAKEST = MEASURES.index("weakest")
 
 
 @dataclass(frozen=True)
@@ -102,15 +117,51 @@ class Cut:
 
 
 @dataclass(frozen=True)
+class Page:
+    """A page before it is searched.
+
+    Attributes
+    ----------
+    grey : uint8 (h, w)
+        Without the line to sign on.
+    located : Located or None
+        Where its ink is, if that is known.
+    is_crop : bool or None
+        Whether all ink belongs to one signature; None if that remains in doubt.
+    """
+
+    grey: Grey
+    located: Located | None
+    is_crop: bool | None
+
+    @cached_property
+    def tilt(self) -> float | None:
+        """Degrees, counter-clockwise, by which its rows seem to be turned; None if not (:func:`find_tilt`)."""
+        return None if self._small_ink is None else find_tilt(self._small_ink, self.is_crop)
+
+    @cached_property
+    def lies(self) -> Literal["level", "sideways"] | None:
+        """How its print lies, but not whether it is upside down; None if it has too little to tell."""
+        if self.is_crop or self._small_ink is None:
+            return None
+        ratio = rows_to_columns(self._small_ink)
+        return "level" if ratio >= MORE_ROWS else "sideways" if ratio <= 1 / MORE_ROWS else None
+
+    @cached_property
+    def _small_ink(self) -> Grey | None:
+        if self.located is None:
+            return None
+        small, _ = shrink(self.located.darkness, TILT_SIDE)
+        return (small > INK).view(np.uint8)
+
+
+@dataclass(frozen=True)
 class Search:
     """A page that was searched, and what was found on it.
 
     Attributes
     ----------
-    grey : uint8 (h, w)
-        The page without the line to sign on.
-    located : Located or None
-        Where its ink is, if that is known.
+    page : Page
     found : tuple of Found
         Signatures, the most prominent one first.
     seen : Candidates
@@ -118,8 +169,7 @@ class Search:
         Of stamps near the signatures, which were left out.
     """
 
-    grey: Grey
-    located: Located | None
+    page: Page
     found: tuple[Found, ...]
     seen: Candidates
     frames: list[Frame]
@@ -154,30 +204,27 @@ class PageSearcher:
         self.networks = PageNetworks(model)
         self.rules = Rules.load(model.with_name("rules.json"))
 
-    def find(self, grey: Grey, *, again: bool = True) -> tuple[Found, ...]:
-        """Find the signatures of a page, the most prominent one first.
+    def look_at(self, grey: Grey) -> Page:
+        """Look at a page before it is searched: (h, w) uint8, 255 = white."""
+        grey, located = without_signature_line(grey)
+        return Page(grey, located, self._is_crop(located))
 
-        Parameters
-        ----------
-        grey : uint8 (h, w)
-            255 = white.
-        again : bool
-            Whether a page on which none is found is searched with more contrast and in more detail.
-        """
-        return self.search(grey, again=again).found
-
-    def search(self, grey: Grey, *, again: bool = True) -> Search:
-        """Search a page as :meth:`find` does; :meth:`extract` and :meth:`extract_all` take the result."""
-        return self.search_ink(*without_signature_line(grey), again=again)
+    def find(self, grey: Grey) -> tuple[Found, ...]:
+        """Find the signatures of a page, the most prominent one first: (h, w) uint8, 255 = white."""
+        return self.search(self.look_at(grey)).found
 
     def cuts(self, grey: Grey, rim: float) -> Iterator[Cut]:
         """Find signatures as :meth:`find`; yield where they are cut out, with a rim of this share of their size."""
-        search = self.search(grey)
+        search = self.search(self.look_at(grey))
         for signature in search.found:
-            yield search.cut(signature, with_rim(signature.box, rim).clipped(search.grey.shape))
+            yield search.cut(signature, with_rim(signature.box, rim).clipped(search.page.grey.shape))
 
-    def search_ink(self, grey: Grey, located: Located | None, *, again: bool = True) -> Search:
-        """Search a page whose ink was located; ``located`` is None if that failed."""
+    def search(self, page: Page, *, again: bool = True) -> Search:
+        """Search a page.
+
+        ``again``: whether a page on which no signature is found is searched with more contrast and in more detail.
+        """
+        grey, located = page.grey, page.located
         around = Box.around(grey) if located is None else ink_box(located, grey.shape)
         seen = self.networks.candidates(grey, around)
         found = self._signatures(seen, grey)
@@ -197,7 +244,22 @@ class PageSearcher:
                 )
                 found = [one for one in self._signatures(used, grey) if one.log_odds >= least]
         ordered = tuple(sorted(found, key=lambda signature: -signature.prominence))
-        return Search(grey, located, ordered, used if found else seen, frames)
+        return Search(page, ordered, used if found else seen, frames)
+
+    def _is_crop(self, located: Located | None) -> bool | None:
+        """Whether all ink belongs to one signature; None if that remains in doubt."""
+        if located is None:
+            return None
+        if has_dark_edge(located):
+            return False
+        for look_rule in self.rules.looks:
+            measures = measure_crop(self.networks.segmenter, located, look_rule.side)
+            log_odds = float(look_rule.rule.log_odds(measures[None])[0])
+            if log_odds < look_rule.reject:
+                return False
+            if log_odds >= look_rule.accept and measures[WEAKEST] >= MIN_WEAKEST:
+                return True
+        return None
 
     def _signatures(self, seen: Candidates, grey: Grey) -> list[Found]:
         """Return the candidates that are probably signatures, with their words joined."""

@@ -25,7 +25,9 @@ from model.preprocessing.extraction import (
 from model.preprocessing.finder import SignatureFinder
 from model.preprocessing.ink import Canvas, fit, isolate, locate_ink, prepare
 from model.preprocessing.scan import Scan, to_scan
+from model.preprocessing.search import Page
 from model.preprocessing.signature_line import find_signature_line
+from model.preprocessing.turning import turn
 from model.synthetic.writer import Writer
 
 Grey = NDArray[np.uint8]
@@ -56,6 +58,10 @@ def typed(page: Grey, left: int, top: int, text: str, size: int = 24) -> None:
     image = Image.fromarray(page)
     ImageDraw.Draw(image).text((left, top), text, fill=20, font=ImageFont.load_default(size))
     page[:] = np.asarray(image)
+
+
+def turn_page(page: Grey, degrees: float) -> Grey:
+    return np.asarray(255 - turn(255 - page, degrees), np.uint8)
 
 
 PARAGRAPH = (
@@ -452,6 +458,30 @@ def test_a_turned_page_is_put_upright(finder: SignatureFinder, turns: int) -> No
     assert likeness(again.canvas, upright.canvas) > 0.95
 
 
+@pytest.mark.parametrize("degrees", [-14.0, -7.0, 4.0, 10.0])
+def test_a_page_that_does_not_lie_straight_is_put_straight(finder: SignatureFinder, degrees: float) -> None:
+    page = letter(signed=True, writer=5)
+    cv2.line(page, (90, 440), (420, 440), color=60, thickness=2)
+    straight = prepare_signature(Scan(page), CANVAS, finder)
+    askew = Scan(turn_page(page, degrees))
+    found = prepare_signature(askew, CANVAS, finder)
+    assert "page-straightened" in found.quality.warnings
+    assert "page-straightened" not in straight.quality.warnings
+    assert likeness(found.canvas, straight.canvas) > 0.85
+    ((one, ink),) = extract_signatures(askew, finder).found
+    assert one.box.as_tuple() == found.quality.region
+    assert likeness(fit(ink.density, CANVAS), found.canvas) > 0.99
+    again = prepare_signature(askew, CANVAS, finder, one.box)
+    assert likeness(again.canvas, straight.canvas) > 0.7
+
+
+def test_a_tilted_crop_without_print_is_used_as_it_is(finder: SignatureFinder) -> None:
+    crop = turn_page(signature(5), 9.0)
+    quality = prepare_signature(Scan(crop), CANVAS, finder).quality
+    assert "page-straightened" not in quality.warnings
+    assert quality.region is None
+
+
 def test_all_signatures_of_a_turned_page_are_isolated_as_they_are_extracted(finder: SignatureFinder) -> None:
     page = letter(signed=True, writer=5)
     place(page, signature(7), 600, 320)
@@ -477,13 +507,13 @@ def test_one_signature_of_a_turned_page_is_isolated_as_by_itself(finder: Signatu
 
 def test_no_page_is_searched_twice(finder: SignatureFinder, monkeypatch: pytest.MonkeyPatch) -> None:
     searched: list[bytes] = []
-    search = finder.search_ink
+    search = finder.search
 
-    def noted(grey: Grey, *rest: Any, **options: Any) -> Any:
-        searched.append(grey.tobytes())
-        return search(grey, *rest, **options)
+    def noted(page: Page, **options: Any) -> Any:
+        searched.append(page.grey.tobytes())
+        return search(page, **options)
 
-    monkeypatch.setattr(finder, "search_ink", noted)
+    monkeypatch.setattr(finder, "search", noted)
     stamps = sheet()
     round_stamp(stamps, 300, 600, 60)
     pages = (np.minimum(coloured(letter(signed=True, writer=5), BLUE), coloured(stamps, RED)),)
