@@ -24,9 +24,10 @@ from model.preprocessing.evidence import LIKELY, MEASURES
 from model.preprocessing.ink import Located
 from model.preprocessing.rules import Rules
 from model.preprocessing.segmentation import Grey, shrink
-from model.preprocessing.signature_line import without_signature_line
+from model.preprocessing.signature_line import locate, without_signature_line
+from model.preprocessing.squared_paper import may_be_squared, without_squares
 from model.preprocessing.stamps import Frame
-from model.preprocessing.tilt import find_tilt, rows_to_columns
+from model.preprocessing.tilt import Rows, rows_to_columns
 from model.preprocessing.views import INK, ink_box
 from model.preprocessing.words import Rated, join_words
 
@@ -54,8 +55,8 @@ STAMPED = 3
 MAX_HIDDEN = 2
 """Most groups of ink on a page without a signature around which frames are searched."""
 
-TILT_SIDE = 320
-"""Long side in pixels of the copy on which it is measured whether a page lies straight."""
+ROWS_SIDE = 320
+"""Long side in pixels of the copy on which it is measured how a page lies."""
 
 MORE_ROWS = 4.0
 """How many times as sharp as its columns the rows of a page are that lies level, and the other way round."""
@@ -123,36 +124,37 @@ class Page:
     Attributes
     ----------
     grey : uint8 (h, w)
-        Without the line to sign on.
+        Without the lines of squared paper and the line to sign on.
     located : Located or None
         Where its ink is, if that is known.
+    rows : Rows or None
+        Before lines were left out.
     is_crop : bool or None
         Whether all ink belongs to one signature; None if that remains in doubt.
     """
 
     grey: Grey
     located: Located | None
+    rows: Rows | None
     is_crop: bool | None
 
-    @cached_property
+    @property
     def tilt(self) -> float | None:
-        """Degrees, counter-clockwise, by which its rows seem to be turned; None if not (:func:`find_tilt`)."""
-        return None if self._small_ink is None else find_tilt(self._small_ink, self.is_crop)
+        """Degrees, counter-clockwise, by which its print is turned; None if it lies straight (:class:`Rows`)."""
+        return None if self.rows is None else self.rows.tilt(is_crop=self.is_crop)
 
     @cached_property
     def lies(self) -> Literal["level", "sideways"] | None:
         """How its print lies, but not whether it is upside down; None if it has too little to tell."""
-        if self.is_crop or self._small_ink is None:
+        if self.is_crop or self.located is None:
             return None
-        ratio = rows_to_columns(self._small_ink)
+        ratio = rows_to_columns(_small_ink(self.located))
         return "level" if ratio >= MORE_ROWS else "sideways" if ratio <= 1 / MORE_ROWS else None
 
-    @cached_property
-    def _small_ink(self) -> Grey | None:
-        if self.located is None:
-            return None
-        small, _ = shrink(self.located.darkness, TILT_SIDE)
-        return (small > INK).view(np.uint8)
+
+def _small_ink(located: Located) -> Grey:
+    small, _ = shrink(located.darkness, ROWS_SIDE)
+    return (small > INK).view(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -206,8 +208,12 @@ class PageSearcher:
 
     def look_at(self, grey: Grey) -> Page:
         """Look at a page before it is searched: (h, w) uint8, 255 = white."""
-        grey, located = without_signature_line(grey)
-        return Page(grey, located, self._is_crop(located))
+        located = locate(grey)
+        rows = None if located is None else Rows.of(_small_ink(located))
+        if located is not None and rows is not None and may_be_squared(rows):
+            grey, located = without_squares(grey, located, rows.degrees)
+        grey, located = without_signature_line(grey, located)
+        return Page(grey, located, rows, self._is_crop(located))
 
     def find(self, grey: Grey) -> tuple[Found, ...]:
         """Find the signatures of a page, the most prominent one first: (h, w) uint8, 255 = white."""

@@ -34,22 +34,30 @@ RUN = 12
 """A line consists of horizontal runs of at least this part of the width of all ink."""
 
 
-def without_signature_line(grey: Grey) -> tuple[Grey, Located | None]:
+def without_signature_line(grey: Grey, located: Located | None) -> tuple[Grey, Located | None]:
     """Paint over a line to sign on, and locate the rest of the ink.
 
     On its own, such a line is too little for the network to tell the image from a crop of a signature.
+
+    Parameters
+    ----------
+    grey : uint8 (h, w)
+    located : Located or None
+        What :func:`locate` returned for it.
     """
-    located = _locate(grey)
     line = None if located is None or located.inverted else find_signature_line(located.mask)
-    if located is None or line is None:
-        return grey, located
+    return (grey, located) if located is None or line is None else painted(grey, located, line)
+
+
+def painted(grey: Grey, located: Located, line: Grey) -> tuple[Grey, Located]:
+    """Paint over a line, marked by 1 at the resolution of ``located``, and locate the rest of the ink."""
     size = grey.shape[::-1]
     covered = cv2.resize(cv2.dilate(line, np.ones((3, 1), np.uint8)), size, interpolation=cv2.INTER_NEAREST)
     ground = cv2.resize(located.ground, size, interpolation=cv2.INTER_LINEAR)
-    painted = np.where(covered > 0, ground, grey)
-    rest = _locate(painted)
+    without = np.where(covered > 0, ground, grey)
+    rest = locate(without)
     # Nothing but a line: the error is about the image as it is.
-    return (grey, located) if rest is None else (painted, replace(rest, ruled=True))
+    return (grey, located) if rest is None else (without, replace(rest, ruled=True))
 
 
 def find_signature_line(mask: Grey) -> Grey | None:
@@ -141,7 +149,7 @@ def _without_crossings(mask: Grey, line: _Line) -> Grey:
     return np.where(beside, band & mask, 0).astype(np.uint8)
 
 
-def _locate(grey: Grey) -> Located | None:
+def locate(grey: Grey) -> Located | None:
     """Locate the ink of an image; None if there is none or it cannot be told from paper."""
     try:
         return locate_ink(grey)
