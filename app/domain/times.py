@@ -35,8 +35,8 @@ def parse_time(value: object) -> datetime:
         raise ValueError(_LEAP_SECOND)
     try:
         local = datetime.fromisoformat(match[0].upper())
-    except ValueError:
-        raise ValueError(_TIME_EXPECTED) from None
+    except ValueError as error:
+        raise ValueError(f"there is no such time ({error}); {_TIME_EXPECTED}") from None
     try:
         return local.astimezone(UTC)
     except OverflowError:

@@ -6,7 +6,7 @@ pydantic's own messages quote regular expressions and the class of an exception;
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -84,10 +84,13 @@ _LIMITS = {
 """By the type of the fault: the item of its `ctx` with the limit of a number, and how the limit is put in words."""
 
 
+_PARTS_OF_REQUESTS = frozenset({"body", "query", "path", "header"})
+
+
 def check_digits(value: object) -> object:
     """Return a value. Raises ValueError for a text that is no integer of JSON: other signs, spaces, leading zeros."""
     if isinstance(value, str) and not _INTEGER.fullmatch(value):
-        raise ValueError("has to be a whole number, in digits only")
+        raise ValueError("has to be a whole number, in digits only and without leading zeros")
     return value
 
 
@@ -141,6 +144,40 @@ def _describe_limit(limit: object, words: str) -> str:
         return f"has to be a whole number {words} {limit}"
     text = f"{limit:.12g}" if isinstance(limit, float | Decimal) else str(limit)
     return f"has to be a number {words} {text}"
+
+
+def field_path(loc: Sequence[str | int], form: Any) -> list[str]:
+    """Return where in a request a fault is, by the names of members.
+
+    Parameters
+    ----------
+    loc : sequence
+        The `loc` of a fault of pydantic. It begins with a part of the request, and contains the value of a
+        discriminator, which is no member.
+    form : type or None
+        The annotation of the body.
+    """
+    start = 1 if loc and loc[0] in _PARTS_OF_REQUESTS else 0
+    path = tuple(loc[start:])
+    return [str(part) for part in (_without_tags(form, path) if loc[:1] == ("body",) else path)]
+
+
+def _without_tags(form: Any, path: tuple[str | int, ...]) -> tuple[str | int, ...]:
+    if not path:
+        return ()
+    arguments = get_args(form)
+    if get_origin(form) is Annotated:
+        return _without_tags(arguments[0], path)
+    if get_origin(form) in {Union, UnionType}:
+        tagged = [one for one in arguments if _has_tag(one, path[0])]
+        return _without_tags(tagged[0], path[1:]) if tagged else path
+    inner: Any = None
+    if isinstance(form, type) and issubclass(form, BaseModel):
+        fields = {field.alias or name: field.annotation for name, field in form.model_fields.items()}
+        inner = fields.get(str(path[0]))
+    elif arguments:
+        inner = arguments[0] if isinstance(path[0], int) else arguments[-1]
+    return (path[0], *_without_tags(inner, path[1:]))
 
 
 def without_consequences(faults: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -19,7 +19,7 @@ from starlette.routing import Match
 
 from app.domain.errors import CountersignError, FileRefused, TooManyRequests, Unavailable
 from app.domain.request_context import prefix, request_id
-from app.domain.validation import describe_fault, without_consequences
+from app.domain.validation import describe_fault, field_path, without_consequences
 from app.http.problem_codes import PROBLEMS
 from model.errors import ModelError
 
@@ -213,5 +213,7 @@ def _form_of(request: Request) -> Any:
 
 
 def _describe(item: Mapping[str, Any], form: Any) -> dict[str, str]:
-    path = [str(part) for part in item["loc"] if part not in {"body", "query", "path", "header"}]
-    return {"field": ".".join(path) or "body", "message": describe_fault(item, form)}
+    return {
+        "field": ".".join(field_path(item["loc"], form)) or "body",
+        "message": describe_fault(item, form),
+    }

@@ -54,6 +54,15 @@ def test_what_is_no_time_with_a_zone_is_refused(value: object) -> None:
 
 
 @pytest.mark.parametrize(
+    "time",
+    ["2026-02-30T09:30:00Z", "0000-01-15T09:30:00Z", "2026-01-15T09:30:00+24:00", "2026-01-15T09:60:00Z"],
+)
+def test_a_time_that_does_not_exist_is_refused_as_such(time: str) -> None:
+    with pytest.raises(ValueError, match=r"^there is no such time \("):
+        parse_time(time)
+
+
+@pytest.mark.parametrize(
     "time", ["2026-12-31T23:59:60Z", "2026-12-31t23:59:60.5z", "2027-01-01T00:59:60+01:00"]
 )
 def test_a_leap_second_is_refused_as_such(time: str) -> None:

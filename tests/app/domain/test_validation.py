@@ -9,7 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 from pydantic import BaseModel, Field, ValidationError
 
-from app.domain.validation import describe_fault
+from app.domain.validation import describe_fault, field_path
 
 
 class Form(BaseModel):
@@ -53,9 +53,33 @@ def test_a_message_names_the_limit(values: dict[str, Any], message: str) -> None
     [
         ("limit=0", "limit: has to be a whole number of at least 1."),
         ("limit=501", "limit: has to be a whole number of at most 500."),
-        ("limit=x", "limit: has to be a whole number, in digits only."),
+        ("limit=05", "limit: has to be a whole number, in digits only and without leading zeros."),
+        ("limit=x", "limit: has to be a whole number, in digits only and without leading zeros."),
     ],
 )
 def test_a_caller_gets_the_message(client: TestClient, query: str, detail: str) -> None:
     told = client.get(f"/signers?{query}")
     assert (told.status_code, told.json()["detail"]) == (400, detail)
+
+
+class Yes(BaseModel):
+    decision: Literal["yes"]
+
+
+class No(BaseModel):
+    decision: Literal["no"]
+    reason: int
+
+
+class Answers(BaseModel):
+    answers: list[Annotated[Yes | No, Field(discriminator="decision")]]
+
+
+def test_the_path_of_a_fault_names_members_only() -> None:
+    with pytest.raises(ValidationError) as refused:
+        Answers(answers=[{"decision": "yes"}, {"decision": "no", "reason": "x"}])  # type: ignore[list-item]
+    (fault,) = refused.value.errors()
+    assert fault["loc"] == ("answers", 1, "no", "reason")
+    assert field_path(("body", *fault["loc"]), Answers) == ["answers", "1", "reason"]
+    assert field_path(("query", "no"), None) == ["no"]
+    assert field_path(("body",), Answers) == []
