@@ -23,11 +23,11 @@ from torch.nn import functional
 
 from model.documents.collection import Collection, arguments, joined
 from model.preprocessing.box import Box
-from model.preprocessing.finder import CROP_LOOKS, resized
+from model.preprocessing.finder import CROP_LOOKS
 from model.preprocessing.regions import MEASURES, Regions, find_regions
 from model.preprocessing.search import RIM, PageSearcher
 from model.preprocessing.stroke_mask import REACH, StrokeRule
-from model.preprocessing.views import INK, look
+from model.preprocessing.views import INK, look, resized
 
 Matrix = NDArray[np.float64]
 

@@ -119,6 +119,7 @@ class PageNetworks:
         *,
         with_contrast: bool = False,
         without: Sequence[Frame] = (),
+        hidden: Grey | None = None,
         detail: float = 1.0,
     ) -> Candidates:
         """Search a part of a page.
@@ -132,11 +133,15 @@ class PageNetworks:
             As for :func:`model.preprocessing.views.look`.
         without : sequence of Frame
             Frames of stamps on the page, to be left out.
+        hidden : uint8, optional
+            1 where ink of the view is left out.
         detail : float
             How many times as long the sides of the copy are on which signatures are searched.
         """
         side = detail * _long_side(around)
         view = look(grey, around, side, with_contrast=with_contrast).without(without)
+        if hidden is not None:
+            view = view.without_ink(hidden)
         probability = self.segmenter.probability(view.darkness)
         ink = (view.darkness > INK).view(np.uint8)
         scene = Scene.of(ink, probability)

@@ -6,7 +6,6 @@ A photographed sheet is put right, red print is left out, a page whose print is 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,10 +15,11 @@ import numpy as np
 
 from model.errors import NoSignature, SeveralSignatures
 from model.preprocessing.box import Box
-from model.preprocessing.finder import CERTAIN, Extracted, SignatureFinder, as_it_is, inside_of
+from model.preprocessing.finder import Extracted, SignatureFinder, as_it_is, inside_of
 from model.preprocessing.ink import MIN_SIDE, Canvas, Ink, Prepared, fit, isolate
+from model.preprocessing.ink_colour import Chroma
 from model.preprocessing.scan import Scan
-from model.preprocessing.search import VERY_CERTAIN, Found, Page, Search
+from model.preprocessing.search import CERTAIN, VERY_CERTAIN, Found, Page, Search, most_probable
 from model.preprocessing.segmentation import Grey
 from model.preprocessing.sheet import Sheet, find_sheet
 from model.preprocessing.tilt import straighten
@@ -46,6 +46,8 @@ class _Upright:
     grey : uint8 (h, w)
     shape : tuple of int
         (height, width) of the upload; other than that of ``grey`` if it was put right.
+    chroma : Chroma or None
+        Of the same shape as ``grey``.
     sheet : Sheet or None
         How it was put right.
     is_straightened : bool
@@ -61,6 +63,7 @@ class _Upright:
     finder: SignatureFinder
     grey: Grey
     shape: tuple[int, ...]
+    chroma: Chroma | None = None
     sheet: Sheet | None = None
     is_straightened: bool = False
     without_red: bool = False
@@ -73,7 +76,9 @@ class _Upright:
         sheet = find_sheet(scan.grey) if min(scan.grey.shape) >= MIN_SIDE else None
         upright = scan if sheet is None else scan.through(sheet.flatten)
         grey, search = suppress_red_print(upright, finder)
-        return cls(finder, grey, scan.grey.shape, sheet, without_red=search is not None, searched=search)
+        if search is not None:  # where red print lay across strokes, their colour is unknown
+            return cls(finder, grey, scan.grey.shape, None, sheet, without_red=True, searched=search)
+        return cls(finder, grey, scan.grey.shape, upright.chroma, sheet)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -106,7 +111,7 @@ class _Upright:
     @cached_property
     def page(self) -> Page:
         """The page before it is searched."""
-        return self.finder.look_at(self.grey) if self.searched is None else self.searched.page
+        return self.finder.look_at(self.grey, self.chroma) if self.searched is None else self.searched.page
 
     @cached_property
     def search(self) -> Search:
@@ -124,7 +129,11 @@ class _Upright:
         if self.sheet is not None or self.turns or self.is_small or self.page.tilt is None:
             return self
         sheet = straighten(self.grey, self.page.tilt)
-        return replace(self, grey=sheet.grey, sheet=sheet, is_straightened=True, searched=None)
+        return self._straightened(sheet)
+
+    def _straightened(self, sheet: Sheet) -> _Upright:
+        chroma = None if self.chroma is None else self.chroma.through(sheet.flatten)
+        return replace(self, grey=sheet.grey, chroma=chroma, sheet=sheet, is_straightened=True, searched=None)
 
     def straight_part(self, region: Box) -> _Upright:
         """Return a region of the upload with the print of the page level; around it, there is paper.
@@ -137,7 +146,7 @@ class _Upright:
             np.array([[1.0, 0.0, inside.left], [0.0, 1.0, inside.top], [0.0, 0.0, 1.0]]) @ sheet.to_image
         )
         sheet = replace(sheet, to_image=to_image)
-        return replace(self, grey=sheet.grey, sheet=sheet, is_straightened=True, searched=None)
+        return self._straightened(sheet)
 
     def turned(self, found: Sequence[Found] = ()) -> _Upright | None:
         """Return the page turned to where a signature is found on it with certainty.
@@ -145,7 +154,7 @@ class _Upright:
         None if there is none, or one of ``found``, on the page as it is, is nearly as probable. If the print is
         sideways, a signature on the turned page need not be more probable.
         """
-        before = _most_probable(found)
+        before = most_probable(found)
         if self.turns or self.is_small:
             return None
         if self.page.lies == "sideways":
@@ -154,21 +163,24 @@ class _Upright:
             least = max(VERY_CERTAIN, before + TURNED)
         else:
             return None
-        return self._best_turned if _most_probable(self._best_turned.search.found) > least else None
+        return self._best_turned if most_probable(self._best_turned.search.found) > least else None
 
     @cached_property
     def _best_turned(self) -> _Upright:
         """The page turned by the quarter turns that show the most probable signature."""
         return max(
             map(self._turned_by, QUARTER_TURNS[self.page.lies]),
-            key=lambda page: _most_probable(page.search.found),
+            key=lambda page: most_probable(page.search.found),
         )
 
     def _turned_by(self, turns: int) -> _Upright:
-        grey = np.ascontiguousarray(np.rot90(self.grey, turns))
+        def turn_page(layer: Grey) -> Grey:
+            return np.ascontiguousarray(np.rot90(layer, turns))
+
+        grey, chroma = turn_page(self.grey), None if self.chroma is None else self.chroma.through(turn_page)
         # What is found only in more detail would not be certain enough to turn the page.
-        search = self.finder.search(self.finder.look_at(grey), again=False)
-        return replace(self, grey=grey, turns=turns, searched=search)
+        search = self.finder.search(self.finder.look_at(grey, chroma), again=False)
+        return replace(self, grey=grey, chroma=chroma, turns=turns, searched=search)
 
 
 def suppress_red_print(scan: Scan, finder: SignatureFinder) -> tuple[Grey, Search | None]:
@@ -179,13 +191,8 @@ def suppress_red_print(scan: Scan, finder: SignatureFinder) -> tuple[Grey, Searc
     if scan.without_red is None or scan.only_red is None:
         return scan.grey, None
     without, only = (finder.search(finder.look_at(part)) for part in (scan.without_red, scan.only_red))
-    is_in_red = _most_probable(only.found) > _most_probable(without.found)
+    is_in_red = most_probable(only.found) > most_probable(without.found)
     return (scan.grey, None) if is_in_red else (scan.without_red, without)
-
-
-def _most_probable(signatures: Sequence[Found]) -> float:
-    """Return the log-odds of the most probable signature; -inf if there is none."""
-    return max((one.log_odds for one in signatures), default=-math.inf)
 
 
 def find_signatures(scan: Scan, finder: SignatureFinder) -> tuple[Found, ...]:

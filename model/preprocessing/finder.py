@@ -25,11 +25,12 @@ from model.errors import BadRegion, NoSignature, SeveralSignatures, UnusableSign
 from model.preprocessing.box import Box
 from model.preprocessing.evidence import LIKELY
 from model.preprocessing.ink import MIN_SIDE, Ink, Located, isolate
-from model.preprocessing.search import MAX_SIGNATURES, Found, Page, PageSearcher, Search, with_rim
+from model.preprocessing.ink_colour import Chroma
+from model.preprocessing.search import CERTAIN, MAX_SIGNATURES, Found, Page, PageSearcher, Search, with_rim
 from model.preprocessing.segmentation import Grey
 from model.preprocessing.stamps import Frame
 from model.preprocessing.stroke_mask import StrokeRule
-from model.preprocessing.views import INK, look
+from model.preprocessing.views import INK, look, resized
 
 CROP_LOOKS = ((440, False), (260, False), (440, True), (600, False))
 """Long sides of the crop on which strokes are told from what lies across them, and whether faint ink is made black
@@ -57,9 +58,6 @@ itself, a part of a signature is less probable than the whole: its log-odds may 
 
 RIVAL_ODDS = 3.0
 """Most log-odds by which a second signature may come after the first for the choice to be a guess."""
-
-CERTAIN = 1.0
-"""Log-odds from which a signature is certain; a second one makes the choice a guess then."""
 
 REGION_SIDE = 240
 """Long side in pixels at which frames of stamps are searched in a given region."""
@@ -200,7 +198,7 @@ class SignatureFinder(PageSearcher):
         others = [other.box.moved(-box.left, -box.top) for other in search.found if other is not signature]
         cut, crop = search.cut(signature, box), box.of(search.page.grey)
         try:
-            return self._cleaned(crop, box, search.found, others, cut.frames, cut.strokes)
+            return self._cleaned(crop, box, search.found, others, cut.frames, cut.strokes, cut.chroma)
         except NoSignature:
             if signature.log_odds < CERTAIN:
                 raise
@@ -233,16 +231,20 @@ class SignatureFinder(PageSearcher):
         others: Sequence[Box] = (),
         frames: Sequence[Frame] = (),
         strokes: Grey | None = None,
+        chroma: Chroma | None = None,
     ) -> Extracted:
         """Mask everything but the signature in a crop.
 
         Other signatures and frames are in pixels of the crop; ``strokes`` marks those that were found before, at any
-        resolution. Of several looks at the crop, the first one that shows most of these is used, or else the one that
-        shows more of them than the others.
+        resolution; ink of another colour than theirs, by the ``chroma`` of the crop, is left out. Of several looks at
+        the crop, the first one that shows most of these strokes is used, or else the one that shows more of them than
+        the others.
         """
         best, most = None, LEAST_SHOWN
         for side, with_contrast in CROP_LOOKS:
             view = look(crop, Box.around(crop), side, with_contrast=with_contrast).without(frames)
+            if chroma is not None and strokes is not None:
+                view = view.without_other_ink(chroma, strokes)
             probability = self.networks.segmenter.probability(view.darkness)
             for other in others:
                 inside = view.from_image(other).clipped(probability.shape)
@@ -298,11 +300,6 @@ def _grown(box: Box, keep: Grey | None, signature: Box) -> Box:
     edges = (keep[:, 0], keep[0], keep[:, -1], keep[-1])
     left, top, right, bottom = (step * bool(edge.any()) for edge in edges)
     return Box(box.left - left, box.top - top, box.right + right, box.bottom + bottom)
-
-
-def resized(strokes: Grey, shape: tuple[int, ...]) -> Grey:
-    """Bring marked strokes to the resolution of a look at the crop."""
-    return np.asarray(cv2.resize(strokes, shape[::-1], interpolation=cv2.INTER_NEAREST), np.uint8)
 
 
 def _share_shown(strokes: Grey, keep: Grey) -> float:

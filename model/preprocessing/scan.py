@@ -8,7 +8,8 @@ kept, and :func:`model.preprocessing.extraction.suppress_red_print` decides whic
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from model.preprocessing.grey import BAND_PIXELS, to_grey
+from model.preprocessing.ink_colour import Chroma
 
 Pixels = NDArray[np.uint8]
 
@@ -24,6 +26,9 @@ MIN_RED, MAX_RED = 0.0005, 0.15
 
 RED, REDDISH = 50, 15
 """Red minus the larger of green and blue, of 255: of ink that is red for certain, and of the edges of its strokes."""
+
+COLOURED = 20
+"""Difference of chroma from that of most of an image from which a pixel is of another colour."""
 
 NEAR_RED = np.ones((5, 5), np.uint8)
 """Around red ink, reddish pixels are red ink, too."""
@@ -47,17 +52,20 @@ class Scan:
         All of it, 255 = white paper.
     without_red, only_red : uint8 (h, w) or None
         What is left without red ink, and red ink alone on white; None if there is no red print.
+    chroma : Chroma or None
+        None if there is no coloured ink.
     """
 
     grey: Pixels
     without_red: Pixels | None = None
     only_red: Pixels | None = None
+    chroma: Chroma | None = None
 
     def through(self, change: Callable[[Pixels], Pixels]) -> Scan:
-        """Apply a change to each of the images."""
-        if self.without_red is None or self.only_red is None:
-            return Scan(change(self.grey))
-        return Scan(change(self.grey), change(self.without_red), change(self.only_red))
+        """Apply a change of the geometry to each of the images."""
+        without, only = (None if part is None else change(part) for part in (self.without_red, self.only_red))
+        chroma = None if self.chroma is None else self.chroma.through(change)
+        return Scan(change(self.grey), without, only, chroma)
 
 
 def to_scan(image: Image.Image) -> Scan:
@@ -66,16 +74,23 @@ def to_scan(image: Image.Image) -> Scan:
     if image.mode not in _COLOUR_MODES or "transparency" in image.info:
         return Scan(grey)
     size = (max(1, image.width // SAMPLE), max(1, image.height // SAMPLE))
-    sample, _ = _excess(image.resize(size, Image.Resampling.NEAREST))
-    if not _has_red_print(sample):
+    sample = image.resize(size, Image.Resampling.NEAREST)
+    is_coloured, has_red = _is_coloured(_chroma(sample)), _has_red_print(_excess(sample)[0])
+    if not is_coloured and not has_red:
         return Scan(grey)
-    excess, red = _excess(ImageOps.exif_transpose(image))
-    if excess.shape != grey.shape:  # its pixels were not square
-        excess, red = (
-            np.asarray(cv2.resize(part, grey.shape[::-1], interpolation=cv2.INTER_AREA), np.uint8)
-            for part in (excess, red)
-        )
-    return separate_red(grey, red, excess)
+    upright = ImageOps.exif_transpose(image)
+    chroma = _chroma(upright).through(partial(_fitted, shape=grey.shape)) if is_coloured else None
+    if not has_red:
+        return Scan(grey, chroma=chroma)
+    excess, red = (_fitted(part, grey.shape) for part in _excess(upright))
+    return replace(separate_red(grey, red, excess), chroma=chroma)
+
+
+def _fitted(part: Pixels, shape: tuple[int, ...]) -> Pixels:
+    """Bring a layer to the shape of the grey image, which differs if pixels were not square."""
+    if part.shape == shape:
+        return part
+    return np.asarray(cv2.resize(part, shape[::-1], interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def separate_red(grey: Pixels, red: Pixels, excess: Pixels) -> Scan:
@@ -104,6 +119,26 @@ _SHARES = np.clip((np.arange(256) - REDDISH) * 255.0 / (RED - REDDISH), 0, 255).
 
 def _has_red_print(excess: Pixels) -> bool:
     return MIN_RED <= float((excess > RED).mean()) <= MAX_RED
+
+
+def _is_coloured(chroma: Chroma) -> bool:
+    """Whether enough of an image differs in colour from most of it."""
+    far = np.zeros(chroma.red.shape, bool)
+    for plane in (chroma.red, chroma.blue):
+        far |= np.abs(plane.astype(np.int16) - int(np.median(plane))) > COLOURED
+    return float(far.mean()) >= MIN_RED
+
+
+def _chroma(image: Image.Image) -> Chroma:
+    """Return the chroma of an image of any colour mode, some rows at a time."""
+    width, height = image.size
+    planes = np.empty((height, width), np.uint8), np.empty((height, width), np.uint8)
+    rows = max(1, BAND_PIXELS // max(1, width))
+    for top in range(0, height, rows):
+        bottom = min(height, top + rows)
+        band = np.asarray(image.crop((0, top, width, bottom)).convert("RGB"))
+        planes[0][top:bottom], planes[1][top:bottom] = cv2.split(cv2.cvtColor(band, cv2.COLOR_RGB2YCrCb))[1:]
+    return Chroma(*planes)
 
 
 def _excess(image: Image.Image) -> tuple[Pixels, Pixels]:

@@ -8,7 +8,7 @@ signature on it (:mod:`model.preprocessing.candidates`) is rated by a rule that 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ from model.preprocessing.candidates import Candidate, Candidates, PageNetworks, 
 from model.preprocessing.dark_edge import has_dark_edge
 from model.preprocessing.evidence import LIKELY, MEASURES
 from model.preprocessing.ink import Located
+from model.preprocessing.ink_colour import Chroma, inks
 from model.preprocessing.rules import Rules
 from model.preprocessing.segmentation import Grey, shrink
 from model.preprocessing.signature_line import locate, without_signature_line
@@ -45,6 +46,12 @@ APART = 0.5
 
 HEIGHT_ODDS = 3.0
 """Log-odds for a signature e times as high."""
+
+CERTAIN = 1.0
+"""Log-odds from which a signature is certain; a second one makes the choice a guess then."""
+
+ANOTHER_INK = 0.5
+"""Log-odds by which a signature must be more probable without an ink than with it."""
 
 VERY_CERTAIN = 2.0
 """Log-odds from which a signature is taken that is found only in more detail, or on a page that is turned."""
@@ -109,12 +116,15 @@ class Cut:
         1 where strokes of the signature were found, in the crop and at a resolution of its own.
     frames : list of Frame
         Of stamps, in pixels of the crop.
+    chroma : Chroma or None
+        Of the crop.
     """
 
     signature: Found
     box: Box
     strokes: Grey
     frames: list[Frame]
+    chroma: Chroma | None
 
 
 @dataclass(frozen=True)
@@ -127,6 +137,8 @@ class Page:
         Without the lines of squared paper and the line to sign on.
     located : Located or None
         Where its ink is, if that is known.
+    chroma : Chroma or None
+        None if there is no coloured ink.
     rows : Rows or None
         Before lines were left out.
     is_crop : bool or None
@@ -135,6 +147,7 @@ class Page:
 
     grey: Grey
     located: Located | None
+    chroma: Chroma | None
     rows: Rows | None
     is_crop: bool | None
 
@@ -183,8 +196,14 @@ class Search:
         inside = view.from_image(signature.box).clipped(strokes.shape)
         probable = (self.seen.probability > LIKELY) & (view.darkness > INK)
         inside.of(strokes)[:] = inside.of(probable)
-        frames = [frame.mapped(1.0, -box.left, -box.top) for frame in self.frames]
-        return Cut(signature, box, view.from_image(box).clipped(strokes.shape).of(strokes), frames)
+        strokes = view.from_image(box).clipped(strokes.shape).of(strokes)
+        return Cut(
+            signature,
+            box,
+            strokes,
+            [frame.mapped(1.0, -box.left, -box.top) for frame in self.frames],
+            None if self.page.chroma is None else self.page.chroma.of(box),
+        )
 
 
 class PageSearcher:
@@ -206,14 +225,14 @@ class PageSearcher:
         self.networks = PageNetworks(model)
         self.rules = Rules.load(model.with_name("rules.json"))
 
-    def look_at(self, grey: Grey) -> Page:
-        """Look at a page before it is searched: (h, w) uint8, 255 = white."""
+    def look_at(self, grey: Grey, chroma: Chroma | None = None) -> Page:
+        """Look at a page before it is searched: (h, w) uint8, 255 = white, and its chroma if it has coloured ink."""
         located = locate(grey)
         rows = None if located is None else Rows.of(_small_ink(located))
         if located is not None and rows is not None and may_be_squared(rows):
             grey, located = without_squares(grey, located, rows.degrees)
         grey, located = without_signature_line(grey, located)
-        return Page(grey, located, rows, self._is_crop(located))
+        return Page(grey, located, chroma, rows, self._is_crop(located))
 
     def find(self, grey: Grey) -> tuple[Found, ...]:
         """Find the signatures of a page, the most prominent one first: (h, w) uint8, 255 = white."""
@@ -238,6 +257,13 @@ class PageSearcher:
         if frames:
             seen = self.networks.candidates(grey, around, without=frames)
             found = self._signatures(seen, grey)
+        if page.chroma is not None and (frames or most_probable(found) < CERTAIN):
+            # Of several inks, the signature is in those with which the more probable one is found.
+            for ink in inks(seen.view.darkness, seen.view.chroma(page.chroma)):
+                fewer = self.networks.candidates(grey, around, without=frames, hidden=ink)
+                probable = self._signatures(fewer, grey)
+                if most_probable(probable) > most_probable(found) + ANOTHER_INK:
+                    seen, found = fewer, probable
         used = seen
         # Ink that is faint beside a shadow or a dark desk is not recognised as it is, nor is what is small on a page.
         # In more detail, other marks are taken for signatures more often.
@@ -308,6 +334,11 @@ def _frames_near(seen: Candidates, found: list[Found]) -> list[Frame]:
         box.grown(max(box.width, box.height)).clipped(near.shape).of(near)[:] = 1
     stamped = cv2.dilate((seen.probability > STAMPED).view(np.uint8), np.ones((5, 5), np.uint8))
     return seen.view.frames(near * np.asarray(stamped, np.uint8), boxes)
+
+
+def most_probable(signatures: Sequence[Found]) -> float:
+    """Return the log-odds of the most probable signature; -inf if there is none."""
+    return max((one.log_odds for one in signatures), default=-math.inf)
 
 
 def with_rim(box: Box, rim: float = RIM) -> Box:

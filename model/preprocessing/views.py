@@ -10,6 +10,7 @@ import numpy as np
 
 from model.preprocessing.box import Box
 from model.preprocessing.ink import Located
+from model.preprocessing.ink_colour import Chroma, other_ink
 from model.preprocessing.segmentation import Grey, is_light_on_dark, paper, relative_darkness
 from model.preprocessing.stamps import Frame, find_frames, stamp_mask
 
@@ -58,8 +59,28 @@ class View:
         if not frames:
             return self
         left, top = MARGIN - self.box.left * self.scale, MARGIN - self.box.top * self.scale
-        marked = stamp_mask(self.darkness, [frame.mapped(self.scale, left, top) for frame in frames])
+        mapped = [frame.mapped(self.scale, left, top) for frame in frames]
+        return self.without_ink(stamp_mask(self.darkness, mapped))
+
+    def without_ink(self, marked: Grey) -> View:
+        """Return the view without some ink: 1 where it is, uint8 of its shape."""
         return replace(self, darkness=self.darkness * (1 - marked))
+
+    def without_other_ink(self, chroma: Chroma, strokes: Grey) -> View:
+        """Return the view without ink of another colour than strokes, which are marked by 1 at any resolution."""
+        known = np.pad(resized(strokes, self.without_margin(self.darkness).shape), MARGIN)
+        other = other_ink(self.darkness, self.chroma(chroma), known)
+        return self if other is None else self.without_ink(other)
+
+    def chroma(self, chroma: Chroma) -> Chroma:
+        """Bring the chroma of the image to the view."""
+
+        def seen(plane: Grey) -> Grey:
+            size = (self.darkness.shape[1] - 2 * MARGIN, self.darkness.shape[0] - 2 * MARGIN)
+            part = np.asarray(cv2.resize(self.box.of(plane), size, interpolation=cv2.INTER_AREA), np.uint8)
+            return np.pad(part, MARGIN, mode="edge")
+
+        return chroma.through(seen)
 
     def frames(self, near: Grey, signatures: Sequence[Box]) -> list[Frame]:
         """Find the frames of stamps, in pixels of the image.
@@ -88,6 +109,11 @@ class View:
     def without_margin(self, layer: Grey) -> Grey:
         """Cut the margin off an image of the size of the view."""
         return layer[MARGIN:-MARGIN, MARGIN:-MARGIN]
+
+
+def resized(strokes: Grey, shape: tuple[int, ...]) -> Grey:
+    """Bring marked strokes to the resolution of a look at a crop."""
+    return np.asarray(cv2.resize(strokes, shape[::-1], interpolation=cv2.INTER_NEAREST), np.uint8)
 
 
 def look(grey: Grey, box: Box, side: float, *, with_contrast: bool = False) -> View:
