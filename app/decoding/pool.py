@@ -37,7 +37,7 @@ MAX_IMAGES_BYTES = 16 << 20
 _log = logging.getLogger(__name__)
 _INHERITED = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "LC_ALL")
 """Environment variables that a worker process inherits; all others, secrets included, are withheld."""
-_WORKER_ENVIRONMENT = {
+WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     # glibc keeps the memory of an ordinary upload: requesting it for each upload takes a fifth of the decoding time.
@@ -480,7 +480,7 @@ def _start(memory_mb: int, processor_s: int, page_network: Path) -> subprocess.P
         [sys.executable, "-m", "app.decoding", str(memory_mb), str(processor_s), str(page_network)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env=environment | _WORKER_ENVIRONMENT,
+        env=environment | WORKER_ENVIRONMENT,
         cwd=ROOT,
     )
 

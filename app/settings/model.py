@@ -79,7 +79,8 @@ class ModelOptions(Options):
         default=2048,
         ge=0,
         description="MiB of memory that one worker process may allocate; an image that needs more is refused with "
-        "`too-expensive`. Decoding takes about 9 bytes per pixel, 14 with red print. 0: no limit.",
+        "`too-expensive`. Decoding takes about 9 bytes per pixel, 12 with coloured ink, 20 with red print. 0: no "
+        "limit.",
     )
 
     @model_validator(mode="before")

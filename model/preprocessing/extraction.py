@@ -123,11 +123,16 @@ class _Upright:
         """Whether the image is too small to be searched."""
         return bool(min(self.grey.shape) < MIN_SIDE)
 
-    @cached_property
+    @property
     def straight(self) -> _Upright:
         """The page with its print level."""
+        return self._straight or self
+
+    @cached_property
+    def _straight(self) -> _Upright | None:
+        # None instead of itself: a cycle of references would keep the page in memory.
         if self.sheet is not None or self.turns or self.is_small or self.page.tilt is None:
-            return self
+            return None
         sheet = straighten(self.grey, self.page.tilt)
         return self._straightened(sheet)
 

@@ -132,8 +132,10 @@ def rows_to_columns(ink: Grey) -> float:
 
 def _profile(rows: Points, columns: Points, degrees: float) -> NDArray[np.float64]:
     """Count the ink of each row of a page that is turned back by an angle."""
-    level = rows + columns * np.float32(np.tan(np.radians(degrees)))
-    return np.bincount((level - level.min()).astype(np.intp)).astype(np.float64)
+    level = columns * np.float32(np.tan(np.radians(degrees)))
+    level += rows
+    level -= level.min()
+    return np.bincount(level.astype(np.intp)).astype(np.float64)
 
 
 def _sharpness(profile: NDArray[np.float64]) -> float:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -543,3 +545,17 @@ def test_an_uncertain_signature_is_reported(finder: SignatureFinder) -> None:
             warned.append(found[0].confidence < 0.7)
     assert any(warned)
     assert not all(warned)
+
+
+@pytest.mark.parametrize("region", ["auto", Box(80, 300, 400, 460)])
+def test_no_page_stays_in_memory(finder: SignatureFinder, region: Literal["auto"] | Box) -> None:
+    page = letter(signed=True, writer=5)
+    kept = weakref.ref(page)
+    gc.collect()
+    gc.disable()
+    try:
+        isolate_signature(Scan(page), finder, region)
+        del page
+        assert kept() is None, "a cycle of references would keep it until the next collection"
+    finally:
+        gc.enable()
