@@ -22,11 +22,18 @@ from model.documents.elements import Drawer
 from model.documents.material import SignatureSource, number, words
 from model.documents.sheet import Sheet
 from model.preprocessing.scan import Scan, to_scan
+from model.preprocessing.tilt import straighten
 
 Pixels = NDArray[np.uint8]
 CHEQUE_SCALE = 200 / 25.4
 """Pixels to a millimetre at 200 dpi."""
 A4_SCALE = 150 / 25.4
+
+
+RED, VIOLET = (0.2, 0.82, 0.76), (0.55, 0.78, 0.4)
+
+ASKEW = (3.0, 12.0)
+"""Least and largest angle in degrees of pages that do not lie straight."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +42,14 @@ class Kind:
 
     draw: Callable[[Drawer, Pixels | None], Sheet]
     capture: Literal["scan", "photograph", "fax"] = "scan"
-    red_stamp: Callable[[Drawer, Sheet], None] | None = None
-    """What is stamped in red on the page, which is then scanned in colour; the signature is black or blue."""
+    stamp: Callable[[Drawer, Sheet], None] | None = None
+    """What is stamped on the page in colour, which is then scanned in colour; the signature is black or blue."""
+
+    stamp_ink: tuple[float, float, float] = RED
+    """Share of red, green and blue light that the stamp takes."""
+
+    is_askew: bool = False
+    """Whether the page is turned by 3 to 12 degrees."""
 
 
 @dataclass(frozen=True)
@@ -55,29 +68,34 @@ class Page:
 def compose(kind: Kind, drawer: Drawer, signature: Pixels | None) -> Page:
     """Draw and capture a page with a signature (h, w) uint8, ink = 255, or without one."""
     sheet, rng = kind.draw(drawer, signature), drawer.rng
-    if kind.red_stamp is not None:
+    if kind.stamp is not None:
         stamps = Sheet(sheet.width, sheet.height, sheet.scale)
-        kind.red_stamp(drawer, stamps)
+        kind.stamp(drawer, stamps)
         same_scanner = copy.deepcopy(rng)
         page = scan(sheet.brightness(), sheet.signature, rng)
         overprint = scan(stamps.brightness(), sheet.signature, same_scanner).grey
-        return Page(_in_colour(page, overprint, rng), page.signature)
+        return Page(_in_colour(page, overprint, np.array(kind.stamp_ink), rng), page.signature)
     capture = photograph if kind.capture == "photograph" else scan
     page = capture(sheet.brightness(), sheet.signature, rng)
     grey = page.grey
     if kind.capture == "fax":
         grey = np.where(grey > 0.72 * np.median(grey), 255, 0).astype(np.uint8)
+    if kind.is_askew:
+        degrees = float(rng.uniform(*ASKEW) * rng.choice((-1, 1)))
+        return Page(Scan(straighten(grey, degrees).grey), straighten(page.signature, degrees).grey)
     return Page(Scan(grey), page.signature)
 
 
-def _in_colour(page: Captured, stamps: Pixels, rng: np.random.Generator) -> Scan:
-    """Colour the signature black or blue and the stamps red, print both on the page, and compress it."""
+def _in_colour(
+    page: Captured, stamps: Pixels, stamp_ink: NDArray[np.float64], rng: np.random.Generator
+) -> Scan:
+    """Colour the signature black or blue and the stamps, print both on the page, and compress it."""
     blue = rng.random() < 0.5
     light = np.repeat(page.grey[..., None] / 255.0, 3, axis=2)
     covered = cv2.GaussianBlur(page.signature, (0, 0), 1.0)[..., None] / 255.0
     if blue:
         light += covered * (1.0 - light) * np.array([0.1, 0.15, 0.45])
-    light *= 1.0 - (1.0 - stamps[..., None] / 255.0) * np.array([0.2, 0.82, 0.76])
+    light *= 1.0 - (1.0 - stamps[..., None] / 255.0) * stamp_ink
     file = io.BytesIO()
     colours = Image.fromarray(np.clip(255.0 * light, 0, 255).astype(np.uint8))
     colours.save(file, "JPEG", quality=int(rng.integers(50, 92)))
@@ -269,11 +287,15 @@ KINDS: dict[str, Kind] = {
     "squared paper": Kind(squared),
     "security paper": Kind(security_paper),
     "stamped": Kind(stamped),
-    "stamped in red": Kind(contract_foot, red_stamp=_stamp_beside),
+    "stamped in red": Kind(contract_foot, stamp=_stamp_beside),
+    "stamped in violet": Kind(contract_foot, stamp=_stamp_beside, stamp_ink=VIOLET),
     "cheque": Kind(cheque),
     "form": Kind(form),
     "letter": Kind(letter),
     "card": Kind(card),
+    "cheque askew": Kind(cheque, is_askew=True),
+    "form askew": Kind(form, is_askew=True),
+    "letter askew": Kind(letter, is_askew=True),
     "faxed form": Kind(form, "fax"),
     "photographed cheque": Kind(cheque, "photograph"),
     "photographed letter": Kind(photographed_letter, "photograph"),
