@@ -134,11 +134,7 @@ class _Upright:
         if self.sheet is not None or self.turns or self.is_small or self.page.tilt is None:
             return None
         sheet = straighten(self.grey, self.page.tilt)
-        return self._straightened(sheet)
-
-    def _straightened(self, sheet: Sheet) -> _Upright:
-        chroma = None if self.chroma is None else self.chroma.through(sheet.flatten)
-        return replace(self, grey=sheet.grey, chroma=chroma, sheet=sheet, is_straightened=True, searched=None)
+        return _put_straight(self, sheet)
 
     def straight_part(self, region: Box) -> _Upright:
         """Return a region of the upload with the print of the page level; around it, there is paper.
@@ -146,12 +142,12 @@ class _Upright:
         An upright box that encloses the region on the straightened page would show what lies above and below.
         """
         inside = inside_of(self.grey, region)
-        sheet = straighten(inside.of(self.grey), self.page.tilt or 0.0)
+        part = replace(self, grey=inside.of(self.grey), chroma=self.chroma and self.chroma.of(inside))
+        sheet = straighten(part.grey, self.page.tilt or 0.0)
         to_image = (
             np.array([[1.0, 0.0, inside.left], [0.0, 1.0, inside.top], [0.0, 0.0, 1.0]]) @ sheet.to_image
         )
-        sheet = replace(sheet, to_image=to_image)
-        return self._straightened(sheet)
+        return replace(_put_straight(part, sheet), sheet=replace(sheet, to_image=to_image))
 
     def turned(self, found: Sequence[Found] = ()) -> _Upright | None:
         """Return the page turned to where a signature is found on it with certainty.
@@ -186,6 +182,11 @@ class _Upright:
         # What is found only in more detail would not be certain enough to turn the page.
         search = self.finder.search(self.finder.look_at(grey, chroma), again=False)
         return replace(self, grey=grey, chroma=chroma, turns=turns, searched=search)
+
+
+def _put_straight(upright: _Upright, sheet: Sheet) -> _Upright:
+    chroma = None if upright.chroma is None else upright.chroma.through(sheet.flatten)
+    return replace(upright, grey=sheet.grey, chroma=chroma, sheet=sheet, is_straightened=True, searched=None)
 
 
 def suppress_red_print(scan: Scan, finder: SignatureFinder) -> tuple[Grey, Search | None]:
@@ -285,14 +286,7 @@ def _extract(upright: _Upright, region: Region | Box) -> tuple[_Upright, Extract
     if upright.is_small or region == "whole":
         return upright, Extracted(upright.grey, None, None)
     if isinstance(region, Box):
-        # Straightened and turned as without a region: boxes that are stated for such a page may be sent.
-        straight = upright.straight
-        turned = straight.turned(straight.search.found)
-        if turned is None and straight.is_straightened:
-            level = upright.straight_part(region)
-            return level, level.finder.extract_box(level.grey, Box.around(level.grey))
-        upright = turned or straight
-        return upright, upright.finder.extract_box(upright.grey, upright.box_on_page(region))
+        return _extract_region(upright, region)
     upright = upright.straight
     if upright.page.is_crop:
         return upright, as_it_is(upright.page)
@@ -308,6 +302,20 @@ def _extract(upright: _Upright, region: Region | Box) -> tuple[_Upright, Extract
         raise SeveralSignatures.at([box.as_tuple() for box in boxes]) from error
     turned = upright.turned(extracted.found) if extracted.found else None
     return (upright, extracted) if turned is None else _extract(turned, region)
+
+
+def _extract_region(upright: _Upright, region: Box) -> tuple[_Upright, Extracted]:
+    """Cut out the signature of a region; one that is stated for the page is cut out as without a region."""
+    straight = upright.straight
+    turned = straight.turned(straight.search.found)
+    page = turned or straight
+    stated = page.finder.extract_at(page.search, lambda box: page.box_on_upload(box).overlap(region))
+    if stated is not None:
+        return page, stated
+    if page.is_straightened and turned is None:
+        part = upright.straight_part(region)
+        return part, part.finder.extract_box(part.grey, Box.around(part.grey), part.chroma)
+    return page, page.finder.extract_box(page.grey, page.box_on_page(region), page.chroma)
 
 
 def _isolate(upload: _Upright, region: Region | Box) -> Ink:

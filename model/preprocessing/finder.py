@@ -13,7 +13,7 @@ red print is left out: :mod:`model.preprocessing.extraction` does all of that.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,7 +30,7 @@ from model.preprocessing.search import CERTAIN, MAX_SIGNATURES, Found, Page, Pag
 from model.preprocessing.segmentation import Grey
 from model.preprocessing.stamps import Frame
 from model.preprocessing.stroke_mask import StrokeRule
-from model.preprocessing.views import INK, look, resized
+from model.preprocessing.views import INK, View, look, resized
 
 CROP_LOOKS = ((440, False), (260, False), (440, True), (600, False))
 """Long sides of the crop on which strokes are told from what lies across them, and whether faint ink is made black
@@ -58,6 +58,9 @@ itself, a part of a signature is less probable than the whole: its log-odds may 
 
 RIVAL_ODDS = 3.0
 """Most log-odds by which a second signature may come after the first for the choice to be a guess."""
+
+MAY_BE_REGION, SAME_REGION = 0.2, 0.9
+"""Overlap of a signature and of its crop with a given region from which that may be and is the one stated for it."""
 
 REGION_SIDE = 240
 """Long side in pixels at which frames of stamps are searched in a given region."""
@@ -137,7 +140,19 @@ class SignatureFinder(PageSearcher):
             raise SeveralSignatures.at([box.as_tuple() for box in boxes])
         return self._cut(found[0], search)
 
-    def extract_box(self, grey: Grey, region: Box) -> Extracted:
+    def extract_at(self, search: Search, overlap: Callable[[Box], float]) -> Extracted | None:
+        """Cut out the signature whose crop is a given region, by its overlap with that; None if there is none."""
+        page = search.page
+        if page.is_crop:
+            return None
+        for signature in search.found[:MAX_SIGNATURES]:
+            if overlap(signature.box) >= MAY_BE_REGION:
+                cut = self._cut(signature, search)
+                if cut.box is not None and overlap(cut.box) >= SAME_REGION:
+                    return cut
+        return None
+
+    def extract_box(self, grey: Grey, region: Box, chroma: Chroma | None = None) -> Extracted:
         """Cut the signature out of a given region; one that shows nothing but a signature is used as it is.
 
         Parameters
@@ -145,6 +160,8 @@ class SignatureFinder(PageSearcher):
         grey : uint8 (h, w)
             255 = white.
         region : Box
+        chroma : Chroma, optional
+            Of the same shape, if there is coloured ink.
 
         Raises
         ------
@@ -160,7 +177,9 @@ class SignatureFinder(PageSearcher):
         frames = view.frames(
             np.ones_like(view.darkness), [Box.bounding((view.darkness > INK).view(np.uint8))]
         )
-        return self._cleaned(page.grey, inside, (), frames=frames)
+        return self._cleaned(
+            page.grey, inside, (), frames=frames, chroma=None if chroma is None else chroma.of(inside)
+        )
 
     def extract_all(self, search: Search) -> list[tuple[Found, Ink]]:
         """Find all signatures of a page, and isolate the ink of each; those that are not usable are left out.
@@ -223,6 +242,11 @@ class SignatureFinder(PageSearcher):
         is_close = one.prominence >= first.prominence - RIVAL_ODDS
         return one.log_odds >= self.rules.rival and (is_close or one.log_odds >= CERTAIN)
 
+    def _likely(self, view: View) -> Grey:
+        """Mark the ink of a view that is likely to be a signature's, without its margin: uint8 (h, w), 1 = likely."""
+        likely = (self.networks.segmenter.probability(view.darkness) > LIKELY) & (view.darkness > INK)
+        return view.without_margin(likely.view(np.uint8))
+
     def _cleaned(
         self,
         crop: Grey,
@@ -243,8 +267,8 @@ class SignatureFinder(PageSearcher):
         best, most = None, LEAST_SHOWN
         for side, with_contrast in CROP_LOOKS:
             view = look(crop, Box.around(crop), side, with_contrast=with_contrast).without(frames)
-            if chroma is not None and strokes is not None:
-                view = view.without_other_ink(chroma, strokes)
+            if chroma is not None:
+                view = view.without_other_ink(chroma, self._likely(view) if strokes is None else strokes)
             probability = self.networks.segmenter.probability(view.darkness)
             for other in others:
                 inside = view.from_image(other).clipped(probability.shape)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from app.settings import PAGE_NETWORK
+from model.preprocessing.box import Box
 from model.preprocessing.extraction import isolate_signature, prepare_signature
 from model.preprocessing.finder import SignatureFinder
 from model.preprocessing.ink import Canvas, prepare
@@ -125,6 +126,18 @@ def test_a_line_that_is_crossed_by_blue_strokes_is_left_out(finder: SignatureFin
     layers = (coloured(text(), BLACK), coloured(signed(writer), BLUE), coloured(line, BLACK))
     found = prepare_signature(to_scan(Image.fromarray(np.minimum.reduce(layers))), CANVAS, finder)
     assert likeness(found.canvas, prepare(signed(writer), CANVAS).canvas) > 0.9
+
+
+@pytest.mark.parametrize("rim", [0, 20])
+def test_ink_of_another_colour_in_a_region_is_left_out(finder: SignatureFinder, rim: int) -> None:
+    layers = (coloured(text(), BLACK), coloured(signed(7), BLACK), coloured(stamp(), VIOLET))
+    scan = to_scan(Image.fromarray(np.minimum.reduce(layers)))
+    found = isolate_signature(scan, finder)
+    assert found.quality.region is not None
+    left, top, right, bottom = found.quality.region
+    region = Box(left - rim, top - rim, right + rim, bottom + rim)
+    again = prepare_signature(scan, CANVAS, finder, region)
+    assert likeness(again.canvas, prepare(signed(7), CANVAS).canvas) > 0.85
 
 
 def test_only_coloured_ink_has_chroma() -> None:
