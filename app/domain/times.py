@@ -36,7 +36,8 @@ def parse_time(value: object) -> datetime:
     try:
         local = datetime.fromisoformat(match[0].upper())
     except ValueError as error:
-        raise ValueError(f"there is no such time ({error}); {_TIME_EXPECTED}") from None
+        reason = "a time zone is less than 24 hours from UTC" if "offset" in str(error) else str(error)
+        raise ValueError(f"there is no such time ({reason}); {_TIME_EXPECTED}") from None
     try:
         return local.astimezone(UTC)
     except OverflowError:

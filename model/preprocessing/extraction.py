@@ -324,10 +324,10 @@ def _isolate(upload: _Upright, region: Region | Box) -> Ink:
     warnings, box = list(ink.quality.warnings), extracted.box
     if not extracted.is_located:
         warnings.append("signature-not-located")
+    if extracted.keep is not None:
+        warnings.append("other-marks-removed")
     if box is not None:
         warnings = _on_page(warnings)
-        if extracted.keep is not None:
-            warnings.append("other-marks-removed")
         if len(extracted.found) > 1:
             warnings.append("other-signatures")
         if extracted.found and extracted.found[0].confidence < CONFIDENT:

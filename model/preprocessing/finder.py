@@ -190,7 +190,7 @@ class SignatureFinder(PageSearcher):
         if page.is_crop or (page.is_crop is None and self._is_covered(search)):
             log_odds = max((one.log_odds for one in found), default=self.rules.least)
             with suppress(UnusableSignature):
-                ink = isolate(page.grey, located=page.located)
+                ink = isolate(page.grey, page.keep, page.located if page.keep is None else None)
                 return [(Found(Box.around(page.grey), log_odds, 0.0), ink)]
             return []
         extracted = []
@@ -297,7 +297,7 @@ class SignatureFinder(PageSearcher):
 
 def as_it_is(page: Page) -> Extracted:
     """Use all ink of a page."""
-    return Extracted(page.grey, None, None, located=page.located)
+    return Extracted(page.grey, page.keep, None, located=page.located if page.keep is None else None)
 
 
 def inside_of(grey: Grey, region: Box) -> Box:

@@ -33,8 +33,11 @@ MIN_DIFFERENCE, DEVIATIONS = 0.12, 3.0
 MIN_SHARE = 0.03
 """Least share of all ink that has another colour."""
 
-CROSSING = np.ones((7, 7), np.uint8)
+CROSSING = np.ones((5, 5), np.uint8)
 """Within this distance, strokes go on beneath print that lies across them."""
+
+BESIDE = 0.7
+"""Share of an ink beside others from which it is not an ink of its own."""
 
 HUES, MAX_HUES, SAME_HUE = 24, 2, 0.4
 """Parts of the circle of hues that are counted, most hues, and the angle in radians up to which a hue is the same."""
@@ -145,6 +148,22 @@ def inks(darkness: Grey, chroma: Chroma) -> list[Grey]:
         return []
     nearest = np.argmin([np.square(colours - centre).sum(axis=2) for centre in centres], axis=0)
     return [((nearest == index) & (darkness > 0)).view(np.uint8) for index in range(len(centres))]
+
+
+def separate_inks(darkness: Grey, chroma: Chroma) -> list[Grey]:
+    """Mark the ink of each colour as :func:`inks`, with the strokes that go on beneath others.
+
+    Empty if the colours lie beside each other everywhere: the edges and the middle of the same strokes.
+    """
+    inked = (darkness > INKED).view(np.uint8)
+    closed = (cv2.morphologyEx(ink, cv2.MORPH_CLOSE, CROSSING) for ink in inks(darkness, chroma))
+    strokes = [np.asarray(ink, np.uint8) & inked for ink in closed]
+    for index, one in enumerate(strokes):
+        others = [ink for other, ink in enumerate(strokes) if other != index]
+        near = cv2.dilate(np.maximum.reduce(others), CROSSING)
+        if np.count_nonzero(np.logical_and(one, near)) > BESIDE * np.count_nonzero(one):
+            return []
+    return strokes
 
 
 def _hues(coloured: Colours, least: float) -> list[Colours]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -22,7 +22,7 @@ from model.preprocessing.candidates import Candidate, Candidates, PageNetworks, 
 from model.preprocessing.dark_edge import has_dark_edge
 from model.preprocessing.evidence import LIKELY, MEASURES
 from model.preprocessing.ink import Located
-from model.preprocessing.ink_colour import Chroma, inks
+from model.preprocessing.ink_colour import Chroma, inks, separate_inks
 from model.preprocessing.rules import Rules
 from model.preprocessing.segmentation import Grey, shrink
 from model.preprocessing.signature_line import locate, without_signature_line
@@ -143,6 +143,8 @@ class Page:
         Before lines were left out.
     is_crop : bool or None
         Whether all ink belongs to one signature; None if that remains in doubt.
+    keep : uint8 (h', w') or None
+        Of a crop in several inks, 255 where that of the signature is.
     """
 
     grey: Grey
@@ -150,6 +152,7 @@ class Page:
     chroma: Chroma | None
     rows: Rows | None
     is_crop: bool | None
+    keep: Grey | None = None
 
     @property
     def tilt(self) -> float | None:
@@ -232,7 +235,10 @@ class PageSearcher:
         if located is not None and rows is not None and may_be_squared(rows):
             grey, located = without_squares(grey, located, rows.degrees)
         grey, located = without_signature_line(grey, located)
-        return Page(grey, located, chroma, rows, self._is_crop(located))
+        is_crop, keep = self._is_crop(located), None
+        if is_crop and located is not None and chroma is not None:
+            keep = self._signature_ink(located, chroma)
+        return Page(grey, located, chroma, rows, is_crop, keep)
 
     def find(self, grey: Grey) -> tuple[Found, ...]:
         """Find the signatures of a page, the most prominent one first: (h, w) uint8, 255 = white."""
@@ -292,6 +298,23 @@ class PageSearcher:
             if log_odds >= look_rule.accept and measures[WEAKEST] >= MIN_WEAKEST:
                 return True
         return None
+
+    def _signature_ink(self, located: Located, chroma: Chroma) -> Grey | None:
+        """Mark the ink of a crop that is the most probable signature by itself; None if there is only one ink."""
+        first = self.rules.looks[0]
+
+        def probable(ink: Grey) -> float:
+            alone = replace(located, darkness=located.darkness * ink, mask=located.mask * ink)
+            if not alone.mask.any():
+                return -math.inf
+            measures = measure_crop(self.networks.segmenter, alone, first.side)
+            return float(first.rule.log_odds(measures[None])[0])
+
+        separate = separate_inks(located.darkness, chroma)
+        if not separate:
+            return None
+        best = max(separate, key=probable)
+        return np.asarray(cv2.dilate(best, np.ones((3, 3), np.uint8)) * 255, np.uint8)
 
     def _signatures(self, seen: Candidates, grey: Grey) -> list[Found]:
         """Return the candidates that are probably signatures, with their words joined."""

@@ -140,6 +140,26 @@ def test_ink_of_another_colour_in_a_region_is_left_out(finder: SignatureFinder, 
     assert likeness(again.canvas, prepare(signed(7), CANVAS).canvas) > 0.85
 
 
+@pytest.mark.parametrize("colour", [BLACK, BLUE, VIOLET])
+def test_a_coloured_crop_of_one_ink_is_used_as_it_is(
+    finder: SignatureFinder, colour: tuple[int, int, int]
+) -> None:
+    crop = coloured(signed(10), colour)[80:360, 260:620]
+    found = prepare_signature(to_scan(Image.fromarray(crop)), CANVAS, finder)
+    assert "other-marks-removed" not in found.quality.warnings
+    assert likeness(found.canvas, prepare(signed(10), CANVAS).canvas) > 0.98
+
+
+def test_a_ring_of_another_colour_on_a_crop_is_left_out(finder: SignatureFinder) -> None:
+    stamps = sheet()
+    for radius in (60, 95):
+        cv2.circle(stamps, (440, 215), radius, color=90, thickness=4)
+    page = np.minimum(coloured(signed(10), BLACK), coloured(stamps, VIOLET))[80:360, 260:620]
+    found = prepare_signature(to_scan(Image.fromarray(page)), CANVAS, finder)
+    assert "other-marks-removed" in found.quality.warnings
+    assert likeness(found.canvas, prepare(signed(10), CANVAS).canvas) > 0.85
+
+
 def test_only_coloured_ink_has_chroma() -> None:
     assert to_scan(Image.fromarray(signed())).chroma is None
     assert to_scan(Image.fromarray(coloured(signed(), BLACK))).chroma is None
