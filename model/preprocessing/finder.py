@@ -190,7 +190,8 @@ class SignatureFinder(PageSearcher):
         if page.is_crop or (page.is_crop is None and self._is_covered(search)):
             log_odds = max((one.log_odds for one in found), default=self.rules.least)
             with suppress(UnusableSignature):
-                ink = isolate(page.grey, page.keep, page.located if page.keep is None else None)
+                whole = as_it_is(page)
+                ink = isolate(whole.grey, whole.keep, whole.located)
                 return [(Found(Box.around(page.grey), log_odds, 0.0), ink)]
             return []
         extracted = []
@@ -244,8 +245,9 @@ class SignatureFinder(PageSearcher):
 
     def _likely(self, view: View) -> Grey:
         """Mark the ink of a view that is likely to be a signature's, without its margin: uint8 (h, w), 1 = likely."""
-        likely = (self.networks.segmenter.probability(view.darkness) > LIKELY) & (view.darkness > INK)
-        return view.without_margin(likely.view(np.uint8))
+        return view.without_margin(
+            likely_ink(view.darkness, self.networks.segmenter.probability(view.darkness))
+        )
 
     def _cleaned(
         self,
@@ -275,10 +277,7 @@ class SignatureFinder(PageSearcher):
                 if inside.width > 0 and inside.height > 0:
                     inside.of(probability)[:] = 0
             darkness, probability = view.without_margin(view.darkness), view.without_margin(probability)
-            if strokes is None:
-                known = ((probability > LIKELY) & (darkness > INK)).view(np.uint8)
-            else:
-                known = resized(strokes, darkness.shape)
+            known = likely_ink(darkness, probability) if strokes is None else resized(strokes, darkness.shape)
             keep = self._strokes.mask(darkness, probability, known)
             shown = float(keep.any()) if strokes is None else _share_shown(strokes, keep)
             if shown > most:
@@ -293,6 +292,11 @@ class SignatureFinder(PageSearcher):
                 "Set `region` to where the signature is (`whole` for all ink of the image).",
             )
         return Extracted(crop, best, box, found)
+
+
+def likely_ink(darkness: Grey, probability: Grey) -> Grey:
+    """Mark the ink that is likely to be a signature's: 1 = likely."""
+    return ((probability > LIKELY) & (darkness > INK)).view(np.uint8)
 
 
 def as_it_is(page: Page) -> Extracted:
