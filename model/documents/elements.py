@@ -179,7 +179,7 @@ class Drawer:
         label = str(rng.choice(LABELS)) if not face.ranges or self.chance(0.3) else words(rng, face, 2)
         if self.chance(0.8):
             sheet.text(
-                x + self.between(0, width * 0.3), y + self.between(0.6, 2.0), label, face, points, darkness
+                x + self.between(0, width * 0.3), y + self.between(0.1, 2.0), label, face, points, darkness
             )
         if self.chance(0.15):
             sheet.text(x - self.between(0, 4), y - self.between(3, 6), "X", face, 11, darkness)
@@ -200,7 +200,7 @@ class Drawer:
             self.sign(
                 sheet,
                 x + width / 2,
-                y - height * self.between(0.15, 0.5),
+                y - height * self.between(-0.05, 0.5),
                 width * self.between(0.5, 1.05),
                 height * 1.15,
             )
@@ -211,13 +211,23 @@ class Drawer:
         """Draw the box or the line of a place to sign; at times there is none."""
         if self.chance(0.3):
             sheet.rectangle(x, y - height, x + width, y + height * 0.25, self.between(0.15, 0.5), darkness)
-        elif self.chance(0.25):
-            sheet.dots(x, y, x + width, darkness)
         elif self.chance(0.9):
-            sheet.rule(x, y, x + width, y, self.between(0.15, 0.5), darkness)
+            self.line(sheet, x, y, x + width, darkness)
+
+    def line(self, sheet: Sheet, x0: float, y: float, x1: float, darkness: float) -> None:
+        """Draw a line to sign on: solid, dotted or dashed."""
+        style = self.rng.random()
+        if style < 0.6:
+            sheet.rule(x0, y, x1, y, self.between(0.15, 0.5), darkness)
+        elif style < 0.8:
+            sheet.dots(x0, y, x1, darkness)
+        else:
+            dash, gap, thickness = self.between(1.2, 4), self.between(0.5, 2), self.between(0.15, 0.5)
+            for x in np.arange(x0, x1, dash + gap):
+                sheet.rule(float(x), y, min(x1, float(x) + dash), y, thickness, darkness)
 
     def _date_beside(self, sheet: Sheet, x: float, y: float, face: Typeface, darkness: float) -> None:
-        """Write or print a date to the left of a place to sign."""
+        """Write or print a date beside a place to sign."""
         wide = self.between(16, 30)
         if self.chance(0.6):
             line = number(self.rng) if self.chance(0.8) else ""

@@ -26,31 +26,32 @@ def crop(drawer: Drawer) -> Sheet:
         drawer.paper(sheet)
     fill = drawer.between(0.6, 0.98)
     drawer.sign(sheet, width / 2, height / 2, width * fill / 1.1, height * fill / 1.1)
-    if drawer.chance(0.35):
-        y = height * drawer.between(0.6, 0.95)
-        reach = drawer.between(0, 0.2) * width
-        sheet.rule(
-            reach,
-            y,
-            width - reach * drawer.between(0, 1),
-            y,
-            drawer.between(0.2, 0.6),
-            drawer.between(0.5, 1),
-        )
-        if drawer.chance(0.5):
-            sheet.text(
-                drawer.between(0, width * 0.4),
-                y + 0.8,
-                str(drawer.rng.choice(LABELS)),
-                drawer.face(),
-                drawer.between(6, 10),
-                drawer.between(0.5, 1.0),
-            )
+    if drawer.chance(0.5):
+        _line_of_crop(drawer, sheet, width, height * drawer.between(0.4, 0.95))
     if drawer.chance(0.1):
         sheet.rectangle(1, 1, width - 1, height - 1, drawer.between(0.2, 0.6))
     if drawer.chance(0.15):
         drawer.stamp(sheet, width * drawer.between(0.0, 1.0), height * drawer.between(0.0, 1.0))
     return sheet
+
+
+def _line_of_crop(drawer: Drawer, sheet: Sheet, width: float, y: float) -> None:
+    """Draw a line to sign on below or across a signature, at times with print under it, a cross or a date."""
+    face, darkness = drawer.face(), drawer.between(0.5, 1.0)
+    left, right = (drawer.between(0, 0.2) * width for _ in range(2))
+    if drawer.chance(0.9):
+        drawer.line(sheet, left, y, width - right, darkness)
+    if drawer.chance(0.6):
+        label = str(drawer.rng.choice(LABELS)) if drawer.chance(0.6) else words(drawer.rng, face, 2).title()
+        points = drawer.between(6, 12)
+        sheet.text(
+            drawer.between(0, width * 0.4), y + drawer.between(0.0, 2.0), label, face, points, darkness
+        )
+    if drawer.chance(0.1):
+        sheet.text(drawer.between(0, 3), y - drawer.between(3, 6), "X", face, 11, darkness)
+    if drawer.chance(0.15):
+        tall = drawer.between(3, 6)
+        drawer.fill_in(sheet, width * drawer.between(0.7, 0.9), y - tall, number(drawer.rng), tall)
 
 
 def signature_field(drawer: Drawer) -> Sheet:

@@ -11,7 +11,7 @@ import argparse
 import copy
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import torch
@@ -38,7 +38,8 @@ class PageRecipe(BaseModel):
     ``datasets`` are the weights of the sources of signatures (:func:`model.documents.material.training_signatures`),
     ``writers`` the number of synthetic writers. ``start`` is a weights folder to start from, relative to the working
     directory. The learning rate follows a cosine over ``schedule_steps``, by default ``steps``. ``average`` is the
-    decay of the moving average of the weights.
+    decay of the moving average of the weights. ``precision`` is that of the network's layers; their weights and the
+    loss are in float32.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -56,6 +57,7 @@ class PageRecipe(BaseModel):
     writers: int = Field(default=3000, ge=1)
     start: str = ""
     threads: int = Field(default=1, ge=1)
+    precision: Literal["float32", "bfloat16"] = "float32"
     checkpoint_steps: int = Field(default=250, ge=1)
 
 
@@ -90,7 +92,7 @@ def train(
     cv2.setNumThreads(1)  # before the first use: a forked worker cannot change the threads of its parent
     torch.manual_seed(recipe.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    network = PageNetwork(recipe.widths).to(device)
+    network = PageNetwork(recipe.widths).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch takes both
     if recipe.start:
         network.load_state_dict(load_file(Path(recipe.start) / "model.safetensors"))
     average = copy.deepcopy(network).requires_grad_(requires_grad=False)
@@ -118,7 +120,9 @@ def train(
         for group in optimiser.param_groups:
             group["lr"] = recipe.learning_rate * rate_factor(SCHEDULE, step, 0, completed)
         network.train()
-        logits = network(darkness.to(device).float() / 255.0)
+        with torch.autocast(device, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+            logits = network(darkness.to(device).float() / 255.0)
+        logits = logits.float()
         target = (signature.to(device) >= FULL).float()
         share = weight.to(device).float() / 100.0
         loss = (functional.binary_cross_entropy_with_logits(logits, target, reduction="none") * share).sum()
