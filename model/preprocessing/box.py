@@ -97,6 +97,14 @@ class Box:
         """Cut the box out of an image."""
         return image[self.top : self.bottom, self.left : self.right]
 
+    def padded(self, image: NDArray[Pixel]) -> NDArray[Pixel]:
+        """Copy the box out of an image (h, w); it is 0 where the box extends beyond the image."""
+        copy = np.zeros((self.height, self.width), image.dtype)
+        inside = self.clipped(image.shape)
+        if inside.width > 0 and inside.height > 0:
+            inside.moved(-self.left, -self.top).of(copy)[:] = inside.of(image)
+        return copy
+
     def as_tuple(self) -> tuple[int, int, int, int]:
         """Return left, top, right, bottom."""
         return self.left, self.top, self.right, self.bottom

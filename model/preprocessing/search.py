@@ -195,15 +195,14 @@ class Search:
     def cut(self, signature: Found, box: Box) -> Cut:
         """Cut a box around a signature out of the page."""
         view = self.seen.view
-        strokes = np.zeros_like(view.darkness)
-        inside = view.from_image(signature.box).clipped(strokes.shape)
+        marked = np.zeros_like(view.darkness)
+        inside = view.from_image(signature.box).clipped(marked.shape)
         probable = (self.seen.probability > LIKELY) & (view.darkness > INK)
-        inside.of(strokes)[:] = inside.of(probable)
-        strokes = view.from_image(box).clipped(strokes.shape).of(strokes)
+        inside.of(marked)[:] = inside.of(probable)
         return Cut(
             signature,
             box,
-            strokes,
+            view.from_image(box).padded(marked),
             [frame.mapped(1.0, -box.left, -box.top) for frame in self.frames],
             None if self.page.chroma is None else self.page.chroma.of(box),
         )

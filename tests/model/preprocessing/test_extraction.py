@@ -27,7 +27,7 @@ from model.preprocessing.extraction import (
 from model.preprocessing.finder import SignatureFinder
 from model.preprocessing.ink import Canvas, fit, isolate, locate_ink, prepare
 from model.preprocessing.scan import Scan, to_scan
-from model.preprocessing.search import Page
+from model.preprocessing.search import RIM, Page
 from model.preprocessing.signature_line import find_signature_line
 from model.preprocessing.turning import turn
 from model.synthetic.writer import Writer
@@ -255,6 +255,19 @@ def test_the_regions_of_several_signatures_are_those_of_the_photograph(finder: S
         prepare_signature(Scan(page), CANVAS, finder)
     expected = [Box(*region) for region in scanned.value.regions]
     assert all(box.overlap(other) > 0.8 for box, other in zip(on_page, expected, strict=True))
+
+
+def test_strokes_found_on_a_page_lie_on_the_ink_of_the_crop(finder: SignatureFinder) -> None:
+    page = sheet(700, 420)
+    image = signature(2, 120)
+    place(page, image, 90, 60)
+    typed(page, 90, 60 + image.shape[0] + 6, "Signature of account holder")
+    (cut,) = finder.cuts(page, RIM)
+    crop = cut.box.of(page)
+    strokes = cv2.resize(cut.strokes, crop.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
+    assert cut.box.top < 60 - 10, "the crop extends beyond the ink of the page, where it was not searched"
+    ink = cv2.dilate((crop < 128).astype(np.uint8), np.ones((3, 3), np.uint8))
+    assert ink[strokes].mean() > 0.9
 
 
 def test_all_ink_is_compared_when_the_caller_asks_for_it(finder: SignatureFinder) -> None:
