@@ -29,9 +29,9 @@ from model.documents.layouts import compose_page
 from model.documents.material import SignatureSource, Typefaces, training_signatures
 from model.errors import UnusableSignature
 from model.preprocessing.candidates import PageNetworks, measure_crop
+from model.preprocessing.first_look import MIN_WEAKEST, WEAKEST
 from model.preprocessing.ink import Located, locate_ink
 from model.preprocessing.rules import Look, Rule, Rules, terms
-from model.preprocessing.search import MIN_WEAKEST, WEAKEST
 from model.preprocessing.segmenter import Segmenter
 from model.preprocessing.views import ink_box
 from model.synthetic.writer import Writer

@@ -16,10 +16,11 @@ import numpy as np
 from model.errors import NoSignature, SeveralSignatures
 from model.preprocessing.box import Box
 from model.preprocessing.finder import Extracted, SignatureFinder, as_it_is, inside_of
+from model.preprocessing.first_look import Page
 from model.preprocessing.ink import MIN_SIDE, Canvas, Ink, Prepared, fit, isolate
 from model.preprocessing.ink_colour import Chroma
 from model.preprocessing.scan import Scan
-from model.preprocessing.search import CERTAIN, VERY_CERTAIN, Found, Page, Search, most_probable
+from model.preprocessing.search import CERTAIN, VERY_CERTAIN, Found, Search, most_probable
 from model.preprocessing.segmentation import Grey
 from model.preprocessing.sheet import Sheet, find_sheet
 from model.preprocessing.tilt import straighten

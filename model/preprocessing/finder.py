@@ -24,9 +24,10 @@ import numpy as np
 from model.errors import BadRegion, NoSignature, SeveralSignatures, UnusableSignature
 from model.preprocessing.box import Box
 from model.preprocessing.evidence import LIKELY
+from model.preprocessing.first_look import Page
 from model.preprocessing.ink import MIN_SIDE, Ink, Located, isolate
 from model.preprocessing.ink_colour import Chroma
-from model.preprocessing.search import CERTAIN, MAX_SIGNATURES, Found, Page, PageSearcher, Search, with_rim
+from model.preprocessing.search import CERTAIN, MAX_SIGNATURES, Found, PageSearcher, Search, with_rim
 from model.preprocessing.segmentation import Grey
 from model.preprocessing.stamps import Frame
 from model.preprocessing.stroke_mask import StrokeRule

@@ -9,26 +9,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import cv2
 import numpy as np
 
 from model.preprocessing.box import Box
-from model.preprocessing.candidates import Candidate, Candidates, PageNetworks, measure_crop
-from model.preprocessing.dark_edge import has_dark_edge
-from model.preprocessing.evidence import LIKELY, MEASURES
-from model.preprocessing.ink import Located
-from model.preprocessing.ink_colour import Chroma, inks, separate_inks
+from model.preprocessing.candidates import Candidate, Candidates, PageNetworks
+from model.preprocessing.evidence import LIKELY
+from model.preprocessing.first_look import FirstLook, Page
+from model.preprocessing.ink_colour import Chroma, inks
 from model.preprocessing.rules import Rules
-from model.preprocessing.segmentation import Grey, shrink
-from model.preprocessing.signature_line import locate, without_signature_line
-from model.preprocessing.squared_paper import may_be_squared, without_squares
+from model.preprocessing.segmentation import Grey
 from model.preprocessing.stamps import Frame
-from model.preprocessing.tilt import Rows, rows_to_columns
 from model.preprocessing.views import INK, ink_box
 from model.preprocessing.words import Rated, join_words
 
@@ -61,17 +55,6 @@ STAMPED = 3
 
 MAX_HIDDEN = 2
 """Most groups of ink on a page without a signature around which frames are searched."""
-
-ROWS_SIDE = 320
-"""Long side in pixels of the copy on which it is measured how a page lies."""
-
-MORE_ROWS = 4.0
-"""How many times as sharp as its columns the rows of a page are that lies level, and the other way round."""
-
-MIN_WEAKEST = 0.4
-"""Least probability of the weakest connected part of a crop, relative to the mean: that of print is lower."""
-
-WEAKEST = MEASURES.index("weakest")
 
 
 @dataclass(frozen=True)
@@ -128,52 +111,6 @@ class Cut:
 
 
 @dataclass(frozen=True)
-class Page:
-    """A page before it is searched.
-
-    Attributes
-    ----------
-    grey : uint8 (h, w)
-        Without the lines of squared paper and the line to sign on.
-    located : Located or None
-        Where its ink is, if that is known.
-    chroma : Chroma or None
-        None if there is no coloured ink.
-    rows : Rows or None
-        Before lines were left out.
-    is_crop : bool or None
-        Whether all ink belongs to one signature; None if that remains in doubt.
-    keep : uint8 (h', w') or None
-        Of a crop in several inks, 255 where that of the signature is.
-    """
-
-    grey: Grey
-    located: Located | None
-    chroma: Chroma | None
-    rows: Rows | None
-    is_crop: bool | None
-    keep: Grey | None = None
-
-    @property
-    def tilt(self) -> float | None:
-        """Degrees, counter-clockwise, by which its print is turned; None if it lies straight (:class:`Rows`)."""
-        return None if self.rows is None else self.rows.tilt(is_crop=self.is_crop)
-
-    @cached_property
-    def lies(self) -> Literal["level", "sideways"] | None:
-        """How its print lies, but not whether it is upside down; None if it has too little to tell."""
-        if self.is_crop or self.located is None:
-            return None
-        ratio = rows_to_columns(_small_ink(self.located))
-        return "level" if ratio >= MORE_ROWS else "sideways" if ratio <= 1 / MORE_ROWS else None
-
-
-def _small_ink(located: Located) -> Grey:
-    small, _ = shrink(located.darkness, ROWS_SIDE)
-    return (small > INK).view(np.uint8)
-
-
-@dataclass(frozen=True)
 class Search:
     """A page that was searched, and what was found on it.
 
@@ -208,7 +145,7 @@ class Search:
         )
 
 
-class PageSearcher:
+class PageSearcher(FirstLook):
     """Searches pages with the segmentation network. Not thread-safe.
 
     Parameters
@@ -225,19 +162,7 @@ class PageSearcher:
 
     def __init__(self, model: Path) -> None:
         self.networks = PageNetworks(model)
-        self.rules = Rules.load(model.with_name("rules.json"))
-
-    def look_at(self, grey: Grey, chroma: Chroma | None = None) -> Page:
-        """Look at a page before it is searched: (h, w) uint8, 255 = white, and its chroma if it has coloured ink."""
-        located = locate(grey)
-        rows = None if located is None else Rows.of(_small_ink(located))
-        if located is not None and rows is not None and may_be_squared(rows):
-            grey, located = without_squares(grey, located, rows.degrees)
-        grey, located = without_signature_line(grey, located)
-        is_crop, keep = self._is_crop(located), None
-        if is_crop and located is not None and chroma is not None:
-            keep = self._signature_ink(located, chroma)
-        return Page(grey, located, chroma, rows, is_crop, keep)
+        super().__init__(self.networks.segmenter, Rules.load(model.with_name("rules.json")))
 
     def find(self, grey: Grey) -> tuple[Found, ...]:
         """Find the signatures of a page, the most prominent one first: (h, w) uint8, 255 = white."""
@@ -282,38 +207,6 @@ class PageSearcher:
                 found = [one for one in self._signatures(used, grey) if one.log_odds >= least]
         ordered = tuple(sorted(found, key=lambda signature: -signature.prominence))
         return Search(page, ordered, used if found else seen, frames)
-
-    def _is_crop(self, located: Located | None) -> bool | None:
-        """Whether all ink belongs to one signature; None if that remains in doubt."""
-        if located is None:
-            return None
-        if has_dark_edge(located):
-            return False
-        for look_rule in self.rules.looks:
-            measures = measure_crop(self.networks.segmenter, located, look_rule.side)
-            log_odds = float(look_rule.rule.log_odds(measures[None])[0])
-            if log_odds < look_rule.reject:
-                return False
-            if log_odds >= look_rule.accept and measures[WEAKEST] >= MIN_WEAKEST:
-                return True
-        return None
-
-    def _signature_ink(self, located: Located, chroma: Chroma) -> Grey | None:
-        """Mark the ink of a crop that is the most probable signature by itself; None if there is only one ink."""
-        first = self.rules.looks[0]
-
-        def probable(ink: Grey) -> float:
-            alone = replace(located, darkness=located.darkness * ink, mask=located.mask * ink)
-            if not alone.mask.any():
-                return -math.inf
-            measures = measure_crop(self.networks.segmenter, alone, first.side)
-            return float(first.rule.log_odds(measures[None])[0])
-
-        separate = separate_inks(located.darkness, chroma)
-        if not separate:
-            return None
-        best = max(separate, key=probable)
-        return np.asarray(cv2.dilate(best, np.ones((3, 3), np.uint8)) * 255, np.uint8)
 
     def _signatures(self, seen: Candidates, grey: Grey) -> list[Found]:
         """Return the candidates that are probably signatures, with their words joined."""

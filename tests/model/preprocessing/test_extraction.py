@@ -25,9 +25,10 @@ from model.preprocessing.extraction import (
     suppress_red_print,
 )
 from model.preprocessing.finder import SignatureFinder
+from model.preprocessing.first_look import Page
 from model.preprocessing.ink import Canvas, fit, isolate, locate_ink, prepare
 from model.preprocessing.scan import Scan, to_scan
-from model.preprocessing.search import RIM, Page
+from model.preprocessing.search import RIM
 from model.preprocessing.signature_line import find_signature_line
 from model.preprocessing.turning import turn
 from model.synthetic.writer import Writer
