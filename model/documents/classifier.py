@@ -2,8 +2,9 @@
 
 Pages are composed as for the segmentation network, with other seeds and more of those that are filled in by hand, and
 searched by it. The candidates that it finds are kept in ``--out``, labelled; a run that was stopped goes on with the
-pages and the epochs that are missing. At the end, ``candidates.onnx`` and ``candidates.safetensors`` are written
-beside the segmentation network; :mod:`model.documents.rules` then fits its rules to them.
+pages and the epochs that are missing. With ``--start``, training goes on from the candidate network of another
+folder. At the end, ``candidates.onnx`` and ``candidates.safetensors`` are written beside the segmentation network;
+:mod:`model.documents.rules` then fits its rules to them.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 from tqdm import tqdm
@@ -39,11 +41,19 @@ def main() -> None:
     """Collect candidates, and train the network on them."""
     parser = arguments(__doc__, pages=24_000)
     parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument(
+        "--start", type=Path, default=None, help="folder with candidates.safetensors to go on from"
+    )
+    parser.add_argument("--rate", type=float, default=PEAK_RATE, help="the highest learning rate")
     args = parser.parse_args()
     collection = Collection.beside(args.weights, args.data, args.out, "candidates", SEED)
     shards = collection.complete(args.pages, collect, args.processes)
     images, labels = joined(shards, "images"), joined(shards, "labels")
-    release_candidate_network(train(images, labels, args.epochs, args.out), args.weights)
+    torch.manual_seed(SEED)
+    network = CandidateNetwork()
+    if args.start is not None:
+        network.load_state_dict(load_file(args.start / "candidates.safetensors"))
+    release_candidate_network(train(network, images, labels, args.epochs, args.out, args.rate), args.weights)
 
 
 def collect(collection: Collection, number: int) -> None:
@@ -74,25 +84,34 @@ def _networks(weights: Path) -> PageNetworks:
 
 
 def train(
-    images: torch.Tensor, labels: torch.Tensor, epochs: int, out: Path, stop_after: int | None = None
+    network: CandidateNetwork,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    epochs: int,
+    out: Path,
+    rate: float = PEAK_RATE,
+    stop_after: int | None = None,
 ) -> CandidateNetwork:
-    """Train a network, from the start or from the checkpoint in ``out``, which is written after each epoch.
+    """Train a network, as it is or from the checkpoint in ``out``, which is written after each epoch.
 
     Parameters
     ----------
+    network : CandidateNetwork
+        Is changed and returned.
     images : uint8 (n, CHANNELS, HEIGHT, WIDTH)
     labels : bool (n,)
+    rate : float
+        The highest learning rate.
     stop_after : int, optional
         End the run early, after this epoch.
     """
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(SEED)
     text = f"{epochs} epochs of {len(labels)} candidates"
-    network = CandidateNetwork()
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = torch.optim.AdamW(network.parameters(), PEAK_RATE, weight_decay=WEIGHT_DECAY)
+    optimiser = torch.optim.AdamW(network.parameters(), rate, weight_decay=WEIGHT_DECAY)
     steps = max(1, epochs * (len(labels) // BATCH))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, PEAK_RATE, steps + 1, pct_start=WARMUP)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, steps + 1, pct_start=WARMUP)
     first = 0
     if has_checkpoint(out):
         state = load_checkpoint(out, text)

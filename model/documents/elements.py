@@ -188,7 +188,10 @@ class Drawer:
             points = self.between(8, 18)
             sheet.text(x + self.between(0, width * 0.4), y + self.between(4, 7), name, face, points, darkness)
         if self.chance(0.4):
-            self._date_beside(sheet, x, y, face, darkness)
+            self._date_before(sheet, x, y, face, darkness)
+        elif self.chance(0.2):
+            tall = self.between(3, 7)
+            self.fill_in(sheet, x + width - self.between(-6, 14), y - tall, number(rng), tall)
         if not signed and self.chance(0.7):
             # A date, an amount or a name on a line like those that are signed.
             line = number(rng) if self.chance(0.65) else ""
@@ -226,8 +229,8 @@ class Drawer:
             for x in np.arange(x0, x1, dash + gap):
                 sheet.rule(float(x), y, min(x1, float(x) + dash), y, thickness, darkness)
 
-    def _date_beside(self, sheet: Sheet, x: float, y: float, face: Typeface, darkness: float) -> None:
-        """Write or print a date beside a place to sign."""
+    def _date_before(self, sheet: Sheet, x: float, y: float, face: Typeface, darkness: float) -> None:
+        """Write or print a date to the left of a place to sign."""
         wide = self.between(16, 30)
         if self.chance(0.6):
             line = number(self.rng) if self.chance(0.8) else ""

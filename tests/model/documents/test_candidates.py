@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gzip
 from pathlib import Path
 
@@ -136,9 +137,10 @@ def test_the_candidate_network_learns_resumes_and_computes_the_same_in_opencv(
     images = torch.from_numpy(rng.integers(0, 60, (128, CHANNELS, HEIGHT, WIDTH), dtype=np.uint8))
     images[labels, 0] += 120
     monkeypatch.setattr(classifier, "BATCH", 16)
-    whole = train(images, labels, 2, tmp_path / "whole")
-    train(images, labels, 2, tmp_path / "parts", stop_after=1)
-    parts = train(images, labels, 2, tmp_path / "parts")
+    first = CandidateNetwork()
+    whole = train(copy.deepcopy(first), images, labels, 2, tmp_path / "whole")
+    train(copy.deepcopy(first), images, labels, 2, tmp_path / "parts", stop_after=1)
+    parts = train(CandidateNetwork(), images, labels, 2, tmp_path / "parts")
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, parts.state_dict()[name]), name
     release_candidate_network(parts, tmp_path)
