@@ -6,6 +6,7 @@ Lengths are in millimetres.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -16,8 +17,25 @@ from model.documents.material import word, words
 from model.documents.sheet import Sheet
 
 
-def stamp(drawer: Drawer, sheet: Sheet, x: float, y: float) -> None:
-    """Print a rubber stamp, round or rectangular, turned and with gaps."""
+@dataclass
+class Filling(Drawer):
+    """A drawer that fills in fields with a random generator of its own: another person, on the same form."""
+
+    hand: np.random.Generator
+
+    def handwriting(self, sheet: Sheet, x: float, y: float, line: str = "", height: float = 0.0) -> float:
+        """Fill in a field by hand; return the width."""
+        design, self.rng = self.rng, self.hand
+        try:
+            return super().handwriting(sheet, x, y, line, height)
+        finally:
+            self.rng = design
+
+
+def stamp(
+    drawer: Drawer, sheet: Sheet, x: float, y: float, darkness: tuple[float, float] = (0.4, 0.9)
+) -> None:
+    """Print a rubber stamp, round or rectangular, turned and with gaps, its darkness between two."""
     rng, face = drawer.rng, drawer.face()
     radius = drawer.between(9, 17) * sheet.scale
     side = round(2.3 * radius)
@@ -53,7 +71,7 @@ def stamp(drawer: Drawer, sheet: Sheet, x: float, y: float) -> None:
     )
     turned = np.asarray(image.rotate(drawer.between(-40, 40)), np.float32)
     sheet.paste(
-        Image.fromarray(np.clip(turned * worn * drawer.between(0.4, 0.9), 0, 255).astype(np.uint8)), x, y
+        Image.fromarray(np.clip(turned * worn * drawer.between(*darkness), 0, 255).astype(np.uint8)), x, y
     )
 
 

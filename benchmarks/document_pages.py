@@ -48,8 +48,11 @@ class Kind:
     stamp_ink: tuple[float, float, float] = RED
     """Share of red, green and blue light that the stamp takes."""
 
-    is_askew: bool = False
-    """Whether the page is turned by 3 to 12 degrees."""
+    askew: tuple[float, float] | None = None
+    """Least and largest angle in degrees by which the page is turned; None if it lies straight."""
+
+    signers: int = 1
+    """How many people sign, beside one another."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +83,8 @@ def compose(kind: Kind, drawer: Drawer, signature: Pixels | None) -> Page:
     grey = page.grey
     if kind.capture == "fax":
         grey = np.where(grey > 0.72 * np.median(grey), 255, 0).astype(np.uint8)
-    if kind.is_askew:
-        degrees = float(rng.uniform(*ASKEW) * rng.choice((-1, 1)))
+    if kind.askew is not None:
+        degrees = float(rng.uniform(*kind.askew) * rng.choice((-1, 1)))
         return Page(Scan(straighten(grey, degrees).grey), straighten(page.signature, degrees).grey)
     return Page(Scan(grey), page.signature)
 
@@ -116,7 +119,7 @@ def _sign(drawer: Drawer, sheet: Sheet, signature: Pixels | None, x: float, y: f
         )
 
 
-def _rosettes(drawer: Drawer, sheet: Sheet, strength: float) -> None:
+def rosettes(drawer: Drawer, sheet: Sheet, strength: float) -> None:
     """Cover the paper with overlapping rosettes: concentric curves in polar coordinates."""
     height, width = sheet.shape
     y, x = np.mgrid[0:height, 0:width].astype(np.float32) / np.float32(sheet.scale)
@@ -134,7 +137,7 @@ def cheque(drawer: Drawer, signature: Pixels | None) -> Sheet:
     """A cheque on security paper; the name of the account holder is printed under the signature."""
     sheet = Sheet(170, 76, CHEQUE_SCALE)
     sheet.background *= drawer.between(0.85, 0.97)
-    _rosettes(drawer, sheet, drawer.between(0.1, 0.35))
+    rosettes(drawer, sheet, drawer.between(0.1, 0.35))
     face = drawer.face()
     sheet.text(8, 6, words(drawer.rng, face, 2).upper(), face, 15)
     sheet.text(8, 13, words(drawer.rng, face, 5), face, 7)
@@ -257,7 +260,7 @@ def squared(drawer: Drawer, signature: Pixels | None) -> Sheet:
 def security_paper(drawer: Drawer, signature: Pixels | None) -> Sheet:
     """A crop of a signature on security paper."""
     sheet = Sheet(85, 36, CHEQUE_SCALE)
-    _rosettes(drawer, sheet, drawer.between(0.2, 0.5))
+    rosettes(drawer, sheet, drawer.between(0.2, 0.5))
     _sign(drawer, sheet, signature, 42, 18)
     return sheet
 
@@ -293,9 +296,9 @@ KINDS: dict[str, Kind] = {
     "form": Kind(form),
     "letter": Kind(letter),
     "card": Kind(card),
-    "cheque askew": Kind(cheque, is_askew=True),
-    "form askew": Kind(form, is_askew=True),
-    "letter askew": Kind(letter, is_askew=True),
+    "cheque askew": Kind(cheque, askew=ASKEW),
+    "form askew": Kind(form, askew=ASKEW),
+    "letter askew": Kind(letter, askew=ASKEW),
     "faxed form": Kind(form, "fax"),
     "photographed cheque": Kind(cheque, "photograph"),
     "photographed letter": Kind(photographed_letter, "photograph"),

@@ -2,12 +2,16 @@
 
 ``python -m benchmarks.documents [WEIGHTS]``. For every signer of a data set's test split, five references are clean
 crops; the other genuine signatures and all skilled forgeries are placed on pages of every kind in
-:mod:`benchmarks.document_pages`, extracted as an upload is, and compared. Layouts, fonts, backgrounds, digits and
-signers are unknown to the networks that find signatures. In the same run, the pages are compared as a whole, as
-releases before it did.
+:mod:`benchmarks.document_pages` and :mod:`benchmarks.everyday_pages`, extracted as an upload is, and compared.
+Layouts, fonts, backgrounds, digits and signers are unknown to the networks that find signatures. In the same run, the
+pages are compared as a whole, as releases before it did.
 
 ``distance``: how many times as far genuine signatures are from the references after the extraction as their clean
 crops are, the geometric mean: what the extraction costs, measured on each signature instead of in errors.
+
+``rejected``: of the genuine signatures whose clean crops are accepted at the default threshold, the share that is
+lost on the page: refused, one of several, or rejected after the extraction. It is not counted where two people sign,
+because the service should ask then which one is meant.
 
 ``strangers``: references and questioned signatures of different people on pages of the same kind, drawn alike, at the
 default threshold.
@@ -21,6 +25,7 @@ import sys
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -29,13 +34,14 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from app.settings import PAGE_NETWORK, RELEASED_WEIGHTS
-from benchmarks.document_pages import KINDS, UNSIGNED, Kind, NoSignatures, Page, compose
+from benchmarks import document_pages, everyday_pages
+from benchmarks.document_elements import Filling
+from benchmarks.document_pages import UNSIGNED, Kind, NoSignatures, Page, compose
 from model.data.registry import open_dataset
 from model.decision.verdict import Decision, Verdict, judge
 from model.documents.digits import Digits
 from model.documents.elements import Drawer
 from model.documents.material import Typefaces
-from model.documents.sheet import Sheet
 from model.errors import SeveralSignatures, UnusableSignature
 from model.evaluation.metrics import eer
 from model.networks.embedder import Embedder
@@ -47,6 +53,7 @@ from model.preprocessing.ink import fit, isolate, prepare
 Pixels = NDArray[np.uint8]
 Vector = NDArray[np.float32]
 REFERENCES = 5
+KINDS = {**document_pages.KINDS, **everyday_pages.KINDS}
 
 
 @dataclass
@@ -55,10 +62,13 @@ class Counts:
 
     ``llr`` holds, for genuine signatures and for forgeries, the log-likelihood ratios of the pages that were
     compared, and ``whole`` those of the same pages compared as a whole; ``distances`` holds, for genuine signatures,
-    the ratio of the distance to that of the clean crop.
+    the ratio of the distance to that of the clean crop. ``signatures`` are more than the ``signed`` pages where
+    several people sign; ``accepted_clean`` are the genuine signatures that are accepted as clean crops, and
+    ``rejected`` those of them that are not accepted from the page.
     """
 
     signed: int = 0
+    signatures: int = 0
     matched: int = 0
     found: int = 0
     refused: int = 0
@@ -67,6 +77,8 @@ class Counts:
     unsigned_refused: int = 0
     strangers: int = 0
     strangers_accepted: int = 0
+    accepted_clean: int = 0
+    rejected: int = 0
     llr: tuple[list[float], list[float]] = field(default_factory=lambda: ([], []))
     whole: tuple[list[float], list[float]] = field(default_factory=lambda: ([], []))
     distances: list[float] = field(default_factory=list)
@@ -84,7 +96,7 @@ class Benchmark:
 
     def drawer(self, *design: str, hand: str = "") -> Drawer:
         """Make a drawer whose pages depend on ``design`` and, for what is filled in by hand, on ``hand`` only."""
-        return _Filling(
+        return Filling(
             self.faces,
             NoSignatures(),
             _generator(*design),
@@ -112,20 +124,6 @@ class Benchmark:
 
 def _generator(*key: str) -> np.random.Generator:
     return np.random.default_rng([zlib.crc32(part.encode()) for part in key])
-
-
-@dataclass
-class _Filling(Drawer):
-    """A drawer that fills in fields with a random generator of its own: another person, on the same form."""
-
-    hand: np.random.Generator
-
-    def handwriting(self, sheet: Sheet, x: float, y: float, line: str = "", height: float = 0.0) -> float:
-        design, self.rng = self.rng, self.hand
-        try:
-            return super().handwriting(sheet, x, y, line, height)
-        finally:
-            self.rng = design
 
 
 @dataclass(frozen=True)
@@ -200,14 +198,14 @@ def measure(run: Benchmark, name: str, kind: Kind, people: Sequence[Person]) -> 
         for index, (genuine, ink) in enumerate(person.questioned):
             page = compose(kind, run.drawer(name, person.name, str(index)), ink)
             counts.signed += 1
-            detect(run, page, counts)
+            detect(run, page, kind.signers, counts)
             canvas = attempt(run, page, counts)
-            if canvas is not None:
-                verdict = run.judge(run.embed([canvas])[0], person.references)
+            verdict = None if canvas is None else run.judge(run.embed([canvas])[0], person.references)
+            if verdict is not None:
                 counts.llr[0 if genuine else 1].append(verdict.log_likelihood_ratio)
-                if genuine:
-                    clean = run.judge(run.embed([fit(ink, run.embedder.canvas)])[0], person.references)
-                    counts.distances.append(verdict.distance / clean.distance)
+            if genuine:
+                clean = run.judge(run.embed([fit(ink, run.embedder.canvas)])[0], person.references)
+                compare_with_clean(verdict, clean, kind, counts)
             try:
                 whole = prepare(page.grey, run.embedder.canvas).canvas
             except UnusableSignature:
@@ -240,12 +238,34 @@ def references_on_pages(run: Benchmark, name: str, kind: Kind, person: Person) -
     return run.embed(canvases) if canvases else np.zeros((0, 1), np.float32)
 
 
-def detect(run: Benchmark, page: Page, counts: Counts) -> None:
-    """Count the signatures that were found, and whether the true one is among them (overlap of half the union)."""
+def compare_with_clean(verdict: Verdict | None, clean: Verdict, kind: Kind, counts: Counts) -> None:
+    """Count what the page did to a genuine signature; ``verdict`` is None if none was reached."""
+    if verdict is not None:
+        counts.distances.append(verdict.distance / clean.distance)
+    if kind.signers == 1 and clean.decision is Decision.ACCEPT:
+        counts.accepted_clean += 1
+        counts.rejected += verdict is None or verdict.decision is not Decision.ACCEPT
+
+
+def detect(run: Benchmark, page: Page, signers: int, counts: Counts) -> None:
+    """Count the signatures that were found, and which true ones are among them (overlap of half the union)."""
     found = find_signatures(page.scan, run.finder)
     counts.found += len(found)
-    truth = Box.bounding((page.signature > 100).astype(np.uint8))
-    counts.matched += any(truth.overlap(one.box) >= 0.5 for one in found)
+    for truth in true_boxes(page, signers):
+        counts.signatures += 1
+        counts.matched += any(truth.overlap(one.box) >= 0.5 for one in found)
+
+
+def true_boxes(page: Page, signers: int) -> list[Box]:
+    """Return the boxes of the signatures of a page, from left to right; people sign beside one another."""
+    mask = (page.signature > 100).astype(np.uint8)
+    columns = np.flatnonzero(mask.any(axis=0))
+    widest = np.argsort(np.diff(columns))[::-1][: signers - 1]
+    starts = [0, *sorted(int(columns[gap]) + 1 for gap in widest), mask.shape[1]]
+    boxes = []
+    for left, right in pairwise(starts):
+        boxes.append(Box.bounding(np.ascontiguousarray(mask[:, left:right])).moved(left, 0))
+    return boxes
 
 
 def attempt(run: Benchmark, page: Page, counts: Counts) -> Pixels | None:
@@ -282,21 +302,22 @@ def table(results: dict[str, Counts], never: dict[str, tuple[int, int]]) -> str:
     """Format the figures as Markdown tables."""
     header = (
         "| page | signed | found | precision | refused | several found | unsigned refused | EER, extracted | ratio "
-        "| distance | EER, whole page | strangers accepted |"
+        "| distance | rejected | EER, whole page | strangers accepted |"
     )
     lines = [
         header,
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     base = _eer(results["clean"].llr) if "clean" in results else None
     for name, counts in results.items():
         own = _eer(counts.llr)
         ratio = "-" if not base or own is None else f"{own / base:.2f}"
         lines.append(
-            f"| {name} | {counts.signed} | {_percent(counts.matched, counts.signed)} "
+            f"| {name} | {counts.signed} | {_percent(counts.matched, counts.signatures)} "
             f"| {_percent(counts.matched, counts.found)} | {_percent(counts.refused, counts.signed)} "
             f"| {_percent(counts.several, counts.signed)} | {_percent(counts.unsigned_refused, counts.unsigned)} "
-            f"| {_rate(own)} | {ratio} | {_times(counts.distances)} | {_rate(_eer(counts.whole))} "
+            f"| {_rate(own)} | {ratio} | {_times(counts.distances)} "
+            f"| {_percent(counts.rejected, counts.accepted_clean)} | {_rate(_eer(counts.whole))} "
             f"| {_percent(counts.strangers_accepted, counts.strangers)} |"
         )
     lines += [f"\n{name}: {refused} of {pages} refused." for name, (refused, pages) in never.items()]
