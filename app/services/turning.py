@@ -1,6 +1,6 @@
 """Turned scans: a questioned signature that is rejected is compared at other angles as well. Only the
 comparison with the references shows by how much a signature is turned. A quarter turn that brings it within
-the threshold is corrected, and so is a small turn that brings it there and shortens the distance by a fifth.
+the threshold is corrected, and so is a small turn that brings it there and shortens the distance by a tenth.
 A turn that gains less is only reported: genuine signatures vary in slant, and trying several angles would
 accept more forgeries (``benchmarks/README.md``).
 """
@@ -19,11 +19,11 @@ from app.services.preparation import start_reading
 from model.decision.verdict import Decision
 from model.networks.embedder import Embedder
 
-SMALL_TURNS = (-16, -12, -8, 8, 12, 16)
+SMALL_TURNS = (-16, -12, -8, -4, 4, 8, 12, 16)
 """Degrees, counter-clockwise."""
 QUARTER_TURNS = (90, 180, 270)
 TURNS = SMALL_TURNS + QUARTER_TURNS
-GAIN = 0.8
+GAIN = 0.9
 """Largest distance after a small turn that is corrected, as a share of the distance before it."""
 
 
