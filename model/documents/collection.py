@@ -30,7 +30,7 @@ from model.documents.material import SignatureSource, Typefaces, training_signat
 from model.training.checkpoint import write_atomically
 
 SHARES = {
-    "crop": 0.03,
+    "crop": 0.1,
     "signature-field": 0.2,
     "cheque": 0.22,
     "letter": 0.08,
