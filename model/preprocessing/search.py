@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -31,6 +31,9 @@ RIM = 0.12
 
 FINE = 1.41
 """How many times as long the sides of a copy are on which signatures are searched again."""
+
+HALVES_FROM = 1000
+"""Long side in pixels from which halves of a page show more than all of it."""
 
 MAX_SIGNATURES = 20
 """Most signatures that are cut out of one page."""
@@ -177,7 +180,7 @@ class PageSearcher(FirstLook):
     def search(self, page: Page, *, again: bool = True) -> Search:
         """Search a page.
 
-        ``again``: whether a page on which no signature is found is searched with more contrast and in more detail.
+        ``again``: whether a page on which no signature is found is searched with more contrast, and in more detail.
         """
         grey, located = page.grey, page.located
         around = Box.around(grey) if located is None else ink_box(located, grey.shape)
@@ -195,18 +198,29 @@ class PageSearcher(FirstLook):
                 if most_probable(probable) > most_probable(found) + ANOTHER_INK:
                     seen, found = fewer, probable
         used = seen
-        # Ink that is faint beside a shadow or a dark desk is not recognised as it is, nor is what is small on a page.
-        # In more detail, other marks are taken for signatures more often.
-        for with_contrast, detail, least in (
-            ((True, 1.0, -math.inf), (False, FINE, VERY_CERTAIN)) if again else ()
-        ):
-            if not found:
-                used = self.networks.candidates(
-                    grey, around, with_contrast=with_contrast, without=frames, detail=detail
-                )
-                found = [one for one in self._signatures(used, grey) if one.log_odds >= least]
+        if not found and again:
+            used, found = self._again(page, around, frames)
         ordered = tuple(sorted(found, key=lambda signature: -signature.prominence))
         return Search(page, ordered, used if found else seen, frames)
+
+    def _again(self, page: Page, around: Box, frames: list[Frame]) -> tuple[Candidates, list[Found]]:
+        """Search a page on which no signature was found with more contrast, in more detail, and each half of it.
+
+        Ink that is faint beside a shadow or a dark desk is not recognised as it is, nor is what is small on a page.
+        In more detail, other marks are taken for signatures more often.
+        """
+
+        def in_detail(part: Box) -> tuple[Candidates, list[Found]]:
+            seen = self.networks.candidates(page.grey, part, without=frames, detail=FINE)
+            return seen, [one for one in self._signatures(seen, page.grey) if one.log_odds >= VERY_CERTAIN]
+
+        seen = self.networks.candidates(page.grey, around, with_contrast=True, without=frames)
+        found = self._signatures(seen, page.grey)
+        if not found:
+            seen, found = in_detail(around)
+        if not found and max(around.width, around.height) >= HALVES_FROM:
+            seen, found = max(map(in_detail, halves(around)), key=lambda half: most_probable(half[1]))
+        return seen, found
 
     def _signatures(self, seen: Candidates, grey: Grey) -> list[Found]:
         """Return the candidates that are probably signatures, with their words joined."""
@@ -254,6 +268,15 @@ def _frames_near(seen: Candidates, found: list[Found]) -> list[Frame]:
 def most_probable(signatures: Sequence[Found]) -> float:
     """Return the log-odds of the most probable signature; -inf if there is none."""
     return max((one.log_odds for one in signatures), default=-math.inf)
+
+
+def halves(box: Box) -> tuple[Box, Box]:
+    """Divide a part of a page across its longer side; the halves overlap by an eighth of it."""
+    if box.height >= box.width:
+        half = round(9 / 16 * box.height)
+        return replace(box, bottom=box.top + half), replace(box, top=box.bottom - half)
+    half = round(9 / 16 * box.width)
+    return replace(box, right=box.left + half), replace(box, left=box.right - half)
 
 
 def with_rim(box: Box, rim: float = RIM) -> Box:

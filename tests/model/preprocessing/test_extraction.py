@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from app.settings import PAGE_NETWORK
 from model.errors import BadRegion, NoSignature, SeveralSignatures, UnusableSignature
 from model.preprocessing.box import Box
+from model.preprocessing.candidates import Candidates
 from model.preprocessing.extraction import (
     extract_signatures,
     isolate_signature,
@@ -328,6 +329,22 @@ def test_a_region_that_shows_nothing_but_a_signature_is_used_as_it_is(finder: Si
     assert np.array_equal(ink.density, isolate(box.grown(8).of(page)).density)
     assert "other-marks-removed" not in ink.quality.warnings
     assert ink.quality.region == box.grown(8).as_tuple()
+
+
+def test_halves_of_a_page_are_searched_if_nothing_is_found_on_all_of_it(
+    finder: SignatureFinder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = np.asarray(cv2.resize(letter(signed=True), None, fx=2, fy=2), np.uint8)
+    (expected,) = finder.find(page)
+    candidates = finder.networks.candidates
+
+    def of_halves_only(grey: Grey, around: Box, **how: Any) -> Candidates:
+        is_half = around.width < 0.6 * page.shape[1]
+        return candidates(grey if is_half else np.full_like(grey, 255), around, **how)
+
+    monkeypatch.setattr(finder.networks, "candidates", of_halves_only)
+    (found,) = finder.find(page)
+    assert found.box.overlap(expected.box) > 0.7
 
 
 def test_a_large_page_is_searched_on_a_small_copy(finder: SignatureFinder) -> None:
