@@ -1,4 +1,4 @@
-"""Fits the rules of a segmentation network: ``python -m model.documents.rules weights/page-2``.
+"""Fits the rules of a segmentation network: ``python -m model.documents.rules weights/page-3``.
 
 Pages are composed as for training, with other seeds, and searched by the network; crops are scans of the data sets
 that its recipe names. The rules (:mod:`model.preprocessing.rules`) are logistic regressions, fitted by maximum
@@ -22,13 +22,11 @@ from scipy.optimize import minimize
 from tqdm import tqdm
 
 from model.data.registry import open_dataset
-from model.documents.capture import Captured
 from model.documents.digits import Digits, training_digits
 from model.documents.elements import Drawer
 from model.documents.labelling import label_candidates
 from model.documents.layouts import compose_page
 from model.documents.material import SignatureSource, Typefaces, training_signatures
-from model.documents.patches import NONE
 from model.errors import UnusableSignature
 from model.preprocessing.candidates import PageNetworks, measure_crop
 from model.preprocessing.first_look import MIN_WEAKEST, WEAKEST
@@ -53,9 +51,6 @@ FOLDS = 5
 MISSED, WRONG_CROPS, RIVALS = 0.04, 0.01, 0.10
 """What thresholds are chosen for: shares of signatures missed on pages, of other images taken for crops, and of
 signatures that are too doubtful to be a rival of the most probable one."""
-
-OTHER_INK = 0.15
-"""Least share of other ink from which a composed crop shows more than a signature."""
 
 WRITERS = 600
 
@@ -98,8 +93,8 @@ def main() -> None:
     parts = Sample()
     number = 0
     for name in ("synthetic", *recipe["datasets"]):
-        for located in filter(None, map(_located, _scans(name, args.crops, args.data))):
-            look_at(networks.segmenter, located, crops, number, kind="scan", label=True)
+        for grey in _scans(name, args.crops, args.data):
+            look_at(networks.segmenter, grey, crops, number, kind="scan", label=True)
             number -= 1
     faces = Typefaces("train", args.data)
     digits = training_digits(recipe["datasets"], args.data)
@@ -129,26 +124,16 @@ def _scans(name: str, count: int, data: Path | None) -> list[NDArray[np.uint8]]:
 
 
 def look_at(
-    segmenter: Segmenter, located: Located, crops: list[Sample], page: int, *, kind: str, label: bool
-) -> None:
-    """Add the measures of the ink of an image as a crop at each size."""
-    for sample, side in zip(crops, LOOKS, strict=True):
-        sample.add(measure_crop(segmenter, located, side), label=label, page=page, kind=kind)
-
-
-def _located(grey: NDArray[np.uint8]) -> Located | None:
-    """Locate the ink of an image; None if there is none that can be used."""
+    segmenter: Segmenter, grey: NDArray[np.uint8], crops: list[Sample], page: int, *, kind: str, label: bool
+) -> Located | None:
+    """Add the measures of an image as a crop at each size; return where its ink is, None if that is not known."""
     try:
-        return locate_ink(grey)
+        located = locate_ink(grey)
     except UnusableSignature:
         return None
-
-
-def _other_ink(located: Located, page: Captured) -> float:
-    """Compute the share of the ink of a page that belongs to no signature."""
-    signed = cv2.resize(page.signature, located.mask.shape[::-1], interpolation=cv2.INTER_AREA) > NONE
-    near = cv2.dilate(signed.view(np.uint8), np.ones((3, 3), np.uint8))
-    return float((near[located.mask > 0] == 0).mean())
+    for sample, side in zip(crops, LOOKS, strict=True):
+        sample.add(measure_crop(segmenter, located, side), label=label, page=page, kind=kind)
+    return located
 
 
 def collect(
@@ -163,11 +148,16 @@ def collect(
     """Compose a page, and add what is found on it."""
     drawer = Drawer(faces, source, np.random.default_rng([20_261, number]), digits=digits)
     kind, page = compose_page(drawer)
-    located = _located(page.grey)
-    if located is None:
-        return
-    if kind != "crop" or _other_ink(located, page) >= OTHER_INK:  # the others may be taken for crops
-        look_at(networks.segmenter, located, crops, number, kind=kind, label=False)
+    if kind == "crop":  # some are crops, some show more than that
+        try:
+            located = locate_ink(page.grey)
+        except UnusableSignature:
+            return
+    else:
+        found = look_at(networks.segmenter, page.grey, crops, number, kind=kind, label=False)
+        if found is None:
+            return
+        located = found
     seen = networks.candidates(page.grey, ink_box(located, page.grey.shape))
     for one, label in label_candidates(seen, page):
         parts.add(one.measures, label=label, page=number, kind=kind)

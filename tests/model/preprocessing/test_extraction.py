@@ -467,7 +467,7 @@ def test_red_print_is_separated_where_pixels_are_not_square() -> None:
 
 @pytest.mark.parametrize("turns", [1, 2, 3])
 def test_a_turned_page_is_put_upright(finder: SignatureFinder, turns: int) -> None:
-    page = letter(signed=True, writer=5)
+    page = letter(signed=True, writer=7)
     upright = prepare_signature(Scan(page), CANVAS, finder)
     turned = np.ascontiguousarray(np.rot90(page, turns))
     found = prepare_signature(Scan(turned), CANVAS, finder)
@@ -493,7 +493,7 @@ def test_a_turned_page_is_put_upright(finder: SignatureFinder, turns: int) -> No
 
 @pytest.mark.parametrize("degrees", [-14.0, -7.0, 4.0, 10.0])
 def test_a_page_that_does_not_lie_straight_is_put_straight(finder: SignatureFinder, degrees: float) -> None:
-    page = letter(signed=True, writer=5)
+    page = letter(signed=True, writer=7)
     cv2.line(page, (90, 440), (420, 440), color=60, thickness=2)
     straight = prepare_signature(Scan(page), CANVAS, finder)
     askew = Scan(turn_page(page, degrees))

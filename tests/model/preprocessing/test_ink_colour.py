@@ -171,7 +171,7 @@ def test_only_coloured_ink_has_chroma() -> None:
 
 
 def test_a_turned_page_in_colour_is_read_as_an_upright_one(finder: SignatureFinder) -> None:
-    page = np.minimum.reduce([coloured(text(), BLACK), coloured(signed(), BLUE)])
+    page = np.minimum.reduce([coloured(text(), BLACK), coloured(signed(7), BLUE)])
     upright = isolate_signature(to_scan(Image.fromarray(page)), finder)
     turned = isolate_signature(to_scan(Image.fromarray(np.ascontiguousarray(np.rot90(page)))), finder)
     assert "page-turned" in turned.quality.warnings
