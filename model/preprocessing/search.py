@@ -33,7 +33,7 @@ FINE = 1.41
 """How many times as long the sides of a copy are on which signatures are searched again."""
 
 HALVES_FROM = 1000
-"""Long side in pixels from which halves of a page show more than all of it."""
+"""Long side in pixels from which halves of a page show more than all of it; they are searched on pages of print."""
 
 MAX_SIGNATURES = 20
 """Most signatures that are cut out of one page."""
@@ -218,7 +218,7 @@ class PageSearcher(FirstLook):
         found = self._signatures(seen, page.grey)
         if not found:
             seen, found = in_detail(around)
-        if not found and max(around.width, around.height) >= HALVES_FROM:
+        if not found and page.lies == "level" and max(around.width, around.height) >= HALVES_FROM:
             seen, found = max(map(in_detail, halves(around)), key=lambda half: most_probable(half[1]))
         return seen, found
 
