@@ -197,14 +197,14 @@ class PageSearcher(FirstLook):
                 probable = self._signatures(fewer, grey)
                 if most_probable(probable) > most_probable(found) + ANOTHER_INK:
                     seen, found = fewer, probable
-        used = seen
         if not found and again:
-            used, found = self._again(page, around, frames)
+            more, found = self._again(page, around, frames)
+            seen = more if found else seen
         ordered = tuple(sorted(found, key=lambda signature: -signature.prominence))
-        return Search(page, ordered, used if found else seen, frames)
+        return Search(page, ordered, seen, frames)
 
     def _again(self, page: Page, around: Box, frames: list[Frame]) -> tuple[Candidates, list[Found]]:
-        """Search a page on which no signature was found with more contrast, in more detail, and each half of it.
+        """Search a page on which no signature was found with more contrast, in more detail, and by halves if printed.
 
         Ink that is faint beside a shadow or a dark desk is not recognised as it is, nor is what is small on a page.
         In more detail, other marks are taken for signatures more often.

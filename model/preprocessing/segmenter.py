@@ -38,8 +38,6 @@ class Segmenter:
         answer = self._network.forward()[0, 0, :height, :width]
         probability = cv2.convertScaleAbs(answer, alpha=255.0)
         if padded.size > LARGE_PIXELS:
-            # It keeps some 200 bytes for each pixel of its largest input; loading it again takes 3 ms. Its memory is
-            # given back before, for the new one.
-            del self._network
+            # It keeps some 200 bytes for each pixel of its largest input; loading it again takes 3 ms.
             self._network = cv2.dnn.readNetFromONNX(self._model)
         return np.asarray(probability, np.uint8)
