@@ -65,7 +65,7 @@ def photograph(brightness: Floats, signature: Pixels, rng: np.random.Generator) 
     page = page * on_sheet + desk * (1.0 - on_sheet)
     light = rng.uniform(0.35, 1.0, (3, 3)).astype(np.float32)
     page = page * cv2.resize(light, (width, height), interpolation=cv2.INTER_CUBIC)
-    if rng.random() < 0.4:
+    if rng.random() < 0.5:
         page = page * _shadow((height, width), rng)
     page = _degrade(np.asarray(page, np.float32), rng)
     return Captured(_compress(_to_bytes(page), int(rng.integers(30, 90))), mask)
@@ -103,8 +103,8 @@ def _shadow(shape: tuple[int, int], rng: np.random.Generator) -> Floats:
     height, width = shape
     points = (rng.uniform(-0.2, 1.2, (4, 2)) * (width, height)).astype(np.int32)
     mask = np.ones(shape, np.float32)
-    cv2.fillConvexPoly(mask, cv2.convexHull(points), float(rng.uniform(0.4, 0.8)))
-    return np.asarray(cv2.GaussianBlur(mask, (0, 0), rng.uniform(2, 12)), np.float32)
+    cv2.fillConvexPoly(mask, cv2.convexHull(points), float(rng.uniform(0.3, 0.8)))
+    return np.asarray(cv2.GaussianBlur(mask, (0, 0), 0.5 + 12 * rng.random() ** 2), np.float32)
 
 
 def _two_tone(grey: Pixels, rng: np.random.Generator) -> Pixels:

@@ -67,7 +67,7 @@ def collect(collection: Collection, number: int) -> None:
         except UnusableSignature:
             continue
         seen = networks.candidates(page.grey, ink_box(located, page.grey.shape))
-        for one, label in label_candidates(seen, page):
+        for one, label in label_candidates(networks, seen, page):
             images.append(candidate_images(seen.view.darkness, seen.probability, one.box))
             labels.append(label)
     collection.write(

@@ -15,7 +15,7 @@ from model.documents.digits import Digits
 from model.documents.logos import logo
 from model.documents.material import Pixels, SignatureSource, Typeface, Typefaces, number, penned, word, words
 from model.documents.papers import rulings, screen, spirals, squares, waves
-from model.documents.sheet import Sheet
+from model.documents.sheet import POINT, Sheet
 from model.documents.stamps import rubber_stamp
 
 LABELS = (
@@ -189,9 +189,12 @@ class Drawer:
             sheet.text(x + self.between(0, width * 0.4), y + self.between(4, 7), name, face, points, darkness)
         if self.chance(0.4):
             self._date_before(sheet, x, y, face, darkness)
-        elif self.chance(0.2):
-            tall = self.between(3, 7)
-            self.fill_in(sheet, x + width - self.between(-6, 14), y - tall, number(rng), tall)
+        elif self.chance(0.3):
+            tall = self.between(3, 8)
+            line = number(rng) if self.chance(0.7) else ""
+            self.fill_in(
+                sheet, x + width - self.between(-6, 20), y - tall * self.between(0.7, 1.1), line, tall
+            )
         if not signed and self.chance(0.7):
             # A date, an amount or a name on a line like those that are signed.
             line = number(rng) if self.chance(0.65) else ""
@@ -199,6 +202,8 @@ class Drawer:
             self.fill_in(
                 sheet, x + self.between(0, 0.4) * width, y - tall * self.between(0.8, 1.3), line, tall
             )
+        if signed and self.chance(0.15):
+            self.print_across(sheet, x, y - height * self.between(0.1, 1.0), width, face)
         if signed:
             self.sign(
                 sheet,
@@ -209,6 +214,18 @@ class Drawer:
             )
         if self.chance(0.35):
             self.stamp(sheet, x + width * self.between(0.1, 1.15), y - height * self.between(-0.2, 0.9))
+
+    def print_across(self, sheet: Sheet, x: float, y: float, width: float, face: Typeface) -> None:
+        """Print one to four rows of words or a number, from (x, y) downwards, where a signature is written."""
+        darkness = self.between(0.5, 1.0)
+        for _ in range(int(self.rng.integers(1, 5))):
+            points = self.between(7, 16)
+            line = (
+                number(self.rng) if self.chance(0.15) else words(self.rng, face, int(self.rng.integers(1, 5)))
+            )
+            left = x + self.between(-0.1, 0.4) * width
+            sheet.text(left, y, line.title() if self.chance(0.4) else line, face, points, darkness)
+            y += points * POINT * self.between(1.1, 1.6)
 
     def _base(self, sheet: Sheet, x: float, y: float, width: float, height: float, darkness: float) -> None:
         """Draw the box or the line of a place to sign; at times there is none."""
@@ -233,8 +250,8 @@ class Drawer:
         """Write or print a date to the left of a place to sign."""
         wide = self.between(16, 30)
         if self.chance(0.6):
-            line = number(self.rng) if self.chance(0.8) else ""
-            tall = self.between(3, 7)
+            line = number(self.rng) if self.chance(0.7) else ""
+            tall = self.between(3, 9)
             self.fill_in(sheet, x - wide - self.between(1, 12), y - tall * self.between(0.8, 1.3), line, tall)
         else:
             sheet.text(

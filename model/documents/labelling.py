@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
 
 import cv2
 import numpy as np
@@ -11,10 +13,11 @@ from numpy.typing import NDArray
 from model.documents.capture import Captured
 from model.documents.patches import FULL
 from model.preprocessing.box import Box
-from model.preprocessing.candidates import Candidate, Candidates
+from model.preprocessing.candidates import Candidate, Candidates, PageNetworks
 from model.preprocessing.clusters import find_clusters
 from model.preprocessing.evidence import LIKELY
 from model.preprocessing.views import INK, View
+from model.preprocessing.words import may_be_words
 
 COVERED = 40
 """Coverage, of 255, from which ink on a view belongs to a signature: a thin stroke covers little of a pixel."""
@@ -25,20 +28,67 @@ SIGNED, UNSIGNED = 0.6, 0.3
 WHOLE, PARTIAL = 0.4, 0.2
 """Overlap with the box of a signature, from which a candidate is one and below which it is none."""
 
+MIXED = 0.85
+"""Share of a candidate's ink that lies on a signature, below which it is none if a part of it shows one better."""
 
-def label_candidates(seen: Candidates, page: Captured) -> Iterator[tuple[Candidate, bool]]:
-    """Yield candidates, parts included, and whether each is a signature; those in between are left out."""
+MAX_PAIRS = 4
+"""Most pairs of a page that are described together."""
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """How well a candidate shows a signature: the share of its ink on one, and the overlap of their boxes."""
+
+    share: float
+    overlap: float
+
+    @property
+    def is_signature(self) -> bool:
+        return self.share >= SIGNED and self.overlap >= WHOLE
+
+    @property
+    def is_none(self) -> bool:
+        return self.share <= UNSIGNED or self.overlap < PARTIAL
+
+
+def label_candidates(
+    networks: PageNetworks, seen: Candidates, page: Captured
+) -> Iterator[tuple[Candidate, bool]]:
+    """Yield candidates, parts included, and whether each is a signature; those in between are left out.
+
+    Two candidates that may be words of one signature are yielded together, too. A signature together with other
+    marks, a date beside it, say, is none where the signature was found by itself.
+    """
     truth = _in_view(page, seen.view)
     signatures = [seen.view.from_image(box) for box in _boxes(page.signature)]
+
+    def fit(one: Candidate) -> _Fit:
+        on_it = (one.box.of(seen.view.darkness) > INK) & (one.box.of(seen.probability) > LIKELY)
+        share = float((one.box.of(truth)[on_it] > COVERED).mean()) if on_it.any() else 0.0
+        return _Fit(share, max((one.box.overlap(box) for box in signatures), default=0.0))
+
     for group in seen.candidates:
-        for one in (group, *group.parts):
-            on_it = (one.box.of(seen.view.darkness) > INK) & (one.box.of(seen.probability) > LIKELY)
-            share = float((one.box.of(truth)[on_it] > COVERED).mean()) if on_it.any() else 0.0
-            overlap = max((one.box.overlap(box) for box in signatures), default=0.0)
-            if share >= SIGNED and overlap >= WHOLE:
-                yield one, True
-            elif share <= UNSIGNED or overlap < PARTIAL:
-                yield one, False
+        parts = [fit(part) for part in group.parts]
+        yield from _labelled(group, fit(group), parts)
+        for part, found in zip(group.parts, parts, strict=True):
+            yield from _labelled(part, found)
+    pairs = [
+        pair
+        for pair in combinations(seen.candidates, 2)
+        if may_be_words(pair[0].box, pair[1].box, seen) and any(fit(one).is_signature for one in pair)
+    ]
+    for first, second in pairs[:MAX_PAIRS]:
+        both = networks.together(seen, first, second)
+        yield from _labelled(both, fit(both), [fit(first), fit(second)])
+
+
+def _labelled(one: Candidate, found: _Fit, parts: Sequence[_Fit] = ()) -> Iterator[tuple[Candidate, bool]]:
+    """Yield a candidate and its label, or nothing; ``parts`` are those that it consists of."""
+    better = any(part.is_signature and part.overlap > found.overlap for part in parts)
+    if found.is_none or (better and found.share < MIXED):
+        yield one, False
+    elif found.is_signature:
+        yield one, True
 
 
 def _boxes(signature: NDArray[np.uint8]) -> list[Box]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from model.documents.capture import Captured, capture
 from model.documents.elements import LABELS, Drawer
-from model.documents.material import number, word, words
+from model.documents.material import Typeface, number, word, words
 from model.documents.sheet import Sheet
 from model.documents.unsigned import filled_part, form_row, graphics, printed_name, text_page
 
@@ -25,6 +25,8 @@ def crop(drawer: Drawer) -> Sheet:
     if drawer.chance(0.65):
         drawer.paper(sheet)
     fill = drawer.between(0.6, 0.98)
+    if drawer.chance(0.08):
+        drawer.print_across(sheet, 0, height * drawer.between(0.1, 0.7), width, drawer.face())
     drawer.sign(sheet, width / 2, height / 2, width * fill / 1.1, height * fill / 1.1)
     if drawer.chance(0.5):
         _line_of_crop(drawer, sheet, width, height * drawer.between(0.4, 0.95))
@@ -70,7 +72,7 @@ def signature_field(drawer: Drawer) -> Sheet:
         wide,
         signed=drawer.chance(0.65),
         face=face,
-        height=drawer.between(10, 18),
+        height=drawer.between(7, 18),
     )
     if drawer.chance(0.4):
         drawer.paragraph(
@@ -116,7 +118,7 @@ def cheque(drawer: Drawer) -> Sheet:
         wide,
         signed=drawer.chance(0.75),
         face=face,
-        height=drawer.between(11, 17),
+        height=drawer.between(8, 17),
     )
     if drawer.chance(0.15):
         drawer.field(sheet, drawer.between(20, 40), line, 45, signed=drawer.chance(0.8), face=face)
@@ -151,15 +153,7 @@ def letter(drawer: Drawer) -> Sheet:
     if drawer.chance(0.85):
         sheet.text(margin, end + 2, words(drawer.rng, face, 2).capitalize() + ",", face, points)
     x = margin + (drawer.between(0, 10) if drawer.chance(0.7) else drawer.between(40, width - 90))
-    signed = drawer.chance(0.7)
-    if drawer.chance(0.35):
-        drawer.field(sheet, x, end + 26, drawer.between(45, 65), signed=signed, face=face)
-    elif signed:
-        drawer.sign(sheet, x + 27, end + 17, drawer.between(38, 65), drawer.between(14, 24))
-    name_points = points if drawer.chance(0.8) else drawer.between(12, 20)
-    sheet.text(x, end + drawer.between(28, 34), words(drawer.rng, face, 2).title(), face, name_points)
-    if drawer.chance(0.15):
-        drawer.stamp(sheet, x + drawer.between(0, 60), end + drawer.between(8, 26))
+    _closing(drawer, sheet, x, end, face, points)
     if drawer.chance(0.3):
         drawer.field(
             sheet, width - 80, end + 26, drawer.between(45, 60), signed=drawer.chance(0.6), face=face
@@ -169,6 +163,22 @@ def letter(drawer: Drawer) -> Sheet:
     if drawer.chance(0.12):
         drawer.logo(sheet, drawer.between(margin, width - 50), height - 22, drawer.between(8, 18))
     return sheet
+
+
+def _closing(drawer: Drawer, sheet: Sheet, x: float, end: float, face: Typeface, points: float) -> None:
+    """Draw the end of a letter: a signature with the name and the office of the writer below or behind it."""
+    signed = drawer.chance(0.7)
+    if drawer.chance(0.35):
+        drawer.field(sheet, x, end + 26, drawer.between(45, 65), signed=signed, face=face)
+    elif signed:
+        drawer.sign(sheet, x + 27, end + 17, drawer.between(38, 65), drawer.between(14, 24))
+    name_points = points if drawer.chance(0.8) else drawer.between(12, 20)
+    name_at = end + (drawer.between(28, 34) if drawer.chance(0.8) else drawer.between(10, 26))
+    sheet.text(x, name_at, words(drawer.rng, face, 2).title(), face, name_points)
+    if drawer.chance(0.3):
+        drawer.paragraph(sheet, x, name_at + name_points * 0.5, 70, 12, face, points)
+    if drawer.chance(0.15):
+        drawer.stamp(sheet, x + drawer.between(0, 60), end + drawer.between(8, 26))
 
 
 def form(drawer: Drawer) -> Sheet:
@@ -205,7 +215,7 @@ def form(drawer: Drawer) -> Sheet:
             wide * 0.75,
             signed=may_be_signed and drawer.chance(0.7),
             face=face,
-            height=drawer.between(10, 17),
+            height=drawer.between(6, 17),
         )
     return sheet
 
@@ -227,6 +237,9 @@ def card(drawer: Drawer) -> Sheet:
             sheet.text(28, y, words(drawer.rng, face, 2).title(), face, 9, darkness)
     if drawer.chance(0.5):
         drawer.photograph(sheet, width - 30, 5, 25, 30)
+    if drawer.chance(0.35):
+        _small_signature(drawer, sheet, face, darkness)
+        return sheet
     boxes = int(drawer.rng.integers(1, 4))
     wide, top = (width - 8) / boxes, height * drawer.between(0.55, 0.65)
     for box in range(boxes):
@@ -238,6 +251,21 @@ def card(drawer: Drawer) -> Sheet:
         if drawer.chance(0.8):
             drawer.sign(sheet, x + wide / 2, (top + height - 4) / 2, wide * 0.75, (height - 4 - top) * 0.8)
     return sheet
+
+
+def _small_signature(drawer: Drawer, sheet: Sheet, face: Typeface, darkness: float) -> None:
+    """Sign a card as an identity card is signed: small, with print close above or below."""
+    width, height = drawer.between(24, 42), drawer.between(5, 10)
+    x = drawer.between(4, max(5, sheet.width - width - 4))
+    y = sheet.height * drawer.between(0.7, 0.88)
+    if drawer.chance(0.7):
+        above = -height * 0.5 - drawer.between(1.5, 4) if drawer.chance(0.6) else height * 0.5
+        caption = words(drawer.rng, face, 2).capitalize()
+        sheet.text(x + drawer.between(-3, 5), y + above, caption, face, drawer.between(4, 7), darkness)
+    if drawer.chance(0.8):
+        drawer.sign(sheet, x + width / 2, y, width, height)
+    if drawer.chance(0.5):
+        sheet.text(drawer.between(3, 8), sheet.height - 5, number(drawer.rng), face, 8, darkness)
 
 
 def table(drawer: Drawer) -> Sheet:

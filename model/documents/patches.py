@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch.utils.data import IterableDataset
 
 from model.documents.capture import Captured
+from model.documents.digits import Digits
 from model.documents.elements import Drawer
 from model.documents.layouts import compose_page
 from model.documents.material import SignatureSource, Typefaces
@@ -41,12 +42,21 @@ class Patches(IterableDataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
         Patches to a batch; two are cut from each page.
     seed, first : int
         Seed of the run and its first step.
+    digits : Digits, optional
+        As for :class:`model.documents.elements.Drawer`.
     """
 
     def __init__(
-        self, faces: Typefaces, source: SignatureSource, batch: int, seed: int, first: int = 0
+        self,
+        faces: Typefaces,
+        source: SignatureSource,
+        batch: int,
+        seed: int,
+        first: int = 0,
+        digits: Digits | None = None,
     ) -> None:
-        self._faces, self._source, self._batch, self._seed, self._first = faces, source, batch, seed, first
+        self._faces, self._source, self._digits = faces, source, digits
+        self._batch, self._seed, self._first = batch, seed, first
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
         """Yield batches; with several workers each yields its share, in turn."""
@@ -62,7 +72,7 @@ class Patches(IterableDataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
         rng = np.random.default_rng([self._seed, step])
         rows: list[tuple[Pixels, Pixels, Pixels]] = []
         while len(rows) < self._batch:
-            page = compose(self._faces, self._source, rng)
+            page = compose(Drawer(self._faces, self._source, rng, digits=self._digits))
             darkness = relative_darkness(page.grey, paper(page.grey))
             weight = weights(darkness, page.signature)
             count = min(2, self._batch - len(rows))
@@ -73,11 +83,11 @@ class Patches(IterableDataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
         return first, second, third
 
 
-def compose(faces: Typefaces, source: SignatureSource, rng: np.random.Generator) -> Captured:
+def compose(drawer: Drawer) -> Captured:
     """Compose and capture a page of a random layout."""
-    _, page = compose_page(Drawer(faces, source, rng))
-    if rng.random() < SMALL_SHARE:
-        factor = rng.uniform(130, 400) / max(page.grey.shape)
+    _, page = compose_page(drawer)
+    if drawer.chance(SMALL_SHARE):
+        factor = drawer.between(130, 400) / max(page.grey.shape)
         if factor < 1.0:
             size = tuple(max(16, round(side * factor)) for side in page.grey.shape[::-1])
             page = Captured(

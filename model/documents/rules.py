@@ -159,7 +159,7 @@ def collect(
             return
         located = found
     seen = networks.candidates(page.grey, ink_box(located, page.grey.shape))
-    for one, label in label_candidates(seen, page):
+    for one, label in label_candidates(networks, seen, page):
         parts.add(one.measures, label=label, page=number, kind=kind)
 
 

@@ -21,6 +21,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from model.documents.digits import training_digits
 from model.documents.material import Typefaces, training_signatures
 from model.documents.patches import FULL, Patches
 from model.documents.release import release_page_network
@@ -108,7 +109,8 @@ def train(
         optimiser.load_state_dict(state["optimiser"])
     faces = Typefaces("train", data)
     source = training_signatures(faces, recipe.datasets, data, recipe.writers)
-    patches = Patches(faces, source, recipe.batch, recipe.seed, state["step"])
+    digits = training_digits(recipe.datasets, data)
+    patches = Patches(faces, source, recipe.batch, recipe.seed, state["step"], digits)
     # One worker, so that the batches come in order and a resumed run sees those that it would have seen.
     loader = DataLoader(patches, batch_size=None, num_workers=1, prefetch_factor=4)
     bar = tqdm(total=recipe.steps, initial=state["step"], desc=recipe.name, unit="step", mininterval=5)

@@ -37,7 +37,7 @@ def form_row(
                     sheet,
                     x + drawer.between(2, 12),
                     y + drawer.between(1, 4),
-                    height=tall * drawer.between(0.4, 0.65),
+                    height=tall * drawer.between(0.4, 0.9),
                 )
             else:
                 sheet.text(x + 3, y + tall * 0.42, words(drawer.rng, face, 2).title(), face, 10)

@@ -86,7 +86,7 @@ def join_words(
             for first, second in combinations([one for one in joined if one.log_odds >= least - WORD_ODDS], 2)
             if max(first.log_odds, second.log_odds) >= least
             and (first.box, second.box) not in refused
-            and _may_be_words(first.box, second.box, seen)
+            and may_be_words(first.box, second.box, seen)
         ]
         if not pairs:
             break
@@ -101,7 +101,7 @@ def join_words(
     return joined
 
 
-def _may_be_words(a: Box, b: Box, seen: Candidates) -> bool:
+def may_be_words(a: Box, b: Box, seen: Candidates) -> bool:
     """Whether two parts of a view lie and look as words of one signature do."""
     high, low = max(a.height, b.height), min(a.height, b.height)
     beside = min(a.bottom, b.bottom) - max(a.top, b.top)

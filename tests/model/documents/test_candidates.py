@@ -27,8 +27,10 @@ from model.documents.release import release_candidate_network
 from model.documents.sheet import Sheet
 from model.networks.candidate import CandidateNetwork
 from model.preprocessing.box import Box
-from model.preprocessing.candidates import PageNetworks
+from model.preprocessing.candidates import Candidate, Candidates, PageNetworks
+from model.preprocessing.evidence import MEASURES, Scene
 from model.preprocessing.recognition import CHANNELS, HEIGHT, WIDTH, CandidateClassifier, candidate_images
+from model.preprocessing.views import INK, look
 from tests.model.documents.test_documents import Drawn
 
 Pixels = NDArray[np.uint8]
@@ -87,24 +89,51 @@ def test_most_numbers_on_a_page_are_written_with_digits(faces: Typefaces, mnist:
     assert not np.array_equal(with_digits, without)
 
 
-def signed_page() -> tuple[Captured, Box]:
-    """A page with a signature, and words beside it."""
+def signed_page(word: str = "beside", y: float = 40, points: float = 14) -> tuple[Captured, Box]:
+    """A page with a signature at a height of 30, and a word beside it."""
     sheet = Sheet(100, 60, 6)
     sheet.sign(Drawn().draw(np.random.default_rng(0)), 30, 30, 40, 16)
-    sheet.text(60, 40, "beside", Typefaces("train").by_script["latin"][0], 14)
+    sheet.text(56, y, word, Typefaces("train").by_script["latin"][0], points, 0.45)
     grey = np.asarray(np.clip(sheet.brightness(), 0, 1) * 255, np.uint8)
     return Captured(grey, sheet.signature), sheet.signatures[0]
 
 
 def test_a_candidate_on_the_signature_is_labelled_as_one_and_no_other() -> None:
     page, box = signed_page()
-    seen = PageNetworks(PAGE_NETWORK).candidates(page.grey, Box.around(page.grey))
-    labelled = list(label_candidates(seen, page))
+    networks = PageNetworks(PAGE_NETWORK)
+    seen = networks.candidates(page.grey, Box.around(page.grey))
+    labelled = list(label_candidates(networks, seen, page))
     signatures = [one for one, label in labelled if label]
     assert signatures
     assert all(one.box.overlap(seen.view.from_image(box)) > 0.4 for one in signatures)
     nothing = Captured(page.grey, np.zeros_like(page.signature))
-    assert not any(label for _, label in label_candidates(seen, nothing))
+    assert not any(label for _, label in label_candidates(networks, seen, nothing))
+
+
+def test_a_signature_with_a_date_beside_it_is_labelled_as_none_if_it_was_found_by_itself() -> None:
+    page, signature = signed_page("it", y=24, points=26)
+    networks = PageNetworks(PAGE_NETWORK, with_classifier=False)
+    view = look(page.grey, Box.around(page.grey), 400)
+    ink = (view.darkness > INK).view(np.uint8)
+    alone = view.from_image(signature).clipped(ink.shape)
+    right = np.arange(ink.shape[1]) > ink.shape[1] / 2
+    beside = Box.bounding(ink * right.astype(np.uint8))
+    blank = np.zeros(len(MEASURES))
+
+    def labels(*parts: Box) -> dict[Box, bool]:
+        both = Box.enclosing((alone, beside))
+        group = Candidate(both, 500, blank, tuple(Candidate(part, 100, blank) for part in parts))
+        seen = Candidates(view, Scene.of(ink, ink * 255), (group,), 0.0)
+        return {one.box: label for one, label in label_candidates(networks, seen, page)}
+
+    both = Box.enclosing((alone, beside))
+    assert labels(alone, beside) == {both: False, alone: True, beside: False}
+    assert labels().get(both) is not False
+
+    groups = tuple(Candidate(part, 100, blank) for part in (alone, beside))
+    seen = Candidates(view, Scene.of(ink, ink * 255), groups, 0.0)
+    found = {one.box: label for one, label in label_candidates(networks, seen, page)}
+    assert found == {alone: True, beside: False, both: False}, "two candidates together, too"
 
 
 def test_a_picture_of_a_candidate_is_centred_and_shows_less_of_it_from_afar() -> None:
