@@ -132,10 +132,15 @@ class _Upright:
     @cached_property
     def _straight(self) -> _Upright | None:
         # None instead of itself: a cycle of references would keep the page in memory.
-        if self.sheet is not None or self.turns or self.is_small or self.page.tilt is None:
+        if self.sheet is not None or self.turns or self.is_small:
             return None
-        sheet = straighten(self.grey, self.page.tilt)
-        return _put_straight(self, sheet)
+        if self.page.tilt is not None:
+            return _put_straight(self, straighten(self.grey, self.page.tilt))
+        if self.page.line_tilt is not None:
+            # The network takes a line to sign on that leans for a stroke. It is none if nothing is signed without it.
+            level = _put_straight(self, straighten(self.grey, self.page.line_tilt))
+            return None if level.page.is_crop or level.search.found else level
+        return None
 
     def straight_part(self, region: Box) -> _Upright:
         """Return a region of the upload with the print of the page level; around it, there is paper.

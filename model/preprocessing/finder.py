@@ -233,9 +233,9 @@ class SignatureFinder(PageSearcher):
         if located is None or not search.found or search.frames or seen.unlikely > CROP_UNLIKELY:
             return False
         outside = located.mask.copy()
-        for candidate in seen.candidates:
-            if self.rules.page.log_odds(candidate.measures[None])[0] >= self.rules.least - CROP_ODDS:
-                box = seen.view.on_image(candidate.box.grown(1))
+        for one in (one for candidate in seen.candidates for one in self._apart(candidate)):
+            if one.log_odds >= self.rules.least - CROP_ODDS:
+                box = seen.view.on_image(one.box.grown(1))
                 box.scaled(located.scale).clipped(outside.shape).of(outside)[:] = 0
         return 1.0 - float(outside.mean()) / float(located.mask.mean()) >= CROP_SHARE
 

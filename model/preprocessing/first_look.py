@@ -18,7 +18,7 @@ from model.preprocessing.ink_colour import Chroma, separate_inks
 from model.preprocessing.rules import Rules
 from model.preprocessing.segmentation import Grey, shrink
 from model.preprocessing.segmenter import Segmenter
-from model.preprocessing.signature_line import locate, without_signature_line
+from model.preprocessing.signature_line import has_leaning_line, locate, without_signature_line
 from model.preprocessing.squared_paper import may_be_squared, without_squares
 from model.preprocessing.tilt import Rows, rows_to_columns
 from model.preprocessing.views import INK
@@ -53,6 +53,8 @@ class Page:
         Of that copy.
     is_crop : bool or None
         Whether all ink belongs to one signature; None if that remains in doubt.
+    line_tilt : float or None
+        Degrees, counter-clockwise, by which a straight line leans that may be one to sign on, or a stroke.
     keep : uint8 (h", w") or None
         Of a crop in several inks, 255 where that of the signature is.
     """
@@ -63,6 +65,7 @@ class Page:
     small: Grey | None
     rows: Rows | None
     is_crop: bool | None
+    line_tilt: float | None = None
     keep: Grey | None = None
 
     @property
@@ -99,11 +102,14 @@ class FirstLook:
         rows = None if small is None else Rows.of(small)
         if located is not None and rows is not None and may_be_squared(rows):
             grey, located = without_squares(grey, located, rows.degrees)
+        line_tilt = None if rows is None else rows.tilt(is_crop=False)
+        if located is None or line_tilt is None or not has_leaning_line(located.mask, line_tilt):
+            line_tilt = None
         grey, located = without_signature_line(grey, located)
         is_crop, keep = self._is_crop(located), None
         if is_crop and located is not None and chroma is not None:
             keep = self._signature_ink(located, chroma)
-        return Page(grey, located, chroma, small, rows, is_crop, keep)
+        return Page(grey, located, chroma, small, rows, is_crop, line_tilt, keep)
 
     def _is_crop(self, located: Located | None) -> bool | None:
         """Whether all ink belongs to one signature; None if that remains in doubt."""

@@ -51,7 +51,10 @@ ANOTHER_INK = 0.5
 """Log-odds by which a signature must be more probable without an ink than with it."""
 
 VERY_CERTAIN = 2.0
-"""Log-odds from which a signature is taken that is found only in more detail, or on a page that is turned."""
+"""Log-odds from which a signature is taken that is found only on a page that is turned."""
+
+IN_DETAIL = 0.5
+"""Log-odds from which a signature is taken that is found only in more detail."""
 
 STAMPED = 3
 """Probability, of 255, from which ink may be a stamp that touches a signature: print apart from it has none."""
@@ -212,7 +215,7 @@ class PageSearcher(FirstLook):
 
         def in_detail(part: Box) -> tuple[Candidates, list[Found]]:
             seen = self.networks.candidates(page.grey, part, without=frames, detail=FINE)
-            return seen, [one for one in self._signatures(seen, page.grey) if one.log_odds >= VERY_CERTAIN]
+            return seen, [one for one in self._signatures(seen, page.grey) if one.log_odds >= IN_DETAIL]
 
         seen = self.networks.candidates(page.grey, around, with_contrast=True, without=frames)
         found = self._signatures(seen, page.grey)

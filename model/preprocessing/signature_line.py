@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from model.errors import UnusableSignature
 from model.preprocessing.ink import Located, locate_ink
 from model.preprocessing.segmentation import Grey
+from model.preprocessing.tilt import straighten
 
 LENGTH = 0.9
 """Least length of a printed line, as a share of the width of all ink. Signatures have shorter straight strokes."""
@@ -82,6 +83,20 @@ def find_signature_line(mask: Grey) -> Grey | None:
         if fitted is not None:
             return _without_crossings(mask, fitted)
     return None
+
+
+def has_leaning_line(mask: Grey, degrees: float) -> bool:
+    """Whether there is a line to sign on once ink that is turned counter-clockwise by an angle is level.
+
+    Parameters
+    ----------
+    mask : uint8 (h, w)
+        1 = ink.
+    degrees : float
+        In [-20, 20].
+    """
+    level = straighten(np.where(mask > 0, np.uint8(0), np.uint8(255)), degrees).grey
+    return find_signature_line((level < 128).view(np.uint8)) is not None
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import gc
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Literal
 
 import cv2
@@ -17,7 +18,8 @@ from PIL import Image, ImageDraw, ImageFont
 from app.settings import PAGE_NETWORK
 from model.errors import BadRegion, NoSignature, SeveralSignatures, UnusableSignature
 from model.preprocessing.box import Box
-from model.preprocessing.candidates import Candidates
+from model.preprocessing.candidates import Candidate, Candidates
+from model.preprocessing.evidence import MEASURES
 from model.preprocessing.extraction import (
     extract_signatures,
     isolate_signature,
@@ -30,8 +32,10 @@ from model.preprocessing.first_look import Page
 from model.preprocessing.ink import Canvas, fit, isolate, locate_ink, prepare
 from model.preprocessing.scan import Scan, to_scan
 from model.preprocessing.search import RIM
-from model.preprocessing.signature_line import find_signature_line
+from model.preprocessing.signature_line import find_signature_line, has_leaning_line
+from model.preprocessing.tilt import straighten
 from model.preprocessing.turning import turn
+from model.preprocessing.words import Rated
 from model.synthetic.writer import Writer
 
 Grey = NDArray[np.uint8]
@@ -112,6 +116,31 @@ def test_a_crop_of_a_signature_of_two_words_is_used_as_it_is(finder: SignatureFi
     assert np.array_equal(automatic.canvas, prepare(crop, CANVAS).canvas)
 
 
+def test_a_crop_is_not_used_as_it_is_if_only_a_part_of_its_ink_is_the_signature(
+    finder: SignatureFinder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = signature(11)
+    crop = sheet(image.shape[1] + 420, image.shape[0] + 60)
+    written = place(crop, image, 20, 30)
+    cv2.putText(crop, "12/03/26", (image.shape[1] + 110, 110), cv2.FONT_HERSHEY_SCRIPT_SIMPLEX, 1.6, 60, 3)
+    search = finder.search(replace(finder.look_at(crop), is_crop=None))
+    whole, alone, date = (
+        Candidate(search.seen.view.from_image(box), 500, np.zeros(len(MEASURES)))
+        for box in (Box.around(crop), written, Box(written.right, 0, crop.shape[1], crop.shape[0]))
+    )
+    odds = {whole.box: 1.8, alone.box: 3.0, date.box: -4.0}
+    monkeypatch.setattr(finder, "_rated", lambda *some: [Rated(one, odds[one.box]) for one in some])
+
+    def extracted_with(*parts: Candidate) -> Box | None:
+        seen = replace(search.seen, candidates=(replace(whole, parts=parts),), unlikely=0.2)
+        return finder.extract(replace(search, seen=seen)).box
+
+    assert extracted_with() is None
+    cut = extracted_with(alone, date)
+    assert cut is not None
+    assert cut.overlap(written) > 0.6
+
+
 def line_through(page: Grey, kind: str, left: int, right: int, top: int) -> None:
     if kind == "dotted":
         for x in range(left, right, 10):
@@ -152,6 +181,30 @@ def test_a_stroke_underneath_a_name_is_no_line_to_sign_on() -> None:
         points = np.stack([x, y], 1).round().astype(np.int32)
         cv2.polylines(underlined, [points], isClosed=False, color=30, thickness=3)
         assert (find_signature_line(locate_ink(underlined).mask) is None) == bool(bend)
+
+
+@pytest.mark.parametrize("degrees", [-12.0, 0.0, 5.0, 10.0, 15.0])
+def test_a_line_to_sign_on_with_a_caption_is_no_signature(finder: SignatureFinder, degrees: float) -> None:
+    page = sheet(700, 300)
+    line_through(page, "black", 70, 620, 160)
+    cv2.putText(page, "Signature", (110, 195), cv2.FONT_HERSHEY_SIMPLEX, 0.8, 40, 2, cv2.LINE_AA)
+    matrix = cv2.getRotationMatrix2D((350, 150), degrees, 1.0)
+    turned = np.asarray(cv2.warpAffine(page, matrix, (700, 300), borderValue=(255,)), np.uint8)
+    with pytest.raises(NoSignature):
+        prepare_signature(Scan(turned), CANVAS, finder)
+
+
+@pytest.mark.parametrize("degrees", [-10.0, 7.0])
+def test_a_line_to_sign_on_that_leans_is_told_from_a_signature(degrees: float) -> None:
+    def turned(page: Grey) -> Grey:
+        return straighten(page, degrees).grey  # by the opposite angle
+
+    image = signature(4)
+    page = sheet(image.shape[1] + 60, image.shape[0] + 90)
+    place(page, image, 30, 20)
+    assert not has_leaning_line(locate_ink(turned(page)).mask, -degrees)
+    line_through(page, "black", 20, page.shape[1] - 20, image.shape[0] + 30)
+    assert has_leaning_line(locate_ink(turned(page)).mask, -degrees)
 
 
 @pytest.mark.parametrize("strength", [0.3, 0.2])
