@@ -14,9 +14,9 @@ from app.settings.base import Options
 ROOT = Path(__file__).resolve().parents[2]
 RELEASED_WEIGHTS = ROOT / "weights" / "countersign-6"
 """Default weights; their terms are ``research``."""
-PAGE_NETWORK = ROOT / "weights" / "page-3" / "model.onnx"
+PAGE_NETWORK = ROOT / "weights" / "page-4" / "model.onnx"
 """The segmentation network that finds signatures on pages; its terms are ``research``."""
-PERMISSIVE_PAGE_NETWORK = ROOT / "weights" / "page-1-free" / "model.onnx"
+PERMISSIVE_PAGE_NETWORK = ROOT / "weights" / "page-2-free" / "model.onnx"
 """The segmentation network when `allowed_terms` is ``permissive``."""
 PERMISSIVE_WEIGHTS = ROOT / "weights" / "countersign-5-free"
 """Default weights when `allowed_terms` is ``permissive``."""

@@ -1,4 +1,4 @@
-"""Training of the candidate network: ``python -m model.documents.classifier weights/page-3 --out runs/candidates``.
+"""Training of the candidate network: ``python -m model.documents.classifier weights/page-4 --out runs/candidates``.
 
 Pages are composed as for the segmentation network, with other seeds and more of those that are filled in by hand, and
 searched by it. The candidates that it finds are kept in ``--out``, labelled; a run that was stopped goes on with the

@@ -36,11 +36,12 @@ def release_page_network(
     folder.mkdir(parents=True, exist_ok=True)
     save_file(_tensors(network), folder / "model.safetensors")
     export_onnx(network, folder / "model.onnx")
+    terms = "permissive" if are_permissive(datasets) else "research"
     card = {
         "name": name,
         "task": "segmentation of handwritten signatures on pages",
-        "terms": "permissive" if are_permissive(datasets) else "research",
-        "data": ["pages composed by model.documents", *datasets],
+        "terms": terms,
+        "data": [_pages(terms), *datasets],
         **_figures(network, folder / "model.onnx"),
     }
     _write_card(card, folder / "page.json")
@@ -64,11 +65,16 @@ def release_candidate_network(network: CandidateNetwork, folder: Path) -> None:
     card = json.loads(card_file.read_text(encoding="utf-8")) if card_file.is_file() else {}
     card["candidates"] = {
         "task": "recognition of signatures among the candidates on a page",
-        "data": "pages composed by model.documents"
-        + ("" if card.get("terms") == "permissive" else ", with digits of MNIST where they are installed"),
+        "data": _pages(card.get("terms")),
         **_figures(network, folder / "candidates.onnx"),
     }
     _write_card(card, card_file)
+
+
+def _pages(terms: object) -> str:
+    """Describe the composed pages that a network with these terms is trained on."""
+    digits = "" if terms == "permissive" else ", with digits of MNIST where they are installed"
+    return f"pages composed by model.documents{digits}"
 
 
 def _export(

@@ -1,4 +1,4 @@
-"""Fits the rules of a segmentation network: ``python -m model.documents.rules weights/page-3``.
+"""Fits the rules of a segmentation network: ``python -m model.documents.rules weights/page-4``.
 
 Pages are composed as for training, with other seeds, and searched by the network; crops are scans of the data sets
 that its recipe names. The rules (:mod:`model.preprocessing.rules`) are logistic regressions, fitted by maximum

@@ -1,6 +1,6 @@
 """Fits the rule that tells the strokes of a signature from other ink.
 
-``python -m model.documents.strokes weights/page-3 --out runs/strokes``. Pages are composed and searched with the
+``python -m model.documents.strokes weights/page-4 --out runs/strokes``. Pages are composed and searched with the
 networks of the folder. The regions of ink around the signatures that are found (:mod:`model.preprocessing.regions`)
 are kept in ``--out``, with the share of each that belongs to the signature; a run that was stopped goes on with the
 pages that are missing. The rule (:mod:`model.preprocessing.stroke_mask`) is written beside the networks, as

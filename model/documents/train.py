@@ -1,4 +1,4 @@
-"""Training of the segmentation network: ``python -m model.documents.train recipes/page-3.toml --out runs/page-3``.
+"""Training of the segmentation network: ``python -m model.documents.train recipes/page-4.toml --out runs/page-4``.
 
 A run resumes from its checkpoint. When it ends, ``weights/`` contains the weights (``model.safetensors``), the same
 network for OpenCV (``model.onnx``), a card and the recipe; ``--release`` writes them from the checkpoint of a run
