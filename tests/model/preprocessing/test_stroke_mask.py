@@ -19,7 +19,7 @@ from model.preprocessing.stroke_mask import StrokeRule
 Pixels = NDArray[np.uint8]
 
 
-@pytest.fixture(params=[PAGE_NETWORK, PERMISSIVE_PAGE_NETWORK], ids=["page-4", "page-2-free"])
+@pytest.fixture(params=[PAGE_NETWORK, PERMISSIVE_PAGE_NETWORK], ids=["page-4", "page-1-free"])
 def rule(request: pytest.FixtureRequest) -> StrokeRule:
     return StrokeRule.load(request.param.with_name("strokes.json"))
 
