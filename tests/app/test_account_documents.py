@@ -54,11 +54,12 @@ def test_a_rejected_signature_is_compared_turned_as_by_verify(
     bank: TestClient, draw: Draw, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = io.BytesIO()
-    Image.open(io.BytesIO(draw(1, 7))).rotate(90, expand=True).save(out, "PNG")
+    Image.open(io.BytesIO(draw(1, 12))).rotate(90, expand=True).save(out, "PNG")
     for name in ("bert", "carl"):  # so that it is rejected for the others in every position
         bank.patch(f"/signers/{name}", json={"fixed_threshold": 0.001})
     alone = verify(bank, "anna", out.getvalue()).json()
     assert alone["decision"] == "accept"
+    assert alone["region"] is None, "the image is not turned before it is compared"
     asked = count_decodings(bank, monkeypatch)
     answer = bank.post(
         "/accounts/acme/verify", data={"amount": "1"}, files=[("signatures", ("q.png", out.getvalue()))]
