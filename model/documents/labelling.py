@@ -67,19 +67,21 @@ def label_candidates(
         share = float((one.box.of(truth)[on_it] > COVERED).mean()) if on_it.any() else 0.0
         return _Fit(share, max((one.box.overlap(box) for box in signatures), default=0.0))
 
-    for group in seen.candidates:
-        parts = [fit(part) for part in group.parts]
-        yield from _labelled(group, fit(group), parts)
-        for part, found in zip(group.parts, parts, strict=True):
+    groups = [(group, fit(group)) for group in seen.candidates]
+    for group, whole in groups:
+        parts = [(part, fit(part)) for part in group.parts]
+        yield from _labelled(group, whole, [found for _, found in parts])
+        for part, found in parts:
             yield from _labelled(part, found)
     pairs = [
-        pair
-        for pair in combinations(seen.candidates, 2)
-        if may_be_words(pair[0].box, pair[1].box, seen) and any(fit(one).is_signature for one in pair)
+        (first, second)
+        for first, second in combinations(groups, 2)
+        if may_be_words(first[0].box, second[0].box, seen)
+        and (first[1].is_signature or second[1].is_signature)
     ]
-    for first, second in pairs[:MAX_PAIRS]:
+    for (first, one), (second, other) in pairs[:MAX_PAIRS]:
         both = networks.together(seen, first, second)
-        yield from _labelled(both, fit(both), [fit(first), fit(second)])
+        yield from _labelled(both, fit(both), (one, other))
 
 
 def _labelled(one: Candidate, found: _Fit, parts: Sequence[_Fit] = ()) -> Iterator[tuple[Candidate, bool]]:

@@ -233,7 +233,7 @@ class SignatureFinder(PageSearcher):
         if located is None or not search.found or search.frames or seen.unlikely > CROP_UNLIKELY:
             return False
         outside = located.mask.copy()
-        for one in (one for candidate in seen.candidates for one in self._apart(candidate)):
+        for one in self._rated_apart(seen):
             if one.log_odds >= self.rules.least - CROP_ODDS:
                 box = seen.view.on_image(one.box.grown(1))
                 box.scaled(located.scale).clipped(outside.shape).of(outside)[:] = 0

@@ -231,16 +231,19 @@ class PageSearcher(FirstLook):
         def together(first: Rated, second: Rated) -> Rated:
             return self._rated(self.networks.together(seen, first.candidate, second.candidate))[0]
 
-        rated = [one for candidate in seen.candidates for one in self._apart(candidate)]
         return [
             Found(
                 seen.view.on_image(one.box.grown(1)).clipped(grey.shape),
                 one.log_odds,
                 float(one.candidate.ink),
             )
-            for one in join_words(rated, seen, self.rules.least, together)
+            for one in join_words(self._rated_apart(seen), seen, self.rules.least, together)
             if one.log_odds >= self.rules.least
         ]
+
+    def _rated_apart(self, seen: Candidates) -> list[Rated]:
+        """Rate the candidates of a view, with parts that are more probable in place of the whole."""
+        return [one for candidate in seen.candidates for one in self._apart(candidate)]
 
     def _apart(self, candidate: Candidate) -> list[Rated]:
         """Rate a candidate; return its parts instead, if one is more probably a signature than all."""
